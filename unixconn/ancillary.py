@@ -1,0 +1,237 @@
+"""
+Ancillary data: control messages, packed into and read from cffi buffers.
+
+A buffer serves one call at a time; the pools below lend them out, since making one takes longer than the system call.
+Nothing here waits, and nothing here knows what a message is for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from socket import CMSG_LEN, CMSG_SPACE
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from unixconn._native import ffi, lib
+
+SOL_SOCKET = lib.SOL_SOCKET
+SCM_RIGHTS = lib.SCM_RIGHTS
+SCM_CREDENTIALS = lib.SCM_CREDENTIALS
+SCM_SECURITY = lib.SCM_SECURITY
+SCM_PIDFD = lib.SCM_PIDFD
+
+MAX_DESCRIPTORS = 253
+"""The kernel's SCM_MAX_FD."""
+_LABEL_SIZE = 4096
+"""A security label is at most a page."""
+
+ADDRESS_SIZE = 128
+"""struct sockaddr_storage."""
+HEADER_SIZE = CMSG_LEN(0)
+INT_SIZE = ffi.sizeof("int")
+UCRED = struct.Struct("iII")
+"""struct ucred: pid, uid, gid."""
+
+# What is cut off for want of room is lost for ever, so there is always room for all that a kernel can add to a message.
+ROOM = CMSG_SPACE(MAX_DESCRIPTORS * INT_SIZE) + CMSG_SPACE(UCRED.size) + CMSG_SPACE(INT_SIZE) + CMSG_SPACE(_LABEL_SIZE)
+
+
+class ControlMessage(NamedTuple):
+    """One control message, as it stands in a buffer."""
+
+    level: int
+    type: int
+    data: bytes
+
+
+class Contents(NamedTuple):
+    """What a control buffer holds."""
+
+    descriptors: list[int]
+    """Of all SCM_RIGHTS messages, in their order."""
+    pidfds: list[int]
+    """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
+    credentials: tuple[int, int, int] | None
+    """pid, uid and gid of the last SCM_CREDENTIALS message of the right length."""
+    damage: str
+    """What is wrong with the buffer, or ""."""
+
+    @property
+    def all_descriptors(self) -> list[int]:
+        """All that somebody has to close."""
+        return self.descriptors + self.pidfds
+
+
+class Outgoing:
+    """A message to send: data, and control messages packed behind each other."""
+
+    __slots__ = ("_alive", "control", "header")
+
+    def __init__(
+        self, messages: Sequence[ControlMessage], vectors: Sequence[Any] = (b"\0",), address: bytes = b""
+    ) -> None:
+        control = b"".join(pack(each) for each in messages)
+        self.control = ffi.new("char[]", control) if control else ffi.NULL
+        parts = [ffi.from_buffer("char[]", each) for each in vectors]
+        vector = ffi.new("struct iovec[]", [(part, len(part)) for part in parts])
+        self.header = ffi.new("struct msghdr *")
+        self.header.msg_iov = vector
+        self.header.msg_iovlen = len(parts)
+        self.header.msg_control = self.control
+        name = ffi.new("char[]", address) if address else ffi.NULL
+        self.header.msg_name = name
+        self.header.msg_namelen = len(address)
+        self.header.msg_controllen = len(control)
+        self._alive = (parts, vector, name)
+
+
+class OneDescriptor(Outgoing):
+    """A NUL byte with one descriptor, whose number goes to ``descriptors[0]``."""
+
+    __slots__ = ("descriptors",)
+
+    def __init__(self) -> None:
+        super().__init__([ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
+        self.descriptors = ffi.cast("int *", self.control + HEADER_SIZE)
+
+
+class OneCredentials(Outgoing):
+    """A NUL byte with credentials, which go to ``credentials``."""
+
+    __slots__ = ("credentials",)
+
+    def __init__(self) -> None:
+        super().__init__([ControlMessage(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))])
+        self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size)
+
+
+class Incoming:
+    """Room for one byte, or for *vectors*, and for every control message that can come with it."""
+
+    __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome")
+
+    def __init__(self, vectors: Sequence[Any] = (), *, with_address: bool = False) -> None:
+        # One block for header and control data, so that one comparison covers all that the kernel wrote.
+        start = ffi.sizeof("struct msghdr")
+        block = ffi.new("char[]", start + ROOM)
+        parts = [ffi.from_buffer("char[]", each, require_writable=True) for each in vectors] or [ffi.new("char[1]")]
+        vector = ffi.new("struct iovec[]", [(part, len(part)) for part in parts])
+        self._control = block + start
+        self._name = ffi.new("char[]", ADDRESS_SIZE if with_address else 0)
+        self.header = ffi.cast("struct msghdr *", block)
+        self.header.msg_name = self._name if with_address else ffi.NULL
+        self.header.msg_namelen = len(self._name)
+        self.header.msg_iov = vector
+        self.header.msg_iovlen = len(parts)
+        self.header.msg_control = self._control
+        self.header.msg_controllen = ROOM
+        self._alive = (block, parts, vector)
+        written = ffi.offsetof("struct msghdr", "msg_controllen")
+        self.outcome = memoryview(ffi.buffer(block))[written : start + HEADER_SIZE]
+        """The bytes from msg_controllen to the end of the first control message's header."""
+        self.descriptors = ffi.cast("int *", self._control + HEADER_SIZE)
+        """The payload of the first control message, if that is SCM_RIGHTS."""
+        self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
+        """The same, if that is SCM_CREDENTIALS."""
+
+    def contents(self) -> Contents:
+        """Read what came. Nothing, if no system call has filled this buffer since it was offered whole."""
+        return contents_of(*parse(self.control()))
+
+    def control(self) -> bytes:
+        """Give the bytes of the control messages that came."""
+        size = int(self.header.msg_controllen)
+        return b"" if size >= ROOM else bytes(ffi.buffer(self._control, size))
+
+    def address(self) -> bytes:
+        """Give the sender's address as the kernel wrote it, family first."""
+        return bytes(ffi.buffer(self._name, min(int(self.header.msg_namelen), len(self._name))))
+
+    @property
+    def truncated(self) -> bool:
+        """Tell whether the kernel had to drop control messages, or descriptors of one."""
+        return bool(self.header.msg_flags & lib.MSG_CTRUNC)
+
+
+def pack(message: ControlMessage) -> bytes:
+    """Give the bytes of a control message with header and padding."""
+    header = ffi.new("struct cmsghdr *", (CMSG_LEN(len(message.data)), message.level, message.type))
+    head = bytes(ffi.buffer(header)).ljust(HEADER_SIZE, b"\0")
+    return (head + message.data).ljust(CMSG_SPACE(len(message.data)), b"\0")
+
+
+def parse(control: bytes) -> tuple[list[ControlMessage], str]:
+    """
+    Take a control buffer apart, trusting nothing in it.
+
+    Gives the messages, and a description of what is wrong with the buffer, or "". A message that claims to reach beyond
+    the end gets the bytes that are there, since descriptors may be among them; nothing after it is looked at.
+    """
+    messages: list[ControlMessage] = []
+    start = ffi.from_buffer(control)
+    offset, size = 0, len(control)
+    while size - offset >= HEADER_SIZE:
+        header = ffi.cast("struct cmsghdr *", start + offset)
+        length = int(header.cmsg_len)
+        if length < HEADER_SIZE:
+            return messages, f"the control message at byte {offset} has the length {length}, less than its header's"
+        data = control[offset + HEADER_SIZE : offset + length]
+        messages.append(ControlMessage(int(header.cmsg_level), int(header.cmsg_type), data))
+        if length > size - offset:
+            return (
+                messages,
+                f"the control message at byte {offset} has the length {length}, and {size - offset} are left",
+            )
+        offset += CMSG_SPACE(length - HEADER_SIZE)
+    return messages, ""
+
+
+def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Contents:
+    """Sort *messages* by what they carry; unknown ones are passed over."""
+    found = Contents([], [], None, damage)
+    for level, kind, data in messages:
+        if level != SOL_SOCKET:
+            continue
+        if kind in (SCM_RIGHTS, SCM_PIDFD):
+            numbers = found.descriptors if kind == SCM_RIGHTS else found.pidfds
+            count = len(data) // INT_SIZE
+            numbers += struct.unpack_from(f"{count}i", data)
+        elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
+            found = found._replace(credentials=UCRED.unpack(data))
+    return found
+
+
+def _outcome_of(message: ControlMessage) -> bytes:
+    """Give what `Incoming.outcome` is after the receipt of *message*, whole and alone."""
+    filled = Incoming()
+    packed = pack(message)
+    filled.header.msg_controllen = len(packed)
+    filled.header.msg_flags = lib.MSG_CMSG_CLOEXEC
+    return bytes(filled.outcome[:-HEADER_SIZE]) + packed[:HEADER_SIZE]
+
+
+OUTCOME_ONE_DESCRIPTOR = _outcome_of(ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))
+OUTCOME_ONE_CREDENTIALS = _outcome_of(ControlMessage(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size)))
+
+BufferT = TypeVar("BufferT")
+
+
+class Pool(Generic[BufferT]):
+    """
+    Buffers that wait for their next use.
+
+    `pop` and `append` are those of a list, which are atomic with and without the GIL: no two threads get the same
+    buffer, and no lock is needed. `pop` raises IndexError where all are in use, for `make` to be called. A buffer that
+    is never brought back, as its user was interrupted, is simply collected.
+    """
+
+    def __init__(self, make: Callable[[], BufferT]) -> None:
+        self.make = make
+        idle: list[BufferT] = []
+        self.pop = idle.pop
+        self.append = idle.append
+
+
+outgoing_descriptor = Pool(OneDescriptor)
+outgoing_credentials = Pool(OneCredentials)
+incoming = Pool(Incoming)

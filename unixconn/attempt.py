@@ -1,0 +1,337 @@
+"""
+Messages over a socket: one non-blocking try of each kind.
+
+Each function makes one system call and gives its result, or WOULD_BLOCK where the caller should wait and come again.
+MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who shares the socket, and is not touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final, Literal, NamedTuple
+
+from unixconn import ancillary
+from unixconn._native import ffi, lib
+from unixconn.ancillary import (
+    OUTCOME_ONE_CREDENTIALS,
+    OUTCOME_ONE_DESCRIPTOR,
+    ROOM,
+    UCRED,
+    Contents,
+    ControlMessage,
+    Incoming,
+    Outgoing,
+)
+from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
+from unixconn.descriptors import close_all, close_numbers
+from unixconn.errors import Error, IOErrorEnum, SystemCallError, io_error, system_error
+from unixconn.handle import Handle
+
+
+class _WouldBlock(Enum):
+    WOULD_BLOCK = "would block"
+
+
+WouldBlock = Literal[_WouldBlock.WOULD_BLOCK]
+WOULD_BLOCK: Final = _WouldBlock.WOULD_BLOCK
+
+_SEND = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
+_RECEIVE = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
+SENDING = "Error sending message: "
+RECEIVING = "Error receiving message: "
+# EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
+_AGAIN = (errno.EAGAIN, errno.EINTR)
+
+_NOTHING: list[int] = []
+
+# Bound once: these are looked up at every message.
+_sendmsg = lib.sendmsg
+_recvmsg = lib.recvmsg
+_pop_descriptor, _append_descriptor = ancillary.outgoing_descriptor.pop, ancillary.outgoing_descriptor.append
+_pop_credentials, _append_credentials = ancillary.outgoing_credentials.pop, ancillary.outgoing_credentials.append
+_pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
+
+
+# --- sending ---
+
+
+def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
+    """Send a NUL byte with the descriptor *fd*."""
+    try:
+        message = _pop_descriptor()
+    except IndexError:
+        message = ancillary.OneDescriptor()
+    message.descriptors[0] = fd
+    try:
+        sent = _send(handle, message, _SEND, SENDING)
+    except SystemCallError as error:
+        if error.errno == errno.EBADF:
+            raise not_open(fd) from None
+        raise
+    _append_descriptor(message)
+    return sent is not WOULD_BLOCK or WOULD_BLOCK
+
+
+def not_open(fd: int) -> Error:
+    """Make the error for a descriptor that is not open; its text is Gio's, which duplicates *fd* first."""
+    return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
+
+
+def send_credentials(handle: Handle) -> bool | WouldBlock:
+    """Send a NUL byte with this process's pid and effective ids."""
+    try:
+        message = _pop_credentials()
+    except IndexError:
+        message = ancillary.OneCredentials()
+    UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
+    sent = _send(handle, message, _SEND, SENDING)
+    _append_credentials(message)
+    return sent is not WOULD_BLOCK or WOULD_BLOCK
+
+
+def send_message(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
+    """Send *message*; give the number of data bytes that went. *context* is an error's prefix."""
+    return _send(handle, message, flags | _SEND, context)
+
+
+def _send(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
+    users = handle.users
+    try:
+        users.add(message)
+        sent = _sendmsg(handle.number, message.header, flags)
+        users.discard(message)
+    except BaseException:  # of a signal handler
+        users.discard(message)
+        raise
+    if handle.number < 0:
+        handle.reap()
+    if sent >= 0:
+        return sent
+    if ffi.errno in _AGAIN:
+        return WOULD_BLOCK
+    raise handle.error(context)
+
+
+# --- receiving ---
+
+
+def receive_descriptor(handle: Handle) -> int | WouldBlock:
+    """
+    Receive one byte with one descriptor, and give its number.
+
+    Credentials and a pidfd that come along are dropped. Any other message is refused: it is consumed, what came with it
+    is closed, and the error says what it was.
+    """
+    try:
+        message = _pop_incoming()
+    except IndexError:
+        message = Incoming()
+    header = message.header
+    header.msg_controllen = ROOM
+    users = handle.users
+    fd = -1
+    extra = _NOTHING
+    in_pool = False
+    try:
+        users.add(message)
+        count = _recvmsg(handle.number, header, _RECEIVE)
+        users.discard(message)
+        if handle.number < 0:
+            handle.reap()
+        if count == 1 and message.outcome == OUTCOME_ONE_DESCRIPTOR:
+            fd = message.descriptors[0]
+        elif not _would_block(handle, count):
+            fd, extra = _only_descriptor(handle, message, count)
+            close_all(extra)
+        in_pool = True
+        _append_incoming(message)
+        return fd if fd >= 0 else WOULD_BLOCK
+    except BaseException:  # a refused message, or of a signal handler
+        users.discard(message)
+        if fd >= 0:
+            close_all([fd, *extra])
+        elif not in_pool:
+            _discard(message)
+        raise
+
+
+def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
+    """
+    Receive one byte with credentials.
+
+    The socket's SO_PASSCRED has to be on. Where the kernel added none, as the byte was sent before that, the answer is
+    the socket's peer.
+    """
+    try:
+        message = _pop_incoming()
+    except IndexError:
+        message = Incoming()
+    header = message.header
+    header.msg_controllen = ROOM
+    users = handle.users
+    try:
+        users.add(message)
+        count = _recvmsg(handle.number, header, _RECEIVE)
+        users.discard(message)
+        if handle.number < 0:
+            handle.reap()
+        if count == 1 and message.outcome == OUTCOME_ONE_CREDENTIALS:
+            numbers = UCRED.unpack(message.credentials)
+        elif _would_block(handle, count):
+            numbers = None
+        else:
+            numbers = _only_credentials(message, count)
+    except BaseException:  # a refused message, or of a signal handler
+        users.discard(message)
+        _discard(message)
+        raise
+    _append_incoming(message)
+    if numbers is None:
+        return WOULD_BLOCK
+    if not numbers[0] and are_absent(*numbers):
+        return peer_credentials(handle)
+    return Credentials._of(numbers, CredentialsSource.MESSAGE)
+
+
+class Received(NamedTuple):
+    """What `receive_message` took from the socket."""
+
+    size: int
+    """Data bytes."""
+    address: bytes
+    """The sender's address as the kernel wrote it; empty for a connected socket, or a sender without a name."""
+    messages: list[ControlMessage]
+    """The control messages, in their order; the descriptors in them belong to the caller."""
+    flags: int
+    """msg_flags."""
+
+
+def receive_message(
+    handle: Handle, vectors: Sequence[Any], flags: int, context: str, owner: list[int]
+) -> Received | WouldBlock:
+    """
+    Receive into the writable buffers *vectors*, or one byte into nowhere.
+
+    *owner* gets the descriptors that came; *context* is an error's prefix.
+    """
+    message = Incoming(vectors, with_address=True)
+    users = handle.users
+    try:
+        users.add(message)
+        count = _recvmsg(handle.number, message.header, flags | _RECEIVE)
+        users.discard(message)
+        if handle.number < 0:
+            handle.reap()
+        if _would_block(handle, count, context):
+            return WOULD_BLOCK
+        messages, damage = ancillary.parse(message.control())
+        if damage:
+            raise _damaged(damage)
+        owner += ancillary.contents_of(messages).all_descriptors
+        return Received(count, message.address(), messages, int(message.header.msg_flags))
+    except BaseException:
+        users.discard(message)
+        if not owner:
+            _discard(message)
+        raise
+
+
+def _would_block(handle: Handle, count: int, context: str = RECEIVING) -> bool:
+    """Tell a try that has to be made again from one that has brought something; raise for one that has failed."""
+    if count >= 0:
+        return False
+    if ffi.errno in _AGAIN:
+        return True
+    raise handle.error(context)
+
+
+def _discard(message: Incoming) -> None:
+    close_numbers(message.contents().all_descriptors)
+
+
+def _contents(message: Incoming) -> Contents:
+    """Read *message*, and raise if it is not whole."""
+    found = message.contents()
+    if found.damage:
+        raise _damaged(found.damage)
+    if message.truncated:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        raise system_error(
+            errno.EMFILE,
+            RECEIVING,
+            f"{len(found.all_descriptors)} of the message's descriptors found a free number and were closed again, the "
+            f"others are lost; close some, or raise RLIMIT_NOFILE, which is {limit}",
+        )
+    return found
+
+
+def _damaged(damage: str) -> Error:
+    return io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{damage}")
+
+
+def _only_descriptor(handle: Handle, message: Incoming, count: int) -> tuple[int, list[int]]:
+    """Give the one descriptor of *message*, and others to close; refuse a message without one, or with several."""
+    found = _contents(message)
+    if len(found.descriptors) == 1:
+        return found.descriptors[0], found.pidfds
+    # The texts are Gio's, the newline too.
+    if found.descriptors:
+        raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {len(found.descriptors)}\n")
+    if found.credentials and not are_absent(*found.credentials):
+        raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
+    if not count and not handle.is_datagram:
+        raise io_error(IOErrorEnum.CLOSED, "Connection closed by the peer")
+    raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 0")
+
+
+def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
+    """Give the credentials of *message*, absent ones if there are none; refuse a message with descriptors."""
+    found = _contents(message)
+    numbers = found.credentials or (0, *overflow_ids())
+    if not count:
+        raise io_error(
+            IOErrorEnum.FAILED, "Expecting to read a single byte for receiving credentials but read zero bytes"
+        )
+    if found.descriptors:
+        if are_absent(*numbers):
+            raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
+        raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2")
+    close_numbers(found.pidfds)
+    return numbers
+
+
+# --- others ---
+
+
+def accept(handle: Handle) -> socket.socket | WouldBlock:
+    """Accept a connection."""
+    token = object()
+    try:
+        handle.users.add(token)
+        accepted, _ = handle.python.accept()
+    except BlockingIOError:
+        return WOULD_BLOCK
+    except OSError as error:
+        handle.check()
+        raise system_error(error.errno or 0, "Error accepting connection: ") from None
+    finally:
+        handle.users.discard(token)
+        if handle.number < 0:
+            handle.reap()
+    return accepted
+
+
+def peer_credentials(handle: Handle) -> Credentials:
+    """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
+    value, length = ffi.new("struct ucred *"), ffi.new("socklen_t *", UCRED.size)
+    if lib.getsockopt(handle.number, lib.SOL_SOCKET, lib.SO_PEERCRED, value, length) < 0:
+        raise handle.error("Unable to read socket credentials: ")
+    # A zeroed struct would say root: only what the kernel has filled in whole is believed.
+    if length[0] != UCRED.size:
+        raise io_error(IOErrorEnum.INVALID_DATA, f"Unable to read socket credentials: {length[0]} bytes came")
+    return Credentials._of((int(value.pid), int(value.uid), int(value.gid)), CredentialsSource.PEER)

@@ -1,0 +1,168 @@
+"""Connections: sockets that talk to one peer, and the methods that pass descriptors and credentials."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from unixconn.address import SocketAddress, SocketFamily
+from unixconn.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
+from unixconn.cancellable import Cancellable
+from unixconn.credentials import Credentials
+from unixconn.descriptors import INT_MAX, as_descriptor
+from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.iostream import InputStream, IOStream, OutputStream
+from unixconn.object import Property
+from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
+
+
+class SocketConnection(IOStream):
+    """
+    A connection over a *socket* (Gio.SocketConnection).
+
+    Two connections may share a Socket; closing one closes the Socket of both. ``with connection:`` closes it.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", "get_socket"),)
+
+    def __init__(self, *, socket: Socket) -> None:
+        if not isinstance(socket, Socket):
+            raise TypeError(f"socket must be a Socket, not {socket!r}")
+        super().__init__()
+        self._socket = socket
+        self._input: InputStream | None = None
+        self._output: OutputStream | None = None
+
+    def get_socket(self) -> Socket:
+        """Give the Socket, the object that was given."""
+        return self._socket
+
+    def is_connected(self) -> bool:
+        """Tell whether the Socket has a peer."""
+        return self._socket.is_connected()
+
+    def get_local_address(self) -> SocketAddress | None:
+        """Give the address that the Socket is bound to."""
+        return self._socket.get_local_address()
+
+    def get_remote_address(self) -> SocketAddress | None:
+        """Give the peer's address. Raises the Error NOT_CONNECTED without a peer."""
+        if not self._socket.is_connected():
+            raise io_error(IOErrorEnum.NOT_CONNECTED, "Socket connection not connected")
+        return self._socket.get_remote_address()
+
+    def get_input_stream(self) -> InputStream:
+        """Give the stream of what comes, always the same object."""
+        if self._input is None:
+            self._input = InputStream(self._socket)
+        return self._input
+
+    def get_output_stream(self) -> OutputStream:
+        """Give the stream of what goes, always the same object."""
+        if self._output is None:
+            self._output = OutputStream(self._socket)
+        return self._output
+
+    def _close(self) -> None:
+        for stream in (self._input, self._output):
+            # A stream with an operation under way stays open, and that operation ends with the Socket.
+            if stream is not None and not stream.has_pending():
+                stream.close()
+        self._socket.close()
+
+
+class UnixConnection(SocketConnection):
+    """
+    A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
+
+    All four methods wait until they are done: for at most the Socket's timeout, until *cancellable* is cancelled, or
+    until the connection is closed, be it by another thread; and not at all if the Socket is set not to block. An
+    exception out of a signal handler ends the wait as well. Whatever ends it early has consumed nothing.
+
+    Their common errors: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE, the
+    peer has gone; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
+    """
+
+    @classmethod
+    def create_pair(cls) -> tuple[UnixConnection, UnixConnection]:
+        """
+        Make two connections, each the other's peer: socketpair(2), a stream, close-on-exec.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no room for two descriptors.
+        """
+        one, other = Socket._pair()
+        return cls(socket=one), cls(socket=other)
+
+    def send_fd(self, fd: int, cancellable: Cancellable | None = None) -> bool:
+        """
+        Send the descriptor *fd*, a number or an object with ``fileno()``, with one NUL byte; give True.
+
+        The receiver gets a descriptor of its own for the same open file. *fd* stays the caller's, and may be closed at
+        once. See unix(7), SCM_RIGHTS.
+
+        Errors beside the common ones: FAILED, ``dup: Bad file descriptor``, for a number that is not open;
+        TOO_MANY_OPEN_FILES, ``dup: ...``, if it has to wait and there is no room for a duplicate meanwhile; FAILED with
+        errno ETOOMANYREFS, retryable, if too many descriptors of this user are under way; NOT_CONNECTED; NOT_SUPPORTED
+        on a socket of another family, which would drop the descriptor; TypeError, ValueError or OverflowError for what
+        can not be a descriptor.
+        """
+        handle = self._socket._handle
+        if cancellable is None and type(fd) is int and 0 <= fd <= INT_MAX and handle.is_unix:
+            sent = send_descriptor(handle, fd)
+            if sent is not WOULD_BLOCK:
+                return sent
+            return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
+        return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
+
+    def receive_fd(self, cancellable: Cancellable | None = None) -> int:
+        """
+        Receive one byte with one descriptor, and give its number; it is close-on-exec, and the caller's to close.
+
+        Credentials and a pidfd that come along are dropped. A message with anything else is consumed, and the
+        descriptors in it are closed. See unix(7), SCM_RIGHTS.
+
+        Errors beside the common ones: CLOSED, ``Connection closed by the peer``, at the end of the stream; FAILED,
+        ``Expecting 1 control message, got 0``, for a byte without a descriptor, ``Expecting one fd, but got N`` for
+        several, ``Unexpected type of ancillary data`` for credentials alone; TOO_MANY_OPEN_FILES if this process has no
+        free number for it, and then the descriptor is lost.
+        """
+        if cancellable is None:
+            fd = receive_descriptor(self._socket._handle)
+            if fd is not WOULD_BLOCK:
+                return fd
+        operation = ReceiveDescriptor(self._socket._handle)
+        return self._socket._complete(operation, cancellable, tried=cancellable is None)
+
+    def send_credentials(self, cancellable: Cancellable | None = None) -> bool:
+        """
+        Send this process's pid and effective uid and gid with one NUL byte; give True.
+
+        The kernel checks them. A receiver without SO_PASSCRED gets the byte only. See unix(7), SCM_CREDENTIALS.
+
+        Errors beside the common ones, all with the prefix ``Error sending credentials: ``: NOT_CONNECTED;
+        INVALID_ARGUMENT in a user namespace that has no map for the ids.
+        """
+        try:
+            return self._socket._complete(SendCredentials(self._socket._handle), cancellable)
+        except Error as error:
+            raise error.prefixed("Error sending credentials: ") from None
+
+    def receive_credentials(self, cancellable: Cancellable | None = None) -> Credentials:
+        """
+        Receive one byte with the credentials of who sent it, and give them.
+
+        SO_PASSCRED is on meanwhile, so the kernel adds them to what a peer sends that attached none. To a byte that was
+        sent before that, there is no sender to be had: then the answer is the socket's peer, the process that made the
+        pair or connected, and its ``source`` says ``CredentialsSource.PEER`` in place of MESSAGE.
+
+        Errors beside the common ones: FAILED, ``Expecting to read a single byte ...``, at the end of the stream, and
+        ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2`` for a message with descriptors,
+        which is consumed, and they are closed; NOT_SUPPORTED on a socket of another family.
+        """
+        return self._socket._complete(ReceiveCredentials(self._socket._handle), cancellable)
+
+
+def connection_type(family: SocketFamily, kind: SocketType, protocol: SocketProtocol) -> type[SocketConnection]:
+    """Give the class of connections for a socket."""
+    unix_stream = (SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT)
+    return UnixConnection if (family, kind, protocol) == unix_stream else SocketConnection

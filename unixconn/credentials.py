@@ -1,0 +1,131 @@
+"""Credentials: who a process is, and who says so."""
+
+from __future__ import annotations
+
+import functools
+import os
+from enum import Enum
+from pathlib import Path
+
+from unixconn.errors import IOErrorEnum, io_error
+from unixconn.integers import as_integer
+from unixconn.object import Object
+
+_NO_ID = 2**32 - 1
+"""(uid_t) -1, which is nobody's."""
+
+
+class CredentialsSource(Enum):
+    """Where credentials are from."""
+
+    OWN = "own"
+    """Made by this program, of its own process or by hand: vouched for by nobody."""
+    MESSAGE = "message"
+    """Of a message: the kernel vouches for the process that sent it."""
+    PEER = "peer"
+    """Of the socket (SO_PEERCRED): who made the pair, or called connect() or listen(); not who writes."""
+
+
+class Credentials(Object):
+    """
+    A process's pid, uid and gid (Gio.Credentials).
+
+    ``Credentials()`` has those of this process as of now, the ids being the effective ones. ``source`` says where the
+    content is from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid, self._uid, self._gid = os.getpid(), os.geteuid(), os.getegid()
+        self.source = CredentialsSource.OWN
+
+    @classmethod
+    def new(cls) -> Credentials:
+        """Make one for this process."""
+        return cls()
+
+    @staticmethod
+    def _of(numbers: tuple[int, int, int], source: CredentialsSource) -> Credentials:
+        made = Credentials.__new__(Credentials)
+        made._pid, made._uid, made._gid = numbers
+        made.source = source
+        return made
+
+    def _numbers(self) -> tuple[int, int, int]:
+        return self._pid, self._uid, self._gid
+
+    def _has_user(self) -> bool:
+        return _NO_ID not in (self._uid, self._gid)
+
+    def get_unix_pid(self) -> int:
+        """
+        Give the process's number, as seen from this process's pid namespace.
+
+        Raises the Error INVALID_DATA if there is none: the process is in a namespace that is not visible here, or the
+        socket has no peer.
+        """
+        if not self._pid or not self._has_user():
+            raise io_error(IOErrorEnum.INVALID_DATA, "GCredentials contains invalid data")
+        return self._pid
+
+    def get_unix_user(self) -> int:
+        """
+        Give the uid.
+
+        Raises the Error INVALID_DATA if there is none. Other than Gio it is given for a process of another pid
+        namespace too, whose number is not known here: the kernel has translated the uid.
+        """
+        if not self._has_user():
+            raise io_error(IOErrorEnum.INVALID_DATA, "GCredentials contains invalid data")
+        return self._uid
+
+    def is_same_user(self, other_credentials: Credentials) -> bool:
+        """Tell whether the uid is that of *other_credentials*; False if this object has no valid one."""
+        if not isinstance(other_credentials, Credentials):
+            raise TypeError(f"other_credentials must be a Credentials, not {other_credentials!r}")
+        return self._has_user() and self._uid == other_credentials._uid
+
+    def set_unix_user(self, uid: int) -> bool:
+        """
+        Set the uid, and give True.
+
+        Raises TypeError for no number, OverflowError for one that is no uid_t, and ValueError for 2**32 - 1, which the
+        kernel reads as "no user".
+        """
+        number = as_integer(uid, "uid", 0, 2**32 - 1)
+        if number == _NO_ID:
+            raise ValueError(f"uid must be a user's, and {number} means no user")
+        self._uid = number
+        self.source = CredentialsSource.OWN
+        return True
+
+    def to_string(self) -> str:
+        """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
+        parts = {"pid": self._pid, "uid": self._uid, "gid": self._gid}
+        known = [f"{name}={value}" for name, value in parts.items() if value not in (-1, _NO_ID)]
+        return "GCredentials:linux-ucred:" + ",".join(known)
+
+    def __repr__(self) -> str:
+        return f"<{self.to_string()} source={self.source.value}>"
+
+
+@functools.lru_cache(maxsize=1)
+def overflow_ids() -> tuple[int, int]:
+    """Give the uid and gid that the kernel shows in place of none."""
+    ids = []
+    for name in ("overflowuid", "overflowgid"):
+        try:
+            ids.append(int(Path("/proc/sys/kernel", name).read_text(encoding="ascii")))
+        except OSError:  # no /proc, or no free descriptor: the default
+            ids.append(65534)
+    return ids[0], ids[1]
+
+
+def are_absent(pid: int, uid: int, gid: int) -> bool:
+    """
+    Tell whether a credentials message says "none".
+
+    The kernel fills one with pid 0 and the overflow ids if the message was queued before SO_PASSCRED was on. A sender
+    of a pid namespace that is not visible here has pid 0 too, and its own uid.
+    """
+    return not pid and (uid, gid) == overflow_ids()

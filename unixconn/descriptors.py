@@ -1,0 +1,56 @@
+"""
+Owning descriptors.
+
+A number that a system call has returned and that nobody has stored yet is lost when a signal handler raises just then.
+So an owner, a list, exists before the call, and numbers enter and leave it within one step of the interpreter: nothing
+of Python runs between the system call and the list. Whoever holds the list closes what is left in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+INT_MAX = 2**31 - 1
+
+
+def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
+    """Call *create* with *arguments*, let *owner* have the descriptor that it returns, and give its number."""
+    owner.extend(map(create, *((each,) for each in arguments)))
+    return owner[-1]
+
+
+def close_all(owner: list[int]) -> None:
+    """Close all that *owner* has. A number that is not open any more is passed over."""
+    while owner:
+        with contextlib.suppress(OSError):
+            next(map(os.close, map(owner.pop, (-1,))))
+
+
+def close_numbers(numbers: Iterable[int]) -> None:
+    """Close *numbers*, which nobody else owns."""
+    close_all(list(numbers))
+
+
+def as_descriptor(value: Any, name: str = "fd") -> int:
+    """
+    Give the number of the descriptor *value*: an integer, or an object with ``fileno()``.
+
+    Raises TypeError for anything else, a bool and a float among them, ValueError for a negative number and
+    OverflowError for one that no descriptor can have; each names *name* and the value.
+    """
+    if isinstance(value, bool) or value is None:
+        raise TypeError(f"{name} must be a descriptor's number or an object with fileno(), not {value!r}")
+    if not isinstance(value, int):
+        if hasattr(value, "fileno"):
+            return as_descriptor(value.fileno(), f"{name}.fileno()")
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be a descriptor's number or an object with fileno(), not {value!r}")
+        value = value.__index__()
+    if value < 0:
+        raise ValueError(f"{name} must be the number of an open descriptor, not {value}")
+    if value > INT_MAX:
+        raise OverflowError(f"{name} must fit a C int, and {value} does not")
+    return int(value)

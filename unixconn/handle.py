@@ -1,0 +1,195 @@
+"""
+Handle: one socket's descriptor, which several threads use and any of them may close.
+
+The kernel gives a closed number to the next file that is opened. A thread that read the number just before would then
+send to, or receive from, that file. So whoever is about to make a system call enters `Handle.users` first and reads
+`Handle.number` after; `Handle.close` takes the number away first and closes it when nobody is left. All three are
+single steps of a set or an attribute, and may be repeated, so they hold without the GIL and under signals.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from unixconn._native import ffi, lib
+from unixconn.cancellable import Cancellable
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+
+T = TypeVar("T")
+
+# Held for a few instructions at a time, and reentrant, since a signal handler may close what its thread is closing.
+# No number is closed for good while it is held, so system calls made under it need not enter `users`.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - in a forked child the thread that held it does not exist
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+_CHECKING = "Error checking if SO_PASSCRED is enabled for socket: "
+
+# Used under the lock.
+_INT_SIZE = ffi.sizeof("int")
+_value = ffi.new("int *")
+_length = ffi.new("socklen_t *")
+
+
+def adopt_socket(fd: int) -> socket.socket:
+    """
+    Make a socket object of the descriptor *fd*, which belongs to it from now on and becomes close-on-exec.
+
+    Raises the Error for getsockopt()'s errno if it is none; *fd* is still the caller's then.
+    """
+    family, kind, protocol = (_ask(fd, name) for name in (lib.SO_DOMAIN, lib.SO_TYPE, lib.SO_PROTOCOL))
+    os.set_inheritable(fd, False)
+    # With SOCK_NONBLOCK among the arguments O_NONBLOCK is left alone, whatever socket.setdefaulttimeout() says.
+    return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol, fileno=fd)
+
+
+def _ask(fd: int, name: int) -> int:
+    value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
+    if lib.getsockopt(fd, lib.SOL_SOCKET, name, value, length) < 0:
+        raise system_error(ffi.errno, "creating GSocket from fd: ")
+    return int(value[0])
+
+
+class Handle:
+    """The descriptor of one Socket, and what its users share."""
+
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_passcred_users",
+        "_pid",
+        "_restore_passcred",
+        "is_datagram",
+        "is_unix",
+        "number",
+        "python",
+        "users",
+    )
+
+    def __init__(self, python: socket.socket) -> None:
+        """Take over *python*, whose descriptor is closed with this object."""
+        self.python = python
+        self.number = python.fileno()
+        """The descriptor's number, -1 once it is closed."""
+        self.users: set[object] = set()
+        """Tokens of the system calls under way."""
+        self.is_unix = python.family == socket.AF_UNIX
+        self.is_datagram = python.type == socket.SOCK_DGRAM
+        self._pid = os.getpid()
+        self._closing: Cancellable | None = None
+        self._passcred_users: set[object] = set()
+        self._restore_passcred = False
+
+    # --- the end ---
+
+    def check(self) -> None:
+        """Raise the Error CLOSED if it is closed."""
+        if self.number < 0:
+            raise io_error(IOErrorEnum.CLOSED, "Socket is already closed")
+
+    def close(self) -> None:
+        """Close it, or let the last of those who use it right now do so, and wake whoever waits."""
+        self.number = -1
+        with _lock:
+            # The threads of the process that this one was forked from are no users.
+            if self._pid != os.getpid():
+                self.users.clear()
+            self.reap()
+            if self._closing is not None:
+                self._closing.cancel()
+
+    def reap(self) -> None:
+        """Close the descriptor for good if nobody uses it any more."""
+        with _lock:
+            if self.number < 0 and not self.users:
+                self.python.close()
+
+    def closing(self) -> Cancellable:
+        """Give what `close` cancels, to wait for."""
+        with _lock:
+            if self._closing is None:
+                self._closing = Cancellable()
+                if self.number < 0:
+                    self._closing.cancel()
+            return self._closing
+
+    def __del__(self) -> None:
+        # Also after a constructor that did not get this far.
+        python = getattr(self, "python", None)
+        if python is not None:
+            python.close()
+
+    def error(self, context: str) -> Error:
+        """Make the error of the system call that has just failed: CLOSED if that is why, else by its errno."""
+        number = ffi.errno
+        self.check()
+        return system_error(number, context)
+
+    def call(self, function: Callable[..., T], *arguments: Any, context: str) -> T:
+        """Call a method of the standard library's socket that does not block; *context* is an error's prefix."""
+        with _lock:
+            try:
+                return function(self.python, *arguments)
+            except OSError as error:
+                raise system_error(error.errno or 0, context) from None
+
+    # --- options ---
+
+    def get_option(self, level: int, name: int, context: str) -> int:
+        """Give an integer option; *context* is the error's prefix."""
+        with _lock:
+            _value[0] = 0
+            _length[0] = _INT_SIZE
+            if lib.getsockopt(self.number, level, name, _value, _length) < 0:
+                raise self.error(context)
+            return int(_value[0])
+
+    def set_option(self, level: int, name: int, value: int, context: str) -> None:
+        """Set an integer option; *context* is the error's prefix."""
+        with _lock:
+            if level == lib.SOL_SOCKET and name == lib.SO_PASSCRED and self._passcred_users:
+                # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
+                self.check()
+                self._restore_passcred = not value
+                return
+            _value[0] = value
+            if lib.setsockopt(self.number, level, name, _value, _INT_SIZE) < 0:
+                raise self.error(context)
+
+    # --- SO_PASSCRED ---
+
+    def enter_passcred(self, token: object) -> None:
+        """
+        Have SO_PASSCRED on until *token* leaves, and everybody else who entered.
+
+        The flag belongs to the socket: a receiver that switched it off for itself would leave another one with the
+        identity of whoever made the socket, in place of the sender's.
+        """
+        with _lock:
+            first = not self._passcred_users
+            self._passcred_users.add(token)
+            if first and not self.get_option(lib.SOL_SOCKET, lib.SO_PASSCRED, _CHECKING):
+                self._restore_passcred = True
+                _value[0] = 1
+                if lib.setsockopt(self.number, lib.SOL_SOCKET, lib.SO_PASSCRED, _value, _INT_SIZE) < 0:
+                    raise self.error("Error enabling SO_PASSCRED: ")
+
+    def leave_passcred(self, token: object) -> None:
+        """Undo `enter_passcred`, also one that failed half way; the last one restores what the user has set."""
+        with _lock:
+            self._passcred_users.discard(token)
+            if self._restore_passcred and not self._passcred_users:
+                self._restore_passcred = False
+                _value[0] = 0
+                # It fails on a closed socket only, and that one needs no restoring.
+                lib.setsockopt(self.number, lib.SOL_SOCKET, lib.SO_PASSCRED, _value, _INT_SIZE)

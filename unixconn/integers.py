@@ -1,0 +1,20 @@
+"""Integer arguments, as PyGObject takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
+    """
+    Give *value* as an integer from *lowest* to *highest*; a float loses its fraction.
+
+    Raises TypeError for anything that is no number and OverflowError for one out of the range, naming *name* and the
+    value.
+    """
+    if isinstance(value, float) or hasattr(value, "__index__"):
+        number = int(value)
+        if lowest <= number <= highest:
+            return number
+        raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
+    raise TypeError(f"{name} must be an integer, not {value!r}")

@@ -1,0 +1,246 @@
+"""Control messages as objects, and the list of descriptors that one carries."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED, ControlMessage
+from unixconn.credentials import Credentials, CredentialsSource, are_absent
+from unixconn.descriptors import adopt, as_descriptor, close_all
+from unixconn.errors import system_error
+from unixconn.object import Object, Property
+
+
+class UnixFDList(Object):
+    """
+    Descriptors that belong to this object (Gio.UnixFDList).
+
+    What is still in it when the object ends is closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fds: list[int] = []
+
+    @classmethod
+    def new(cls) -> UnixFDList:
+        """Make an empty one."""
+        return cls()
+
+    @classmethod
+    def new_from_array(cls, fds: Iterable[int]) -> UnixFDList:
+        """Make one of *fds*, which belong to it from now on as they are: not duplicated, their flags untouched."""
+        made = cls()
+        made._fds = [as_descriptor(fd, "fds") for fd in fds]
+        return made
+
+    def append(self, fd: int) -> int:
+        """
+        Add a duplicate of *fd*, close-on-exec, and give its index.
+
+        Raises the Error FAILED, ``dup: Bad file descriptor``, for a number that is not open, TOO_MANY_OPEN_FILES where
+        there is no room for a duplicate; TypeError, ValueError or OverflowError for what is no descriptor.
+        """
+        number = as_descriptor(fd)
+        try:
+            adopt(self._fds, os.dup, number)
+        except OSError as error:
+            raise system_error(error.errno or 0, "dup: ") from None
+        return len(self._fds) - 1
+
+    def get(self, index_: int) -> int:
+        """
+        Give a further duplicate of the descriptor at *index_*, close-on-exec, which the caller has to close.
+
+        Raises IndexError for an index outside of the list, a negative one too.
+        """
+        if not isinstance(index_, int):
+            raise TypeError(f"index_ must be an integer, not {index_!r}")
+        if not 0 <= index_ < len(self._fds):
+            raise IndexError(f"index_ must be from 0 to {len(self._fds) - 1}, not {index_}")
+        try:
+            return os.dup(self._fds[index_])
+        except OSError as error:
+            raise system_error(error.errno or 0, "dup: ") from None
+
+    def get_length(self) -> int:
+        """Give the number of descriptors."""
+        return len(self._fds)
+
+    def peek_fds(self) -> list[int]:
+        """Give the descriptors' numbers; they still belong to the list."""
+        return list(self._fds)
+
+    def steal_fds(self) -> list[int]:
+        """Give the descriptors' numbers; they are the caller's to close from now on, and the list is empty."""
+        stolen, self._fds = self._fds, []
+        return stolen
+
+    def __del__(self) -> None:
+        # Also after a subclass's constructor that did not get this far.
+        close_all(self.__dict__.get("_fds", []))
+
+
+class SocketControlMessage(Object):
+    """A control message to send, or received (Gio.SocketControlMessage). Abstract."""
+
+    _level = SOL_SOCKET
+    _type = 0
+
+    def __new__(cls, *_args: Any, **_properties: Any) -> SocketControlMessage:
+        """Refuse to make one of no kind."""
+        if cls is SocketControlMessage:
+            raise TypeError("SocketControlMessage is abstract: make a UnixFDMessage or a UnixCredentialsMessage")
+        return super().__new__(cls)
+
+    def get_level(self) -> int:
+        """Give the protocol level, SOL_SOCKET."""
+        return self._level
+
+    def get_msg_type(self) -> int:
+        """Give the type: SCM_RIGHTS or SCM_CREDENTIALS."""
+        return self._type
+
+    def get_size(self) -> int:
+        """Give the size of the payload in bytes."""
+        return len(self._payload())
+
+    def _payload(self) -> bytes:
+        raise NotImplementedError
+
+    def _pack(self) -> ControlMessage:
+        return ControlMessage(self._level, self._type, self._payload())
+
+    @staticmethod
+    def deserialize(level: int, type: int, data: bytes) -> SocketControlMessage | None:  # noqa: A002 - Gio's name
+        """
+        Make a message of its payload *data*; None if level and type are unknown or the payload is not valid.
+
+        Descriptors in it belong to the message from now on, and become close-on-exec.
+        """
+        payload = bytes(data)
+        if level == SOL_SOCKET and type == SCM_RIGHTS:
+            return _descriptors_from(payload)
+        if level == SOL_SOCKET and type == SCM_CREDENTIALS and len(payload) == UCRED.size:
+            credentials = Credentials._of(UCRED.unpack(payload), CredentialsSource.OWN)
+            if credentials._pid and credentials._has_user():
+                return UnixCredentialsMessage(credentials=credentials)
+        return None
+
+
+class UnixFDMessage(SocketControlMessage):
+    """A control message that carries descriptors (Gio.UnixFDMessage); *fd_list* is shared, not copied."""
+
+    _type = SCM_RIGHTS
+    _properties: ClassVar[tuple[Property, ...]] = (Property("fd-list", "get_fd_list"),)
+
+    def __init__(self, *, fd_list: UnixFDList | None = None) -> None:
+        super().__init__()
+        if fd_list is not None and not isinstance(fd_list, UnixFDList):
+            raise TypeError(f"fd_list must be a UnixFDList, not {fd_list!r}")
+        self._fd_list = UnixFDList() if fd_list is None else fd_list
+
+    @classmethod
+    def new(cls) -> UnixFDMessage:
+        """Make one without descriptors."""
+        return cls()
+
+    @classmethod
+    def new_with_fd_list(cls, fd_list: UnixFDList | None) -> UnixFDMessage:
+        """Make one that carries what *fd_list* holds when it is sent."""
+        return cls(fd_list=fd_list)
+
+    def get_fd_list(self) -> UnixFDList:
+        """Give the list, always the same object."""
+        return self._fd_list
+
+    def append_fd(self, fd: int) -> bool:
+        """Add a duplicate of *fd*, and give True; errors as of `UnixFDList.append`."""
+        self._fd_list.append(fd)
+        return True
+
+    def steal_fds(self) -> list[int]:
+        """Give the descriptors' numbers; they are the caller's to close from now on."""
+        return self._fd_list.steal_fds()
+
+    def _payload(self) -> bytes:
+        fds = self._fd_list.peek_fds()
+        return struct.pack(f"{len(fds)}i", *fds)
+
+
+class UnixCredentialsMessage(SocketControlMessage):
+    """A control message that carries credentials (Gio.UnixCredentialsMessage); by default those of this process."""
+
+    _type = SCM_CREDENTIALS
+    _properties: ClassVar[tuple[Property, ...]] = (Property("credentials", "get_credentials"),)
+
+    def __init__(self, *, credentials: Credentials | None = None) -> None:
+        super().__init__()
+        if credentials is not None and not isinstance(credentials, Credentials):
+            raise TypeError(f"credentials must be a Credentials, not {credentials!r}")
+        self._credentials = Credentials() if credentials is None else credentials
+
+    @classmethod
+    def new(cls) -> UnixCredentialsMessage:
+        """Make one with the credentials of this process."""
+        return cls()
+
+    @classmethod
+    def new_with_credentials(cls, credentials: Credentials) -> UnixCredentialsMessage:
+        """Make one with *credentials*, kept as the object they are."""
+        if credentials is None:
+            raise TypeError("credentials must be a Credentials, not None")
+        return cls(credentials=credentials)
+
+    @staticmethod
+    def is_supported() -> bool:
+        """Tell whether this system has credentials messages."""
+        return True
+
+    def get_credentials(self) -> Credentials:
+        """Give the credentials, always the same object."""
+        return self._credentials
+
+    def _payload(self) -> bytes:
+        return UCRED.pack(*self._credentials._numbers())
+
+
+def _descriptors_from(payload: bytes) -> UnixFDMessage | None:
+    if len(payload) % INT_SIZE:
+        return None
+    fds = struct.unpack(f"{len(payload) // INT_SIZE}i", payload)
+    try:
+        for fd in fds:
+            fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    return UnixFDMessage(fd_list=UnixFDList.new_from_array(fds))
+
+
+def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[SocketControlMessage]:
+    """
+    Make objects of control messages that the kernel has delivered, unknown and absent ones left out.
+
+    *owner* has the descriptors in them, and keeps those that no object takes over.
+    """
+    made: list[SocketControlMessage] = []
+    for message in messages:
+        if message.level != SOL_SOCKET:
+            continue
+        if message.type == SCM_RIGHTS:
+            carried = struct.unpack_from(f"{len(message.data) // INT_SIZE}i", message.data)
+            fd_list = UnixFDList()
+            for fd in carried:
+                # Popped by value: both lists must never own one number.
+                fd_list._fds.extend(map(owner.pop, (owner.index(fd),)))
+            made.append(UnixFDMessage(fd_list=fd_list))
+        elif message.type == SCM_CREDENTIALS and len(message.data) == UCRED.size:
+            numbers = UCRED.unpack(message.data)
+            if not are_absent(*numbers):
+                credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
+                made.append(UnixCredentialsMessage(credentials=credentials))
+    return made

@@ -1,0 +1,191 @@
+"""
+Object: properties, and signals, under every class (GObject.Object).
+
+A class names its properties once, in `_properties`, each with the methods that read and write it; constructors take
+them as ordinary keyword arguments. A class names its signals in `_signals`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+
+class Property(NamedTuple):
+    """One property of a class."""
+
+    name: str
+    """With dashes, as Gio writes it."""
+    getter: str
+    """The method that reads it."""
+    setter: str | None = None
+    """The method that writes it; None for one that is read-only, or given to the constructor only."""
+
+
+class Props:
+    """The properties of one object as attributes, with underscores for dashes (GObject's ``props``)."""
+
+    __slots__ = ("_object",)
+    _object: Object
+
+    def __init__(self, owner: Object) -> None:
+        object.__setattr__(self, "_object", owner)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._object.get_property(name)
+        except TypeError as error:
+            raise AttributeError(str(error)) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._object.set_property(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [each.name.replace("-", "_") for each in self._object.list_properties()]
+
+
+class Handler(NamedTuple):
+    """A callback that is connected to a signal."""
+
+    number: int
+    signal: str
+    call: Callable[[], object]
+    after: bool
+
+
+# Handlers are connected and disconnected rarely: one lock serves all objects, and none is held while handlers run.
+_handlers_lock = threading.Lock()
+_handler_numbers = itertools.count(1)
+
+
+def run_handler(call: Callable[[], object]) -> None:
+    """Run a handler; an exception in it is reported and harms nobody else."""
+    try:
+        call()
+    except Exception:  # noqa: BLE001 - whatever a handler raises must not stop the others
+        sys.excepthook(*sys.exc_info())
+
+
+class Object:
+    """What all classes share: properties by name, and signals (GObject.Object)."""
+
+    _properties: ClassVar[tuple[Property, ...]] = ()
+    """The properties that this class adds."""
+    _signals: ClassVar[dict[str, str]] = {}
+    """The names of the signals, each with the method that is its class handler."""
+
+    _handlers: tuple[Handler, ...] = ()
+
+    # --- properties ---
+
+    @property
+    def props(self) -> Props:
+        """The properties as attributes: ``obj.props.fd_list``."""
+        return Props(self)
+
+    @classmethod
+    def list_properties(cls) -> list[Property]:
+        """Give the properties of this class and of those above it."""
+        return [each for base in reversed(cls.__mro__) for each in base.__dict__.get("_properties", ())]
+
+    @classmethod
+    def _property(cls, name: str) -> Property:
+        wanted = name.replace("_", "-")
+        for each in cls.list_properties():
+            if each.name == wanted:
+                return each
+        raise TypeError(f"{cls.__name__} has no property {name!r}")
+
+    def get_property(self, name: str) -> Any:
+        """
+        Give the value of the property *name*, written with dashes or underscores.
+
+        Raises TypeError for a name that the class does not have.
+        """
+        return getattr(self, self._property(name).getter)()
+
+    def get_properties(self, *names: str) -> tuple[Any, ...]:
+        """Give the values of several properties, in the order of *names*."""
+        return tuple(self.get_property(name) for name in names)
+
+    def set_property(self, name: str, value: Any) -> None:
+        """
+        Set the property *name* to *value*.
+
+        Raises TypeError for a name that the class does not have, and for a property that is read-only or can be given
+        to the constructor only.
+        """
+        setter = self._property(name).setter
+        if setter is None:
+            raise TypeError(f"the property {name!r} of {type(self).__name__} can not be set on an existing object")
+        getattr(self, setter)(value)
+
+    def set_properties(self, **values: Any) -> None:
+        """Set several properties, named by keywords."""
+        for name, value in values.items():
+            self.set_property(name, value)
+
+    # --- signals ---
+
+    def connect(self, signal: str, callback: Callable[..., object], *data: object) -> int:
+        """
+        Call *callback* with this object and *data* whenever *signal* is emitted; give the handler's number.
+
+        Handlers run in the order in which they were connected. Raises TypeError for an unknown signal and for a
+        callback that can not be called.
+        """
+        return self._connect(signal, callback, (self, *data), after=False)
+
+    def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
+        """Like `connect`, but for a callback that runs after the class's own handler."""
+        return self._connect(signal, callback, (self, *data), after=True)
+
+    def _connect(self, signal: str, callback: Callable[..., object], args: tuple[object, ...], *, after: bool) -> int:
+        if signal not in self._signals:
+            raise TypeError(f"{type(self).__name__} has no signal {signal!r}")
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        handler = Handler(next(_handler_numbers), signal, lambda: callback(*args), after)
+        with _handlers_lock:
+            self._handlers = (*self._handlers, handler)
+        return handler.number
+
+    def disconnect(self, handler_id: int) -> None:
+        """Remove the handler with the number *handler_id*; a RuntimeWarning where there is none."""
+        if not self._disconnect(handler_id):
+            warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
+
+    def _disconnect(self, handler_id: int) -> bool:
+        with _handlers_lock:
+            before = self._handlers
+            self._handlers = tuple(each for each in before if each.number != handler_id)
+            return len(self._handlers) < len(before)
+
+    def handler_is_connected(self, handler_id: int) -> bool:
+        """Tell whether the handler with the number *handler_id* is connected."""
+        return any(each.number == handler_id for each in self._handlers)
+
+    def emit(self, signal: str) -> None:
+        """
+        Run the handlers of *signal*: plain ones, the class's own, then those of `connect_after`.
+
+        An exception in one of them goes to `sys.excepthook`, and the others still run.
+        """
+        if signal not in self._signals:
+            raise TypeError(f"{type(self).__name__} has no signal {signal!r}")
+        for call in self._emission(signal):
+            run_handler(call)
+
+    def _emission(self, signal: str) -> Iterator[Callable[[], object]]:
+        handlers = [each for each in self._handlers if each.signal == signal]
+        for each in handlers:
+            if not each.after and each in self._handlers:
+                yield each.call
+        yield getattr(self, self._signals[signal])
+        for each in handlers:
+            if each.after and each in self._handlers:
+                yield each.call

@@ -1,0 +1,159 @@
+"""
+Operations, and the blocking wait.
+
+An `Operation` is one thing to do with a socket: `attempt` makes one non-blocking try. Whoever runs it decides how to
+wait between the tries; `complete` waits in the calling thread, by poll().
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import select
+import time
+from abc import abstractmethod
+from typing import Generic, TypeVar
+
+from unixconn.attempt import WOULD_BLOCK, WouldBlock
+from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error, system_error
+from unixconn.handle import Handle
+from unixconn.poll import IOCondition
+
+T = TypeVar("T")
+
+_LONGEST_POLL = 1_000_000.0
+"""Seconds; poll() takes at most 2**31 milliseconds."""
+_NO_DESCRIPTOR_INTERVAL = 0.05
+"""Seconds between two looks at a socket's end where there is no descriptor left to be woken by."""
+
+
+class Operation(Generic[T]):
+    """Something to do with a socket that may have to wait for `condition`."""
+
+    __slots__ = ("condition", "handle")
+
+    def __init__(self, handle: Handle, condition: IOCondition) -> None:
+        self.handle = handle
+        self.condition = condition
+
+    @abstractmethod
+    def attempt(self) -> T | WouldBlock:
+        """Make one try, without waiting; give the result, or WOULD_BLOCK."""
+
+    def begin(self) -> None:
+        """Get ready for the first try. Whatever comes of it, `end` follows."""
+
+    def hold(self) -> None:
+        """Get ready to wait, in which time the caller may go on with other things."""
+
+    def end(self) -> None:
+        """Let go of what `begin` and `hold` took; may be called again."""
+
+    def discard(self, result: T) -> None:
+        """Close what nobody will get."""
+
+
+def complete(
+    operation: Operation[T],
+    cancellable: Cancellable | None,
+    *,
+    blocking: bool = True,
+    timeout: float | None = None,
+    tried: bool = False,
+) -> T:
+    """
+    Do *operation* in this thread, and give its result.
+
+    Waits as long as it would block, unless *blocking* is false: at most *timeout* seconds in all, until *cancellable*
+    is cancelled, or until the socket is closed. What ends the wait otherwise, be it an exception out of a signal
+    handler, loses nothing: a descriptor that has arrived just then is closed. *tried* says that the caller has made
+    the first try.
+    """
+    check_cancellable(cancellable)
+    attempt = type(operation).attempt
+    # Owns what arrives: from the try to this list is one step of the interpreter.
+    result: list[T | WouldBlock] = []
+    try:
+        operation.begin()
+        operation.handle.check()
+        if cancellable is not None:
+            cancellable.set_error_if_cancelled()
+        result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
+        if result[0] is WOULD_BLOCK:
+            if not blocking:
+                raise would_block()
+            operation.hold()
+            deadline = None if timeout is None else time.monotonic() + timeout
+            while result[0] is WOULD_BLOCK:
+                wait(operation.handle, operation.condition, cancellable, deadline)
+                result[:] = map(attempt, (operation,))
+        operation.end()
+        return result[0]
+    except BaseException:
+        operation.end()
+        for each in result:
+            if each is not WOULD_BLOCK:
+                operation.discard(each)
+        raise
+
+
+def would_block() -> Exception:
+    """Make the Error of an operation that may not wait."""
+    return system_error(errno.EAGAIN, "")
+
+
+def wait(
+    handle: Handle, condition: IOCondition, cancellable: Cancellable | None, deadline: float | None
+) -> IOCondition:
+    """
+    Wait for *condition*, and give what poll() said of the socket.
+
+    *deadline* is a time of `time.monotonic`. Python runs signal handlers meanwhile, and their exceptions come out.
+    Raises the Error CLOSED, TIMED_OUT or CANCELLED; TOO_MANY_OPEN_FILES if there is no descriptor left for
+    *cancellable*.
+    """
+    watcher = object()
+    closing = handle.closing()
+    try:
+        poller = select.poll()
+        interval = _LONGEST_POLL
+        try:
+            poller.register(closing._watch(watcher), select.POLLIN)
+        except TooManyOpenFilesError:
+            # A socket that nobody closes meanwhile can be waited for all the same.
+            interval = _NO_DESCRIPTOR_INTERVAL
+        if cancellable is not None:
+            poller.register(cancellable._watch(watcher), select.POLLIN)
+        return _poll(poller, handle, condition, cancellable, deadline, interval)
+    finally:
+        closing._unwatch(watcher)
+        if cancellable is not None:
+            cancellable._unwatch(watcher)
+
+
+def _poll(
+    poller: select.poll,
+    handle: Handle,
+    condition: IOCondition,
+    cancellable: Cancellable | None,
+    deadline: float | None,
+    interval: float,
+) -> IOCondition:
+    number = handle.number
+    handle.check()
+    poller.register(number, condition)
+    while True:
+        left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
+        ready = dict(poller.poll(math.ceil(min(left, interval) * 1000)))
+        handle.check()
+        if not ready and left <= interval:
+            raise io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
+        if cancellable is not None:
+            cancellable.set_error_if_cancelled()
+        if number in ready:
+            return IOCondition(ready[number])
+        for each in (handle.closing(), cancellable):
+            if each is not None:
+                each._calm()

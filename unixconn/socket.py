@@ -1,0 +1,493 @@
+"""Socket: what a connection stands on."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import select
+import socket as python
+import termios
+import time
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
+from unixconn.attempt import peer_credentials
+from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.credentials import Credentials
+from unixconn.descriptors import INT_MAX, as_descriptor, close_all
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.handle import Handle, adopt_socket
+from unixconn.integers import as_integer
+from unixconn.messages import SocketControlMessage, received
+from unixconn.object import Object, Property
+from unixconn.operation import Operation, complete, wait
+from unixconn.poll import IOCondition
+from unixconn.transfer import Accept, ReceiveMessage, SendMessage
+
+if TYPE_CHECKING:
+    from unixconn.connection import SocketConnection
+
+T = TypeVar("T")
+EnumT = TypeVar("EnumT", bound=IntEnum)
+
+_UINT_MAX = 2**32 - 1
+
+
+class SocketType(IntEnum):
+    """Types of sockets (Gio.SocketType)."""
+
+    INVALID = 0
+    STREAM = 1
+    DATAGRAM = 2
+    SEQPACKET = 3
+
+
+class SocketProtocol(IntEnum):
+    """Protocols (Gio.SocketProtocol)."""
+
+    UNKNOWN = -1
+    DEFAULT = 0
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class Option(NamedTuple):
+    """The answer of `Socket.get_option`."""
+
+    ok: bool
+    value: int
+
+
+class Message(NamedTuple):
+    """The answer of `Socket.receive_message`."""
+
+    size: int
+    """Data bytes."""
+    address: SocketAddress | None
+    """The sender's, for sockets without a connection."""
+    messages: list[SocketControlMessage]
+    flags: int
+    """The kernel's msg_flags."""
+
+
+class Socket(Object):
+    """
+    A socket (Gio.Socket); made by `new` or `new_from_fd`.
+
+    The methods raise the Error CLOSED on a closed one and NOT_INITIALIZED on one that was made by ``Socket(fd=...)``
+    without `init`. Those that may wait do so until the timeout, TIMED_OUT, or until their *cancellable* is cancelled,
+    CANCELLED, or the socket is closed, CLOSED; they raise WOULD_BLOCK instead if the Socket is set not to block.
+    The descriptor is closed with the object.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("family", "get_family"),
+        Property("type", "get_socket_type"),
+        Property("protocol", "get_protocol"),
+        Property("fd", "get_fd"),
+        Property("blocking", "get_blocking", "set_blocking"),
+        Property("listen-backlog", "get_listen_backlog", "set_listen_backlog"),
+        Property("timeout", "get_timeout", "set_timeout"),
+        Property("keepalive", "get_keepalive", "set_keepalive"),
+        Property("local-address", "get_local_address"),
+        Property("remote-address", "get_remote_address"),
+    )
+
+    def __init__(
+        self,
+        *,
+        fd: int = -1,
+        family: SocketFamily = SocketFamily.INVALID,
+        type: SocketType = SocketType.STREAM,  # noqa: A002 - Gio's name
+        protocol: SocketProtocol = SocketProtocol.UNKNOWN,
+        blocking: bool = True,
+        listen_backlog: int = 10,
+        timeout: int = 0,
+    ) -> None:
+        """Keep what `init` needs; the Socket is usable after that."""
+        super().__init__()
+        self._fd = as_integer(fd, "fd", -1, INT_MAX)
+        self._family = _member(SocketFamily, family)
+        self._type = _member(SocketType, type)
+        self._protocol = _member(SocketProtocol, protocol)
+        self._handle_or_none: Handle | None = None
+        self.set_blocking(blocking)
+        self.set_listen_backlog(listen_backlog)
+        self.set_timeout(timeout)
+
+    # --- making one ---
+
+    @classmethod
+    def new(cls, family: SocketFamily, type: SocketType, protocol: SocketProtocol) -> Socket:  # noqa: A002
+        """
+        Make a new socket, close-on-exec.
+
+        Raises the Error INVALID_ARGUMENT for an unknown family or protocol, else that of socket(2)'s errno.
+        """
+        made = cls(family=family, type=type, protocol=protocol)
+        made.init(None)
+        return made
+
+    @classmethod
+    def new_from_fd(cls, fd: int) -> Socket:
+        """
+        Make one of the socket *fd*, which belongs to it from now on, and becomes close-on-exec.
+
+        O_NONBLOCK stays as it is: it belongs to everybody who has the socket. On failure *fd* is still the caller's:
+        the Error FAILED for a number that is not open, INVALID_ARGUMENT for something that is no socket.
+        """
+        made = cls()
+        if fd != -1:
+            made._fd = as_descriptor(fd)
+        # Gio's answer to -1 is that of a Socket that is told nothing at all, and so it is here.
+        made.init(None)
+        return made
+
+    def init(self, cancellable: Cancellable | None = None) -> bool:
+        """Open the socket, or take over the descriptor, that the constructor was told of; give True."""
+        if self._handle_or_none is None:
+            self._take(self._open() if self._fd < 0 else adopt_socket(self._fd))
+        return True
+
+    def _open(self) -> python.socket:
+        if self._family is SocketFamily.INVALID:
+            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown family was specified")
+        if self._protocol is SocketProtocol.UNKNOWN:
+            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
+        try:
+            return python.socket(self._family, self._type | python.SOCK_NONBLOCK, self._protocol)
+        except OSError as error:
+            raise system_error(error.errno or 0, "Unable to create socket: ") from None
+
+    @staticmethod
+    def _of(owner: python.socket) -> Socket:
+        made = Socket()
+        made._take(owner)
+        return made
+
+    @staticmethod
+    def _pair() -> tuple[Socket, Socket]:
+        try:
+            one, other = python.socketpair(python.AF_UNIX, python.SOCK_STREAM)
+        except OSError as error:
+            raise system_error(error.errno or 0, "Unable to create socket: ") from None
+        return Socket._of(one), Socket._of(other)
+
+    def _take(self, owner: python.socket) -> None:
+        self._handle_or_none = Handle(owner)
+        self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
+        self._type = _known(SocketType, owner.type, SocketType.INVALID)
+        self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
+
+    @property
+    def _handle(self) -> Handle:
+        if self._handle_or_none is None:
+            raise io_error(IOErrorEnum.NOT_INITIALIZED, "Invalid socket, not initialized")
+        return self._handle_or_none
+
+    def connection_factory_create_connection(self) -> SocketConnection:
+        """Make a connection of this socket: a `UnixConnection` for a Unix stream, else a `SocketConnection`."""
+        from unixconn.connection import connection_type
+
+        return connection_type(self._family, self._type, self._protocol)(socket=self)
+
+    # --- what it is ---
+
+    def get_fd(self) -> int:
+        """Give the descriptor's number, -1 once it is closed; it stays the Socket's."""
+        return self._fd if self._handle_or_none is None else self._handle_or_none.number
+
+    def get_family(self) -> SocketFamily:
+        """Give the family of addresses."""
+        return self._family
+
+    def get_socket_type(self) -> SocketType:
+        """Give the type."""
+        return self._type
+
+    def get_protocol(self) -> SocketProtocol:
+        """Give the protocol."""
+        return self._protocol
+
+    def get_blocking(self) -> bool:
+        """Tell whether operations wait. A setting of this object, not the descriptor's O_NONBLOCK."""
+        return self._blocking
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Set whether operations wait, or raise WOULD_BLOCK."""
+        self._blocking = bool(blocking)
+
+    def get_timeout(self) -> int:
+        """Give how long an operation waits at most, in seconds; 0 means without end."""
+        return self._timeout
+
+    def set_timeout(self, timeout: int) -> None:
+        """Set how long an operation waits at most, in whole seconds; 0 means without end."""
+        self._timeout = as_integer(timeout, "timeout", 0, _UINT_MAX)
+
+    def get_listen_backlog(self) -> int:
+        """Give how many connections may wait to be accepted."""
+        return self._listen_backlog
+
+    def set_listen_backlog(self, backlog: int) -> None:
+        """Set how many connections may wait to be accepted; for the next `listen`."""
+        self._listen_backlog = as_integer(backlog, "backlog", 0, INT_MAX)
+
+    def get_keepalive(self) -> bool:
+        """Tell whether SO_KEEPALIVE is on; without effect on a Unix socket."""
+        return bool(self.get_option(python.SOL_SOCKET, python.SO_KEEPALIVE).value)
+
+    def set_keepalive(self, keepalive: bool) -> None:
+        """Set SO_KEEPALIVE; without effect on a Unix socket."""
+        self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
+
+    def get_option(self, level: int, optname: int) -> Option:
+        """Give (True, value) for an option that is an integer; raises the Error for getsockopt()'s errno."""
+        self._check()
+        level, optname = (
+            as_integer(level, "level", -INT_MAX, INT_MAX),
+            as_integer(optname, "optname", -INT_MAX, INT_MAX),
+        )
+        return Option(True, self._handle.get_option(level, optname, ""))
+
+    def set_option(self, level: int, optname: int, value: int) -> bool:
+        """
+        Set an option that is an integer, and give True; raises the Error for setsockopt()'s errno.
+
+        SO_PASSCRED stays on as long as somebody waits for credentials, and is *value* after that.
+        """
+        self._check()
+        level, optname = (
+            as_integer(level, "level", -INT_MAX, INT_MAX),
+            as_integer(optname, "optname", -INT_MAX, INT_MAX),
+        )
+        self._handle.set_option(level, optname, as_integer(value, "value", -INT_MAX - 1, INT_MAX), "")
+        return True
+
+    def get_credentials(self) -> Credentials:
+        """
+        Give the credentials of the peer: who made the pair, or who called connect() or listen().
+
+        They are of that moment and stay, whoever has the other end now. Without a peer, and for another family than
+        UNIX, they have no valid content.
+        """
+        self._check()
+        return peer_credentials(self._handle)
+
+    def get_local_address(self) -> SocketAddress | None:
+        """Give the address that the socket is bound to; None for another family than UNIX."""
+        return self._address("could not get local address: ", python.socket.getsockname)
+
+    def get_remote_address(self) -> SocketAddress | None:
+        """Give the peer's address; None for another family than UNIX. Raises the Error NOT_CONNECTED without a peer."""
+        return self._address("could not get remote address: ", python.socket.getpeername)
+
+    def _address(self, context: str, ask: Any) -> SocketAddress | None:
+        name = self._handle.call(ask, context=context)
+        return from_python(name) if self._family is SocketFamily.UNIX else None
+
+    def is_connected(self) -> bool:
+        """Tell whether there is a peer, which may have gone meanwhile."""
+        try:
+            self.get_remote_address()
+        except Error:
+            return False
+        return not all(self._shut_down)
+
+    _shut_down = (False, False)
+
+    def get_available_bytes(self) -> int:
+        """Give how many bytes are there to be read, -1 if the socket is closed."""
+        if self.is_closed():
+            return -1
+        size = array.array("i", [0])
+        self._handle.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
+        return size[0]
+
+    # --- its life ---
+
+    def bind(self, address: SocketAddress, allow_reuse: bool) -> bool:
+        """
+        Give the socket a name, and give True. *allow_reuse* has no effect on a Unix socket.
+
+        Raises the Error ADDRESS_IN_USE for one that is taken, else that of bind(2)'s errno.
+        """
+        name = _unix_address(address)._for_python()
+        self._check()
+        self._handle.call(python.socket.bind, name, context="Error binding to address (GUnixSocketAddress): ")
+        return True
+
+    def listen(self) -> bool:
+        """Let peers connect, as many waiting as the listen backlog says, and give True."""
+        self._check()
+        self._handle.call(python.socket.listen, self._listen_backlog, context="could not listen: ")
+        return True
+
+    def accept(self, cancellable: Cancellable | None = None) -> Socket:
+        """Wait for a peer to connect, and give the Socket to talk to it, close-on-exec."""
+        return Socket._of(self._complete(Accept(self._handle), cancellable))
+
+    def shutdown(self, shutdown_read: bool, shutdown_write: bool) -> bool:
+        """End one direction or both, for all who have the socket, waking those who wait; give True."""
+        self._check()
+        how = {
+            (True, False): python.SHUT_RD,
+            (False, True): python.SHUT_WR,
+            (True, True): python.SHUT_RDWR,
+        }.get((bool(shutdown_read), bool(shutdown_write)))
+        if how is not None:
+            self._handle.call(python.socket.shutdown, how, context="Unable to shutdown socket: ")
+            self._shut_down = (
+                self._shut_down[0] or bool(shutdown_read),
+                self._shut_down[1] or bool(shutdown_write),
+            )
+        return True
+
+    def close(self) -> bool:
+        """Close it, and give True. Whoever waits ends with the Error CLOSED; what was sent is still delivered."""
+        self._handle.close()
+        return True
+
+    def is_closed(self) -> bool:
+        """Tell whether it was closed."""
+        return self._handle_or_none is not None and self._handle_or_none.number < 0
+
+    # --- messages ---
+
+    def send_message(
+        self,
+        address: SocketAddress | None,
+        vectors: Sequence[Any],
+        messages: Sequence[SocketControlMessage] | None,
+        flags: int,
+        cancellable: Cancellable | None = None,
+    ) -> int:
+        """
+        Send the bytes of *vectors*, or one NUL for none, with control *messages*; give how many bytes went.
+
+        *address* is for a socket without a connection, *vectors* a sequence of bytes-like objects, *flags* those of
+        sendmsg(2). The message may go in part: its control messages are with the first byte. Raises the Error
+        INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not this process's,
+        BROKEN_PIPE or NOT_CONNECTED without a peer.
+        """
+        name = b"" if address is None else _unix_address(address)._for_kernel()
+        controls = [_control_message(each)._pack() for each in messages or ()]
+        buffers = [_bytes_like(each) for each in vectors] or [b"\0"]
+        flags = as_integer(flags, "flags", 0, INT_MAX)
+        return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
+
+    def receive_message(self, vectors: Sequence[Any], flags: int, cancellable: Cancellable | None = None) -> Message:
+        """
+        Receive bytes into *vectors*, or one into nowhere for none, and the control messages that come with them.
+
+        *vectors* is a sequence of writable buffers, *flags* those of recvmsg(2). Gives (size, address, messages,
+        flags); control messages of unknown types are dropped, the descriptors in them closed. What the kernel has cut
+        for want of a free descriptor shows as MSG_CTRUNC in the flags.
+        """
+        operation = ReceiveMessage(self._handle, list(vectors), flags=as_integer(flags, "flags", 0, INT_MAX))
+        found = self._complete(operation, cancellable)
+        try:
+            messages = received(found.messages, operation.owner)
+        finally:
+            close_all(operation.owner)
+        return Message(found.size, from_kernel(found.address), messages, found.flags)
+
+    def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
+        """Send the bytes of *buffer*, a bytes-like object; give how many went."""
+        return self._send(buffer, cancellable, blocking=self._blocking)
+
+    def _send(self, buffer: Any, cancellable: Cancellable | None, *, blocking: bool) -> int:
+        operation = SendMessage(self._handle, [_bytes_like(buffer)], context="Error sending data: ")
+        return complete(operation, cancellable, blocking=blocking, timeout=self._timeout or None)
+
+    def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
+        """
+        Receive at most *size* bytes; b"" at the end of the stream.
+
+        Descriptors that come with them are closed, as the kernel would: use `receive_message` for both.
+        """
+        return self._receive(size, cancellable, blocking=self._blocking)
+
+    def _receive(self, size: int, cancellable: Cancellable | None, *, blocking: bool) -> bytes:
+        buffer = bytearray(as_integer(size, "size", 0, INT_MAX))
+        operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
+        try:
+            found = complete(operation, cancellable, blocking=blocking, timeout=self._timeout or None)
+        finally:
+            close_all(operation.owner)
+        return bytes(buffer[: found.size])
+
+    # --- waiting ---
+
+    def condition_check(self, condition: IOCondition) -> IOCondition:
+        """Give those of *condition*, and ERR and HUP, that hold now; none if the socket is closed."""
+        number = self._handle.number
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        if number < 0:
+            return IOCondition(0)
+        poller = select.poll()
+        poller.register(number, wanted)
+        ready = poller.poll(0)
+        return IOCondition(ready[0][1] if ready else 0)
+
+    def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
+        """Wait for *condition*, and give True."""
+        return self.condition_timed_wait(condition, -1, cancellable)
+
+    def condition_timed_wait(
+        self, condition: IOCondition, timeout_us: int, cancellable: Cancellable | None = None
+    ) -> bool:
+        """Wait for *condition* for at most *timeout_us* microseconds, -1 for the Socket's timeout, and give True."""
+        microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
+        condition = IOCondition(as_integer(condition, "condition", 0, INT_MAX))
+        check_cancellable(cancellable)
+        self._check()
+        if cancellable is not None:
+            cancellable.set_error_if_cancelled()
+        seconds = self._timeout or None if microseconds < 0 else microseconds / 1e6
+        deadline = None if seconds is None else time.monotonic() + seconds
+        wait(self._handle, condition, cancellable, deadline)
+        return True
+
+    def _check(self) -> None:
+        self._handle.check()
+
+    def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
+        return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
+
+
+def _member(kind: type[EnumT], value: Any) -> EnumT:
+    try:
+        return kind(value)
+    except ValueError:
+        raise TypeError(f"{value!r} is no {kind.__name__}") from None
+
+
+def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
+    try:
+        return kind(value)
+    except ValueError:
+        return otherwise
+
+
+def _unix_address(value: object) -> UnixSocketAddress:
+    if not isinstance(value, UnixSocketAddress):
+        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
+    return value
+
+
+def _control_message(value: object) -> SocketControlMessage:
+    if not isinstance(value, SocketControlMessage):
+        raise TypeError(f"messages must be SocketControlMessages, and {value!r} is none")
+    return value
+
+
+def _bytes_like(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError(f"a buffer must be bytes-like, not the str {value!r}: encode it")
+    if isinstance(value, (list, tuple)):
+        return bytes(value)
+    return memoryview(value).cast("B")

@@ -1,0 +1,183 @@
+"""The operations: what can be done with a socket that may have to wait."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from unixconn.ancillary import ControlMessage, Outgoing
+from unixconn.attempt import (
+    RECEIVING,
+    SENDING,
+    Received,
+    WouldBlock,
+    accept,
+    not_open,
+    receive_credentials,
+    receive_descriptor,
+    receive_message,
+    send_credentials,
+    send_descriptor,
+    send_message,
+)
+from unixconn.credentials import Credentials
+from unixconn.descriptors import adopt, close_all
+from unixconn.errors import IOErrorEnum, io_error, system_error
+from unixconn.handle import Handle
+from unixconn.operation import Operation
+from unixconn.poll import IOCondition
+
+
+class SendDescriptor(Operation[bool]):
+    """Send a descriptor."""
+
+    __slots__ = ("_fd", "_owned")
+
+    def __init__(self, handle: Handle, fd: int) -> None:
+        super().__init__(handle, IOCondition.OUT)
+        self._fd = fd
+        self._owned: list[int] = []
+
+    def attempt(self) -> bool | WouldBlock:
+        """Send it."""
+        return send_descriptor(self.handle, self._owned[0] if self._owned else self._fd)
+
+    def begin(self) -> None:
+        """Refuse a number that is not open, before anything else is looked at, and a socket that would lose it."""
+        try:
+            os.fstat(self._fd)
+        except OSError:
+            raise not_open(self._fd) from None
+        self.handle.check()
+        if not self.handle.is_unix:
+            raise io_error(
+                IOErrorEnum.NOT_SUPPORTED, f"Only a Unix socket can carry a descriptor, and this is no such: {self._fd}"
+            )
+
+    def hold(self) -> None:
+        """Keep the file: the caller's number may be another one's by the next try."""
+        try:
+            adopt(self._owned, os.dup, self._fd)
+        except OSError as error:
+            raise system_error(error.errno or 0, "dup: ") from None
+
+    def end(self) -> None:
+        """Close the copy."""
+        close_all(self._owned)
+
+
+class ReceiveDescriptor(Operation[int]):
+    """Receive a descriptor."""
+
+    __slots__ = ()
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle, IOCondition.IN)
+
+    def attempt(self) -> int | WouldBlock:
+        """Receive it."""
+        return receive_descriptor(self.handle)
+
+    def discard(self, result: int) -> None:
+        """Close the descriptor."""
+        close_all([result])
+
+
+class SendCredentials(Operation[bool]):
+    """Send this process's credentials."""
+
+    __slots__ = ()
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle, IOCondition.OUT)
+
+    def attempt(self) -> bool | WouldBlock:
+        """Send them."""
+        return send_credentials(self.handle)
+
+
+class ReceiveCredentials(Operation[Credentials]):
+    """Receive credentials, with SO_PASSCRED on until the end."""
+
+    __slots__ = ()
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle, IOCondition.IN)
+
+    def attempt(self) -> Credentials | WouldBlock:
+        """Receive them."""
+        return receive_credentials(self.handle)
+
+    def begin(self) -> None:
+        """Have the kernel add credentials to what comes from now on."""
+        self.handle.enter_passcred(self)
+
+    def end(self) -> None:
+        """Leave the flag as the user has set it."""
+        self.handle.leave_passcred(self)
+
+
+class SendMessage(Operation[int]):
+    """Send data and control messages."""
+
+    __slots__ = ("_context", "_flags", "_message")
+
+    def __init__(
+        self,
+        handle: Handle,
+        vectors: Sequence[Any],
+        controls: Sequence[ControlMessage] = (),
+        *,
+        flags: int = 0,
+        address: bytes = b"",
+        context: str = SENDING,
+    ) -> None:
+        super().__init__(handle, IOCondition.OUT)
+        self._message = Outgoing(controls, vectors, address)
+        self._flags = flags
+        self._context = context
+
+    def attempt(self) -> int | WouldBlock:
+        """Send it, or its beginning."""
+        return send_message(self.handle, self._message, self._flags, self._context)
+
+
+class ReceiveMessage(Operation[Received]):
+    """Receive data and control messages."""
+
+    __slots__ = ("_context", "_flags", "_vectors", "owner")
+
+    def __init__(self, handle: Handle, vectors: Sequence[Any], *, flags: int = 0, context: str = RECEIVING) -> None:
+        super().__init__(handle, IOCondition.IN)
+        self._vectors = vectors
+        self._flags = flags
+        self._context = context
+        self.owner: list[int] = []
+        """Has the descriptors that came, for the caller to take or to close."""
+
+    def attempt(self) -> Received | WouldBlock:
+        """Receive it."""
+        return receive_message(self.handle, self._vectors, self._flags, self._context, self.owner)
+
+    def discard(self, result: Received) -> None:
+        """Close the descriptors."""
+        close_all(self.owner)
+
+
+class Accept(Operation[socket.socket]):
+    """Accept a connection."""
+
+    __slots__ = ()
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle, IOCondition.IN)
+
+    def attempt(self) -> socket.socket | WouldBlock:
+        """Accept it."""
+        return accept(self.handle)
+
+    def discard(self, result: socket.socket) -> None:
+        """Close it."""
+        result.close()

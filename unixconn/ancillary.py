@@ -8,11 +8,13 @@ Nothing here waits, and nothing here knows what a message is for.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from socket import CMSG_LEN, CMSG_SPACE
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from unixconn._native import ffi, lib
+from unixconn.handle import Use
 
 SOL_SOCKET = lib.SOL_SOCKET
 SCM_RIGHTS = lib.SCM_RIGHTS
@@ -62,7 +64,7 @@ class Contents(NamedTuple):
         return self.descriptors + self.pidfds
 
 
-class Outgoing:
+class Outgoing(Use):
     """A message to send: data, and control messages packed behind each other."""
 
     __slots__ = ("_alive", "control", "header")
@@ -70,6 +72,7 @@ class Outgoing:
     def __init__(
         self, messages: Sequence[ControlMessage], vectors: Sequence[Any] = (b"\0",), address: bytes = b""
     ) -> None:
+        super().__init__()
         control = b"".join(pack(each) for each in messages)
         self.control = ffi.new("char[]", control) if control else ffi.NULL
         parts = [ffi.from_buffer("char[]", each) for each in vectors]
@@ -92,7 +95,7 @@ class OneDescriptor(Outgoing):
 
     def __init__(self) -> None:
         super().__init__([ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
-        self.descriptors = ffi.cast("int *", self.control + HEADER_SIZE)
+        self.descriptors = _items(self.control + HEADER_SIZE, "int")
 
 
 class OneCredentials(Outgoing):
@@ -105,12 +108,13 @@ class OneCredentials(Outgoing):
         self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size)
 
 
-class Incoming:
+class Incoming(Use):
     """Room for one byte, or for *vectors*, and for every control message that can come with it."""
 
-    __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome")
+    __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome", "room")
 
     def __init__(self, vectors: Sequence[Any] = (), *, with_address: bool = False) -> None:
+        super().__init__()
         # One block for header and control data, so that one comparison covers all that the kernel wrote.
         start = ffi.sizeof("struct msghdr")
         block = ffi.new("char[]", start + ROOM)
@@ -124,12 +128,14 @@ class Incoming:
         self.header.msg_iov = vector
         self.header.msg_iovlen = len(parts)
         self.header.msg_control = self._control
-        self.header.msg_controllen = ROOM
         self._alive = (block, parts, vector)
         written = ffi.offsetof("struct msghdr", "msg_controllen")
-        self.outcome = memoryview(ffi.buffer(block))[written : start + HEADER_SIZE]
-        """The bytes from msg_controllen to the end of the first control message's header."""
-        self.descriptors = ffi.cast("int *", self._control + HEADER_SIZE)
+        self.outcome = memoryview(ffi.buffer(block))[written : start + HEADER_SIZE].tobytes
+        """Gives the bytes from msg_controllen to the end of the first control message's header."""
+        self.room = _items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
+        """msg_controllen: set it to ROOM before each use."""
+        self.room[0] = ROOM
+        self.descriptors = _items(self._control + HEADER_SIZE, "int")
         """The payload of the first control message, if that is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The same, if that is SCM_CREDENTIALS."""
@@ -151,6 +157,14 @@ class Incoming:
     def truncated(self) -> bool:
         """Tell whether the kernel had to drop control messages, or descriptors of one."""
         return bool(self.header.msg_flags & lib.MSG_CTRUNC)
+
+
+def _items(address: Any, kind: str) -> Any:
+    """Give an item of the integer type *kind* at *address* as ``[0]``; on CPython twice as fast as by cffi."""
+    if sys.implementation.name == "pypy":
+        return ffi.cast(f"{kind} *", address)
+    item = memoryview(ffi.buffer(ffi.cast("char *", address), ffi.sizeof(kind)))
+    return item.cast("i" if item.nbytes == INT_SIZE else "q")
 
 
 def pack(message: ControlMessage) -> bytes:
@@ -202,12 +216,12 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
 
 
 def _outcome_of(message: ControlMessage) -> bytes:
-    """Give what `Incoming.outcome` is after the receipt of *message*, whole and alone."""
+    """Give what `Incoming.outcome` gives after the receipt of *message*, whole and alone."""
     filled = Incoming()
     packed = pack(message)
     filled.header.msg_controllen = len(packed)
     filled.header.msg_flags = lib.MSG_CMSG_CLOEXEC
-    return bytes(filled.outcome[:-HEADER_SIZE]) + packed[:HEADER_SIZE]
+    return filled.outcome()[:-HEADER_SIZE] + packed[:HEADER_SIZE]
 
 
 OUTCOME_ONE_DESCRIPTOR = _outcome_of(ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))

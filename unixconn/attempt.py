@@ -28,9 +28,9 @@ from unixconn.ancillary import (
     Outgoing,
 )
 from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
-from unixconn.descriptors import close_all, close_numbers
-from unixconn.errors import Error, IOErrorEnum, SystemCallError, io_error, system_error
-from unixconn.handle import Handle
+from unixconn.descriptors import as_descriptor, close_all, close_numbers
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.handle import Handle, Use
 
 
 class _WouldBlock(Enum):
@@ -48,6 +48,7 @@ RECEIVING = "Error receiving message: "
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
 _NOTHING: list[int] = []
+_OF_MESSAGE = CredentialsSource.MESSAGE
 
 # Bound once: these are looked up at every message.
 _sendmsg = lib.sendmsg
@@ -66,19 +67,28 @@ def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
         message = _pop_descriptor()
     except IndexError:
         message = ancillary.OneDescriptor()
-    message.descriptors[0] = fd
     try:
-        sent = _send(handle, message, _SEND, SENDING)
-    except SystemCallError as error:
-        if error.errno == errno.EBADF:
-            raise not_open(fd) from None
-        raise
+        message.descriptors[0] = fd
+    except ValueError:
+        raise not_open(fd) from None
+    try:
+        message.user = handle
+        sent = _sendmsg(handle.number, message.header, _SEND)
+    finally:
+        message.user = None
+    if handle.number < 0:
+        handle.reap()
     _append_descriptor(message)
-    return sent is not WOULD_BLOCK or WOULD_BLOCK
+    if sent == 1:
+        return True
+    if ffi.errno == errno.EBADF and handle.number >= 0:
+        raise not_open(fd)
+    return _sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
 def not_open(fd: int) -> Error:
-    """Make the error for a descriptor that is not open; its text is Gio's, which duplicates *fd* first."""
+    """Make the error for a descriptor that is not open, or can not be. The text is Gio's, which duplicates it first."""
+    as_descriptor(fd)
     return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
 
 
@@ -89,27 +99,32 @@ def send_credentials(handle: Handle) -> bool | WouldBlock:
     except IndexError:
         message = ancillary.OneCredentials()
     UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
-    sent = _send(handle, message, _SEND, SENDING)
+    try:
+        message.user = handle
+        sent = _sendmsg(handle.number, message.header, _SEND)
+    finally:
+        message.user = None
+    if handle.number < 0:
+        handle.reap()
     _append_credentials(message)
-    return sent is not WOULD_BLOCK or WOULD_BLOCK
+    if sent == 1:
+        return True
+    return _sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
 def send_message(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
     """Send *message*; give the number of data bytes that went. *context* is an error's prefix."""
-    return _send(handle, message, flags | _SEND, context)
-
-
-def _send(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
-    users = handle.users
     try:
-        users.add(message)
-        sent = _sendmsg(handle.number, message.header, flags)
-        users.discard(message)
-    except BaseException:  # of a signal handler
-        users.discard(message)
-        raise
+        message.user = handle
+        sent = _sendmsg(handle.number, message.header, flags | _SEND)
+    finally:
+        message.user = None
     if handle.number < 0:
         handle.reap()
+    return _sent(handle, sent, context)
+
+
+def _sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
     if sent >= 0:
         return sent
     if ffi.errno in _AGAIN:
@@ -131,28 +146,29 @@ def receive_descriptor(handle: Handle) -> int | WouldBlock:
         message = _pop_incoming()
     except IndexError:
         message = Incoming()
-    header = message.header
-    header.msg_controllen = ROOM
-    users = handle.users
-    fd = -1
+    message.room[0] = ROOM
+    fd: int = -1
     extra = _NOTHING
     in_pool = False
     try:
-        users.add(message)
-        count = _recvmsg(handle.number, header, _RECEIVE)
-        users.discard(message)
+        message.user = handle
+        count = _recvmsg(handle.number, message.header, _RECEIVE)
+        message.user = None
         if handle.number < 0:
             handle.reap()
-        if count == 1 and message.outcome == OUTCOME_ONE_DESCRIPTOR:
+        if count == 1 and message.outcome() == OUTCOME_ONE_DESCRIPTOR:
             fd = message.descriptors[0]
-        elif not _would_block(handle, count):
-            fd, extra = _only_descriptor(handle, message, count)
-            close_all(extra)
-        in_pool = True
-        _append_incoming(message)
-        return fd if fd >= 0 else WOULD_BLOCK
+            _append_incoming(message)
+            return fd
+        if _would_block(handle, count):
+            in_pool = True
+            _append_incoming(message)
+            return WOULD_BLOCK
+        fd, extra = _only_descriptor(handle, message, count)
+        close_all(extra)
+        return fd
     except BaseException:  # a refused message, or of a signal handler
-        users.discard(message)
+        message.user = None
         if fd >= 0:
             close_all([fd, *extra])
         elif not in_pool:
@@ -171,23 +187,21 @@ def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
         message = _pop_incoming()
     except IndexError:
         message = Incoming()
-    header = message.header
-    header.msg_controllen = ROOM
-    users = handle.users
+    message.room[0] = ROOM
     try:
-        users.add(message)
-        count = _recvmsg(handle.number, header, _RECEIVE)
-        users.discard(message)
+        message.user = handle
+        count = _recvmsg(handle.number, message.header, _RECEIVE)
+        message.user = None
         if handle.number < 0:
             handle.reap()
-        if count == 1 and message.outcome == OUTCOME_ONE_CREDENTIALS:
+        if count == 1 and message.outcome() == OUTCOME_ONE_CREDENTIALS:
             numbers = UCRED.unpack(message.credentials)
         elif _would_block(handle, count):
             numbers = None
         else:
             numbers = _only_credentials(message, count)
     except BaseException:  # a refused message, or of a signal handler
-        users.discard(message)
+        message.user = None
         _discard(message)
         raise
     _append_incoming(message)
@@ -195,7 +209,7 @@ def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
         return WOULD_BLOCK
     if not numbers[0] and are_absent(*numbers):
         return peer_credentials(handle)
-    return Credentials._of(numbers, CredentialsSource.MESSAGE)
+    return Credentials._of(numbers, _OF_MESSAGE)
 
 
 class Received(NamedTuple):
@@ -220,11 +234,10 @@ def receive_message(
     *owner* gets the descriptors that came; *context* is an error's prefix.
     """
     message = Incoming(vectors, with_address=True)
-    users = handle.users
     try:
-        users.add(message)
+        message.user = handle
         count = _recvmsg(handle.number, message.header, flags | _RECEIVE)
-        users.discard(message)
+        message.user = None
         if handle.number < 0:
             handle.reap()
         if _would_block(handle, count, context):
@@ -235,7 +248,7 @@ def receive_message(
         owner += ancillary.contents_of(messages).all_descriptors
         return Received(count, message.address(), messages, int(message.header.msg_flags))
     except BaseException:
-        users.discard(message)
+        message.user = None
         if not owner:
             _discard(message)
         raise
@@ -310,9 +323,9 @@ def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
 
 def accept(handle: Handle) -> socket.socket | WouldBlock:
     """Accept a connection."""
-    token = object()
+    use = Use()
     try:
-        handle.users.add(token)
+        use.user = handle
         accepted, _ = handle.python.accept()
     except BlockingIOError:
         return WOULD_BLOCK
@@ -320,7 +333,7 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
         handle.check()
         raise system_error(error.errno or 0, "Error accepting connection: ") from None
     finally:
-        handle.users.discard(token)
+        use.user = None
         if handle.number < 0:
             handle.reap()
     return accepted

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from unixconn.address import SocketAddress, SocketFamily
-from unixconn.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
+from unixconn.attempt import (
+    WOULD_BLOCK,
+    receive_credentials,
+    receive_descriptor,
+    send_credentials,
+    send_descriptor,
+)
 from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import INT_MAX, as_descriptor
+from unixconn.descriptors import as_descriptor
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
@@ -107,12 +113,12 @@ class UnixConnection(SocketConnection):
         can not be a descriptor.
         """
         handle = self._socket._handle
-        if cancellable is None and type(fd) is int and 0 <= fd <= INT_MAX and handle.is_unix:
-            sent = send_descriptor(handle, fd)
-            if sent is not WOULD_BLOCK:
-                return sent
-            return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
-        return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
+        if cancellable is not None or type(fd) is not int or not handle.is_unix:
+            return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
+        sent = send_descriptor(handle, fd)
+        if sent is not WOULD_BLOCK:
+            return sent
+        return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
 
     def receive_fd(self, cancellable: Cancellable | None = None) -> int:
         """
@@ -126,12 +132,13 @@ class UnixConnection(SocketConnection):
         several, ``Unexpected type of ancillary data`` for credentials alone; TOO_MANY_OPEN_FILES if this process has no
         free number for it, and then the descriptor is lost.
         """
-        if cancellable is None:
-            fd = receive_descriptor(self._socket._handle)
-            if fd is not WOULD_BLOCK:
-                return fd
-        operation = ReceiveDescriptor(self._socket._handle)
-        return self._socket._complete(operation, cancellable, tried=cancellable is None)
+        handle = self._socket._handle
+        if cancellable is not None:
+            return self._socket._complete(ReceiveDescriptor(handle), cancellable)
+        fd = receive_descriptor(handle)
+        if fd is not WOULD_BLOCK:
+            return fd
+        return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
 
     def send_credentials(self, cancellable: Cancellable | None = None) -> bool:
         """
@@ -142,8 +149,14 @@ class UnixConnection(SocketConnection):
         Errors beside the common ones, all with the prefix ``Error sending credentials: ``: NOT_CONNECTED;
         INVALID_ARGUMENT in a user namespace that has no map for the ids.
         """
+        handle = self._socket._handle
         try:
-            return self._socket._complete(SendCredentials(self._socket._handle), cancellable)
+            if cancellable is not None:
+                return self._socket._complete(SendCredentials(handle), cancellable)
+            sent = send_credentials(handle)
+            if sent is not WOULD_BLOCK:
+                return sent
+            return self._socket._complete(SendCredentials(handle), None, tried=True)
         except Error as error:
             raise error.prefixed("Error sending credentials: ") from None
 
@@ -159,7 +172,12 @@ class UnixConnection(SocketConnection):
         ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2`` for a message with descriptors,
         which is consumed, and they are closed; NOT_SUPPORTED on a socket of another family.
         """
-        return self._socket._complete(ReceiveCredentials(self._socket._handle), cancellable)
+        handle = self._socket._handle
+        if cancellable is None:
+            credentials = handle.try_with_passcred(receive_credentials)
+            if credentials is not WOULD_BLOCK:
+                return credentials
+        return self._socket._complete(ReceiveCredentials(handle), cancellable)
 
 
 def connection_type(family: SocketFamily, kind: SocketType, protocol: SocketProtocol) -> type[SocketConnection]:

@@ -36,7 +36,7 @@ class Credentials(Object):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pid, self._uid, self._gid = os.getpid(), os.geteuid(), os.getegid()
+        self._numbers = (os.getpid(), os.geteuid(), os.getegid())
         self.source = CredentialsSource.OWN
 
     @classmethod
@@ -47,15 +47,12 @@ class Credentials(Object):
     @staticmethod
     def _of(numbers: tuple[int, int, int], source: CredentialsSource) -> Credentials:
         made = Credentials.__new__(Credentials)
-        made._pid, made._uid, made._gid = numbers
+        made._numbers = numbers
         made.source = source
         return made
 
-    def _numbers(self) -> tuple[int, int, int]:
-        return self._pid, self._uid, self._gid
-
     def _has_user(self) -> bool:
-        return _NO_ID not in (self._uid, self._gid)
+        return _NO_ID not in self._numbers[1:]
 
     def get_unix_pid(self) -> int:
         """
@@ -64,9 +61,9 @@ class Credentials(Object):
         Raises the Error INVALID_DATA if there is none: the process is in a namespace that is not visible here, or the
         socket has no peer.
         """
-        if not self._pid or not self._has_user():
+        if not self._numbers[0] or not self._has_user():
             raise io_error(IOErrorEnum.INVALID_DATA, "GCredentials contains invalid data")
-        return self._pid
+        return self._numbers[0]
 
     def get_unix_user(self) -> int:
         """
@@ -77,13 +74,13 @@ class Credentials(Object):
         """
         if not self._has_user():
             raise io_error(IOErrorEnum.INVALID_DATA, "GCredentials contains invalid data")
-        return self._uid
+        return self._numbers[1]
 
     def is_same_user(self, other_credentials: Credentials) -> bool:
         """Tell whether the uid is that of *other_credentials*; False if this object has no valid one."""
         if not isinstance(other_credentials, Credentials):
             raise TypeError(f"other_credentials must be a Credentials, not {other_credentials!r}")
-        return self._has_user() and self._uid == other_credentials._uid
+        return self._has_user() and self._numbers[1] == other_credentials._numbers[1]
 
     def set_unix_user(self, uid: int) -> bool:
         """
@@ -95,14 +92,14 @@ class Credentials(Object):
         number = as_integer(uid, "uid", 0, 2**32 - 1)
         if number == _NO_ID:
             raise ValueError(f"uid must be a user's, and {number} means no user")
-        self._uid = number
+        self._numbers = (self._numbers[0], number, self._numbers[2])
         self.source = CredentialsSource.OWN
         return True
 
     def to_string(self) -> str:
         """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
-        parts = {"pid": self._pid, "uid": self._uid, "gid": self._gid}
-        known = [f"{name}={value}" for name, value in parts.items() if value not in (-1, _NO_ID)]
+        named = zip(("pid", "uid", "gid"), self._numbers)
+        known = [f"{name}={value}" for name, value in named if value not in (-1, _NO_ID)]
         return "GCredentials:linux-ucred:" + ",".join(known)
 
     def __repr__(self) -> str:

@@ -2,9 +2,10 @@
 Handle: one socket's descriptor, which several threads use and any of them may close.
 
 The kernel gives a closed number to the next file that is opened. A thread that read the number just before would then
-send to, or receive from, that file. So whoever is about to make a system call enters `Handle.users` first and reads
-`Handle.number` after; `Handle.close` takes the number away first and closes it when nobody is left. All three are
-single steps of a set or an attribute, and may be repeated, so they hold without the GIL and under signals.
+send to, or receive from, that file. So whoever is about to make a system call says so in a `Use` first, and reads
+`Handle.number` after; `Handle.close` takes the number away first, and closes it when no `Use` names the Handle (hazard
+pointers, M. Michael 2004). Each step is one store of an attribute: it costs next to nothing, may be repeated, and holds
+without the GIL and under signals.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,23 +24,46 @@ from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 T = TypeVar("T")
 
 # Held for a few instructions at a time, and reentrant, since a signal handler may close what its thread is closing.
-# No number is closed for good while it is held, so system calls made under it need not enter `users`.
+# No number is closed for good while it is held, so system calls made under it need no `Use`.
 _lock = threading.RLock()
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - in a forked child the thread that held it does not exist
+class Use:
+    """A place where one thread at a time says which Handle it uses."""
+
+    __slots__ = ("__weakref__", "user")
+
+    def __init__(self) -> None:
+        self.user: Handle | None = None
+        with _lock:
+            _uses.add(self)
+
+
+# Weak: a Use that an interrupted thread has dropped says nothing any more.
+_uses: weakref.WeakSet[Use] = weakref.WeakSet()
+
+
+def _start_in_child() -> None:
+    """Forget the threads that a forked child does not have."""
+    global _lock  # noqa: PLW0603 - one of them may have held it
     _lock = threading.RLock()
+    for use in _uses:
+        use.user = None
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_start_in_child)
 
-_CHECKING = "Error checking if SO_PASSCRED is enabled for socket: "
+_SOL_SOCKET = lib.SOL_SOCKET
+_SO_PASSCRED = lib.SO_PASSCRED
 
 # Used under the lock.
 _INT_SIZE = ffi.sizeof("int")
 _value = ffi.new("int *")
 _length = ffi.new("socklen_t *")
+
+# In the place of a socket that is yet to come: a closed one, which the kernel refuses in the same way.
+_NO_SOCKET = socket.socket(socket.AF_UNIX)
+_NO_SOCKET.close()
 
 
 def adopt_socket(fd: int) -> socket.socket:
@@ -67,25 +92,22 @@ class Handle:
         "__weakref__",
         "_closing",
         "_passcred_users",
-        "_pid",
         "_restore_passcred",
         "is_datagram",
         "is_unix",
         "number",
+        "opened",
         "python",
-        "users",
     )
 
-    def __init__(self, python: socket.socket) -> None:
-        """Take over *python*, whose descriptor is closed with this object."""
-        self.python = python
-        self.number = python.fileno()
+    def __init__(self, python: socket.socket | None) -> None:
+        """Take over *python*, whose descriptor is closed with this object; None for a socket that is yet to come."""
+        self.opened = python is not None
+        self.python = python or _NO_SOCKET
+        self.number = self.python.fileno()
         """The descriptor's number, -1 once it is closed."""
-        self.users: set[object] = set()
-        """Tokens of the system calls under way."""
-        self.is_unix = python.family == socket.AF_UNIX
-        self.is_datagram = python.type == socket.SOCK_DGRAM
-        self._pid = os.getpid()
+        self.is_unix = self.python.family == socket.AF_UNIX
+        self.is_datagram = self.python.type == socket.SOCK_DGRAM
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
@@ -93,7 +115,9 @@ class Handle:
     # --- the end ---
 
     def check(self) -> None:
-        """Raise the Error CLOSED if it is closed."""
+        """Raise the Error CLOSED if it is closed, NOT_INITIALIZED if there never was a socket."""
+        if not self.opened:
+            raise io_error(IOErrorEnum.NOT_INITIALIZED, "Invalid socket, not initialized")
         if self.number < 0:
             raise io_error(IOErrorEnum.CLOSED, "Socket is already closed")
 
@@ -101,9 +125,6 @@ class Handle:
         """Close it, or let the last of those who use it right now do so, and wake whoever waits."""
         self.number = -1
         with _lock:
-            # The threads of the process that this one was forked from are no users.
-            if self._pid != os.getpid():
-                self.users.clear()
             self.reap()
             if self._closing is not None:
                 self._closing.cancel()
@@ -111,7 +132,7 @@ class Handle:
     def reap(self) -> None:
         """Close the descriptor for good if nobody uses it any more."""
         with _lock:
-            if self.number < 0 and not self.users:
+            if self.number < 0 and not any(use.user is self for use in _uses):
                 self.python.close()
 
     def closing(self) -> Cancellable:
@@ -157,7 +178,7 @@ class Handle:
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
         with _lock:
-            if level == lib.SOL_SOCKET and name == lib.SO_PASSCRED and self._passcred_users:
+            if level == _SOL_SOCKET and name == _SO_PASSCRED and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
                 self._restore_passcred = not value
@@ -167,29 +188,50 @@ class Handle:
                 raise self.error(context)
 
     # --- SO_PASSCRED ---
+    # The flag belongs to the socket: a receiver that switched it off for itself would leave another one with the
+    # identity of whoever made the socket, in place of the sender's. So it is on as long as anybody wants it.
 
     def enter_passcred(self, token: object) -> None:
-        """
-        Have SO_PASSCRED on until *token* leaves, and everybody else who entered.
-
-        The flag belongs to the socket: a receiver that switched it off for itself would leave another one with the
-        identity of whoever made the socket, in place of the sender's.
-        """
+        """Have SO_PASSCRED on until *token* leaves, and everybody else who entered."""
         with _lock:
             first = not self._passcred_users
             self._passcred_users.add(token)
-            if first and not self.get_option(lib.SOL_SOCKET, lib.SO_PASSCRED, _CHECKING):
-                self._restore_passcred = True
-                _value[0] = 1
-                if lib.setsockopt(self.number, lib.SOL_SOCKET, lib.SO_PASSCRED, _value, _INT_SIZE) < 0:
-                    raise self.error("Error enabling SO_PASSCRED: ")
+            if first:
+                self._switch_on_passcred()
 
     def leave_passcred(self, token: object) -> None:
         """Undo `enter_passcred`, also one that failed half way; the last one restores what the user has set."""
         with _lock:
             self._passcred_users.discard(token)
-            if self._restore_passcred and not self._passcred_users:
-                self._restore_passcred = False
-                _value[0] = 0
-                # It fails on a closed socket only, and that one needs no restoring.
-                lib.setsockopt(self.number, lib.SOL_SOCKET, lib.SO_PASSCRED, _value, _INT_SIZE)
+            self._restore_passcred_if_last()
+
+    def try_with_passcred(self, attempt: Callable[[Handle], T]) -> T:
+        """Call *attempt*, which does not wait, with SO_PASSCRED on: entered and left with less ado."""
+        with _lock:
+            if self._passcred_users:
+                return attempt(self)
+            try:
+                self._switch_on_passcred()
+                return attempt(self)
+            finally:
+                self._restore_passcred_if_last()
+
+    # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
+
+    def _switch_on_passcred(self) -> None:
+        doing = "checking if SO_PASSCRED is enabled for socket"
+        try:
+            if not self.python.getsockopt(_SOL_SOCKET, _SO_PASSCRED):
+                doing = "enabling SO_PASSCRED"
+                self._restore_passcred = True
+                self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 1)
+        except OSError as error:
+            self.check()
+            raise system_error(error.errno or 0, f"Error {doing}: ") from None
+
+    def _restore_passcred_if_last(self) -> None:
+        if self._restore_passcred and not self._passcred_users:
+            self._restore_passcred = False
+            # A closed socket needs no restoring.
+            if self.number >= 0:
+                self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 0)

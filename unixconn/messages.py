@@ -127,7 +127,7 @@ class SocketControlMessage(Object):
             return _descriptors_from(payload)
         if level == SOL_SOCKET and type == SCM_CREDENTIALS and len(payload) == UCRED.size:
             credentials = Credentials._of(UCRED.unpack(payload), CredentialsSource.OWN)
-            if credentials._pid and credentials._has_user():
+            if credentials._numbers[0] and credentials._has_user():
                 return UnixCredentialsMessage(credentials=credentials)
         return None
 
@@ -206,7 +206,7 @@ class UnixCredentialsMessage(SocketControlMessage):
         return self._credentials
 
     def _payload(self) -> bytes:
-        return UCRED.pack(*self._credentials._numbers())
+        return UCRED.pack(*self._credentials._numbers)
 
 
 def _descriptors_from(payload: bytes) -> UnixFDMessage | None:

@@ -113,7 +113,7 @@ class Socket(Object):
         self._family = _member(SocketFamily, family)
         self._type = _member(SocketType, type)
         self._protocol = _member(SocketProtocol, protocol)
-        self._handle_or_none: Handle | None = None
+        self._handle = Handle(None)
         self.set_blocking(blocking)
         self.set_listen_backlog(listen_backlog)
         self.set_timeout(timeout)
@@ -148,7 +148,7 @@ class Socket(Object):
 
     def init(self, cancellable: Cancellable | None = None) -> bool:
         """Open the socket, or take over the descriptor, that the constructor was told of; give True."""
-        if self._handle_or_none is None:
+        if not self._handle.opened:
             self._take(self._open() if self._fd < 0 else adopt_socket(self._fd))
         return True
 
@@ -177,16 +177,10 @@ class Socket(Object):
         return Socket._of(one), Socket._of(other)
 
     def _take(self, owner: python.socket) -> None:
-        self._handle_or_none = Handle(owner)
+        self._handle = Handle(owner)
         self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
         self._type = _known(SocketType, owner.type, SocketType.INVALID)
         self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
-
-    @property
-    def _handle(self) -> Handle:
-        if self._handle_or_none is None:
-            raise io_error(IOErrorEnum.NOT_INITIALIZED, "Invalid socket, not initialized")
-        return self._handle_or_none
 
     def connection_factory_create_connection(self) -> SocketConnection:
         """Make a connection of this socket: a `UnixConnection` for a Unix stream, else a `SocketConnection`."""
@@ -198,7 +192,7 @@ class Socket(Object):
 
     def get_fd(self) -> int:
         """Give the descriptor's number, -1 once it is closed; it stays the Socket's."""
-        return self._fd if self._handle_or_none is None else self._handle_or_none.number
+        return self._handle.number if self._handle.opened else self._fd
 
     def get_family(self) -> SocketFamily:
         """Give the family of addresses."""
@@ -348,12 +342,14 @@ class Socket(Object):
 
     def close(self) -> bool:
         """Close it, and give True. Whoever waits ends with the Error CLOSED; what was sent is still delivered."""
+        if not self._handle.opened:
+            self._check()
         self._handle.close()
         return True
 
     def is_closed(self) -> bool:
         """Tell whether it was closed."""
-        return self._handle_or_none is not None and self._handle_or_none.number < 0
+        return self._handle.opened and self._handle.number < 0
 
     # --- messages ---
 

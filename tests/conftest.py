@@ -1,45 +1,17 @@
-"""What the tests share: connections, peers, and the check that each test leaves nothing behind."""
+"""Fixtures: connections, and the check that each test leaves nothing behind."""
 
 from __future__ import annotations
 
 import gc
 import os
-import resource
 import socket
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from helpers import adopt, open_descriptors, settle
 
-import unixconn
 from unixconn import UnixConnection
-
-PYPY = sys.implementation.name == "pypy"
-
-
-def open_descriptors() -> dict[int, str]:
-    """Give the numbers of this process's open descriptors, and what each is."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:  # the one that lists the folder
-            continue
-    return found
-
-
-def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until *condition* holds; tell whether it did."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @pytest.fixture(autouse=True)
@@ -76,88 +48,3 @@ def null() -> Iterator[int]:
     fd = os.open(os.devnull, os.O_RDWR)
     yield fd
     os.close(fd)
-
-
-def adopt(sock: socket.socket) -> UnixConnection:
-    """Make a connection of *sock*, which is left without its descriptor."""
-    return UnixConnection(socket=unixconn.Socket.new_from_fd(sock.detach()))
-
-
-def fill(connection: UnixConnection) -> None:
-    """Fill a connection's send queue, by a second handle on its socket."""
-    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other:
-        for size in (65536, 1):
-            try:
-                while True:
-                    other.send(bytes(size), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
-
-
-@contextmanager
-def room(count: int) -> Iterator[None]:
-    """Let this process open *count* more descriptors."""
-    filler: list[int] = []
-    top = max(open_descriptors())
-    while not filler or filler[-1] < top:
-        filler.append(os.dup(0))
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (filler[-1] + 1 + count, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for fd in filler:
-            os.close(fd)
-
-
-def same(one: int, other: int) -> bool:
-    """Tell whether two descriptors are of the same open file."""
-    return os.path.sameopenfile(one, other)
-
-
-def is_open(fd: int) -> bool:
-    """Tell whether *fd* is open in this process."""
-    return Path(f"/proc/self/fd/{fd}").exists()
-
-
-class Background(threading.Thread):
-    """Runs a function in a thread; `outcome` waits for what it gives or raises."""
-
-    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        super().__init__(daemon=True)
-        self._call = lambda: function(*arguments)
-        self._outcome: object = None
-        self.start()
-
-    def run(self) -> None:
-        """Keep what comes of the call."""
-        try:
-            self._outcome = self._call()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test looks at it
-            self._outcome = error
-
-    def outcome(self, seconds: float = 10.0) -> object:
-        """Give what the function gave, or the exception that it raised."""
-        self.join(seconds)
-        assert not self.is_alive(), "still waiting"
-        return self._outcome
-
-    def is_waiting(self) -> bool:
-        """Tell, after a while, whether the function still runs."""
-        self.join(0.15)
-        return self.is_alive()
-
-
-def in_child(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child; give the child's exit code, 0 if the function gave a true value."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = 0 if function() else 2
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-

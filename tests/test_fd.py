@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import same
+from helpers import same
 
 
 def test_passes_an_open_file(pair, null):

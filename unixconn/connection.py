@@ -7,6 +7,7 @@ from typing import ClassVar
 from unixconn.address import SocketAddress, SocketFamily
 from unixconn.attempt import (
     WOULD_BLOCK,
+    WouldBlock,
     receive_credentials,
     receive_descriptor,
     send_credentials,
@@ -14,7 +15,7 @@ from unixconn.attempt import (
 )
 from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import as_descriptor
+from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
@@ -135,9 +136,23 @@ class UnixConnection(SocketConnection):
         handle = self._socket._handle
         if cancellable is not None:
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
-        fd = receive_descriptor(handle)
-        if fd is not WOULD_BLOCK:
-            return fd
+        if RETURN_IS_ATOMIC:
+            fd = receive_descriptor(handle)
+            if fd is not WOULD_BLOCK:
+                return fd
+        else:
+            owner: list[int | WouldBlock] = []
+            try:
+                owner.extend(map(receive_descriptor, (handle,)))
+                # PyPy's compiled code looks for signals where a loop goes round, and otherwise when it is back in the
+                # caller, where the number has no owner yet.
+                for _ in (0, 1):
+                    pass
+                if owner[0] is not WOULD_BLOCK:
+                    return owner[0]
+            except BaseException:  # of a signal handler
+                close_all([each for each in owner if each is not WOULD_BLOCK])
+                raise
         return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
 
     def send_credentials(self, cancellable: Cancellable | None = None) -> bool:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 INT_MAX = 2**31 - 1
+RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
+"""Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
 
 
 def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:

@@ -45,4 +45,6 @@ class Wakeup:
         """Close it."""
         close_all(self._owned)
 
-    __del__ = close
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's first line.
+        close_all(getattr(self, "_owned", []))

@@ -246,6 +246,9 @@ def receive_message(
         if damage:
             raise _damaged(damage)
         owner += ancillary.contents_of(messages).all_descriptors
+        if not count and handle.is_stream:
+            # The end of the stream, to which Linux adds a zeroed struct ucred: nobody's, though it says root.
+            messages = []
         return Received(count, message.address(), messages, int(message.header.msg_flags))
     except BaseException:
         message.user = None
@@ -295,10 +298,12 @@ def _only_descriptor(handle: Handle, message: Incoming, count: int) -> tuple[int
     # The texts are Gio's, the newline too.
     if found.descriptors:
         raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {len(found.descriptors)}\n")
-    if found.credentials and not are_absent(*found.credentials):
-        raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
-    if not count and not handle.is_datagram:
+    credentials = found.credentials is not None and not are_absent(*found.credentials)
+    # At the end of a stream Linux adds a zeroed struct ucred: nobody's, though it says root.
+    if not count and (handle.is_stream or not (handle.is_datagram or credentials)):
         raise io_error(IOErrorEnum.CLOSED, "Connection closed by the peer")
+    if credentials:
+        raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
     raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 0")
 
 

@@ -94,6 +94,7 @@ class Handle:
         "_passcred_users",
         "_restore_passcred",
         "is_datagram",
+        "is_stream",
         "is_unix",
         "number",
         "opened",
@@ -107,6 +108,7 @@ class Handle:
         self.number = self.python.fileno()
         """The descriptor's number, -1 once it is closed."""
         self.is_unix = self.python.family == socket.AF_UNIX
+        self.is_stream = self.python.type == socket.SOCK_STREAM
         self.is_datagram = self.python.type == socket.SOCK_DGRAM
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()

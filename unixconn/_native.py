@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, Protocol
+
+from unixconn._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Library(Protocol):
+        """What build_ffi.py declares: the C library's functions and the kernel's constants."""
+
+        def eventfd(self, value: int, flags: int) -> int:
+            """eventfd(2); -1 with `ffi.errno` on failure."""
+
+        def sendmsg(self, fd: int, message: Any, flags: int) -> int:
+            """sendmsg(2); -1 with `ffi.errno` on failure."""
+
+        def recvmsg(self, fd: int, message: Any, flags: int) -> int:
+            """recvmsg(2); -1 with `ffi.errno` on failure."""
+
+        def getsockopt(self, fd: int, level: int, name: int, value: Any, length: Any) -> int:
+            """getsockopt(2); -1 with `ffi.errno` on failure."""
+
+        def setsockopt(self, fd: int, level: int, name: int, value: Any, length: int) -> int:
+            """setsockopt(2); -1 with `ffi.errno` on failure."""
+
+        def __getattr__(self, constant: str) -> int: ...
+
 
 __all__ = ["BACKEND", "ffi", "lib"]
-
-
-class Library(Protocol):
-    """What build_ffi.py declares: the C library's functions and the kernel's constants."""
-
-    def eventfd(self, value: int, flags: int) -> int:
-        """eventfd(2); -1 with `ffi.errno` on failure."""
-
-    def sendmsg(self, fd: int, message: Any, flags: int) -> int:
-        """sendmsg(2); -1 with `ffi.errno` on failure."""
-
-    def recvmsg(self, fd: int, message: Any, flags: int) -> int:
-        """recvmsg(2); -1 with `ffi.errno` on failure."""
-
-    def getsockopt(self, fd: int, level: int, name: int, value: Any, length: Any) -> int:
-        """getsockopt(2); -1 with `ffi.errno` on failure."""
-
-    def setsockopt(self, fd: int, level: int, name: int, value: Any, length: int) -> int:
-        """setsockopt(2); -1 with `ffi.errno` on failure."""
-
-    def __getattr__(self, constant: str) -> int: ...
 
 
 def _load(layer: str) -> tuple[Any, Library]:

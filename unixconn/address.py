@@ -6,12 +6,15 @@ import os
 import sys
 from enum import IntEnum
 from socket import AF_UNIX
-from typing import ClassVar, Union
 
+from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.object import Object, Property
 
-PathLike = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+if TYPE_CHECKING:
+    from typing import ClassVar, Union
+
+    PathLike = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
 
 _PATH_ROOM = 108
 """sizeof(sun_path)."""

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Sequence
 from socket import CMSG_LEN, CMSG_SPACE
-from typing import Any, Generic, NamedTuple, TypeVar
 
 from unixconn._native import ffi, lib
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.handle import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    ControlMessage = tuple[int, int, bytes]
+    """One control message: level, type and payload."""
 
 SOL_SOCKET = lib.SOL_SOCKET
 SCM_RIGHTS = lib.SCM_RIGHTS
@@ -38,25 +44,20 @@ UCRED = struct.Struct("iII")
 ROOM = CMSG_SPACE(MAX_DESCRIPTORS * INT_SIZE) + CMSG_SPACE(UCRED.size) + CMSG_SPACE(INT_SIZE) + CMSG_SPACE(_LABEL_SIZE)
 
 
-class ControlMessage(NamedTuple):
-    """One control message, as it stands in a buffer."""
-
-    level: int
-    type: int
-    data: bytes
-
-
-class Contents(NamedTuple):
+class Contents:
     """What a control buffer holds."""
 
-    descriptors: list[int]
-    """Of all SCM_RIGHTS messages, in their order."""
-    pidfds: list[int]
-    """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
-    credentials: tuple[int, int, int] | None
-    """pid, uid and gid of the last SCM_CREDENTIALS message of the right length."""
-    damage: str
-    """What is wrong with the buffer, or ""."""
+    __slots__ = ("credentials", "damage", "descriptors", "pidfds")
+
+    def __init__(self, damage: str = "") -> None:
+        self.descriptors: list[int] = []
+        """Of all SCM_RIGHTS messages, in their order."""
+        self.pidfds: list[int] = []
+        """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
+        self.credentials: tuple[int, int, int] | None = None
+        """pid, uid and gid of the last SCM_CREDENTIALS message of the right length."""
+        self.damage = damage
+        """What is wrong with the buffer, or ""."""
 
     @property
     def all_descriptors(self) -> list[int]:
@@ -94,7 +95,7 @@ class OneDescriptor(Outgoing):
     __slots__ = ("descriptors",)
 
     def __init__(self) -> None:
-        super().__init__([ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
+        super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
         self.descriptors = _items(self.control + HEADER_SIZE, "int")
 
 
@@ -104,7 +105,7 @@ class OneCredentials(Outgoing):
     __slots__ = ("credentials",)
 
     def __init__(self) -> None:
-        super().__init__([ControlMessage(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))])
+        super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))])
         self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size)
 
 
@@ -169,9 +170,10 @@ def _items(address: Any, kind: str) -> Any:
 
 def pack(message: ControlMessage) -> bytes:
     """Give the bytes of a control message with header and padding."""
-    header = ffi.new("struct cmsghdr *", (CMSG_LEN(len(message.data)), message.level, message.type))
+    level, kind, data = message
+    header = ffi.new("struct cmsghdr *", (CMSG_LEN(len(data)), level, kind))
     head = bytes(ffi.buffer(header)).ljust(HEADER_SIZE, b"\0")
-    return (head + message.data).ljust(CMSG_SPACE(len(message.data)), b"\0")
+    return (head + data).ljust(CMSG_SPACE(len(data)), b"\0")
 
 
 def parse(control: bytes) -> tuple[list[ControlMessage], str]:
@@ -190,7 +192,7 @@ def parse(control: bytes) -> tuple[list[ControlMessage], str]:
         if length < HEADER_SIZE:
             return messages, f"the control message at byte {offset} has the length {length}, less than its header's"
         data = control[offset + HEADER_SIZE : offset + length]
-        messages.append(ControlMessage(int(header.cmsg_level), int(header.cmsg_type), data))
+        messages.append((int(header.cmsg_level), int(header.cmsg_type), data))
         if length > size - offset:
             return (
                 messages,
@@ -202,7 +204,7 @@ def parse(control: bytes) -> tuple[list[ControlMessage], str]:
 
 def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Contents:
     """Sort *messages* by what they carry; unknown ones are passed over."""
-    found = Contents([], [], None, damage)
+    found = Contents(damage)
     for level, kind, data in messages:
         if level != SOL_SOCKET:
             continue
@@ -211,7 +213,7 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
             count = len(data) // INT_SIZE
             numbers += struct.unpack_from(f"{count}i", data)
         elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
-            found = found._replace(credentials=UCRED.unpack(data))
+            found.credentials = UCRED.unpack(data)
     return found
 
 
@@ -224,8 +226,8 @@ def _outcome_of(message: ControlMessage) -> bytes:
     return filled.outcome()[:-HEADER_SIZE] + packed[:HEADER_SIZE]
 
 
-OUTCOME_ONE_DESCRIPTOR = _outcome_of(ControlMessage(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))
-OUTCOME_ONE_CREDENTIALS = _outcome_of(ControlMessage(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size)))
+OUTCOME_ONE_DESCRIPTOR = _outcome_of((SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))
+OUTCOME_ONE_CREDENTIALS = _outcome_of((SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size)))
 
 BufferT = TypeVar("BufferT")
 

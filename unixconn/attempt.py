@@ -11,19 +11,17 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple
 
 from unixconn import ancillary
 from unixconn._native import ffi, lib
+from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import (
     OUTCOME_ONE_CREDENTIALS,
     OUTCOME_ONE_DESCRIPTOR,
     ROOM,
     UCRED,
     Contents,
-    ControlMessage,
     Incoming,
     Outgoing,
 )
@@ -32,12 +30,19 @@ from unixconn.descriptors import as_descriptor, close_all, close_numbers
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle, Use
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Final, Literal
+
+    from unixconn.ancillary import ControlMessage
+
 
 class _WouldBlock(Enum):
     WOULD_BLOCK = "would block"
 
 
-WouldBlock = Literal[_WouldBlock.WOULD_BLOCK]
+if TYPE_CHECKING:
+    WouldBlock = Literal[_WouldBlock.WOULD_BLOCK]
 WOULD_BLOCK: Final = _WouldBlock.WOULD_BLOCK
 
 _SEND = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
@@ -212,17 +217,20 @@ def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
     return Credentials._of(numbers, _OF_MESSAGE)
 
 
-class Received(NamedTuple):
+class Received:
     """What `receive_message` took from the socket."""
 
-    size: int
-    """Data bytes."""
-    address: bytes
-    """The sender's address as the kernel wrote it; empty for a connected socket, or a sender without a name."""
-    messages: list[ControlMessage]
-    """The control messages, in their order; the descriptors in them belong to the caller."""
-    flags: int
-    """msg_flags."""
+    __slots__ = ("address", "flags", "messages", "size")
+
+    def __init__(self, size: int, address: bytes, messages: list[ControlMessage], flags: int) -> None:
+        self.size = size
+        """Data bytes."""
+        self.address = address
+        """The sender's address as the kernel wrote it; empty for a connected socket, or a sender without a name."""
+        self.messages = messages
+        """The control messages, in their order; the descriptors in them belong to the caller."""
+        self.flags = flags
+        """msg_flags."""
 
 
 def receive_message(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import ClassVar
 
+from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn.object import Object, run_handler
 from unixconn.poll import IOCondition, PollFD
 from unixconn.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ClassVar
 
 
 class _Stack(threading.local):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from unixconn._typing import TYPE_CHECKING
 from unixconn.address import SocketAddress, SocketFamily
 from unixconn.attempt import (
     WOULD_BLOCK,
-    WouldBlock,
     receive_credentials,
     receive_descriptor,
     send_credentials,
@@ -21,6 +19,11 @@ from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
 from unixconn.socket import Socket, SocketProtocol, SocketType
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from unixconn.attempt import WouldBlock
 
 
 class SocketConnection(IOStream):

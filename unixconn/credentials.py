@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from enum import Enum
-from pathlib import Path
 
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.integers import as_integer
@@ -112,7 +111,8 @@ def overflow_ids() -> tuple[int, int]:
     ids = []
     for name in ("overflowuid", "overflowgid"):
         try:
-            ids.append(int(Path("/proc/sys/kernel", name).read_text(encoding="ascii")))
+            with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+                ids.append(int(file.read()))
         except OSError:  # no /proc, or no free descriptor: the default
             ids.append(65534)
     return ids[0], ids[1]

@@ -8,11 +8,14 @@ of Python runs between the system call and the list. Whoever holds the list clos
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+
+from unixconn._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 INT_MAX = 2**31 - 1
 RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
@@ -28,8 +31,10 @@ def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
 def close_all(owner: list[int]) -> None:
     """Close all that *owner* has. A number that is not open any more is passed over."""
     while owner:
-        with contextlib.suppress(OSError):
+        try:
             next(map(os.close, map(owner.pop, (-1,))))
+        except OSError:
+            continue
 
 
 def close_numbers(numbers: Iterable[int]) -> None:

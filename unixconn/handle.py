@@ -14,12 +14,15 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 from unixconn._native import ffi, lib
+from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 T = TypeVar("T")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from unixconn._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:

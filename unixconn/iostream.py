@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
+from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.object import Object, Property
+from unixconn.results import Written
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, ClassVar
+
     from unixconn.socket import Socket
 
 StreamT = TypeVar("StreamT", bound="_Closable")
@@ -51,13 +52,6 @@ class Bytes:
 
     def __repr__(self) -> str:
         return f"Bytes({self._data!r})"
-
-
-class Written(NamedTuple):
-    """The answer of `OutputStream.write_all`."""
-
-    ok: bool
-    bytes_written: int
 
 
 class _Closable(Object):
@@ -144,13 +138,9 @@ class _SocketStream(_Closable):
     def _close(self) -> None:
         """Leave the socket alone: the connection closes it."""
 
-    @contextmanager
-    def _operation(self) -> Iterator[Socket]:
+    def _begin(self) -> Socket:
         self.set_pending()
-        try:
-            yield self._socket
-        finally:
-            self.clear_pending()
+        return self._socket
 
 
 class InputStream(_SocketStream):
@@ -162,8 +152,11 @@ class InputStream(_SocketStream):
 
         Descriptors that come with them are closed. Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
         """
-        with self._operation() as socket:
+        socket = self._begin()
+        try:
             return Bytes(socket._receive(count, cancellable, blocking=True))
+        finally:
+            self.clear_pending()
 
 
 class OutputStream(_SocketStream):
@@ -175,16 +168,22 @@ class OutputStream(_SocketStream):
 
         Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
         """
-        with self._operation() as socket:
+        socket = self._begin()
+        try:
             return socket._send(buffer, cancellable, blocking=True)
+        finally:
+            self.clear_pending()
 
     def write_all(self, buffer: Any, cancellable: Cancellable | None = None) -> Written:
         """Write all bytes of *buffer*; give (True, how many). Errors as of `write`; what went before one has gone."""
         left = memoryview(bytes(buffer))
         size = len(left)
-        with self._operation() as socket:
+        socket = self._begin()
+        try:
             while left:
                 left = left[socket._send(left, cancellable, blocking=True) :]
+        finally:
+            self.clear_pending()
         return Written(True, size)
 
 

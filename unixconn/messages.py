@@ -5,14 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
-from typing import Any, ClassVar
 
-from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED, ControlMessage
+from unixconn._typing import TYPE_CHECKING
+from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import system_error
 from unixconn.object import Object, Property
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, ClassVar
+
+    from unixconn.ancillary import ControlMessage
 
 
 class UnixFDList(Object):
@@ -113,7 +118,7 @@ class SocketControlMessage(Object):
         raise NotImplementedError
 
     def _pack(self) -> ControlMessage:
-        return ControlMessage(self._level, self._type, self._payload())
+        return self._level, self._type, self._payload()
 
     @staticmethod
     def deserialize(level: int, type: int, data: bytes) -> SocketControlMessage | None:  # noqa: A002 - Gio's name
@@ -228,18 +233,18 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
     *owner* has the descriptors in them, and keeps those that no object takes over.
     """
     made: list[SocketControlMessage] = []
-    for message in messages:
-        if message.level != SOL_SOCKET:
+    for level, kind, data in messages:
+        if level != SOL_SOCKET:
             continue
-        if message.type == SCM_RIGHTS:
-            carried = struct.unpack_from(f"{len(message.data) // INT_SIZE}i", message.data)
+        if kind == SCM_RIGHTS:
+            carried = struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
             fd_list = UnixFDList()
             for fd in carried:
                 # Popped by value: both lists must never own one number.
                 fd_list._fds.extend(map(owner.pop, (owner.index(fd),)))
             made.append(UnixFDMessage(fd_list=fd_list))
-        elif message.type == SCM_CREDENTIALS and len(message.data) == UCRED.size:
-            numbers = UCRED.unpack(message.data)
+        elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
+            numbers = UCRED.unpack(data)
             if not are_absent(*numbers):
                 credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
                 made.append(UnixCredentialsMessage(credentials=credentials))

@@ -11,19 +11,24 @@ import itertools
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+
+from unixconn._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, ClassVar
 
 
-class Property(NamedTuple):
-    """One property of a class."""
+class Property:
+    """One property of a class: its name, with dashes as Gio writes it, and the methods that read and write it."""
 
-    name: str
-    """With dashes, as Gio writes it."""
-    getter: str
-    """The method that reads it."""
-    setter: str | None = None
-    """The method that writes it; None for one that is read-only, or given to the constructor only."""
+    __slots__ = ("getter", "name", "setter")
+
+    def __init__(self, name: str, getter: str, setter: str | None = None) -> None:
+        self.name = name
+        self.getter = getter
+        self.setter = setter
+        """None for one that is read-only, or given to the constructor only."""
 
 
 class Props:
@@ -48,13 +53,16 @@ class Props:
         return [each.name.replace("-", "_") for each in self._object.list_properties()]
 
 
-class Handler(NamedTuple):
+class Handler:
     """A callback that is connected to a signal."""
 
-    number: int
-    signal: str
-    call: Callable[[], object]
-    after: bool
+    __slots__ = ("after", "call", "number", "signal")
+
+    def __init__(self, signal: str, call: Callable[[], object], *, after: bool) -> None:
+        self.number = next(_handler_numbers)
+        self.signal = signal
+        self.call = call
+        self.after = after
 
 
 # Handlers are connected and disconnected rarely: one lock serves all objects, and none is held while handlers run.
@@ -149,7 +157,7 @@ class Object:
             raise TypeError(f"{type(self).__name__} has no signal {signal!r}")
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        handler = Handler(next(_handler_numbers), signal, lambda: callback(*args), after)
+        handler = Handler(signal, lambda: callback(*args), after=after)
         with _handlers_lock:
             self._handlers = (*self._handlers, handler)
         return handler.number

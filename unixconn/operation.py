@@ -12,13 +12,16 @@ import math
 import select
 import time
 from abc import abstractmethod
-from typing import Generic, TypeVar
 
-from unixconn.attempt import WOULD_BLOCK, WouldBlock
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.attempt import WOULD_BLOCK
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.poll import IOCondition
+
+if TYPE_CHECKING:
+    from unixconn.attempt import WouldBlock
 
 T = TypeVar("T")
 

@@ -8,10 +8,9 @@ import select
 import socket as python
 import termios
 import time
-from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
+from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
@@ -24,9 +23,13 @@ from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
 from unixconn.operation import Operation, complete, wait
 from unixconn.poll import IOCondition
+from unixconn.results import Message, Option
 from unixconn.transfer import Accept, ReceiveMessage, SendMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, ClassVar
+
     from unixconn.connection import SocketConnection
 
 T = TypeVar("T")
@@ -52,25 +55,6 @@ class SocketProtocol(IntEnum):
     TCP = 6
     UDP = 17
     SCTP = 132
-
-
-class Option(NamedTuple):
-    """The answer of `Socket.get_option`."""
-
-    ok: bool
-    value: int
-
-
-class Message(NamedTuple):
-    """The answer of `Socket.receive_message`."""
-
-    size: int
-    """Data bytes."""
-    address: SocketAddress | None
-    """The sender's, for sockets without a connection."""
-    messages: list[SocketControlMessage]
-    flags: int
-    """The kernel's msg_flags."""
 
 
 class Socket(Object):

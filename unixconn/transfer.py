@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
-from typing import Any
 
-from unixconn.ancillary import ControlMessage, Outgoing
+from unixconn._typing import TYPE_CHECKING
+from unixconn.ancillary import Outgoing
 from unixconn.attempt import (
     RECEIVING,
     SENDING,
     Received,
-    WouldBlock,
     accept,
     not_open,
     receive_credentials,
@@ -28,6 +26,13 @@ from unixconn.errors import IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.operation import Operation
 from unixconn.poll import IOCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from unixconn.ancillary import ControlMessage
+    from unixconn.attempt import WouldBlock
 
 
 class SendDescriptor(Operation[bool]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -38,8 +37,10 @@ class Wakeup:
 
     def clear(self) -> None:
         """Make it not readable."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             os.read(self.fd, 8)
+        except BlockingIOError:
+            return
 
     def close(self) -> None:
         """Close it."""

@@ -109,13 +109,18 @@ class Background(threading.Thread):
         return self.is_alive()
 
 
-def in_child(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child; give the child's exit code, 0 if the function gave a true value."""
+def forked(function: Callable[[], object]) -> int:
+    """Run *function* in a forked child, and give its pid; its exit code is 0 if the function gave a true value."""
     pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = 0 if function() else 2
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = 0 if function() else 2
+    finally:
+        os._exit(code)
+
+
+def in_child(function: Callable[[], object]) -> int:
+    """Run *function* in a forked child; give the child's exit code."""
+    return os.waitstatus_to_exitcode(os.waitpid(forked(function), 0)[1])

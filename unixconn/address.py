@@ -14,7 +14,7 @@ from unixconn.object import Object, Property
 if TYPE_CHECKING:
     from typing import ClassVar, Union
 
-    PathLike = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
+    PathLike = Union[str, bytes, list[int], os.PathLike[str], os.PathLike[bytes]]
 
 _PATH_ROOM = 108
 """sizeof(sun_path)."""
@@ -54,8 +54,8 @@ class UnixSocketAddress(SocketAddress):
     """
     The address of a Unix socket: a path, a name in the abstract namespace, or none (Gio.UnixSocketAddress).
 
-    *path* may be str, bytes or os.PathLike. Raises the Error FILENAME_TOO_LONG for one of more than 107 bytes (108 for
-    an abstract name's NUL and all), which Gio would cut and so connect elsewhere.
+    *path* may be str, bytes, os.PathLike or a list of byte values. Raises the Error FILENAME_TOO_LONG for one of more
+    than 107 bytes, which Gio would cut and so connect elsewhere.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -68,7 +68,7 @@ class UnixSocketAddress(SocketAddress):
         self, *, path: PathLike = b"", address_type: UnixSocketAddressType = UnixSocketAddressType.PATH
     ) -> None:
         super().__init__()
-        name = os.fsencode(path)
+        name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
         self._type = UnixSocketAddressType(address_type)
         if self._type in (UnixSocketAddressType.INVALID, UnixSocketAddressType.ANONYMOUS):
             self._type, name = UnixSocketAddressType.ANONYMOUS, b""
@@ -125,11 +125,9 @@ class UnixSocketAddress(SocketAddress):
         return _FAMILY_SIZE + _PATH_ROOM
 
     def to_string(self) -> str:
-        """Describe it: the path, or an abstract name with what is not printable escaped."""
+        """Describe it: the path or name, with what is not printable ASCII escaped."""
         if self._type is UnixSocketAddressType.ANONYMOUS:
             return "anonymous"
-        if self._type is UnixSocketAddressType.PATH:
-            return self.get_path()
         return "".join(chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in self._name)
 
     def __repr__(self) -> str:

@@ -74,7 +74,7 @@ def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
         message = ancillary.OneDescriptor()
     try:
         message.descriptors[0] = fd
-    except ValueError:
+    except (ValueError, OverflowError):
         raise not_open(fd) from None
     try:
         message.user = handle

@@ -70,7 +70,9 @@ class Cancellable(Object):
                 self._changed.notify_all()
 
     def is_cancelled(self) -> bool:
-        """Tell whether the flag is set."""
+        """Tell whether the flag is set. ``Cancellable.is_cancelled(None)`` is a TypeError, as in PyGObject."""
+        if not isinstance(self, Cancellable):
+            raise TypeError(f"a Cancellable is needed, not {self!r}")
         return self._cancelled
 
     def set_error_if_cancelled(self) -> bool:

@@ -57,8 +57,8 @@ def as_descriptor(value: Any, name: str = "fd") -> int:
         if not hasattr(value, "__index__"):
             raise TypeError(f"{name} must be a descriptor's number or an object with fileno(), not {value!r}")
         value = value.__index__()
+    if not -INT_MAX - 1 <= value <= INT_MAX:
+        raise OverflowError(f"{name} must fit a C int, and {value} does not")
     if value < 0:
         raise ValueError(f"{name} must be the number of an open descriptor, not {value}")
-    if value > INT_MAX:
-        raise OverflowError(f"{name} must fit a C int, and {value} does not")
     return int(value)

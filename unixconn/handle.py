@@ -38,20 +38,36 @@ class Use:
 
     def __init__(self) -> None:
         self.user: Handle | None = None
-        with _lock:
-            _uses.add(self)
+        for each in tuple(_uses):
+            if each() is None:
+                _forget(each)
+        _uses.append(weakref.ref(self))
 
 
-# Weak: a Use that an interrupted thread has dropped says nothing any more.
-_uses: weakref.WeakSet[Use] = weakref.WeakSet()
+# Weak: a Use that an interrupted thread has dropped says nothing any more. It is changed and copied in single steps of
+# the interpreter only, since other threads and signal handlers may do the same at any moment.
+_uses: list[weakref.ref[Use]] = []
+
+
+def _forget(use: weakref.ref[Use]) -> None:
+    try:
+        _uses.remove(use)
+    except ValueError:  # another thread was quicker
+        return
+
+
+def _is_used(handle: Handle) -> bool:
+    return any(use is not None and use.user is handle for use in (each() for each in tuple(_uses)))
 
 
 def _start_in_child() -> None:
     """Forget the threads that a forked child does not have."""
     global _lock  # noqa: PLW0603 - one of them may have held it
     _lock = threading.RLock()
-    for use in _uses:
-        use.user = None
+    for each in tuple(_uses):
+        use = each()
+        if use is not None:
+            use.user = None
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -137,7 +153,7 @@ class Handle:
     def reap(self) -> None:
         """Close the descriptor for good if nobody uses it any more."""
         with _lock:
-            if self.number < 0 and not any(use.user is self for use in _uses):
+            if self.number < 0 and not _is_used(self):
                 self.python.close()
 
     def closing(self) -> Cancellable:
@@ -217,18 +233,21 @@ class Handle:
                 return attempt(self)
             try:
                 self._switch_on_passcred()
-                return attempt(self)
-            finally:
+                result = attempt(self)
                 self._restore_passcred_if_last()
+                return result
+            except BaseException:  # an Error, or of a signal handler, wherever it struck
+                self._restore_passcred_if_last()
+                raise
 
     # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
 
     def _switch_on_passcred(self) -> None:
         doing = "checking if SO_PASSCRED is enabled for socket"
         try:
-            if not self.python.getsockopt(_SOL_SOCKET, _SO_PASSCRED):
+            self._restore_passcred = not self.python.getsockopt(_SOL_SOCKET, _SO_PASSCRED)
+            if self._restore_passcred:
                 doing = "enabling SO_PASSCRED"
-                self._restore_passcred = True
                 self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 1)
         except OSError as error:
             self.check()
@@ -236,7 +255,7 @@ class Handle:
 
     def _restore_passcred_if_last(self) -> None:
         if self._restore_passcred and not self._passcred_users:
-            self._restore_passcred = False
             # A closed socket needs no restoring.
             if self.number >= 0:
                 self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 0)
+            self._restore_passcred = False

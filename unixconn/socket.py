@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import select
 import socket as python
-import termios
 import time
 from enum import IntEnum
 
@@ -45,6 +42,15 @@ class SocketType(IntEnum):
     STREAM = 1
     DATAGRAM = 2
     SEQPACKET = 3
+
+
+# Gio numbers the types in its own way.
+_KERNEL_TYPES = {
+    SocketType.STREAM: python.SOCK_STREAM,
+    SocketType.DATAGRAM: python.SOCK_DGRAM,
+    SocketType.SEQPACKET: python.SOCK_SEQPACKET,
+}
+_GIO_TYPES = {kernel: gio for gio, kernel in _KERNEL_TYPES.items()}
 
 
 class SocketProtocol(IntEnum):
@@ -142,7 +148,7 @@ class Socket(Object):
         if self._protocol is SocketProtocol.UNKNOWN:
             raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
         try:
-            return python.socket(self._family, self._type | python.SOCK_NONBLOCK, self._protocol)
+            return python.socket(self._family, _KERNEL_TYPES.get(self._type, 0) | python.SOCK_NONBLOCK, self._protocol)
         except OSError as error:
             raise system_error(error.errno or 0, "Unable to create socket: ") from None
 
@@ -163,7 +169,7 @@ class Socket(Object):
     def _take(self, owner: python.socket) -> None:
         self._handle = Handle(owner)
         self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
-        self._type = _known(SocketType, owner.type, SocketType.INVALID)
+        self._type = _GIO_TYPES.get(owner.type, SocketType.INVALID)
         self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
 
     def connection_factory_create_connection(self) -> SocketConnection:
@@ -281,6 +287,10 @@ class Socket(Object):
         """Give how many bytes are there to be read, -1 if the socket is closed."""
         if self.is_closed():
             return -1
+        import array
+        import fcntl
+        import termios
+
         size = array.array("i", [0])
         self._handle.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
         return size[0]

@@ -1,0 +1,137 @@
+"""Connections and their streams."""
+
+from __future__ import annotations
+
+from gi.repository import Gio
+from tools import (
+    DATAGRAM,
+    DEFAULT,
+    SEQPACKET,
+    STREAM,
+    UNIX,
+    attempt,
+    cancelled,
+    descriptors,
+    later,
+    mixed,
+    non_blocking,
+    pair,
+    plain,
+    send_fds,
+    unix_socket,
+)
+
+
+def factory_of_connections():
+    """The class of a connection depends on the socket."""
+    kinds = [(UNIX, STREAM), (UNIX, SEQPACKET), (UNIX, DATAGRAM)]
+    made = [Gio.Socket.new(*each, DEFAULT).connection_factory_create_connection() for each in kinds]
+    return [[isinstance(each, Gio.UnixConnection), isinstance(each, Gio.SocketConnection)] for each in made]
+
+
+def connection_of_wrong_arguments():
+    """The constructor takes the keyword socket only."""
+    s = unix_socket()
+    return [attempt(Gio.UnixConnection, s), attempt(Gio.UnixConnection, socket=1), attempt(Gio.UnixConnection, other=s)]
+
+
+def connection_addresses():
+    """Both ends of a pair are anonymous."""
+    a, b = pair()
+    return plain([a.get_local_address(), a.get_remote_address(), b.is_connected(), b.get_local_address().to_string()])
+
+
+def close_of_a_connection():
+    """close() closes the Socket, once."""
+    a, _b = pair()
+    s = a.get_socket()
+    outcome = [a.is_closed(), a.is_connected(), a.close(), a.close(), a.is_closed(), a.is_connected()]
+    return [*outcome, s.is_closed(), s.get_fd(), attempt(a.get_local_address), s is a.get_socket()]
+
+
+def close_while_pending():
+    """An operation under way keeps a connection open."""
+    a, _b = pair()
+    outcome = [a.set_pending(), a.has_pending(), attempt(a.set_pending), attempt(a.close), a.is_closed()]
+    a.clear_pending()
+    return [*outcome, a.has_pending(), a.close(), attempt(a.set_pending)]
+
+
+def close_cancelled():
+    """A cancelled cancellable does not keep close() from closing."""
+    a, _b = pair()
+    return [attempt(a.close, cancelled()), a.is_closed()]
+
+
+def close_delivers_what_was_sent():
+    """A descriptor is received after its sender has closed."""
+    a, b = pair()
+    a.send_fd(0)
+    a.close()
+    return b.receive_fd() > 0
+
+
+def close_of_a_shared_socket():
+    """Two connections with one Socket are closed together, but each knows for itself."""
+    a, _b = pair()
+    other = Gio.UnixConnection(socket=a.get_socket())
+    a.close()
+    return [other.is_closed(), other.is_connected(), other.get_socket().is_closed(), other.close()]
+
+
+def streams_read_and_write():
+    """The streams carry bytes, and b"" marks the end."""
+    a, b = pair()
+    out, into = a.get_output_stream(), b.get_input_stream()
+    outcome = [out.write(b"abc"), list(out.write_all(b"defg")), out.write(b""), into.read_bytes(5).get_data()]
+    a.close()
+    rest = [into.read_bytes(99).get_data(), into.read_bytes(99).get_size()]
+    return plain([*outcome, *rest, out.is_closed(), into.is_closed(), out is a.get_output_stream()])
+
+
+def streams_of_other_buffers():
+    """A stream takes every kind of bytes, and no text."""
+    a, b = pair()
+    out = a.get_output_stream()
+    outcome = [attempt(out.write, each) for each in (b"a", bytearray(b"b"), "c")]
+    return [*outcome, plain(b.get_input_stream().read_bytes(9).get_data())]
+
+
+def streams_errors():
+    """The errors of the streams have their own texts."""
+    a, b = pair()
+    b.close()
+    outcome = [attempt(a.get_output_stream().write, b"x"), attempt(a.get_output_stream().write, b"x", cancelled())]
+    outcome.append(attempt(a.get_input_stream().read_bytes, 1, cancelled()))
+    a.close()
+    return [*outcome, attempt(a.get_output_stream().write, b"x"), attempt(a.get_input_stream().read_bytes, 1)]
+
+
+def streams_wait_on_a_non_blocking_socket():
+    """A stream waits even if the Socket is set not to."""
+    a, b = pair()
+    non_blocking(b)
+    later(a.get_output_stream().write, b"late")
+    return plain(b.get_input_stream().read_bytes(9).get_data())
+
+
+def streams_pending():
+    """A second operation on a stream is refused while one is under way."""
+    a, b = pair()
+    into = b.get_input_stream()
+    into.set_pending()
+    outcome = [attempt(into.read_bytes, 1), into.has_pending()]
+    a.send_fd(0)
+    outcome.append(b.receive_fd() > 0)
+    into.clear_pending()
+    return [*outcome, into.close(), attempt(into.read_bytes, 1), b.is_closed()]
+
+
+def streams_lose_descriptors():
+    """A read that meets a descriptor gives its byte, and ends after it."""
+    raw, b = mixed()
+    before = descriptors()
+    send_fds(raw, 0, data=b"x")
+    raw.send(b"y")
+    into = b.get_input_stream()
+    return plain([into.read_bytes(9).get_data(), into.read_bytes(9).get_data(), descriptors() - before])

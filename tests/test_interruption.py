@@ -1,0 +1,280 @@
+"""Exceptions out of signal handlers, at random moments: nothing is lost, and nothing stays open."""
+
+from __future__ import annotations
+
+import dis
+import gc
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers import PYPY, Background, open_descriptors
+
+import unixconn
+from unixconn import Cancellable, UnixConnection, descriptors
+
+ROUNDS = 20_000
+AGAIN = 0.05
+"""Seconds until the next try, as an exception in a finalizer goes no further."""
+LIBRARY = str(Path(unixconn.__file__).parent)
+
+
+class Interruption(Exception):  # noqa: N818 - it is no error
+    """What the handler raises."""
+
+
+class Alarm:
+    """Raises Interruption at a random moment while it is armed."""
+
+    def __init__(self):
+        self.armed = False
+        self.hits = 0
+        self.random = random.Random(1)
+
+    def handle(self, _number, frame):
+        if self.armed and not handing_over(frame):
+            self.hits += 1
+            raise Interruption
+
+    def during(self, within, call):
+        """Run *call*, and raise in it, at a moment of the first *within* seconds; that ends it."""
+        try:
+            try:
+                self.armed = True
+                signal.setitimer(signal.ITIMER_REAL, self.random.uniform(1e-6, within), AGAIN)
+                call()
+            finally:
+                self.armed = False
+        except Interruption:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def handing_over(frame):
+    """
+    Tell whether *frame* is at the one step where no Python function could keep its result.
+
+    Interpreters other than CPython 3.11 and newer run signal handlers between a function's return and the moment when
+    its caller has the value. That is not the library's time any more.
+    """
+    if descriptors.RETURN_IS_ATOMIC:
+        return False
+    if not frame.f_code.co_filename.startswith(LIBRARY):
+        return True
+    code = frame.f_code.co_code
+    coming = [dis.opname[each] for each in code[max(frame.f_lasti, 0) : frame.f_lasti + 5 : 2]]
+    return "RETURN_VALUE" in coming
+
+
+@pytest.fixture
+def alarm():
+    """An Alarm, on SIGALRM."""
+    made = Alarm()
+    before = signal.signal(signal.SIGALRM, made.handle)
+    yield made
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def drain(connection):
+    """Receive and close what is under way."""
+    connection.get_socket().set_blocking(False)
+    try:
+        while True:
+            os.close(connection.receive_fd())
+    except unixconn.WouldBlockError:
+        connection.get_socket().set_blocking(True)
+
+
+def check_no_leak(before):
+    """Fail if more is open than *before*."""
+    gc.collect()
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def test_receives_broken_off(pair, null, alarm):
+    """20,000 receives of a message that is there, each broken off at a random moment: no descriptor leaks."""
+    a, b = pair
+    before = open_descriptors()
+    owner = []
+    for _ in range(ROUNDS):
+        a.send_fd(null)
+        alarm.during(25e-6, lambda: owner.extend(map(b.receive_fd, (None,))))
+        while owner:
+            os.close(owner.pop())
+        drain(b)
+    assert alarm.hits > ROUNDS / 50
+    check_no_leak(before)
+
+
+@pytest.mark.skipif(not descriptors.RETURN_IS_ATOMIC, reason="the caller's own assignment can be interrupted there")
+def test_receives_broken_off_in_a_plain_program(pair, null, alarm):
+    """The same in the words of any program: the number is in the variable, or closed."""
+    a, b = pair
+    before = open_descriptors()
+    fd = -1
+
+    def receive():
+        nonlocal fd
+        fd = b.receive_fd()
+
+    for _ in range(ROUNDS):
+        a.send_fd(null)
+        alarm.during(25e-6, receive)
+        if fd >= 0:
+            os.close(fd)
+            fd = -1
+        drain(b)
+    assert alarm.hits > ROUNDS / 50
+    check_no_leak(before)
+
+
+def test_waits_broken_off(pair, alarm):
+    """Waits that a handler ends: the exception comes out at once, and the wait has left nothing open."""
+    _, b = pair
+    before = open_descriptors()
+    cancellable = Cancellable()
+    for turn in range(1000):
+        alarm.during(200e-6, lambda: b.receive_fd(cancellable if turn % 2 else None))  # noqa: B023 - called at once
+    assert alarm.hits > 500 or PYPY
+    b.close()
+    check_no_leak({fd: name for fd, name in before.items() if fd in open_descriptors()})
+
+
+def test_messages_that_come_while_interrupted(pair, null, alarm):
+    """A sender in a thread, a receiver that is broken off again and again: every message arrives or is closed."""
+    a, b = pair
+    before = open_descriptors()
+    count = 3000
+    sender = Background(lambda: [a.send_fd(null) for _ in range(count)])
+    owner = []
+    while sender.is_alive():
+        alarm.during(60e-6, lambda: owner.extend(map(b.receive_fd, (None,))))
+        while owner:
+            os.close(owner.pop())
+    sender.outcome()
+    drain(b)
+    check_no_leak(before)
+
+
+def test_credentials_broken_off(pair, alarm):
+    """SO_PASSCRED is as the user has set it, however the receive ends."""
+    a, b = pair
+    for _ in range(3000):
+        a.send_credentials()
+        alarm.during(30e-6, b.receive_credentials)
+        assert b.get_socket().get_option(1, 16).value == 0
+        b.get_socket().set_blocking(False)
+        try:
+            while True:
+                b.receive_credentials()
+        except unixconn.WouldBlockError:
+            b.get_socket().set_blocking(True)
+    assert alarm.hits > 50
+
+
+def test_sends_broken_off(pair, null, alarm):
+    """A send that is broken off has sent its message or not, and leaves the connection usable and closable."""
+    a, b = pair
+    before = open_descriptors()
+    for _ in range(3000):
+        alarm.during(25e-6, lambda: a.send_fd(null))
+        drain(b)
+    check_no_leak(before)
+    number = a.get_socket().get_fd()
+    a.close()
+    assert number not in open_descriptors()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_making_and_closing_broken_off(alarm):
+    """Connections whose making or closing is interrupted leave nothing when they are gone."""
+    before = open_descriptors()
+
+    def make_and_close():
+        with UnixConnection(socket=unixconn.Socket.new(1, 1, 0)):
+            pass
+
+    for _ in range(3000):
+        alarm.during(60e-6, make_and_close)
+    assert alarm.hits > 100
+    check_no_leak(before)
+
+
+@pytest.mark.parametrize("call", ["receive_fd", "receive_credentials"])
+def test_ctrl_c(pair, call):
+    """Ctrl-C ends a blocked call at once, and the next message is received (D9)."""
+    a, b = pair
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            getattr(b, call)()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        timer.join()
+    a.send_credentials()
+    assert b.receive_credentials().get_unix_pid() == os.getpid()
+
+
+def test_a_handler_that_uses_the_library(pair, null):
+    """A handler may send and receive on the connection that its thread is using."""
+    a, b = pair
+    count = 0
+
+    def handle(_number, _frame):
+        nonlocal count
+        inner = UnixConnection.create_pair()
+        with inner[0], inner[1]:
+            inner[0].send_fd(null)
+            os.close(inner[1].receive_fd())
+            inner[0].send_credentials()
+            assert inner[1].receive_credentials().get_unix_pid() == os.getpid()
+        a.send_credentials()
+        assert b.receive_credentials().get_unix_pid() == os.getpid()
+        count += 1
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        end = time.monotonic() + 60
+        while count < 100 and time.monotonic() < end:
+            c, d = UnixConnection.create_pair()
+            with c, d:
+                c.send_fd(null)
+                os.close(d.receive_fd())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert count >= 100
+
+
+def test_a_handler_that_closes(pair):
+    """A handler that closes the connection ends the wait of its own thread with CLOSED."""
+    _, b = pair
+    before = signal.signal(signal.SIGALRM, lambda *_: b.close())
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(unixconn.ClosedError):
+            b.receive_fd()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_handler_that_cancels(pair):
+    """A handler that cancels ends the wait of its own thread with CANCELLED."""
+    _, b = pair
+    cancellable = Cancellable()
+    before = signal.signal(signal.SIGALRM, lambda *_: cancellable.cancel())
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(unixconn.CancelledError):
+            b.receive_fd(cancellable)
+    finally:
+        signal.signal(signal.SIGALRM, before)

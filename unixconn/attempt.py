@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 from enum import Enum
 
@@ -284,12 +283,11 @@ def _contents(message: Incoming) -> Contents:
     if found.damage:
         raise _damaged(found.damage)
     if message.truncated:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         raise system_error(
             errno.EMFILE,
             RECEIVING,
             f"{len(found.all_descriptors)} of the message's descriptors found a free number and were closed again, the "
-            f"others are lost; close some, or raise RLIMIT_NOFILE, which is {limit}",
+            "others are lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
         )
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from enum import Enum
 
@@ -105,17 +104,23 @@ class Credentials(Object):
         return f"<{self.to_string()} source={self.source.value}>"
 
 
-@functools.lru_cache(maxsize=1)
+_DEFAULT_OVERFLOW_ID = 65534
+_overflow_ids: list[int] = []
+
+
 def overflow_ids() -> tuple[int, int]:
     """Give the uid and gid that the kernel shows in place of none."""
-    ids = []
-    for name in ("overflowuid", "overflowgid"):
+    if not _overflow_ids:
         try:
-            with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
-                ids.append(int(file.read()))
-        except OSError:  # no /proc, or no free descriptor: the default
-            ids.append(65534)
-    return ids[0], ids[1]
+            _overflow_ids[:] = [_read_id("overflowuid"), _read_id("overflowgid")]
+        except OSError:  # no /proc, or no free descriptor this time
+            return _DEFAULT_OVERFLOW_ID, _DEFAULT_OVERFLOW_ID
+    return _overflow_ids[0], _overflow_ids[1]
+
+
+def _read_id(name: str) -> int:
+    with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+        return int(file.read())
 
 
 def are_absent(pid: int, uid: int, gid: int) -> bool:

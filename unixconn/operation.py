@@ -16,7 +16,7 @@ from abc import abstractmethod
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error, system_error
+from unixconn.errors import Error, IOErrorEnum, TooManyOpenFilesError, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.poll import IOCondition
 
@@ -43,6 +43,9 @@ class Operation(Generic[T]):
     @abstractmethod
     def attempt(self) -> T | WouldBlock:
         """Make one try, without waiting; give the result, or WOULD_BLOCK."""
+
+    def check(self) -> None:
+        """Raise for what is wrong with the arguments, which Gio looks at before the socket and the cancellable."""
 
     def begin(self) -> None:
         """Get ready for the first try. Whatever comes of it, `end` follows."""
@@ -78,10 +81,14 @@ def complete(
     # Owns what arrives: from the try to this list is one step of the interpreter.
     result: list[T | WouldBlock] = []
     try:
-        operation.begin()
-        operation.handle.check()
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
+        try:
+            operation.begin()
+            operation.handle.check()
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+        except Error:
+            operation.check()
+            raise
         result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
         if result[0] is WOULD_BLOCK:
             if not blocking:

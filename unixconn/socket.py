@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket as python
+import sys
+import termios
 import time
 from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
+from unixconn.ancillary import INT_SIZE
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
@@ -287,13 +291,9 @@ class Socket(Object):
         """Give how many bytes are there to be read, -1 if the socket is closed."""
         if self.is_closed():
             return -1
-        import array
-        import fcntl
-        import termios
-
-        size = array.array("i", [0])
+        size = bytearray(INT_SIZE)
         self._handle.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
-        return size[0]
+        return int.from_bytes(size, sys.byteorder)
 
     # --- its life ---
 

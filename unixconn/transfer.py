@@ -49,12 +49,15 @@ class SendDescriptor(Operation[bool]):
         """Send it."""
         return send_descriptor(self.handle, self._owned[0] if self._owned else self._fd)
 
-    def begin(self) -> None:
-        """Refuse a number that is not open, before anything else is looked at, and a socket that would lose it."""
+    def check(self) -> None:
+        """Refuse a number that is not open."""
         try:
             os.fstat(self._fd)
         except OSError:
             raise not_open(self._fd) from None
+
+    def begin(self) -> None:
+        """Refuse a socket that would lose the descriptor, and say that it went."""
         self.handle.check()
         if not self.handle.is_unix:
             raise io_error(

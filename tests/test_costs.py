@@ -1,0 +1,92 @@
+"""What an operation costs in system calls, and the import in modules."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from helpers import PYPY
+
+PROGRAM = """
+import os
+from unixconn import Cancellable, UnixConnection
+a, b = UnixConnection.create_pair()
+null = os.open(os.devnull, os.O_RDONLY)
+def fds(): os.close((a.send_fd(null), b.receive_fd())[1])
+def cancellable_fds(c=Cancellable()): os.close((a.send_fd(null, c), b.receive_fd(c))[1])
+def credentials(): (a.send_credentials(), b.receive_credentials())
+def would_block():
+    try:
+        b.receive_fd()
+    except BlockingIOError:
+        pass
+b.get_socket().set_blocking({blocking})
+for _ in range(20):
+    {call}()
+os.access("/begin", 0)
+for _ in range(100):
+    {call}()
+os.access("/end", 0)
+"""
+# What an interpreter does for itself: memory, its other threads, PyPy's timers.
+OWN = re.compile(r"mmap|munmap|madvise|brk|mprotect|mremap|futex|sched_yield|rt_sig.*|clock.*|gettid|get_mempolicy")
+
+
+def count(call, *, blocking=True):
+    """Count the system calls of 100 calls of the function *call* of PROGRAM."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    program = PROGRAM.format(call=call, blocking=blocking)
+    done = subprocess.run(
+        ["strace", "-f", sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    if "/end" not in done.stderr:
+        pytest.skip(f"strace does not work here: {done.stderr[-300:]}")
+    trace = re.split(r'.*"/(?:begin|end)".*\n', done.stderr)[1]
+    names = re.findall(r"^(?:\[pid +\d+\] )?(\w+)\(", trace, re.MULTILINE)
+    return Counter(name for name in names if not OWN.fullmatch(name))
+
+
+def test_one_system_call_for_a_message():
+    """A descriptor's round trip is sendmsg(), recvmsg(), and the caller's own close()."""
+    assert count("fds") == {"sendmsg": 100, "recvmsg": 100, "close": 100}
+
+
+def test_a_cancellable_costs_none():
+    """The same with a Cancellable that is not needed."""
+    assert count("cancellable_fds") == {"sendmsg": 100, "recvmsg": 100, "close": 100}
+
+
+def test_credentials():
+    """One for each message; whose they are, and SO_PASSCRED asked for, set, and set back."""
+    assert count("credentials") == {
+        "getpid": 100,
+        "geteuid": 100,
+        "getegid": 100,
+        "sendmsg": 100,
+        "getsockopt": 100,
+        "setsockopt": 200,
+        "recvmsg": 100,
+    }
+
+
+def test_a_try_that_would_block():
+    """Without a message it is one recvmsg()."""
+    assert count("would_block", blocking=False) == {"recvmsg": 100}
+
+
+def test_the_import_stays_small():
+    """The import brings in neither asyncio nor subprocess, nor typing, which would double its time."""
+    code = "import sys; before = set(sys.modules); import unixconn; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:  # without site-packages on the path
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "unixconn.connection" in loaded
+    assert not loaded & {"asyncio", "subprocess", "logging", "unixconn.demo"}
+    if not PYPY:  # whose own modules are partly Python
+        assert not loaded & {"typing", "pathlib", "re", "inspect", "dataclasses"}

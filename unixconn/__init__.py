@@ -5,8 +5,10 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
     >>> ours, theirs = unixconn.UnixConnection.create_pair()
     >>> ours.send_fd(0)
     True
-    >>> os.path.sameopenfile(0, theirs.receive_fd())
+    >>> fd = theirs.receive_fd()
+    >>> os.path.sameopenfile(0, fd)
     True
+    >>> os.close(fd)
 """
 
 from unixconn._native import BACKEND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,8 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="show the layer in use, and what this machine's kernel can do")
 
     chosen = parser.parse_args(arguments)
+    try:
+        return _run(chosen, show)
+    except BrokenPipeError:
+        # Who reads our output has enough, like head(1). Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(chosen: argparse.Namespace, show: argparse.ArgumentParser) -> int:
     if chosen.command == "info":
-        print(info.describe())
+        print(info.describe(), flush=True)
         return 0
     python = sys.executable if chosen.peer == "unixconn" else demo.find_gio()
     if python is None:

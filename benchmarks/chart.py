@@ -1,0 +1,81 @@
+"""The picture of the results: a bar chart in SVG, readable on light and on dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from contestants import C_LOOP, Contestant
+from results import Results
+
+_LEFT, _WIDTH, _BAR, _STEP, _HEAD = 210, 760, 16, 24, 44
+_SCALE_END = _WIDTH - 130
+_FOOT = 34
+
+_STYLE = """
+  text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
+  .ground { fill: #ffffff }
+  .title { font-weight: 600; font-size: 14px }
+  .faint { fill: #59636e }
+  .unixconn { fill: #0969da }
+  .other { fill: #9aa4af }
+  .axis { stroke: #59636e; stroke-dasharray: 3 3 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #f0f6fc }
+    .ground { fill: #0d1117 }
+    .faint { fill: #9198a1 }
+    .unixconn { fill: #4493f8 }
+    .other { fill: #656c76 }
+    .axis { stroke: #9198a1 }
+  }
+"""
+
+_TITLES = {
+    "descriptor": "A descriptor: send, receive, close",
+    "credentials": "Credentials: send, receive",
+}
+
+
+def draw(results: Results) -> str:
+    """Give the picture: a bar for each contestant, as long as its median ratio to the C loop."""
+    groups = {operation: list(bars(results, operation)) for operation in results.rounds}
+    longest = max(ratio for group in groups.values() for _, _, ratio in group)
+    scale = (_SCALE_END - _LEFT) / longest
+    parts: list[str] = []
+    top = 0
+    for operation, group in groups.items():
+        parts.append(f'<text class="title" x="{_LEFT}" y="{top + 28}">{_TITLES[operation]}</text>')
+        for row, (contestant, microseconds, ratio) in enumerate(group):
+            parts += bar(contestant, microseconds, ratio, top + _HEAD + row * _STEP, scale)
+        bottom = top + _HEAD + len(group) * _STEP
+        parts.append(f'<path class="axis" d="M{_LEFT + scale:.1f} {top + _HEAD - 4}V{bottom - 4}"/>')
+        top = bottom
+    note = "Ratio to the same system calls in C (dashed line), and microseconds: medians. Shorter is faster."
+    parts.append(f'<text class="faint" x="12" y="{top + 22}">{note}</text>')
+    # A ground of its own, for viewers that do not know of dark pages.
+    ground = '<rect class="ground" width="100%" height="100%" rx="6"/>'
+    size = f'width="{_WIDTH}" height="{top + _FOOT}" viewBox="0 0 {_WIDTH} {top + _FOOT}"'
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{note}">\n'
+        f"<style>{_STYLE}</style>\n{ground}\n{body}\n</svg>\n"
+    )
+
+
+def bars(results: Results, operation: str) -> Iterator[tuple[Contestant, float, float]]:
+    """Give contestant, microseconds and ratio to C, the fastest first."""
+    rows = []
+    for contestant in results.rounds[operation]:
+        ratio = results.ratio(operation, contestant, C_LOOP)
+        assert ratio is not None
+        rows.append((contestant, results.microseconds(operation, contestant)[0], ratio))
+    yield from sorted(rows, key=lambda row: row[2])
+
+
+def bar(contestant: Contestant, microseconds: float, ratio: float, y: int, scale: float) -> Iterator[str]:
+    """Draw one row: label, bar, numbers."""
+    kind = "unixconn" if contestant.way.startswith("unixconn") else "other"
+    base = y + _BAR - 3
+    yield f'<text x="{_LEFT - 8}" y="{base}" text-anchor="end">{contestant}</text>'
+    yield f'<rect class="{kind}" x="{_LEFT}" y="{y}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2"/>'
+    numbers = f'{ratio:.2f} <tspan class="faint">({microseconds:.1f} \u00b5s)</tspan>'
+    yield f'<text x="{_LEFT + ratio * scale + 8:.1f}" y="{base}">{numbers}</text>'

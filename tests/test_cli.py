@@ -1,0 +1,195 @@
+"""The command line: its output lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unixconn
+from unixconn import demo
+
+needs_gio = pytest.mark.skipif(demo.find_gio() is None, reason="no interpreter here can import PyGObject")
+
+
+def run(*arguments, environment=None):
+    """Run ``python -m unixconn`` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "unixconn", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def script(path, text):
+    """Make a program that stands in the place of an interpreter."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def check_demo(output, import_line):
+    """Check each step that the demonstration tells of against the process ids that it gives."""
+    here, there = re.findall(r"^  (?:here|there) +pid (\d+) ", output, re.MULTILINE)
+    assert here != there
+    assert import_line in output
+    uid, gid = os.geteuid(), os.getegid()
+    for pattern in (
+        r"here -> there  a descriptor +\d+, a file without a name, at offset 0",
+        rf"here -> there  credentials +pid {here}, uid {uid}, gid {gid}",
+        r"there -> here  a descriptor +\d+, the read end of a pipe",
+        rf"there -> here  credentials +pid {there}, uid {uid}, gid {gid}",
+        r"there -> here  an answer +\d+ bytes through descriptor \d+",
+        rf"to there +pid {here}, uid {uid}, gid {gid} +as received there: this process sent it",
+        rf"to here +pid {there}, uid {uid}, gid {gid} +from the message: the second process sent it",
+        rf"SO_PEERCRED +pid {here}, uid {uid}, gid {gid} +from the peer: who made the pair, not who sent",
+        r"number +\d+ here, \d+ there +each process has its own",
+        r"offset +52 here, was 0 +moved by the reader there: one open file",
+        r"first line +A file without a name: who reads this was given it\.",
+    ):
+        assert re.search(rf"^  {pattern}$", output, re.MULTILINE), f"{pattern}\nis not in\n{output}"
+
+
+def test_demo():
+    """The demonstration exchanges a file and credentials with another process, and tells each step."""
+    done = run("demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    check_demo(done.stdout, "import unixconn as Gio")
+
+
+@needs_gio
+def test_demo_with_gio():
+    """The second process may be PyGObject's: its program differs in the import only."""
+    done = run("demo", "--peer", "gio")
+    assert (done.returncode, done.stderr) == (0, "")
+    check_demo(done.stdout, "from gi.repository import Gio")
+
+
+def test_demo_without_gio(tmp_path):
+    """Where no interpreter has PyGObject, the message names those that were asked, and the exit code is 2."""
+    (tmp_path / "gi.py").write_text("raise ImportError\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = run("demo", "--peer", "gio", environment={"PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--peer gio needs PyGObject, and none of these can import it: " + sys.executable in done.stderr
+
+
+def test_demo_with_an_unknown_peer():
+    """A peer that there is not is a usage error."""
+    done = run("demo", "--peer", "dbus")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "invalid choice: 'dbus'" in done.stderr
+
+
+def test_demo_tells_of_the_child_s_failure(tmp_path):
+    """The second process's exit code and last words are told on stderr, and the exit code is 1."""
+    broken = script(tmp_path / "python", "echo out of order >&2; exit 7")
+    program = f"import sys; sys.executable = {broken!r}; from unixconn.__main__ import main; sys.exit(main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 1
+    assert re.search(r"^unixconn: .*; the second process ended with exit code 7:\nout of order\n$", done.stderr)
+
+
+def test_demo_reports_an_answer_that_breaks_off(tmp_path):
+    """A peer that fails after it has sent everything but its answer is a failure, not a traceback."""
+    peer = tmp_path / "peer.py"
+    peer.write_text(
+        "import os, sys, unixconn\n"
+        "fd = int(sys.argv[3])\n"
+        "connection = unixconn.UnixConnection(socket=unixconn.Socket.new_from_fd(fd))\n"
+        "os.close(connection.receive_fd()), connection.receive_credentials()\n"
+        "reader, writer = os.pipe()\n"
+        "connection.send_fd(reader), connection.send_credentials(), os.write(writer, b'{')\n"
+        "sys.exit('gave up')\n"
+    )
+    python = script(tmp_path / "python", f'exec "{sys.executable}" "{peer}" "$@"')
+    with pytest.raises(demo.DemoError, match=r"the second process ended with exit code 1:\ngave up$"):
+        demo.run("unixconn", python)
+
+
+def test_demo_does_not_wait_for_a_peer_that_hangs(tmp_path, monkeypatch):
+    """A peer that says nothing is killed after a while."""
+    monkeypatch.setattr(demo, "_PATIENCE", 1)
+    numbers = tmp_path / "pid"
+    python = script(tmp_path / "python", f'echo $$ > "{numbers}"; exec sleep 100')
+    with pytest.raises(demo.DemoError, match=r"timed out.*; the second process ended with exit code -9$"):
+        demo.run("unixconn", python)
+    assert not Path("/proc", numbers.read_text().strip()).exists()
+
+
+def test_demo_with_an_interpreter_that_is_not_there(tmp_path):
+    """A program that can not be started is named."""
+    missing = str(tmp_path / "python")
+    with pytest.raises(demo.DemoError, match=rf"^cannot start {re.escape(missing)}: "):
+        demo.run("unixconn", missing)
+
+
+def test_info():
+    """`info` tells version, layer, interpreter and machine, and every feature with yes or a reason."""
+    done = run("info")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, features = done.stdout.split("\nTried on a socket pair just now:\n")
+    told = dict(re.split(r" {2,}", line, maxsplit=1) for line in head.splitlines())
+    assert list(told) == ["unixconn", "layer", "Python", "platform", "kernel"]
+    assert told["unixconn"] == unixconn.__version__
+    assert told["layer"].startswith(unixconn.BACKEND)
+    assert told["Python"].endswith(sys.version.split()[0].rstrip("+"))
+    assert told["platform"] == f"{sys.platform}, {os.uname().machine}"
+    assert told["kernel"] == f"{os.uname().sysname} {os.uname().release}"
+    outcomes = dict(re.split(r" {2,}", line)[:2] for line in features.splitlines())
+    assert list(outcomes) == [
+        "SO_PASSCRED",
+        "SO_PASSPIDFD",
+        "SO_PASSRIGHTS",
+        "SO_PEERCRED",
+        "SO_PEERPIDFD",
+        "SO_PEERGROUPS",
+        "SO_PEERSEC",
+        "abstract sockets",
+    ]
+    assert all(re.fullmatch(r"yes|no \(.+\)", outcome) for outcome in outcomes.values()), outcomes
+    # On every Linux that can run this.
+    assert outcomes["SO_PASSCRED"] == outcomes["SO_PEERCRED"] == outcomes["abstract sockets"] == "yes"
+
+
+def test_info_names_the_layer_in_use():
+    """The layer that the environment forces is the one that is named."""
+    assert re.search(
+        r"^layer +abi \(plain Python\)$", run("info", environment={"UNIXCONN_BACKEND": "abi"}).stdout, re.MULTILINE
+    )
+
+
+def test_version():
+    """`--version` prints the package's version."""
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"unixconn {unixconn.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("demo", "--help"), ("info", "--help")])
+def test_help(arguments):
+    """`--help` explains the command and each sub-command."""
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: unixconn")
+
+
+@pytest.mark.parametrize("arguments", [(), ("sing",), ("info", "more")])
+def test_usage_errors(arguments):
+    """What is no command line of this program prints the usage and ends with 2."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: unixconn")
+
+
+def test_import_stays_light():
+    """The package itself imports none of what only its command line needs."""
+    program = "import sys, unixconn; print(*sorted({'subprocess', 'argparse', 'asyncio', 'json'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout == "\n"

@@ -7,23 +7,27 @@ builds come
 - ``unixconn/_abi.py``, out-of-line ABI mode: plain Python with exact layouts and values, always there;
 - ``unixconn._api``, the same declarations completed and compiled by the C compiler, where there is one.
 
-setuptools calls `build_ext` and `bdist_wheel` (see pyproject.toml). ``python build_ffi.py`` writes the ABI layer into
-the source tree, for those who want to look at it.
+setuptools calls `build_py`, `build_ext` and `bdist_wheel` (see pyproject.toml). ``python build_ffi.py`` writes the ABI
+layer into the source tree, for those who want to look at it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from cffi import FFI
 from setuptools import Extension
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.command.build_py import build_py as _build_py
+from setuptools.errors import PlatformError
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,16 @@ def write_abi(path: Path, system: str, machine: str) -> None:
         path.write_text(f"raise ImportError({reason!r})\n", encoding="utf-8")
 
 
-class build_ext(_build_ext):  # noqa: N801 - setuptools looks the command up by this name
+class build_py(_build_py):  # noqa: N801 - setuptools looks the command up by this name
+    """Copy the package into an empty folder."""
+
+    def run(self) -> None:
+        """Remove what an earlier build left: pip builds in the source tree, and packs all that it finds there."""
+        shutil.rmtree(Path(self.build_lib, "unixconn"), ignore_errors=True)
+        super().run()
+
+
+class build_ext(_build_ext):  # noqa: N801
     """
     Write the ABI layer, and compile the other one where that is possible.
 
@@ -213,10 +226,16 @@ class build_ext(_build_ext):  # noqa: N801 - setuptools looks the command up by 
         path = self._abi_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_abi(path, system, machine)
+        # A compiled layer of an earlier build would hide that this one failed.
+        for folder in (path.parent, Path(self.build_lib, "unixconn")):
+            for suffix in EXTENSION_SUFFIXES:
+                folder.joinpath(f"_api{suffix}").unlink(missing_ok=True)
         if system in PLATFORMS:
             for extension in self.extensions:
                 self._complete(extension, PLATFORMS[system], machine)
             super().run()
+        elif api_required():
+            raise PlatformError(f"UNIXCONN_REQUIRE_API=1: there is nothing to compile for {system}")
 
     def _complete(self, extension: Extension, platform: Platform, machine: str) -> None:
         """Make of the extension that pyproject.toml announces the one to compile."""
@@ -224,7 +243,7 @@ class build_ext(_build_ext):  # noqa: N801 - setuptools looks the command up by 
         generated = api_layer(platform, machine).distutils_extension(self.build_temp)
         extension.sources = generated.sources
         extension.define_macros = generated.define_macros
-        extension.optional = os.environ.get("UNIXCONN_REQUIRE_API") != "1"
+        extension.optional = not api_required()
         if limited_api():
             extension.py_limited_api = True
         else:
@@ -251,6 +270,11 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
         if limited_api():
             return "cp39", "abi3", platform
         return implementation, abi, platform
+
+
+def api_required() -> bool:
+    """Tell whether an installation without the compiled layer is a failed one."""
+    return os.environ.get("UNIXCONN_REQUIRE_API") == "1"
 
 
 def limited_api() -> bool:

@@ -156,7 +156,10 @@ def from_python(address: str | bytes) -> UnixSocketAddress:
         padded = len(name) == _PATH_ROOM
         kind = UnixSocketAddressType.ABSTRACT_PADDED if padded else UnixSocketAddressType.ABSTRACT
         name = name[1:].rstrip(b"\0") if padded else name[1:]
-    return UnixSocketAddress(path=name, address_type=kind)
+    # Not by the constructor: a peer's name may be a byte longer than what can be bound to here, and fill sun_path.
+    made = UnixSocketAddress()
+    made._name, made._type = name, kind
+    return made
 
 
 def from_kernel(address: bytes) -> UnixSocketAddress | None:

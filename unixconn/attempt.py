@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 from enum import Enum
 
@@ -26,7 +27,7 @@ from unixconn.ancillary import (
 )
 from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
 from unixconn.descriptors import as_descriptor, close_all, close_numbers
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.handle import Handle, Use
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ RECEIVING = "Error receiving message: "
 # EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
+_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 _NOTHING: list[int] = []
 _OF_MESSAGE = CredentialsSource.MESSAGE
 
@@ -333,6 +335,13 @@ def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
 # --- others ---
 
 
+def _is_shut_down(number: int) -> bool:
+    """Tell whether a listener will accept no more: poll() calls it ready for ever, and accept() says EAGAIN."""
+    poller = select.poll()
+    poller.register(number, _POLLRDHUP)
+    return bool(poller.poll(0))
+
+
 def accept(handle: Handle) -> socket.socket | WouldBlock:
     """Accept a connection."""
     use = Use()
@@ -340,10 +349,12 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
         use.user = handle
         accepted, _ = handle.python.accept()
     except BlockingIOError:
+        if _is_shut_down(handle.number):
+            raise system_error(errno.EINVAL, "Error accepting connection: ") from None
         return WOULD_BLOCK
     except OSError as error:
         handle.check()
-        raise system_error(error.errno or 0, "Error accepting connection: ") from None
+        raise translated(error, "Error accepting connection: ") from None
     finally:
         use.user = None
         if handle.number < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from unixconn._typing import TYPE_CHECKING
@@ -13,6 +14,38 @@ from unixconn.wakeup import Wakeup
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ClassVar
+
+
+# One lock for all, held for a few instructions and never while handlers run. It is reentrant, as a signal handler may
+# call any method while its thread is in one; so what it protects is changed in single steps, right in between.
+# Entered by itself: Condition's __enter__ is Python, and an exception out of a signal handler could leave it locked.
+_lock = threading.RLock()
+_changed = threading.Condition(_lock)
+_process = object()
+
+
+def _start_in_child() -> None:
+    """Forget the threads that a forked child does not have."""
+    global _lock, _changed, _process  # noqa: PLW0603 - one of them may hold the lock, or run handlers
+    _lock = threading.RLock()
+    _changed = threading.Condition(_lock)
+    _process = object()
+
+
+os.register_at_fork(after_in_child=_start_in_child)
+
+
+class _Emission:
+    """A cancel() that runs handlers: by which thread of which process."""
+
+    __slots__ = ("process", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.process = _process
+
+
+_USER = object()
 
 
 class _Stack(threading.local):
@@ -32,17 +65,14 @@ class Cancellable(Object):
     One object serves any number of operations at a time. Signal: ``cancelled``.
     """
 
-    _signals: ClassVar = {"cancelled": "do_cancelled"}
-
     def __init__(self) -> None:
         super().__init__()
         self._cancelled = False
-        # Reentrant: a signal handler may call cancel() while its thread is in here.
-        self._changed = threading.Condition(threading.RLock())
-        self._running: list[int] = []
-        self._wakeup: Wakeup | None = None
-        self._fd_count = 0
-        self._watchers: set[object] = set()
+        self._emissions: list[_Emission] = []
+        # One for good: a destructor at the end of each wait would swallow what a signal handler raises in it.
+        self._wakeup = Wakeup()
+        self._holders: list[object] = []
+        """Who needs the descriptor: _USER for each get_fd(), and the waits."""
 
     @classmethod
     def new(cls) -> Cancellable:
@@ -55,19 +85,26 @@ class Cancellable(Object):
 
         Does nothing while it is set already. An operation that has waited ends with CANCELLED and has consumed nothing.
         """
-        with self._changed:
-            if self._cancelled:
-                return
-            self._cancelled = True
-            self._running.append(threading.get_ident())
-            if self._wakeup is not None:
-                self._wakeup.set()
+        emission = _Emission()
         try:
+            with _lock:
+                if self._cancelled:
+                    return
+                self._emissions.append(emission)
+                self._cancelled = True
+                self._show()
             self.emit("cancelled")
-        finally:
-            with self._changed:
-                self._running.remove(threading.get_ident())
-                self._changed.notify_all()
+            self._end(emission)
+        except BaseException:  # of a signal handler
+            self._end(emission)
+            raise
+
+    def _end(self, emission: _Emission) -> None:
+        with _lock:
+            if emission in self._emissions:
+                self._emissions.remove(emission)
+            self._show()
+            _changed.notify_all()
 
     def is_cancelled(self) -> bool:
         """Tell whether the flag is set. ``Cancellable.is_cancelled(None)`` is a TypeError, as in PyGObject."""
@@ -87,14 +124,15 @@ class Cancellable(Object):
 
         Waits for handlers that run in another thread.
         """
-        with self._changed:
+        with _lock:
             self._wait_for_handlers()
             self._cancelled = False
-            if self._wakeup is not None:
-                self._wakeup.clear()
+            self._show()
 
     def do_cancelled(self) -> None:
         """Run at cancel(), after the plain handlers. For subclasses."""
+
+    _signals: ClassVar = {"cancelled": do_cancelled}
 
     # --- handlers ---
 
@@ -107,7 +145,7 @@ class Cancellable(Object):
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        with self._changed:
+        with _lock:
             if not self._cancelled:
                 return self._connect("cancelled", callback, (), after=False)
         run_handler(callback)
@@ -120,13 +158,14 @@ class Cancellable(Object):
         Waits for handlers that run in another thread. A handler may disconnect itself.
         """
         self._disconnect(handler_id)
-        with self._changed:
+        with _lock:
             self._wait_for_handlers()
 
     def _wait_for_handlers(self) -> None:
-        me = threading.get_ident()
-        while self._running and me not in self._running:
-            self._changed.wait()
+        while any(each.process is _process for each in self._emissions):
+            if any(each.thread == threading.get_ident() for each in self._emissions):
+                return
+            _changed.wait()
 
     # --- the descriptor ---
 
@@ -137,18 +176,12 @@ class Cancellable(Object):
         It is made at the first call, and shared: each call needs a `release_fd` of its own. Raises the Error
         TOO_MANY_OPEN_FILES where there is no room for it.
         """
-        with self._changed:
-            fd = self._open_wakeup()
-            self._fd_count += 1
-        return fd
+        return self._hold(_USER)
 
     def release_fd(self) -> None:
         """Undo one `get_fd`; the last one closes the descriptor. Raises ValueError where there was none."""
-        with self._changed:
-            if not self._fd_count:
-                raise ValueError("release_fd() without a get_fd() before it")
-            self._fd_count -= 1
-            self._close_wakeup()
+        if not self._let_go(_USER):
+            raise ValueError("release_fd() without a get_fd() before it")
 
     def make_pollfd(self, pollfd: PollFD) -> bool:
         """
@@ -166,33 +199,37 @@ class Cancellable(Object):
         pollfd.revents = IOCondition(0)
         return True
 
-    def _watch(self, watcher: object) -> int:
-        """Like get_fd() for a wait, which _unwatch() ends however often, and in whatever state, it is called."""
-        with self._changed:
-            self._watchers.add(watcher)
-            return self._open_wakeup()
+    def _hold(self, holder: object) -> int:
+        """Have the descriptor for *holder*, and give its number."""
+        with _lock:
+            self._holders.append(holder)
+            try:
+                fd = self._wakeup.open()
+                self._show()
+            except BaseException:
+                self._let_go(holder)
+                raise
+            return fd
 
-    def _unwatch(self, watcher: object) -> None:
-        with self._changed:
-            self._watchers.discard(watcher)
-            self._close_wakeup()
+    def _let_go(self, holder: object) -> bool:
+        """Undo one `_hold`; tell whether there was one. May be called again, to be sure."""
+        with _lock:
+            held = holder in self._holders
+            if held:
+                self._holders.remove(holder)
+            self._wakeup.close_unless(self._holders)
+        return held
 
-    def _open_wakeup(self) -> int:
-        if self._wakeup is None:
-            self._wakeup = Wakeup()
+    def _show(self) -> None:
+        """
+        Have the descriptor say what the flag says.
+
+        Also for a wait that was woken and is not cancelled: a forked process shares the descriptor, not the flag.
+        """
+        with _lock:
             if self._cancelled:
                 self._wakeup.set()
-        return self._wakeup.fd
-
-    def _close_wakeup(self) -> None:
-        if self._wakeup is not None and not self._fd_count and not self._watchers:
-            self._wakeup.close()
-            self._wakeup = None
-
-    def _calm(self) -> None:
-        """Take back a wake-up that was no cancellation: a forked process shares the descriptor, not the flag."""
-        with self._changed:
-            if self._wakeup is not None and not self._cancelled:
+            else:
                 self._wakeup.clear()
 
     # --- the current one of a thread ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unixconn._typing import TYPE_CHECKING
+from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily
 from unixconn.attempt import (
     WOULD_BLOCK,
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from unixconn.attempt import WouldBlock
+
+
+ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
 
 
 class SocketConnection(IOStream):
@@ -94,7 +97,7 @@ class UnixConnection(SocketConnection):
     """
 
     @classmethod
-    def create_pair(cls) -> tuple[UnixConnection, UnixConnection]:
+    def create_pair(cls: type[ConnectionT]) -> tuple[ConnectionT, ConnectionT]:
         """
         Make two connections, each the other's peer: socketpair(2), a stream, close-on-exec.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from enum import Enum
 
+from unixconn.arguments import as_integer
 from unixconn.errors import IOErrorEnum, io_error
-from unixconn.integers import as_integer
 from unixconn.object import Object
 
 _NO_ID = 2**32 - 1

@@ -145,7 +145,7 @@ class Error(RuntimeError):
         return f"GLib.Error({self.message!r}, {self.domain!r}, {self.code})"
 
     def __reduce__(self) -> tuple[type[Error], tuple[str, str, int], dict[str, object]]:
-        state = dict(self.__dict__)
+        state = {**self.__dict__, "__notes__": list(self.__notes__)}
         for name in ("errno", "strerror"):
             if getattr(self, name, None) is not None:
                 state[name] = getattr(self, name)
@@ -171,7 +171,7 @@ class Error(RuntimeError):
 
     def matches(self, domain: int, code: int) -> bool:
         """Tell whether this is *code* of *domain*, a number as `io_error_quark` gives it; a name never matches."""
-        return domain == _quarks.get(self.domain) and self.code == code
+        return self.domain in _quarks and domain == _quarks[self.domain] and self.code == code
 
     @staticmethod
     def new_literal(domain: int, message: str, code: int) -> Error:
@@ -300,3 +300,14 @@ def system_error(number: int, prefix: str, note: str = "") -> Error:
     if note:
         made.__notes__ = [note]
     return made
+
+
+def translated(error: OSError, prefix: str) -> OSError | Error:
+    """
+    Make the error for *error*, which a call of the standard library raised, not raised.
+
+    What a signal handler has raised in the middle of that call is given back as it is.
+    """
+    if error.errno is None or isinstance(error, Error):
+        return error
+    return system_error(error.errno, prefix)

@@ -18,7 +18,7 @@ import weakref
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,10 +80,6 @@ _INT_SIZE = ffi.sizeof("int")
 _value = ffi.new("int *")
 _length = ffi.new("socklen_t *")
 
-# In the place of a socket that is yet to come: a closed one, which the kernel refuses in the same way.
-_NO_SOCKET = socket.socket(socket.AF_UNIX)
-_NO_SOCKET.close()
-
 
 def adopt_socket(fd: int) -> socket.socket:
     """
@@ -104,6 +100,11 @@ def _ask(fd: int, name: int) -> int:
     return int(value[0])
 
 
+# In the place of a socket that is yet to come: a closed one, which the kernel refuses in the same way.
+_NO_SOCKET = socket.socket(socket.AF_UNIX)
+_NO_SOCKET.close()
+
+
 class Handle:
     """The descriptor of one Socket, and what its users share."""
 
@@ -120,18 +121,34 @@ class Handle:
         "python",
     )
 
-    def __init__(self, python: socket.socket | None) -> None:
-        """Take over *python*, whose descriptor is closed with this object; None for a socket that is yet to come."""
-        self.opened = python is not None
-        self.python = python or _NO_SOCKET
-        self.number = self.python.fileno()
-        """The descriptor's number, -1 once it is closed."""
-        self.is_unix = self.python.family == socket.AF_UNIX
-        self.is_stream = self.python.type == socket.SOCK_STREAM
-        self.is_datagram = self.python.type == socket.SOCK_DGRAM
+    def __init__(self) -> None:
+        self.opened = False
+        self.python = _NO_SOCKET
+        self.number = -1
+        """The descriptor's number, -1 before it is opened and once it is closed."""
+        self.is_unix = self.is_stream = self.is_datagram = False
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
+
+    def open(self, python: socket.socket) -> None:
+        """
+        Take over *python*, whose descriptor is closed with this object.
+
+        It should be made after this object: the garbage collector then comes here first, and has nothing to warn of.
+        """
+        self.python = python
+        self.is_unix = python.family == socket.AF_UNIX
+        self.is_stream = python.type == socket.SOCK_STREAM
+        self.is_datagram = python.type == socket.SOCK_DGRAM
+        self.opened = True
+        self.number = python.fileno()
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        python = getattr(self, "python", None)
+        if python is not None:
+            python.close()
 
     # --- the end ---
 
@@ -165,12 +182,6 @@ class Handle:
                     self._closing.cancel()
             return self._closing
 
-    def __del__(self) -> None:
-        # Also after a constructor that did not get this far.
-        python = getattr(self, "python", None)
-        if python is not None:
-            python.close()
-
     def error(self, context: str) -> Error:
         """Make the error of the system call that has just failed: CLOSED if that is why, else by its errno."""
         number = ffi.errno
@@ -183,7 +194,7 @@ class Handle:
             try:
                 return function(self.python, *arguments)
             except OSError as error:
-                raise system_error(error.errno or 0, context) from None
+                raise translated(error, context) from None
 
     # --- options ---
 
@@ -251,7 +262,7 @@ class Handle:
                 self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 1)
         except OSError as error:
             self.check()
-            raise system_error(error.errno or 0, f"Error {doing}: ") from None
+            raise translated(error, f"Error {doing}: ") from None
 
     def _restore_passcred_if_last(self) -> None:
         if self._restore_passcred and not self._passcred_users:

@@ -6,6 +6,7 @@ import threading
 from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn.arguments import as_bytes
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.object import Object, Property
@@ -176,7 +177,7 @@ class OutputStream(_SocketStream):
 
     def write_all(self, buffer: Any, cancellable: Cancellable | None = None) -> Written:
         """Write all bytes of *buffer*; give (True, how many). Errors as of `write`; what went before one has gone."""
-        left = memoryview(bytes(buffer))
+        left = as_bytes(buffer)
         size = len(left)
         socket = self._begin()
         try:

@@ -10,7 +10,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import adopt, as_descriptor, close_all
-from unixconn.errors import system_error
+from unixconn.errors import translated
 from unixconn.object import Object, Property
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class UnixFDList(Object):
         try:
             adopt(self._fds, os.dup, number)
         except OSError as error:
-            raise system_error(error.errno or 0, "dup: ") from None
+            raise translated(error, "dup: ") from None
         return len(self._fds) - 1
 
     def get(self, index_: int) -> int:
@@ -70,7 +70,7 @@ class UnixFDList(Object):
         try:
             return os.dup(self._fds[index_])
         except OSError as error:
-            raise system_error(error.errno or 0, "dup: ") from None
+            raise translated(error, "dup: ") from None
 
     def get_length(self) -> int:
         """Give the number of descriptors."""
@@ -155,8 +155,10 @@ class UnixFDMessage(SocketControlMessage):
         return cls()
 
     @classmethod
-    def new_with_fd_list(cls, fd_list: UnixFDList | None) -> UnixFDMessage:
+    def new_with_fd_list(cls, fd_list: UnixFDList) -> UnixFDMessage:
         """Make one that carries what *fd_list* holds when it is sent."""
+        if fd_list is None:
+            raise TypeError("fd_list must be a UnixFDList, not None")
         return cls(fd_list=fd_list)
 
     def get_fd_list(self) -> UnixFDList:

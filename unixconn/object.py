@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 import warnings
 
 from unixconn._typing import TYPE_CHECKING
@@ -47,6 +46,7 @@ class Props:
             raise AttributeError(str(error)) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        getattr(self, name)
         self._object.set_property(name, value)
 
     def __dir__(self) -> list[str]:
@@ -65,8 +65,6 @@ class Handler:
         self.after = after
 
 
-# Handlers are connected and disconnected rarely: one lock serves all objects, and none is held while handlers run.
-_handlers_lock = threading.Lock()
 _handler_numbers = itertools.count(1)
 
 
@@ -83,10 +81,13 @@ class Object:
 
     _properties: ClassVar[tuple[Property, ...]] = ()
     """The properties that this class adds."""
-    _signals: ClassVar[dict[str, str]] = {}
-    """The names of the signals, each with the method that is its class handler."""
+    _signals: ClassVar[dict[str, Callable[[Any], None]]] = {}
+    """The names of the signals, each with the method that a subclass may override to handle it; it does nothing."""
 
-    _handlers: tuple[Handler, ...] = ()
+    @property
+    def _handlers(self) -> list[Handler]:
+        # Only changed and copied in single steps of the interpreter: a signal handler may connect at any moment.
+        return self.__dict__.setdefault("_handler_list", [])  # type: ignore[no-any-return]
 
     # --- properties ---
 
@@ -158,8 +159,7 @@ class Object:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         handler = Handler(signal, lambda: callback(*args), after=after)
-        with _handlers_lock:
-            self._handlers = (*self._handlers, handler)
+        self._handlers.append(handler)
         return handler.number
 
     def disconnect(self, handler_id: int) -> None:
@@ -168,14 +168,18 @@ class Object:
             warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
 
     def _disconnect(self, handler_id: int) -> bool:
-        with _handlers_lock:
-            before = self._handlers
-            self._handlers = tuple(each for each in before if each.number != handler_id)
-            return len(self._handlers) < len(before)
+        for each in tuple(self._handlers):
+            if each.number == handler_id:
+                try:
+                    self._handlers.remove(each)
+                except ValueError:  # somebody else was quicker
+                    return False
+                return True
+        return False
 
     def handler_is_connected(self, handler_id: int) -> bool:
         """Tell whether the handler with the number *handler_id* is connected."""
-        return any(each.number == handler_id for each in self._handlers)
+        return any(each.number == handler_id for each in tuple(self._handlers))
 
     def emit(self, signal: str) -> None:
         """
@@ -189,11 +193,14 @@ class Object:
             run_handler(call)
 
     def _emission(self, signal: str) -> Iterator[Callable[[], object]]:
-        handlers = [each for each in self._handlers if each.signal == signal]
+        handlers = [each for each in tuple(self._handlers) if each.signal == signal]
         for each in handlers:
             if not each.after and each in self._handlers:
                 yield each.call
-        yield getattr(self, self._signals[signal])
+        default = self._signals[signal]
+        method = getattr(self, default.__name__)
+        if getattr(method, "__func__", method) is not default:
+            yield method
         for each in handlers:
             if each.after and each in self._handlers:
                 yield each.call

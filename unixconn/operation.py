@@ -129,17 +129,17 @@ def wait(
         poller = select.poll()
         interval = _LONGEST_POLL
         try:
-            poller.register(closing._watch(watcher), select.POLLIN)
+            poller.register(closing._hold(watcher), select.POLLIN)
         except TooManyOpenFilesError:
             # A socket that nobody closes meanwhile can be waited for all the same.
             interval = _NO_DESCRIPTOR_INTERVAL
         if cancellable is not None:
-            poller.register(cancellable._watch(watcher), select.POLLIN)
+            poller.register(cancellable._hold(watcher), select.POLLIN)
         return _poll(poller, handle, condition, cancellable, deadline, interval)
     finally:
-        closing._unwatch(watcher)
+        closing._let_go(watcher)
         if cancellable is not None:
-            cancellable._unwatch(watcher)
+            cancellable._let_go(watcher)
 
 
 def _poll(
@@ -166,4 +166,4 @@ def _poll(
             return IOCondition(ready[number])
         for each in (handle.closing(), cancellable):
             if each is not None:
-                each._calm()
+                each._show()

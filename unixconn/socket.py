@@ -13,13 +13,13 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE
+from unixconn.arguments import as_bytes, as_integer
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import INT_MAX, as_descriptor, close_all
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.errors import Error, IOErrorEnum, io_error, translated
 from unixconn.handle import Handle, adopt_socket
-from unixconn.integers import as_integer
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
 from unixconn.operation import Operation, complete, wait
@@ -107,7 +107,7 @@ class Socket(Object):
         self._family = _member(SocketFamily, family)
         self._type = _member(SocketType, type)
         self._protocol = _member(SocketProtocol, protocol)
-        self._handle = Handle(None)
+        self._handle = Handle()
         self.set_blocking(blocking)
         self.set_listen_backlog(listen_backlog)
         self.set_timeout(timeout)
@@ -154,24 +154,21 @@ class Socket(Object):
         try:
             return python.socket(self._family, _KERNEL_TYPES.get(self._type, 0) | python.SOCK_NONBLOCK, self._protocol)
         except OSError as error:
-            raise system_error(error.errno or 0, "Unable to create socket: ") from None
-
-    @staticmethod
-    def _of(owner: python.socket) -> Socket:
-        made = Socket()
-        made._take(owner)
-        return made
+            raise translated(error, "Unable to create socket: ") from None
 
     @staticmethod
     def _pair() -> tuple[Socket, Socket]:
+        one, other = Socket(), Socket()
         try:
-            one, other = python.socketpair(python.AF_UNIX, python.SOCK_STREAM)
+            ends = python.socketpair(python.AF_UNIX, python.SOCK_STREAM)
         except OSError as error:
-            raise system_error(error.errno or 0, "Unable to create socket: ") from None
-        return Socket._of(one), Socket._of(other)
+            raise translated(error, "Unable to create socket: ") from None
+        one._take(ends[0])
+        other._take(ends[1])
+        return one, other
 
     def _take(self, owner: python.socket) -> None:
-        self._handle = Handle(owner)
+        self._handle.open(owner)
         self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
         self._type = _GIO_TYPES.get(owner.type, SocketType.INVALID)
         self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
@@ -291,6 +288,7 @@ class Socket(Object):
         """Give how many bytes are there to be read, -1 if the socket is closed."""
         if self.is_closed():
             return -1
+        self._check()
         size = bytearray(INT_SIZE)
         self._handle.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
         return int.from_bytes(size, sys.byteorder)
@@ -316,7 +314,9 @@ class Socket(Object):
 
     def accept(self, cancellable: Cancellable | None = None) -> Socket:
         """Wait for a peer to connect, and give the Socket to talk to it, close-on-exec."""
-        return Socket._of(self._complete(Accept(self._handle), cancellable))
+        made = Socket()
+        made._take(self._complete(Accept(self._handle), cancellable))
+        return made
 
     def shutdown(self, shutdown_read: bool, shutdown_write: bool) -> bool:
         """End one direction or both, for all who have the socket, waking those who wait; give True."""
@@ -365,7 +365,7 @@ class Socket(Object):
         """
         name = b"" if address is None else _unix_address(address)._for_kernel()
         controls = [_control_message(each)._pack() for each in messages or ()]
-        buffers = [_bytes_like(each) for each in vectors] or [b"\0"]
+        buffers = [as_bytes(each) for each in vectors] or [memoryview(b"\0")]
         flags = as_integer(flags, "flags", 0, INT_MAX)
         return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
 
@@ -390,7 +390,7 @@ class Socket(Object):
         return self._send(buffer, cancellable, blocking=self._blocking)
 
     def _send(self, buffer: Any, cancellable: Cancellable | None, *, blocking: bool) -> int:
-        operation = SendMessage(self._handle, [_bytes_like(buffer)], context="Error sending data: ")
+        operation = SendMessage(self._handle, [as_bytes(buffer)], context="Error sending data: ")
         return complete(operation, cancellable, blocking=blocking, timeout=self._timeout or None)
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
@@ -473,11 +473,3 @@ def _control_message(value: object) -> SocketControlMessage:
     if not isinstance(value, SocketControlMessage):
         raise TypeError(f"messages must be SocketControlMessages, and {value!r} is none")
     return value
-
-
-def _bytes_like(value: Any) -> Any:
-    if isinstance(value, str):
-        raise TypeError(f"a buffer must be bytes-like, not the str {value!r}: encode it")
-    if isinstance(value, (list, tuple)):
-        return bytes(value)
-    return memoryview(value).cast("B")

@@ -22,7 +22,7 @@ from unixconn.attempt import (
 )
 from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, close_all
-from unixconn.errors import IOErrorEnum, io_error, system_error
+from unixconn.errors import IOErrorEnum, io_error, translated
 from unixconn.handle import Handle
 from unixconn.operation import Operation
 from unixconn.poll import IOCondition
@@ -69,7 +69,7 @@ class SendDescriptor(Operation[bool]):
         try:
             adopt(self._owned, os.dup, self._fd)
         except OSError as error:
-            raise system_error(error.errno or 0, "dup: ") from None
+            raise translated(error, "dup: ") from None
 
     def end(self) -> None:
         """Close the copy."""

@@ -15,37 +15,51 @@ _ONE = (1).to_bytes(8, sys.byteorder)
 
 
 class Wakeup:
-    """An eventfd, closed with the object."""
+    """An eventfd that can be opened and closed again and again, and ends with the object."""
 
-    __slots__ = ("_owned",)
+    __slots__ = ("_owned", "_retired")
 
     def __init__(self) -> None:
-        """Open it. Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full."""
         self._owned: list[int] = []
-        if adopt(self._owned, lib.eventfd, 0, _FLAGS) < 0:
+        self._retired: list[int] = []
+
+    def open(self) -> int:
+        """
+        Open it if it is not open, and give its number.
+
+        Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full.
+        """
+        if not self._owned and adopt(self._owned, lib.eventfd, 0, _FLAGS) < 0:
             self._owned.clear()
             raise system_error(ffi.errno, "Creating a descriptor to wake a waiting operation: ")
-
-    @property
-    def fd(self) -> int:
-        """The descriptor's number."""
         return self._owned[0]
 
+    def close_unless(self, needed: list[object]) -> None:
+        """Close it if it is open, unless *needed* has anything, also after a signal handler has run in the middle."""
+        while self._owned and not needed:
+            self._retired.extend(map(self._owned.pop, (-1,)))
+        if needed and not self._owned:
+            while self._retired:
+                self._owned.extend(map(self._retired.pop, (-1,)))
+        close_all(self._retired)
+
     def set(self) -> None:
-        """Make it readable."""
-        os.write(self.fd, _ONE)
+        """Make it readable, if it is open."""
+        try:
+            for fd in self._owned:
+                os.write(fd, _ONE)
+        except BlockingIOError:  # it is, with all that it can count
+            return
 
     def clear(self) -> None:
-        """Make it not readable."""
+        """Make it not readable, if it is open."""
         try:
-            os.read(self.fd, 8)
+            for fd in self._owned:
+                os.read(fd, 8)
         except BlockingIOError:
             return
 
-    def close(self) -> None:
-        """Close it."""
-        close_all(self._owned)
-
     def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's first line.
-        close_all(getattr(self, "_owned", []))
+        # Also where a signal handler has raised before the constructor's end.
+        for name in self.__slots__:
+            close_all(getattr(self, name, []))

@@ -1,4 +1,4 @@
-"""Integer arguments, as PyGObject takes them."""
+"""Arguments as PyGObject takes them."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
             return number
         raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
     raise TypeError(f"{name} must be an integer, not {value!r}")
+
+
+def as_bytes(value: Any) -> memoryview:
+    """
+    Give the bytes of *value*, a bytes-like object or a list of integers below 256.
+
+    Raises TypeError for anything else, a str among them.
+    """
+    if isinstance(value, (list, tuple)):
+        value = bytes(value)
+    if isinstance(value, str):
+        raise TypeError(f"a buffer must be bytes-like, and the str {value!r} has to be encoded")
+    return memoryview(value).cast("B")

@@ -1,0 +1,415 @@
+"""The two generated layers say the same; the right one is chosen; and only the modules at the bottom use them."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import warnings
+from pathlib import Path
+
+import pytest
+
+import unixconn
+
+PACKAGE = Path(unixconn.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("_abi", "__main__"))
+
+
+def load(path):
+    """Import a file as a module of its own."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look for the module of their class there, also after its import
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def compiled():
+    """Give the compiled layer, or skip the test where there is none."""
+    try:
+        return importlib.import_module("unixconn._api")
+    except ModuleNotFoundError:
+        pytest.skip("the compiled layer is not installed here")
+
+
+@pytest.fixture(scope="module")
+def build_ffi():
+    """The build script, which the package does not contain."""
+    path = Path(__file__).parents[1] / "build_ffi.py"
+    if not path.exists():
+        pytest.skip("build_ffi.py is not beside the tests")
+    try:
+        with warnings.catch_warnings():
+            # setuptools changes distutils, and some versions of both warn of it.
+            warnings.simplefilter("ignore")
+            importlib.import_module("setuptools.command.bdist_wheel")
+            importlib.import_module("cffi")
+    except ModuleNotFoundError as error:
+        pytest.skip(f"build_ffi.py needs {error.name}")
+    return load(path)
+
+
+# --- the layers compared ---------------------------------------------------------------------------------------------
+
+
+def kind(ffi, ctype):
+    """Tell of a type what makes a difference: sign and size for integers, as their names vary, else the name."""
+    if ctype.kind == "pointer":
+        return "pointer", kind(ffi, ctype.item)
+    if ctype.kind == "primitive" and ctype.cname != "char":
+        return "signed" if int(ffi.cast(ctype, -1)) < 0 else "unsigned", ffi.sizeof(ctype)
+    return ctype.cname
+
+
+def structures(module):
+    """Describe every structure that a layer knows, and each field of it."""
+    ffi, found = module.ffi, {}
+    for name in [f"struct {name}" for name in ffi.list_types()[1]] + [f"union {name}" for name in ffi.list_types()[2]]:
+        found[name] = {"size": ffi.sizeof(name), "alignment": ffi.alignof(name)}
+        for field, place in ffi.typeof(name).fields:
+            found[f"{name}.{field}"] = {
+                "offset": place.offset,
+                "size": ffi.sizeof(place.type),
+                "type": kind(ffi, place.type),
+            }
+    return found
+
+
+def typedefs(module):
+    """Describe every type that has a name of its own."""
+    return {name: kind(module.ffi, module.ffi.typeof(name)) for name in module.ffi.list_types()[0]}
+
+
+def library(module):
+    """Give the functions and constants of a layer."""
+    return module.lib if hasattr(module, "lib") else module.ffi.dlopen(None)
+
+
+def constants(module):
+    """Give every constant of a layer, with its value."""
+    lib = library(module)
+    return {name: getattr(lib, name) for name in dir(lib) if isinstance(getattr(lib, name), int)}
+
+
+def functions(module):
+    """Describe the type of every function of a layer."""
+    ffi, lib = module.ffi, library(module)
+    found = {}
+    for name in dir(lib):
+        if not isinstance(getattr(lib, name), int):
+            ctype = ffi.typeof(getattr(lib, name))
+            found[name] = kind(ffi, ctype.result), *(kind(ffi, argument) for argument in ctype.args)
+    return found
+
+
+DESCRIPTIONS = [structures, typedefs, constants, functions]
+
+
+@pytest.mark.parametrize("describe", DESCRIPTIONS)
+def test_the_layers_agree(describe):
+    """What the ABI layer takes from its table is what the compiler found in the C library's headers."""
+    found = describe(compiled())
+    assert found
+    assert describe(importlib.import_module("unixconn._abi")) == found
+
+
+def edit(build_ffi, old, new):
+    """Give the build script's table for Linux with another text or value in one place."""
+    table = build_ffi.LINUX
+    if old in table.constants:
+        return build_ffi.Platform(table.declarations, table.headers, {**table.constants, old: new}, table.exceptions)
+    assert table.declarations.count(old) == 1
+    return build_ffi.Platform(table.declarations.replace(old, new), table.headers, table.constants, table.exceptions)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mistakes are made in the table for Linux")
+@pytest.mark.parametrize(
+    ("describe", "old", "new"),
+    [
+        (structures, "socklen_t msg_namelen;", "short msg_namelen;"),
+        (structures, "int msg_flags;", "unsigned int msg_flags;"),
+        (structures, "int cmsg_level;\n    int cmsg_type;", "int cmsg_type;\n    int cmsg_level;"),
+        (structures, "    size_t iov_len;\n", ""),
+        (structures, "typedef size_t cmsg_len_t;", "typedef unsigned int cmsg_len_t;"),
+        (structures, "typedef int pid_t;", "typedef long pid_t;"),
+        (typedefs, "typedef unsigned int uid_t;", "typedef int uid_t;"),
+        (typedefs, "typedef unsigned int socklen_t;", "typedef unsigned short socklen_t;"),
+        (functions, "int eventfd(unsigned int value, int flags);", "int eventfd(unsigned long value, int flags);"),
+        (functions, "ssize_t sendmsg(", "int sendmsg("),
+        (constants, "SO_PEERCRED", 0xBAD),
+        (constants, "SCM_RIGHTS", 2),
+        (constants, "MSG_CMSG_CLOEXEC", -0x40000000),
+    ],
+)
+def test_a_mistake_in_the_table_is_seen(build_ffi, tmp_path, describe, old, new):
+    """A wrong type, order, sign, size or value in the declarations makes the comparison fail."""
+    machine = build_ffi.target_machine()
+    build_ffi.abi_layer(edit(build_ffi, old, new), machine).emit_python_code(str(tmp_path / "wrong.py"))
+    assert describe(load(tmp_path / "wrong.py")) != describe(importlib.import_module("unixconn._abi"))
+
+
+@pytest.mark.parametrize("describe", DESCRIPTIONS)
+def test_the_installed_layer_is_the_one_of_this_table(build_ffi, tmp_path, describe):
+    """The ABI layer that is installed is what the build script writes today."""
+    build_ffi.write_abi(tmp_path / "right.py", sys.platform, build_ffi.target_machine())
+    assert describe(load(tmp_path / "right.py")) == describe(importlib.import_module("unixconn._abi"))
+
+
+# --- other machines --------------------------------------------------------------------------------------------------
+
+# As the kernel's headers have them: asm-generic/socket.h, and arch/*/include/uapi/asm/socket.h where there is one.
+GENERIC = {
+    "SOL_SOCKET": 1,
+    "SO_TYPE": 3,
+    "SO_PASSCRED": 16,
+    "SO_PEERCRED": 17,
+    "SO_PEERSEC": 31,
+    "SO_PROTOCOL": 38,
+    "SO_DOMAIN": 39,
+    "SO_PEERGROUPS": 59,
+    "SO_PASSPIDFD": 76,
+    "SO_PEERPIDFD": 77,
+    "SO_PASSRIGHTS": 83,
+}
+POWERPC = {**GENERIC, "SO_PASSCRED": 20, "SO_PEERCRED": 21}
+MIPS = {
+    "SOL_SOCKET": 0xFFFF,
+    "SO_TYPE": 0x1008,
+    "SO_PASSCRED": 17,
+    "SO_PEERCRED": 18,
+    "SO_PEERSEC": 30,
+    "SO_PROTOCOL": 0x1028,
+    "SO_DOMAIN": 0x1029,
+    "SO_PEERGROUPS": 59,
+    "SO_PASSPIDFD": 76,
+    "SO_PEERPIDFD": 77,
+    "SO_PASSRIGHTS": 83,
+}
+SPARC = {
+    "SOL_SOCKET": 0xFFFF,
+    "SO_TYPE": 0x1008,
+    "SO_PASSCRED": 0x0002,
+    "SO_PEERCRED": 0x0040,
+    "SO_PEERSEC": 0x001E,
+    "SO_PROTOCOL": 0x1028,
+    "SO_DOMAIN": 0x1029,
+    "SO_PEERGROUPS": 0x003D,
+    "SO_PASSPIDFD": 0x0055,
+    "SO_PEERPIDFD": 0x0056,
+    "SO_PASSRIGHTS": 0x005C,
+}
+PARISC = {
+    "SOL_SOCKET": 0xFFFF,
+    "SO_TYPE": 0x1008,
+    "SO_PASSCRED": 0x4010,
+    "SO_PEERCRED": 0x4011,
+    "SO_PEERSEC": 0x401D,
+    "SO_PROTOCOL": 0x1028,
+    "SO_DOMAIN": 0x1029,
+    "SO_PEERGROUPS": 0x4034,
+    "SO_PASSPIDFD": 0x404A,
+    "SO_PEERPIDFD": 0x404B,
+    "SO_PASSRIGHTS": 0x4051,
+}
+# linux/socket.h has one set for all machines.
+MESSAGES = {
+    "SCM_RIGHTS": 1,
+    "SCM_CREDENTIALS": 2,
+    "SCM_SECURITY": 3,
+    "SCM_PIDFD": 4,
+    "MSG_CTRUNC": 8,
+    "MSG_DONTWAIT": 0x40,
+    "MSG_NOSIGNAL": 0x4000,
+    "MSG_CMSG_CLOEXEC": 0x40000000,
+}
+MACHINES = {
+    **dict.fromkeys(["x86_64", "i686", "aarch64", "armv7l", "riscv64", "s390x", "loongarch64", "m68k"], GENERIC),
+    **dict.fromkeys(["ppc", "ppc64", "ppc64le", "powerpc64le"], POWERPC),
+    **dict.fromkeys(["mips", "mips64", "mipsel", "alpha"], MIPS),
+    **dict.fromkeys(["sparc", "sparc64"], SPARC),
+    **dict.fromkeys(["parisc", "parisc64", "hppa"], PARISC),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_constants_of_each_machine(build_ffi, tmp_path, machine):
+    """A layer that is generated for another machine has the numbers of that machine's kernel."""
+    path = tmp_path / "other.py"
+    build_ffi.write_abi(path, "linux", machine)
+    assert constants(load(path)) == {**MACHINES[machine], **MESSAGES}
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
+
+
+def backend(folder, forced=None, package=None):
+    """Import unixconn in a new process; give the layer in use, or the text of the ImportError."""
+    code = "try:\n import unixconn; print(unixconn.BACKEND)\nexcept ImportError as e: print('ImportError:', e)"
+    environment = {name: value for name, value in os.environ.items() if name != "UNIXCONN_BACKEND"}
+    if forced is not None:
+        environment["UNIXCONN_BACKEND"] = forced
+    command = [sys.executable, "-c", code]
+    if package is not None:
+        # Without site's files, of which an editable installation has one that finds the missing module elsewhere.
+        command.insert(1, "-S")
+        folders = [str(package), sysconfig.get_path("platlib"), sysconfig.get_path("purelib")]
+        environment["PYTHONPATH"] = os.pathsep.join(folders)
+    child = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert not child.stderr, child.stderr
+    return child.stdout.rstrip("\n")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder with a copy of the package that has the ABI layer alone."""
+    shutil.copytree(PACKAGE, tmp_path / "unixconn", ignore=shutil.ignore_patterns("_api*", "__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("layer", ["api", "abi"])
+def test_environment_forces_a_layer(tmp_path, layer):
+    """UNIXCONN_BACKEND names the layer that is used."""
+    if layer == "api":
+        compiled()
+    assert backend(tmp_path, layer) == layer
+
+
+@pytest.mark.parametrize("forced", [None, ""])
+def test_compiled_layer_comes_first(tmp_path, forced):
+    """Without a choice, or with an empty one, the compiled layer is used where there is one."""
+    compiled()
+    assert backend(tmp_path, forced) == "api"
+
+
+@pytest.mark.parametrize("forced", [None, "abi"])
+def test_works_without_the_compiled_layer(bare, forced):
+    """Where nothing was compiled the ABI layer is used, asked for or not."""
+    assert backend(bare, forced, package=bare) == "abi"
+
+
+@pytest.mark.parametrize("forced", ["API", "c", "abi "])
+def test_unknown_layer(tmp_path, forced):
+    """A value that names no layer is an ImportError that tells the ones there are."""
+    text = backend(tmp_path, forced)
+    assert text.startswith(f"ImportError: UNIXCONN_BACKEND={forced!r}")
+    assert "set it to 'api' or 'abi', or unset it" in text
+
+
+def test_forced_layer_that_is_missing(bare):
+    """To ask for the compiled layer where there is none is an ImportError that tells how to get it."""
+    text = backend(bare, "api", package=bare)
+    assert text.startswith("ImportError: UNIXCONN_BACKEND=api asks for")
+    assert "install again with a C compiler" in text
+    assert "unset it" in text
+
+
+@pytest.mark.parametrize("forced", [None, "abi"])
+def test_nothing_generated(bare, forced):
+    """The bare source folder is an ImportError that tells how to install."""
+    (bare / "unixconn" / "_abi.py").unlink()
+    text = backend(bare, forced, package=bare)
+    assert text.startswith("ImportError: ")
+    assert "pip install ." in text
+    assert "python build_ffi.py" in text
+
+
+@pytest.mark.parametrize("forced", [None, "abi"])
+def test_undeclared_platform(build_ffi, bare, forced):
+    """On a platform that the table lacks the import fails with its name and the names of those that are there."""
+    build_ffi.write_abi(bare / "unixconn" / "_abi.py", "plan9", "mips")
+    text = backend(bare, forced, package=bare)
+    assert text.startswith("ImportError: ")
+    assert "'plan9' (mips)" in text
+    assert "linux" in text
+
+
+# --- who uses the layers ---------------------------------------------------------------------------------------------
+
+
+def imports(module, everywhere=True):
+    """
+    Give what a module of the package imports, as (module, name) pairs.
+
+    Without *everywhere*, only what is imported when the module itself is: not in functions, not for type checkers.
+    """
+    nodes = [ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))]
+    found = set()
+    while nodes:
+        node = nodes.pop()
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{module} has a relative import"
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module, alias.name) for alias in node.names}
+        local = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        local |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if everywhere or not local:
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def below(module):
+    """Give the modules of the package that a module imports."""
+    found = set()
+    for source, name in imports(module, everywhere=False):
+        if source == "unixconn" and name in MODULES:
+            found.add(name)
+        elif source.split(".")[0] == "unixconn":
+            found.add(source.partition(".")[2] or "__init__")
+    return found
+
+
+def is_of(source, name, module):
+    """Tell whether an import is of *module*, a module of the package, or of a name in it."""
+    return source == f"unixconn.{module}" or (source, name) == ("unixconn", module)
+
+
+def test_one_module_imports_the_layers():
+    """Only _native names the generated modules, or can import modules by a name made at run time."""
+    loaders = set()
+    for module in MODULES:
+        for source, name in imports(module):
+            if any(is_of(source, name, layer) for layer in ("_abi", "_api")) or source == "_cffi_backend":
+                loaders.add(module)
+            if (source, name) in (("importlib", ""), ("importlib", "import_module")):
+                loaders.add(module)
+        if re.search(r"\b(__import__|_abi|_api)\b", ast.unparse(ast.parse((PACKAGE / f"{module}.py").read_text()))):
+            loaders.add(module)
+    assert loaders == {"_native"}
+
+
+def test_few_modules_call_the_c_library():
+    """The names ffi and lib are imported by modules at the bottom, and handed on by none but _native."""
+    users = set()
+    for module in MODULES:
+        for source, name in imports(module):
+            is_ffi = source.split(".")[0] == "unixconn" and name in ("ffi", "lib", "*")
+            if is_ffi or (source, name) in (("unixconn._native", ""), ("unixconn", "_native")):
+                assert source in ("unixconn._native", "unixconn"), f"{module} takes {name} from {source}"
+                users.add(module)
+    assert "ancillary" in users
+    assert users <= {"handle", "ancillary", "attempt", "wakeup", "info"}
+
+
+def test_what_calls_the_c_library_is_below_the_classes():
+    """No module that uses ffi or lib imports Socket or what stands above it, directly or by another module."""
+    reached = {"handle", "ancillary", "attempt", "wakeup"}
+    while not reached >= (wider := reached.union(*map(below, reached))):
+        reached = wider
+    assert "_native" in reached
+    assert not reached & {"socket", "connection", "iostream", "client", "listener", "mainloop", "task", "__init__"}
+
+
+def test_imports_go_one_way():
+    """No two modules import each other, directly or by others."""
+    order = list(graphlib.TopologicalSorter({module: below(module) for module in MODULES}).static_order())
+    assert order.index("_native") < order.index("socket") < order.index("__init__")

@@ -1,0 +1,132 @@
+"""Wheels and source distributions, built for real in a copy of the source tree."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIMITED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+def has_build_tools():
+    """Tell whether a build can do without the download of its tools."""
+    try:
+        return int(version("setuptools").split(".")[0]) >= 77 and find_spec("cffi") is not None
+    except PackageNotFoundError:
+        return False
+
+
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "build_ffi.py").exists(), reason="the tests stand alone, without a source tree"),
+    pytest.mark.skipif(not has_build_tools(), reason="a build needs cffi, and setuptools 77 or newer"),
+]
+
+
+def can_compile():
+    """Tell whether this interpreter's C compiler and headers are installed."""
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
+    return shutil.which(compiler) is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+needs_compiler = pytest.mark.skipif(not can_compile(), reason="no C compiler, or no headers of this Python")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the source tree, as it is checked out."""
+    folder = tmp_path / "tree"
+    generated = shutil.ignore_patterns("_abi.py", "_api*", "__pycache__")
+    shutil.copytree(ROOT / "unixconn", folder / "unixconn", ignore=generated)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=generated)
+    for name in ("build_ffi.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "tox.ini"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def build(tree, kind="wheel", **environment):
+    """Do what ``pip install`` does, without its download of the build tools; give the file that was made."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("CC", "UNIXCONN_REQUIRE_API")}
+    made = Path(tempfile.mkdtemp(dir=tree.parent))
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(made)!r})"
+    child = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        env={**clean, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if child.returncode:
+        raise AssertionError(child.stdout)
+    (file,) = made.iterdir()
+    return file
+
+
+def generated(wheel):
+    """Give the names of the generated modules in a wheel, without what follows the first dot."""
+    with zipfile.ZipFile(wheel) as content:
+        names = [Path(name).name for name in content.namelist()]
+    return {name.partition(".")[0] for name in names if name.startswith(("_abi.", "_api."))}
+
+
+@needs_compiler
+def test_build_without_a_compiler_after_one_with_it(tree):
+    """Each wheel is tagged by what is in it, and takes nothing over from the build before."""
+    with_compiler = build(tree)
+    assert generated(with_compiler) == {"_abi", "_api"}
+    if LIMITED:
+        assert "-cp39-abi3-" in with_compiler.name
+    else:
+        assert "-none-" not in with_compiler.name
+    assert list(tree.glob("build/lib*/unixconn/_api*"))
+    (tree / "unixconn" / "poll.py").rename(tree / "unixconn" / "renamed.py")
+    without = build(tree, CC="/nonexistent")
+    assert generated(without) == {"_abi"}
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert without.name.endswith(f"-py3-none-{platform}.whl")
+    with zipfile.ZipFile(without) as content:
+        assert "unixconn/renamed.py" in content.namelist()
+        assert "unixconn/poll.py" not in content.namelist()
+
+
+def test_required_layer_that_does_not_compile(tree):
+    """UNIXCONN_REQUIRE_API=1 makes an error of what is else a warning."""
+    with pytest.raises(AssertionError, match="/nonexistent"):
+        build(tree, CC="/nonexistent", UNIXCONN_REQUIRE_API="1")
+    assert generated(build(tree, CC="/nonexistent", UNIXCONN_REQUIRE_API="0")) == {"_abi"}
+
+
+def test_source_distribution_can_be_built(tree, tmp_path):
+    """A source distribution holds all that a wheel is made from, and nothing that is generated."""
+    (tree / "unixconn" / "_abi.py").write_text("raise ImportError('of another machine')\n")
+    (tree / "unixconn" / "_api.abi3.so").write_bytes(b"of another machine")
+    with tarfile.open(build(tree, "sdist")) as content:
+        names = {Path(name).name for name in content.getnames()}
+        # From Python 3.12 on the lack of one is a warning; 3.9 has none.
+        content.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        content.extractall(tmp_path / "unpacked")
+    assert {"build_ffi.py", "py.typed", "tox.ini", "conftest.py", "LICENSE"} <= names
+    assert not {name for name in names if name.startswith(("_abi.", "_api."))}
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    wheel = build(unpacked, CC="/nonexistent")
+    with zipfile.ZipFile(wheel) as content:
+        assert "LINUX" not in content.read("unixconn/_abi.py").decode()
+        assert "another machine" not in content.read("unixconn/_abi.py").decode()
+        assert {f"unixconn/{path.name}" for path in (ROOT / "unixconn").glob("*.py")} | {
+            "unixconn/py.typed",
+            "unixconn/_abi.py",
+        } == {name for name in content.namelist() if name.startswith("unixconn/")}

@@ -1,0 +1,225 @@
+"""
+A user's program that names all that is public, for ``mypy --strict``.
+
+Not run by pytest, nor meant to do anything sensible: it has to pass the type checker, and to run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import unixconn
+from unixconn import (
+    BACKEND,
+    Bytes,
+    Cancellable,
+    CancelledError,
+    ClosedError,
+    Credentials,
+    CredentialsSource,
+    Error,
+    InputStream,
+    InvalidArgumentError,
+    InvalidDataError,
+    IOCondition,
+    IOErrorEnum,
+    IOStream,
+    NotConnectedError,
+    NotFoundError,
+    NotInitializedError,
+    NotSupportedError,
+    Object,
+    OutputStream,
+    PeerClosedError,
+    PeerResetError,
+    PendingError,
+    PermissionDeniedError,
+    PollFD,
+    RefusedError,
+    Socket,
+    SocketAddress,
+    SocketConnection,
+    SocketControlMessage,
+    SocketFamily,
+    SocketProtocol,
+    SocketType,
+    SystemCallError,
+    TimedOutError,
+    TooManyOpenFilesError,
+    TooManyReferencesError,
+    UnixConnection,
+    UnixCredentialsMessage,
+    UnixFDList,
+    UnixFDMessage,
+    UnixSocketAddress,
+    UnixSocketAddressType,
+    WouldBlockError,
+    io_error_from_errno,
+    io_error_quark,
+)
+
+KINDS: tuple[type[Error], ...] = (
+    CancelledError,
+    ClosedError,
+    InvalidArgumentError,
+    InvalidDataError,
+    NotConnectedError,
+    NotFoundError,
+    NotInitializedError,
+    NotSupportedError,
+    PeerClosedError,
+    PeerResetError,
+    PendingError,
+    PermissionDeniedError,
+    RefusedError,
+    SystemCallError,
+    TimedOutError,
+    TooManyOpenFilesError,
+    TooManyReferencesError,
+    WouldBlockError,
+)
+
+
+class Named(UnixConnection):
+    """A user's connection."""
+
+    def __init__(self, *, socket: Socket, name: str = "") -> None:
+        super().__init__(socket=socket)
+        self.name: str = name
+
+    def send_fd(self, fd: int, cancellable: Cancellable | None = None) -> bool:
+        """Send it."""
+        return super().send_fd(fd, cancellable)
+
+
+class Noting(Cancellable):
+    """A user's Cancellable."""
+
+    def do_cancelled(self) -> None:
+        """Note it."""
+        self.noted: bool = True
+
+
+def pass_things() -> None:
+    """Pass a descriptor and credentials."""
+    ours, theirs = UnixConnection.create_pair()
+    cancellable: Cancellable = Noting()
+    with ours, theirs as peer:
+        sent: bool = ours.send_fd(0, cancellable)
+        got: int = peer.receive_fd(cancellable=cancellable)
+        os.close(got)
+        sent = ours.send_credentials() and sent
+        credentials: Credentials = peer.receive_credentials()
+        source: CredentialsSource = credentials.source
+        numbers: tuple[int, int] = (credentials.get_unix_pid(), credentials.get_unix_user())
+        print(sent, source, numbers, credentials.to_string(), credentials.is_same_user(Credentials.new()))
+        both: tuple[bool, bool] = (ours.is_connected(), peer.is_closed())
+        address: SocketAddress | None = ours.get_local_address()
+        print(both, address)
+
+
+def pass_things_by_a_class_of_ones_own() -> None:
+    """A pair of one's own class is of that class."""
+    one, other = Named.create_pair()
+    with one as named, other:
+        label: str = named.name
+        labels: list[str] = [label, other.name]
+        print(labels)
+
+
+def use_streams(connection: SocketConnection) -> None:
+    """Read and write."""
+    stream: IOStream = connection
+    reader: InputStream = stream.get_input_stream()
+    writer: OutputStream = stream.get_output_stream()
+    count: int = writer.write(b"hello", None)
+    ok, written = writer.write_all(bytearray(b"hello"))
+    result: tuple[bool, int] = (ok, written)
+    data: Bytes = reader.read_bytes(10)
+    content: bytes = data.get_data()
+    print(count, result, content, data.get_size(), stream.close(None))
+
+
+def use_sockets() -> None:
+    """Make sockets, and send messages."""
+    a: Socket = Socket.new(SocketFamily.UNIX, SocketType.DATAGRAM, SocketProtocol.DEFAULT)
+    name = UnixSocketAddress.new_with_type(b"typing-check-%d" % os.getpid(), UnixSocketAddressType.ABSTRACT)
+    a.bind(name, False)
+    a.set_timeout(5)
+    fds: UnixFDList = UnixFDList.new()
+    index: int = fds.append(0)
+    numbers: list[int] = fds.peek_fds()
+    message: UnixFDMessage = UnixFDMessage.new_with_fd_list(fds)
+    messages: list[SocketControlMessage] = [message, UnixCredentialsMessage.new()]
+    sent: int = a.send_message(name, [b"hello", bytearray(b"you")], messages, 0, None)
+    buffer = bytearray(100)
+    size, sender, controls, flags = a.receive_message([buffer], 0, None)
+    summary: tuple[int, SocketAddress | None, int] = (size, sender, flags)
+    for control in controls:
+        if isinstance(control, UnixFDMessage):
+            for fd in control.steal_fds():
+                os.close(fd)
+    found: SocketControlMessage | None = SocketControlMessage.deserialize(1, 99, b"")
+    ready: IOCondition = a.condition_check(IOCondition.IN | IOCondition.OUT)
+    option: int = a.get_option(1, 3).value
+    connection: SocketConnection = a.connection_factory_create_connection()
+    print(index, numbers, sent, summary, found, ready, option, connection.close())
+
+
+def use_cancellables() -> None:
+    """Cancel, and be told."""
+    cancellable = Cancellable.new()
+    told: list[str] = []
+    callback: Callable[[], object] = lambda: told.append("told")  # noqa: E731 - a lambda's type is checked
+    number: int = cancellable.connect(callback)
+    Object.connect(cancellable, "cancelled", lambda owner, word: told.append(word), "and told")
+    pollfd = PollFD(0, 0)
+    made: bool = cancellable.make_pollfd(pollfd)
+    events: IOCondition = pollfd.events
+    cancellable.cancel()
+    cancellable.release_fd()
+    cancellable.disconnect(number)
+    current: Cancellable | None = Cancellable.get_current()
+    print(told, made, events, current)
+
+
+def use_errors() -> None:
+    """Catch errors by their kinds, and by Python's."""
+    try:
+        Socket().accept()
+    except NotInitializedError as error:
+        code: int = error.code
+        text: str = error.message
+        same: bool = error.matches(io_error_quark(), IOErrorEnum.NOT_INITIALIZED)
+        copied: Error = error.copy()
+        print(code, text, same, copied, error.domain)
+    enumerated: IOErrorEnum = io_error_from_errno(32)
+    made: Error = Error.new_literal(io_error_quark(), "text", int(enumerated))
+    a, b = UnixConnection.create_pair()
+    b.close()
+    with a:
+        try:
+            a.send_fd(0)
+        except PeerClosedError as broken:
+            number: int | None = broken.errno
+            print(made, number, isinstance(broken, BrokenPipeError))
+
+
+def main() -> None:
+    """Use everything."""
+    backend: str = BACKEND
+    print(backend, unixconn.__version__, len(KINDS))
+    pass_things()
+    pass_things_by_a_class_of_ones_own()
+    one, other = UnixConnection.create_pair()
+    with other:
+        other.get_output_stream().write(b"x")
+        use_streams(one)
+    use_sockets()
+    use_cancellables()
+    use_errors()
+
+
+if __name__ == "__main__":
+    main()

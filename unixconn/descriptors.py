@@ -35,6 +35,17 @@ def close_all(owner: list[int]) -> None:
             next(map(os.close, map(owner.pop, (-1,))))
         except OSError:
             continue
+        except IndexError:  # a signal handler has closed it
+            return
+
+
+def move_all(source: list[int], target: list[int]) -> None:
+    """Move all that *source* has to *target*."""
+    while source:
+        try:
+            target.extend(map(source.pop, (-1,)))
+        except IndexError:  # a signal handler has taken it
+            return
 
 
 def close_numbers(numbers: Iterable[int]) -> None:

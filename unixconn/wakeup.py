@@ -6,7 +6,7 @@ import os
 import sys
 
 from unixconn._native import ffi, lib
-from unixconn.descriptors import adopt, close_all
+from unixconn.descriptors import adopt, close_all, move_all
 from unixconn.errors import system_error
 
 # The kernel defines EFD_CLOEXEC and EFD_NONBLOCK as these, on every machine.
@@ -36,12 +36,11 @@ class Wakeup:
 
     def close_unless(self, needed: list[object]) -> None:
         """Close it if it is open, unless *needed* has anything, also after a signal handler has run in the middle."""
-        while self._owned and not needed:
-            self._retired.extend(map(self._owned.pop, (-1,)))
-        if needed and not self._owned:
-            while self._retired:
-                self._owned.extend(map(self._retired.pop, (-1,)))
-        close_all(self._retired)
+        if not needed:
+            move_all(self._owned, self._retired)
+            if needed and not self._owned:
+                move_all(self._retired, self._owned)
+            close_all(self._retired)
 
     def set(self) -> None:
         """Make it readable, if it is open."""

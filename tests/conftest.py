@@ -14,10 +14,16 @@ from helpers import adopt, open_descriptors, settle
 from unixconn import UnixConnection
 
 
+def pytest_collection_finish() -> None:
+    """Take what is there before the tests out of the collections that each of them makes: they are most of its time."""
+    gc.collect()
+    if hasattr(gc, "freeze"):
+        gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Every test ends with the descriptors and the threads that it began with."""
-    gc.collect()
     descriptors, threads = open_descriptors(), set(threading.enumerate())
     yield
     gc.collect()

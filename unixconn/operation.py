@@ -82,29 +82,36 @@ def complete(
     result: list[T | WouldBlock] = []
     try:
         try:
-            operation.begin()
-            operation.handle.check()
-            if cancellable is not None:
-                cancellable.set_error_if_cancelled()
-        except Error:
-            operation.check()
-            raise
-        result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
-        if result[0] is WOULD_BLOCK:
-            if not blocking:
-                raise would_block()
-            operation.hold()
-            deadline = None if timeout is None else time.monotonic() + timeout
-            while result[0] is WOULD_BLOCK:
-                wait(operation.handle, operation.condition, cancellable, deadline)
-                result[:] = map(attempt, (operation,))
-        operation.end()
-        return result[0]
+            _start(operation, cancellable)
+            result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
+            if result[0] is WOULD_BLOCK:
+                if not blocking:
+                    raise would_block()
+                operation.hold()
+                deadline = None if timeout is None else time.monotonic() + timeout
+                while result[0] is WOULD_BLOCK:
+                    wait(operation.handle, operation.condition, cancellable, deadline)
+                    result[:] = map(attempt, (operation,))
+            return result[0]
+        finally:
+            operation.end()
     except BaseException:
+        # Once more: a signal handler may have raised before the first one had any effect.
         operation.end()
         for each in result:
             if each is not WOULD_BLOCK:
                 operation.discard(each)
+        raise
+
+
+def _start(operation: Operation[T], cancellable: Cancellable | None) -> None:
+    try:
+        operation.begin()
+        operation.handle.check()
+        if cancellable is not None:
+            cancellable.set_error_if_cancelled()
+    except Error:
+        operation.check()
         raise
 
 
@@ -126,30 +133,42 @@ def wait(
     watcher = object()
     closing = handle.closing()
     try:
-        poller = select.poll()
-        interval = _LONGEST_POLL
         try:
-            poller.register(closing._hold(watcher), select.POLLIN)
-        except TooManyOpenFilesError:
-            # A socket that nobody closes meanwhile can be waited for all the same.
-            interval = _NO_DESCRIPTOR_INTERVAL
-        if cancellable is not None:
-            poller.register(cancellable._hold(watcher), select.POLLIN)
-        return _poll(poller, handle, condition, cancellable, deadline, interval)
-    finally:
+            return _poll(_poller(closing, cancellable, watcher), handle, condition, cancellable, deadline)
+        finally:
+            closing._let_go(watcher)
+            if cancellable is not None:
+                cancellable._let_go(watcher)
+    except BaseException:
+        # Once more: a signal handler may have raised before the first one had any effect.
         closing._let_go(watcher)
         if cancellable is not None:
             cancellable._let_go(watcher)
+        raise
+
+
+def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: object) -> tuple[select.poll, float]:
+    """Give a poll object that knows what may end the wait, and after how many seconds to look for it all the same."""
+    poller = select.poll()
+    interval = _LONGEST_POLL
+    try:
+        poller.register(closing._hold(watcher), select.POLLIN)
+    except TooManyOpenFilesError:
+        # A socket that nobody closes meanwhile can be waited for all the same.
+        interval = _NO_DESCRIPTOR_INTERVAL
+    if cancellable is not None:
+        poller.register(cancellable._hold(watcher), select.POLLIN)
+    return poller, interval
 
 
 def _poll(
-    poller: select.poll,
+    prepared: tuple[select.poll, float],
     handle: Handle,
     condition: IOCondition,
     cancellable: Cancellable | None,
     deadline: float | None,
-    interval: float,
 ) -> IOCondition:
+    poller, interval = prepared
     number = handle.number
     handle.check()
     poller.register(number, condition)

@@ -17,7 +17,7 @@ from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
-from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
 
 if TYPE_CHECKING:
@@ -201,7 +201,5 @@ class UnixConnection(SocketConnection):
         return self._socket._complete(ReceiveCredentials(handle), cancellable)
 
 
-def connection_type(family: SocketFamily, kind: SocketType, protocol: SocketProtocol) -> type[SocketConnection]:
-    """Give the class of connections for a socket."""
-    unix_stream = (SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT)
-    return UnixConnection if (family, kind, protocol) == unix_stream else SocketConnection
+connection_types[None] = SocketConnection
+connection_types[SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT] = UnixConnection

@@ -12,13 +12,13 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
-from unixconn.ancillary import INT_SIZE
+from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import as_bytes, as_integer
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import INT_MAX, as_descriptor, close_all
-from unixconn.errors import Error, IOErrorEnum, io_error, translated
+from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, translated
 from unixconn.handle import Handle, adopt_socket
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
@@ -65,6 +65,10 @@ class SocketProtocol(IntEnum):
     TCP = 6
     UDP = 17
     SCTP = 132
+
+
+connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
+"""The classes of connections for the kinds of sockets, None for all others; connection.py fills it in."""
 
 
 class Socket(Object):
@@ -175,9 +179,8 @@ class Socket(Object):
 
     def connection_factory_create_connection(self) -> SocketConnection:
         """Make a connection of this socket: a `UnixConnection` for a Unix stream, else a `SocketConnection`."""
-        from unixconn.connection import connection_type
-
-        return connection_type(self._family, self._type, self._protocol)(socket=self)
+        kind = connection_types.get((self._family, self._type, self._protocol), connection_types[None])
+        return kind(socket=self)
 
     # --- what it is ---
 
@@ -367,7 +370,15 @@ class Socket(Object):
         controls = [_control_message(each)._pack() for each in messages or ()]
         buffers = [as_bytes(each) for each in vectors] or [memoryview(b"\0")]
         flags = as_integer(flags, "flags", 0, INT_MAX)
-        return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
+        try:
+            return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
+        except InvalidArgumentError as error:
+            count = sum(len(data) // INT_SIZE for _, kind, data in controls if kind == SCM_RIGHTS)
+            if count > MAX_DESCRIPTORS:
+                error.__notes__.append(
+                    f"a message carries at most {MAX_DESCRIPTORS} descriptors, and this one has {count}: send several"
+                )
+            raise
 
     def receive_message(self, vectors: Sequence[Any], flags: int, cancellable: Cancellable | None = None) -> Message:
         """

@@ -343,10 +343,10 @@ class TestFailures:
         assert open_descriptors() == before
 
     def test_over_another_family(self):
-        """TCP has no credentials."""
-        with adopt(socket.socket()) as connection, pytest.raises(Error) as caught:
-            connection.receive_credentials()
-        assert caught.value.code in (15, 0)
+        """TCP has no credentials; older kernels let SO_PASSCRED be set there all the same."""
+        with adopt(socket.socket()) as connection:
+            with pytest.raises((unixconn.NotSupportedError, unixconn.NotConnectedError)):
+                connection.receive_credentials()
 
     @pytest.mark.parametrize("argument", [5, "x", object()])
     def test_a_wrong_cancellable(self, pair, argument):

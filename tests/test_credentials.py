@@ -344,9 +344,9 @@ class TestFailures:
 
     def test_over_another_family(self):
         """TCP has no credentials; older kernels let SO_PASSCRED be set there all the same."""
-        with adopt(socket.socket()) as connection:
-            with pytest.raises((unixconn.NotSupportedError, unixconn.NotConnectedError)):
-                connection.receive_credentials()
+        refusals = (unixconn.NotSupportedError, unixconn.NotConnectedError)
+        with adopt(socket.socket()) as connection, pytest.raises(refusals):
+            connection.receive_credentials()
 
     @pytest.mark.parametrize("argument", [5, "x", object()])
     def test_a_wrong_cancellable(self, pair, argument):

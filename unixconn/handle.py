@@ -74,11 +74,7 @@ os.register_at_fork(after_in_child=_start_in_child)
 
 _SOL_SOCKET = lib.SOL_SOCKET
 _SO_PASSCRED = lib.SO_PASSCRED
-
-# Used under the lock.
 _INT_SIZE = ffi.sizeof("int")
-_value = ffi.new("int *")
-_length = ffi.new("socklen_t *")
 
 
 def adopt_socket(fd: int) -> socket.socket:
@@ -200,12 +196,11 @@ class Handle:
 
     def get_option(self, level: int, name: int, context: str) -> int:
         """Give an integer option; *context* is the error's prefix."""
+        value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
         with _lock:
-            _value[0] = 0
-            _length[0] = _INT_SIZE
-            if lib.getsockopt(self.number, level, name, _value, _length) < 0:
+            if lib.getsockopt(self.number, level, name, value, length) < 0:
                 raise self.error(context)
-            return int(_value[0])
+        return int(value[0])
 
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
@@ -215,8 +210,7 @@ class Handle:
                 self.check()
                 self._restore_passcred = not value
                 return
-            _value[0] = value
-            if lib.setsockopt(self.number, level, name, _value, _INT_SIZE) < 0:
+            if lib.setsockopt(self.number, level, name, ffi.new("int *", value), _INT_SIZE) < 0:
                 raise self.error(context)
 
     # --- SO_PASSCRED ---

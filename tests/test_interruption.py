@@ -153,10 +153,12 @@ def test_messages_that_come_while_interrupted(pair, null, alarm):
     count = 3000
     sender = Background(lambda: [a.send_fd(null) for _ in range(count)])
     owner = []
-    while sender.is_alive():
+    for _ in range(count):
         alarm.during(60e-6, lambda: owner.extend(map(b.receive_fd, (None,))))
         while owner:
             os.close(owner.pop())
+    while sender.is_alive():
+        drain(b)
     sender.outcome()
     drain(b)
     check_no_leak(before)

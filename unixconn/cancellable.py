@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
+from unixconn.lock import Lock, this_process
 from unixconn.object import Object, run_handler
 from unixconn.poll import IOCondition, PollFD
 from unixconn.wakeup import Wakeup
@@ -16,25 +16,6 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 
-# One lock for all, held for a few instructions and never while handlers run. It is reentrant, as a signal handler may
-# call any method while its thread is in one; so what it protects is changed in single steps, right in between.
-# Entered by itself: Condition's __enter__ is Python, and an exception out of a signal handler could leave it locked.
-_lock = threading.RLock()
-_changed = threading.Condition(_lock)
-_process = object()
-
-
-def _start_in_child() -> None:
-    """Forget the threads that a forked child does not have."""
-    global _lock, _changed, _process  # noqa: PLW0603 - one of them may hold the lock, or run handlers
-    _lock = threading.RLock()
-    _changed = threading.Condition(_lock)
-    _process = object()
-
-
-os.register_at_fork(after_in_child=_start_in_child)
-
-
 class _Emission:
     """A cancel() that runs handlers: by which thread of which process."""
 
@@ -42,7 +23,7 @@ class _Emission:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        self.process = _process
+        self.process = this_process()
 
 
 _USER = object()
@@ -67,6 +48,7 @@ class Cancellable(Object):
 
     def __init__(self) -> None:
         super().__init__()
+        self._lock = Lock()
         self._cancelled = False
         self._emissions: list[_Emission] = []
         # One for good: a destructor at the end of each wait would swallow what a signal handler raises in it.
@@ -87,7 +69,7 @@ class Cancellable(Object):
         """
         emission = _Emission()
         try:
-            with _lock:
+            with self._lock.entered:
                 if self._cancelled:
                     return
                 self._emissions.append(emission)
@@ -100,11 +82,11 @@ class Cancellable(Object):
             raise
 
     def _end(self, emission: _Emission) -> None:
-        with _lock:
+        with self._lock.entered:
             if emission in self._emissions:
                 self._emissions.remove(emission)
             self._show()
-            _changed.notify_all()
+            self._lock.notify()
 
     def is_cancelled(self) -> bool:
         """Tell whether the flag is set. ``Cancellable.is_cancelled(None)`` is a TypeError, as in PyGObject."""
@@ -124,7 +106,7 @@ class Cancellable(Object):
 
         Waits for handlers that run in another thread.
         """
-        with _lock:
+        with self._lock.entered:
             self._wait_for_handlers()
             self._cancelled = False
             self._show()
@@ -145,7 +127,7 @@ class Cancellable(Object):
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        with _lock:
+        with self._lock.entered:
             if not self._cancelled:
                 return self._connect("cancelled", callback, (), after=False)
         run_handler(callback)
@@ -158,14 +140,14 @@ class Cancellable(Object):
         Waits for handlers that run in another thread. A handler may disconnect itself.
         """
         self._disconnect(handler_id)
-        with _lock:
+        with self._lock.entered:
             self._wait_for_handlers()
 
     def _wait_for_handlers(self) -> None:
-        while any(each.process is _process for each in self._emissions):
+        while any(each.process is this_process() for each in self._emissions):
             if any(each.thread == threading.get_ident() for each in self._emissions):
                 return
-            _changed.wait()
+            self._lock.wait()
 
     # --- the descriptor ---
 
@@ -201,7 +183,7 @@ class Cancellable(Object):
 
     def _hold(self, holder: object) -> int:
         """Have the descriptor for *holder*, and give its number."""
-        with _lock:
+        with self._lock.entered:
             self._holders.append(holder)
             try:
                 fd = self._wakeup.open()
@@ -213,7 +195,7 @@ class Cancellable(Object):
 
     def _let_go(self, holder: object) -> bool:
         """Undo one `_hold`; tell whether there was one. May be called again, to be sure."""
-        with _lock:
+        with self._lock.entered:
             held = holder in self._holders
             if held:
                 self._holders.remove(holder)
@@ -226,7 +208,7 @@ class Cancellable(Object):
 
         Also for a wait that was woken and is not cancelled: a forked process shares the descriptor, not the flag.
         """
-        with _lock:
+        with self._lock.entered:
             if self._cancelled:
                 self._wakeup.set()
             else:

@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import weakref
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
 T = TypeVar("T")
-
-# Held for a few instructions at a time, and reentrant, since a signal handler may close what its thread is closing.
-# No number is closed for good while it is held, so system calls made under it need no `Use`.
-_lock = threading.RLock()
 
 
 class Use:
@@ -62,8 +58,6 @@ def _is_used(handle: Handle) -> bool:
 
 def _start_in_child() -> None:
     """Forget the threads that a forked child does not have."""
-    global _lock  # noqa: PLW0603 - one of them may have held it
-    _lock = threading.RLock()
     for each in tuple(_uses):
         use = each()
         if use is not None:
@@ -107,6 +101,7 @@ class Handle:
     __slots__ = (
         "__weakref__",
         "_closing",
+        "_lock",
         "_passcred_users",
         "_restore_passcred",
         "is_datagram",
@@ -118,6 +113,8 @@ class Handle:
     )
 
     def __init__(self) -> None:
+        # No number is closed for good while it is held, so system calls made inside need no `Use`.
+        self._lock = Lock()
         self.opened = False
         self.python = _NO_SOCKET
         self.number = -1
@@ -158,25 +155,26 @@ class Handle:
     def close(self) -> None:
         """Close it, or let the last of those who use it right now do so, and wake whoever waits."""
         self.number = -1
-        with _lock:
+        with self._lock.entered:
             self.reap()
             if self._closing is not None:
                 self._closing.cancel()
 
     def reap(self) -> None:
         """Close the descriptor for good if nobody uses it any more."""
-        with _lock:
+        with self._lock.entered:
             if self.number < 0 and not _is_used(self):
                 self.python.close()
 
     def closing(self) -> Cancellable:
         """Give what `close` cancels, to wait for."""
-        with _lock:
-            if self._closing is None:
-                self._closing = Cancellable()
+        if self._closing is None:
+            with self._lock.entered:
+                if self._closing is None:
+                    self._closing = Cancellable()
                 if self.number < 0:
                     self._closing.cancel()
-            return self._closing
+        return self._closing
 
     def error(self, context: str) -> Error:
         """Make the error of the system call that has just failed: CLOSED if that is why, else by its errno."""
@@ -186,7 +184,7 @@ class Handle:
 
     def call(self, function: Callable[..., T], *arguments: Any, context: str) -> T:
         """Call a method of the standard library's socket that does not block; *context* is an error's prefix."""
-        with _lock:
+        with self._lock.entered:
             try:
                 return function(self.python, *arguments)
             except OSError as error:
@@ -197,14 +195,14 @@ class Handle:
     def get_option(self, level: int, name: int, context: str) -> int:
         """Give an integer option; *context* is the error's prefix."""
         value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
-        with _lock:
+        with self._lock.entered:
             if lib.getsockopt(self.number, level, name, value, length) < 0:
                 raise self.error(context)
         return int(value[0])
 
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
-        with _lock:
+        with self._lock.entered:
             if level == _SOL_SOCKET and name == _SO_PASSCRED and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
@@ -219,7 +217,7 @@ class Handle:
 
     def enter_passcred(self, token: object) -> None:
         """Have SO_PASSCRED on until *token* leaves, and everybody else who entered."""
-        with _lock:
+        with self._lock.entered:
             first = not self._passcred_users
             self._passcred_users.add(token)
             if first:
@@ -227,13 +225,13 @@ class Handle:
 
     def leave_passcred(self, token: object) -> None:
         """Undo `enter_passcred`, also one that failed half way; the last one restores what the user has set."""
-        with _lock:
+        with self._lock.entered:
             self._passcred_users.discard(token)
             self._restore_passcred_if_last()
 
     def try_with_passcred(self, attempt: Callable[[Handle], T]) -> T:
         """Call *attempt*, which does not wait, with SO_PASSCRED on: entered and left with less ado."""
-        with _lock:
+        with self._lock.entered:
             if self._passcred_users:
                 return attempt(self)
             try:

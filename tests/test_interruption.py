@@ -18,7 +18,7 @@ import unixconn
 from unixconn import Cancellable, UnixConnection, descriptors
 
 ROUNDS = 20_000
-AGAIN = 0.05
+AGAIN = 1.0
 """Seconds until the next try, as an exception in a finalizer goes no further."""
 LIBRARY = str(Path(unixconn.__file__).parent)
 

@@ -36,9 +36,13 @@ class Alarm:
         self.random = random.Random(1)
 
     def handle(self, _number, frame):
-        if self.armed and not handing_over(frame):
-            self.hits += 1
-            raise Interruption
+        if not self.armed:
+            return
+        if handing_over(frame):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, AGAIN)
+            return
+        self.hits += 1
+        raise Interruption
 
     def during(self, within, call):
         """Run *call*, and raise in it, at a moment of the first *within* seconds; that ends it."""

@@ -20,7 +20,9 @@ from unixconn import Cancellable, Error, IOErrorEnum, Socket, UnixConnection, Un
 from unixconn.errors import IO_ERROR_DOMAIN, io_error, system_error
 
 KINDS = [
-    each for each in vars(unixconn).values() if isinstance(each, type) and issubclass(each, Error) and each is not Error
+    each
+    for each in map(unixconn.__getattr__, unixconn._HOMES)
+    if isinstance(each, type) and issubclass(each, Error) and each is not Error
 ]
 
 

@@ -11,40 +11,67 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
     >>> os.close(fd)
 """
 
+import importlib
+
 from unixconn._native import BACKEND
-from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
-from unixconn.cancellable import Cancellable
-from unixconn.connection import SocketConnection, UnixConnection
-from unixconn.credentials import Credentials, CredentialsSource
-from unixconn.errors import (
-    CancelledError,
-    ClosedError,
-    Error,
-    InvalidArgumentError,
-    InvalidDataError,
-    IOErrorEnum,
-    NotConnectedError,
-    NotFoundError,
-    NotInitializedError,
-    NotSupportedError,
-    PeerClosedError,
-    PeerResetError,
-    PendingError,
-    PermissionDeniedError,
-    RefusedError,
-    SystemCallError,
-    TimedOutError,
-    TooManyOpenFilesError,
-    TooManyReferencesError,
-    WouldBlockError,
-    io_error_from_errno,
-    io_error_quark,
-)
-from unixconn.iostream import Bytes, InputStream, IOStream, OutputStream
-from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
-from unixconn.object import Object
-from unixconn.poll import IOCondition, PollFD
-from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
+    from unixconn.cancellable import Cancellable
+    from unixconn.connection import SocketConnection, UnixConnection
+    from unixconn.credentials import Credentials, CredentialsSource
+    from unixconn.errors import (
+        CancelledError,
+        ClosedError,
+        Error,
+        InvalidArgumentError,
+        InvalidDataError,
+        IOErrorEnum,
+        NotConnectedError,
+        NotFoundError,
+        NotInitializedError,
+        NotSupportedError,
+        PeerClosedError,
+        PeerResetError,
+        PendingError,
+        PermissionDeniedError,
+        RefusedError,
+        SystemCallError,
+        TimedOutError,
+        TooManyOpenFilesError,
+        TooManyReferencesError,
+        WouldBlockError,
+        io_error_from_errno,
+        io_error_quark,
+    )
+    from unixconn.iostream import Bytes, InputStream, IOStream, OutputStream
+    from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
+    from unixconn.object import Object
+    from unixconn.poll import IOCondition, PollFD
+    from unixconn.socket import Socket, SocketProtocol, SocketType
+
+# Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
+# program that names what it needs does not pay for the rest.
+_MODULES = {
+    "address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
+    "cancellable": "Cancellable",
+    "connection": "SocketConnection UnixConnection",
+    "credentials": "Credentials CredentialsSource",
+    "errors": (
+        "CancelledError ClosedError Error InvalidArgumentError InvalidDataError "
+        "IOErrorEnum NotConnectedError NotFoundError NotInitializedError NotSupportedError "
+        "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
+        "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
+        "io_error_from_errno io_error_quark "
+    ),
+    "iostream": "Bytes InputStream IOStream OutputStream",
+    "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
+    "object": "Object",
+    "poll": "IOCondition PollFD",
+    "socket": "Socket SocketProtocol SocketType",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __version__ = "0.1.0"
 
@@ -96,3 +123,14 @@ __all__ = [
     "io_error_from_errno",
     "io_error_quark",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unixconn' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"unixconn.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,8 @@ import contextlib
 import gc
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from helpers import adopt, is_open, open_descriptors, room
@@ -428,3 +430,10 @@ class TestArguments:
         ):
             with pytest.raises(TypeError):
                 call()
+
+
+def test_the_factory_without_its_classes_asked_for():
+    """A program that names Socket alone can make connections of it."""
+    program = "import unixconn; print(unixconn.Socket.new(1, 1, 0).connection_factory_create_connection())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "UnixConnection" in done.stdout

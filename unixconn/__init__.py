@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "cancellable": "Cancellable",
-    "connection": "SocketConnection UnixConnection",
+    # Socket too: a Socket makes connections, of the classes that this module registers.
+    "connection": "Socket SocketConnection UnixConnection",
     "credentials": "Credentials CredentialsSource",
     "errors": (
         "CancelledError ClosedError Error InvalidArgumentError InvalidDataError "
@@ -69,7 +70,7 @@ _MODULES = {
     "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "object": "Object",
     "poll": "IOCondition PollFD",
-    "socket": "Socket SocketProtocol SocketType",
+    "socket": "SocketProtocol SocketType",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

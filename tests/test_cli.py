@@ -193,3 +193,12 @@ def test_import_stays_light():
     program = "import sys, unixconn; print(*sorted({'subprocess', 'argparse', 'asyncio', 'json'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "\n"
+
+
+def test_demo_in_a_source_folder(tmp_path):
+    """In a clone it works with the installed package, and not with the folder of the same name."""
+    (tmp_path / "unixconn").mkdir()
+    (tmp_path / "unixconn" / "__init__.py").write_text("raise ImportError('the source folder')")
+    program = "import sys; sys.path.pop(0); from unixconn.__main__ import main; sys.exit(main(['demo']))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(unixconn.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env=environment, timeout=60)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from unixconn._native import BACKEND
@@ -92,6 +93,9 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [python, "-c", import_line + _PROGRAM, str(fd)],
             pass_fds=[fd],
+            # Not here: in a clone the source folder would be found before the installed package.
+            cwd="/",
+            env=_environment() if import_line == IMPORTS["unixconn"] else None,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -99,6 +103,12 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
         )
     except OSError as error:
         raise DemoError(f"cannot start {python}: {error}") from error
+
+
+def _environment() -> dict[str, str]:
+    """Give an environment in which this very package is found."""
+    folders = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:

@@ -398,7 +398,10 @@ def test_few_modules_call_the_c_library():
                 assert source in ("unixconn._native", "unixconn"), f"{module} takes {name} from {source}"
                 users.add(module)
     assert "ancillary" in users
+    # info tries the kernel's features on plain sockets, and takes only their numbers.
     assert users <= {"handle", "ancillary", "attempt", "wakeup", "info"}
+    names = re.findall(r"\blib\.(\w+)", (PACKAGE / "info.py").read_text(encoding="utf-8"))
+    assert names == [name for name in names if name.isupper()]
 
 
 def test_what_calls_the_c_library_is_below_the_classes():

@@ -46,10 +46,27 @@ if TYPE_CHECKING:
         io_error_quark,
     )
     from unixconn.iostream import Bytes, InputStream, IOStream, OutputStream
+    from unixconn.mainloop import (
+        PRIORITY_DEFAULT,
+        PRIORITY_DEFAULT_IDLE,
+        PRIORITY_HIGH,
+        PRIORITY_HIGH_IDLE,
+        PRIORITY_LOW,
+        SOURCE_CONTINUE,
+        SOURCE_REMOVE,
+        MainContext,
+        MainLoop,
+        Source,
+        idle_add,
+        source_remove,
+        timeout_add,
+        timeout_add_seconds,
+    )
     from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
     from unixconn.object import Object
     from unixconn.poll import IOCondition, PollFD
     from unixconn.socket import Socket, SocketProtocol, SocketType
+    from unixconn.task import AsyncResult, Future, Task
 
 # Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
 # program that names what it needs does not pay for the rest.
@@ -67,10 +84,15 @@ _MODULES = {
         "io_error_from_errno io_error_quark "
     ),
     "iostream": "Bytes InputStream IOStream OutputStream",
+    "mainloop": (
+        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
+        "SOURCE_REMOVE MainContext MainLoop Source idle_add source_remove timeout_add timeout_add_seconds"
+    ),
     "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "object": "Object",
     "poll": "IOCondition PollFD",
     "socket": "SocketProtocol SocketType",
+    "task": "AsyncResult Future Task",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -78,6 +100,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BACKEND",
+    "PRIORITY_DEFAULT",
+    "PRIORITY_DEFAULT_IDLE",
+    "PRIORITY_HIGH",
+    "PRIORITY_HIGH_IDLE",
+    "PRIORITY_LOW",
+    "SOURCE_CONTINUE",
+    "SOURCE_REMOVE",
+    "AsyncResult",
     "Bytes",
     "Cancellable",
     "CancelledError",
@@ -85,12 +115,15 @@ __all__ = [
     "Credentials",
     "CredentialsSource",
     "Error",
+    "Future",
     "IOCondition",
     "IOErrorEnum",
     "IOStream",
     "InputStream",
     "InvalidArgumentError",
     "InvalidDataError",
+    "MainContext",
+    "MainLoop",
     "NotConnectedError",
     "NotFoundError",
     "NotInitializedError",
@@ -110,7 +143,9 @@ __all__ = [
     "SocketFamily",
     "SocketProtocol",
     "SocketType",
+    "Source",
     "SystemCallError",
+    "Task",
     "TimedOutError",
     "TooManyOpenFilesError",
     "TooManyReferencesError",
@@ -121,8 +156,12 @@ __all__ = [
     "UnixSocketAddress",
     "UnixSocketAddressType",
     "WouldBlockError",
+    "idle_add",
     "io_error_from_errno",
     "io_error_quark",
+    "source_remove",
+    "timeout_add",
+    "timeout_add_seconds",
 ]
 
 

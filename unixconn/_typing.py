@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Generic, TypeVar
+    from typing import Generic, TypeVar, overload
 else:
 
     class Generic:
@@ -24,5 +24,9 @@ else:
         """Give something to put between the brackets."""
         return name
 
+    def overload(function):
+        """Give *function*, which is followed by the one that counts."""
+        return function
 
-__all__ = ["TYPE_CHECKING", "Generic", "TypeVar"]
+
+__all__ = ["TYPE_CHECKING", "Generic", "TypeVar", "overload"]

@@ -13,7 +13,15 @@ from unixconn.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ClassVar
+    from typing import ClassVar, Protocol
+
+    from unixconn.mainloop import Source
+
+    class Watcher(Protocol):
+        """What a Cancellable tells when it is cancelled."""
+
+        def look(self) -> None:
+            """Look whether that ends something; called in any thread, also for nothing."""
 
 
 class _Emission:
@@ -55,6 +63,8 @@ class Cancellable(Object):
         self._wakeup = Wakeup()
         self._holders: list[object] = []
         """Who needs the descriptor: _USER for each get_fd(), and the waits."""
+        # Only changed and copied in single steps of the interpreter. In order, each once.
+        self._watchers: dict[Watcher, None] = {}
 
     @classmethod
     def new(cls) -> Cancellable:
@@ -75,6 +85,8 @@ class Cancellable(Object):
                 self._emissions.append(emission)
                 self._cancelled = True
                 self._show()
+            for each in tuple(self._watchers):
+                each.look()
             self.emit("cancelled")
             self._end(emission)
         except BaseException:  # of a signal handler
@@ -129,7 +141,7 @@ class Cancellable(Object):
             raise TypeError(f"callback must be callable, not {callback!r}")
         with self._lock.entered:
             if not self._cancelled:
-                return self._connect("cancelled", callback, (), after=False)
+                return self._connect("cancelled", callback, (), (), after=False)
         run_handler(callback)
         return 0
 
@@ -213,6 +225,26 @@ class Cancellable(Object):
                 self._wakeup.set()
             else:
                 self._wakeup.clear()
+
+    # --- who need no descriptor to be told ---
+
+    def source_new(self) -> Source:
+        """
+        Make a `Source` whose callback runs, in the context that it is attached to, after each `cancel`.
+
+        Without arguments, until it returns a false value. Attached to a context while the flag is set, it runs as well.
+        """
+        from unixconn.mainloop import CancellableSource
+
+        return CancellableSource(self)
+
+    def _watch(self, watcher: Watcher) -> None:
+        """Have *watcher* told of each cancel() from now on; it has to look once itself, for one that has just been."""
+        self._watchers[watcher] = None
+
+    def _unwatch(self, watcher: Watcher) -> None:
+        """Undo `_watch`; may be called again."""
+        self._watchers.pop(watcher, None)
 
     # --- the current one of a thread ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn._typing import TYPE_CHECKING, TypeVar, overload
 from unixconn.address import SocketAddress, SocketFamily
 from unixconn.attempt import (
     WOULD_BLOCK,
@@ -18,15 +18,24 @@ from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
+from unixconn.task import AWAIT, AsyncResult, Future, finish, start
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
 
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from collections.abc import Callable
+    from typing import Any, ClassVar
 
     from unixconn.attempt import WouldBlock
+    from unixconn.operation import Operation
+
+    Callback = Callable[..., object] | None
 
 
+T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
+
+_C_NAME = "g_unix_connection_{}_async"
+"""Gio names a Task after the C function that has started it."""
 
 
 class SocketConnection(IOStream):
@@ -179,7 +188,7 @@ class UnixConnection(SocketConnection):
                 return sent
             return self._socket._complete(SendCredentials(handle), None, tried=True)
         except Error as error:
-            raise error.prefixed("Error sending credentials: ") from None
+            raise error.prefixed(SendCredentials.prefix) from None
 
     def receive_credentials(self, cancellable: Cancellable | None = None) -> Credentials:
         """
@@ -199,6 +208,136 @@ class UnixConnection(SocketConnection):
             if credentials is not WOULD_BLOCK:
                 return credentials
         return self._socket._complete(ReceiveCredentials(handle), cancellable)
+
+    # --- in the background ---
+
+    @overload
+    def send_fd_async(self, fd: int, cancellable: Cancellable | None = None) -> Future[bool]: ...
+
+    @overload
+    def send_fd_async(
+        self, fd: int, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def send_fd_async(self, fd: int, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `send_fd` does, without waiting for its end.
+
+        *callback* gets (connection, result, *user_data), and calls `send_fd_finish`; without one, None being one too, a
+        `Future` is given, to be awaited. *fd* may be closed at once: a duplicate is kept if it has to wait.
+        """
+        return self._start(
+            "send_fd", SendDescriptor(self._socket._handle, as_descriptor(fd)), cancellable, callback, user_data
+        )
+
+    def send_fd_finish(self, result: AsyncResult) -> bool:
+        """
+        Give True, or raise the Error, for the *result* of `send_fd_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _C_NAME.format("send_fd"), result)  # type: ignore[no-any-return]
+
+    @overload
+    def receive_fd_async(self, cancellable: Cancellable | None = None) -> Future[int]: ...
+
+    @overload
+    def receive_fd_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def receive_fd_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `receive_fd` does, without waiting for its end.
+
+        *callback* gets (connection, result, *user_data), and calls `receive_fd_finish`; without one, None being one
+        too, a `Future` is given, to be awaited. A descriptor that nobody takes is closed with its result.
+        """
+        return self._start("receive_fd", ReceiveDescriptor(self._socket._handle), cancellable, callback, user_data)
+
+    def receive_fd_finish(self, result: AsyncResult) -> int:
+        """
+        Give the descriptor, the caller's to close, or raise the Error, for the *result* of `receive_fd_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _C_NAME.format("receive_fd"), result)  # type: ignore[no-any-return]
+
+    @overload
+    def send_credentials_async(self, cancellable: Cancellable | None = None) -> Future[bool]: ...
+
+    @overload
+    def send_credentials_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def send_credentials_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `send_credentials` does, without waiting for its end.
+
+        *callback* gets (connection, result, *user_data), and calls `send_credentials_finish`; without one, None being
+        one too, a `Future` is given, to be awaited.
+        """
+        return self._start("send_credentials", SendCredentials(self._socket._handle), cancellable, callback, user_data)
+
+    def send_credentials_finish(self, result: AsyncResult) -> bool:
+        """
+        Give True, or raise the Error, for the *result* of `send_credentials_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _C_NAME.format("send_credentials"), result)  # type: ignore[no-any-return]
+
+    @overload
+    def receive_credentials_async(self, cancellable: Cancellable | None = None) -> Future[Credentials]: ...
+
+    @overload
+    def receive_credentials_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def receive_credentials_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `receive_credentials` does, without waiting for its end; SO_PASSCRED is on until then.
+
+        *callback* gets (connection, result, *user_data), and calls `receive_credentials_finish`; without one, None
+        being one too, a `Future` is given, to be awaited.
+        """
+        return self._start(
+            "receive_credentials", ReceiveCredentials(self._socket._handle), cancellable, callback, user_data
+        )
+
+    def receive_credentials_finish(self, result: AsyncResult) -> Credentials:
+        """
+        Give the Credentials, or raise the Error, for the *result* of `receive_credentials_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _C_NAME.format("receive_credentials"), result)  # type: ignore[no-any-return]
+
+    def _start(
+        self,
+        name: str,
+        operation: Operation[T],
+        cancellable: Cancellable | None,
+        callback: Any,
+        data: tuple[object, ...],
+    ) -> Future[T] | None:
+        socket = self._socket
+        return start(
+            self,
+            _C_NAME.format(name),
+            operation,
+            cancellable,
+            callback,
+            data,
+            blocking=socket.get_blocking(),
+            timeout=socket.get_timeout() or None,
+        )
 
 
 connection_types[None] = SocketConnection

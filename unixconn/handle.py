@@ -21,8 +21,11 @@ from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translat
 from unixconn.lock import Lock
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
     from collections.abc import Callable
     from typing import Any
+
+    from unixconn.pending import Pending
 
 T = TypeVar("T")
 
@@ -56,12 +59,21 @@ def _is_used(handle: Handle) -> bool:
     return any(use is not None and use.user is handle for use in (each() for each in tuple(_uses)))
 
 
+# Handles that somebody waits with for credentials.
+_receiving: dict[Handle, None] = {}
+
+
 def _start_in_child() -> None:
     """Forget the threads that a forked child does not have."""
     for each in tuple(_uses):
         use = each()
         if use is not None:
             use.user = None
+    # The flag is on for the parent's receivers. Here it counts as the user's.
+    while _receiving:
+        handle, _ = _receiving.popitem()
+        handle._passcred_users.clear()
+        handle._restore_passcred = False
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -101,20 +113,21 @@ class Handle:
     __slots__ = (
         "__weakref__",
         "_closing",
-        "_lock",
         "_passcred_users",
         "_restore_passcred",
         "is_datagram",
         "is_stream",
         "is_unix",
+        "lock",
         "number",
         "opened",
         "python",
+        "waiting",
     )
 
     def __init__(self) -> None:
-        # No number is closed for good while it is held, so system calls made inside need no `Use`.
-        self._lock = Lock()
+        self.lock = Lock()
+        """No number is closed for good while it is held, so system calls made inside need no `Use`."""
         self.opened = False
         self.python = _NO_SOCKET
         self.number = -1
@@ -123,6 +136,8 @@ class Handle:
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
+        self.waiting: dict[int, OrderedDict[Pending[Any], None]] = {}
+        """Lines of what waits in the background, by poll()'s number for what they wait for; see pending.py."""
 
     def open(self, python: socket.socket) -> None:
         """
@@ -155,21 +170,23 @@ class Handle:
     def close(self) -> None:
         """Close it, or let the last of those who use it right now do so, and wake whoever waits."""
         self.number = -1
-        with self._lock.entered:
+        with self.lock.entered:
             self.reap()
             if self._closing is not None:
                 self._closing.cancel()
+            for each in [each for line in self.waiting.values() for each in line]:
+                each.look()
 
     def reap(self) -> None:
         """Close the descriptor for good if nobody uses it any more."""
-        with self._lock.entered:
+        with self.lock.entered:
             if self.number < 0 and not _is_used(self):
                 self.python.close()
 
     def closing(self) -> Cancellable:
         """Give what `close` cancels, to wait for."""
         if self._closing is None:
-            with self._lock.entered:
+            with self.lock.entered:
                 if self._closing is None:
                     self._closing = Cancellable()
                 if self.number < 0:
@@ -184,7 +201,7 @@ class Handle:
 
     def call(self, function: Callable[..., T], *arguments: Any, context: str) -> T:
         """Call a method of the standard library's socket that does not block; *context* is an error's prefix."""
-        with self._lock.entered:
+        with self.lock.entered:
             try:
                 return function(self.python, *arguments)
             except OSError as error:
@@ -195,14 +212,14 @@ class Handle:
     def get_option(self, level: int, name: int, context: str) -> int:
         """Give an integer option; *context* is the error's prefix."""
         value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
-        with self._lock.entered:
+        with self.lock.entered:
             if lib.getsockopt(self.number, level, name, value, length) < 0:
                 raise self.error(context)
         return int(value[0])
 
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
-        with self._lock.entered:
+        with self.lock.entered:
             if level == _SOL_SOCKET and name == _SO_PASSCRED and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
@@ -217,21 +234,24 @@ class Handle:
 
     def enter_passcred(self, token: object) -> None:
         """Have SO_PASSCRED on until *token* leaves, and everybody else who entered."""
-        with self._lock.entered:
+        with self.lock.entered:
             first = not self._passcred_users
             self._passcred_users.add(token)
             if first:
+                _receiving[self] = None
                 self._switch_on_passcred()
 
     def leave_passcred(self, token: object) -> None:
         """Undo `enter_passcred`, also one that failed half way; the last one restores what the user has set."""
-        with self._lock.entered:
+        with self.lock.entered:
             self._passcred_users.discard(token)
+            if not self._passcred_users:
+                _receiving.pop(self, None)
             self._restore_passcred_if_last()
 
     def try_with_passcred(self, attempt: Callable[[Handle], T]) -> T:
         """Call *attempt*, which does not wait, with SO_PASSCRED on: entered and left with less ado."""
-        with self._lock.entered:
+        with self.lock.entered:
             if self._passcred_users:
                 return attempt(self)
             try:

@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 import threading
 
-from unixconn._typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
 _process = object()
 
 
@@ -49,7 +44,7 @@ class Lock:
         self._process = _process
 
     @property
-    def entered(self) -> AbstractContextManager[bool]:
+    def entered(self) -> threading.RLock:
         """The lock itself. Its own methods are C: a Python one could be interrupted before it has returned."""
         if self._process is not _process:
             self._renew()

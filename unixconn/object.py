@@ -56,11 +56,13 @@ class Props:
 class Handler:
     """A callback that is connected to a signal."""
 
-    __slots__ = ("after", "call", "number", "signal")
+    __slots__ = ("after", "call", "detail", "number", "signal")
 
-    def __init__(self, signal: str, call: Callable[[], object], *, after: bool) -> None:
+    def __init__(self, signal: str, detail: str, call: Callable[..., object], *, after: bool) -> None:
         self.number = next(_handler_numbers)
         self.signal = signal
+        self.detail = detail
+        """Of notify, the property's name; "" for all of them."""
         self.call = call
         self.after = after
 
@@ -68,10 +70,10 @@ class Handler:
 _handler_numbers = itertools.count(1)
 
 
-def run_handler(call: Callable[[], object]) -> None:
+def run_handler(call: Callable[..., object], *args: object) -> None:
     """Run a handler; an exception in it is reported and harms nobody else."""
     try:
-        call()
+        call(*args)
     except Exception:  # noqa: BLE001 - whatever a handler raises must not stop the others
         sys.excepthook(*sys.exc_info())
 
@@ -81,8 +83,6 @@ class Object:
 
     _properties: ClassVar[tuple[Property, ...]] = ()
     """The properties that this class adds."""
-    _signals: ClassVar[dict[str, Callable[[Any], None]]] = {}
-    """The names of the signals, each with the method that a subclass may override to handle it; it does nothing."""
 
     @property
     def _handlers(self) -> list[Handler]:
@@ -144,23 +144,46 @@ class Object:
         """
         Call *callback* with this object and *data* whenever *signal* is emitted; give the handler's number.
 
-        Handlers run in the order in which they were connected. Raises TypeError for an unknown signal and for a
-        callback that can not be called.
+        The signal ``notify::name`` says that the property *name* has changed, ``notify`` that any has; its handlers get
+        the `Property` before *data*. Handlers run in the order in which they were connected. Raises TypeError for an
+        unknown signal and for a callback that can not be called.
         """
-        return self._connect(signal, callback, (self, *data), after=False)
+        return self._connect(signal, callback, (self,), data, after=False)
 
     def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """Like `connect`, but for a callback that runs after the class's own handler."""
-        return self._connect(signal, callback, (self, *data), after=True)
+        return self._connect(signal, callback, (self,), data, after=True)
 
-    def _connect(self, signal: str, callback: Callable[..., object], args: tuple[object, ...], *, after: bool) -> int:
-        if signal not in self._signals:
-            raise TypeError(f"{type(self).__name__} has no signal {signal!r}")
+    def _connect(
+        self,
+        name: str,
+        callback: Callable[..., object],
+        first: tuple[object, ...],
+        last: tuple[object, ...],
+        *,
+        after: bool,
+    ) -> int:
+        signal, detail = self._signal(name)
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        handler = Handler(signal, lambda: callback(*args), after=after)
+        handler = Handler(signal, detail, lambda *values: callback(*first, *values, *last), after=after)
         self._handlers.append(handler)
         return handler.number
+
+    @classmethod
+    def _signal(cls, name: str) -> tuple[str, str]:
+        """Take apart a signal's name and its detail. Raises TypeError for one that the class does not have."""
+        signal, colons, detail = name.partition("::")
+        if cls._default_handler(signal) is None or (colons and signal != "notify"):
+            raise TypeError(f"{cls.__name__} has no signal {name!r}")
+        return signal, cls._property(detail).name if detail else ""
+
+    @classmethod
+    def _default_handler(cls, signal: str) -> Callable[..., None] | None:
+        for base in cls.__mro__:
+            if signal in base.__dict__.get("_signals", ()):
+                return base.__dict__["_signals"][signal]  # type: ignore[no-any-return]
+        return None
 
     def disconnect(self, handler_id: int) -> None:
         """Remove the handler with the number *handler_id*; a RuntimeWarning where there is none."""
@@ -187,20 +210,38 @@ class Object:
 
         An exception in one of them goes to `sys.excepthook`, and the others still run.
         """
-        if signal not in self._signals:
-            raise TypeError(f"{type(self).__name__} has no signal {signal!r}")
-        for call in self._emission(signal):
-            run_handler(call)
+        self._emit(*self._signal(signal))
 
-    def _emission(self, signal: str) -> Iterator[Callable[[], object]]:
-        handlers = [each for each in tuple(self._handlers) if each.signal == signal]
+    def notify(self, name: str) -> None:
+        """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
+        changed = self._property(name)
+        self._emit("notify", changed.name, changed)
+
+    def do_notify(self, changed: Property) -> None:
+        """Run when a property has changed, after the plain handlers. For subclasses."""
+
+    _signals: ClassVar[dict[str, Callable[..., None]]] = {"notify": do_notify}
+    """The signals that a class adds, each with its method for subclasses to override; as it is, that does nothing."""
+
+    def _emit(self, signal: str, detail: str, *values: object) -> None:
+        if "_handler_list" in self.__dict__ or self._overridden(signal):
+            for call in self._emission(signal, detail):
+                run_handler(call, *values)
+
+    def _overridden(self, signal: str) -> Callable[..., object] | None:
+        default = self._default_handler(signal)
+        assert default is not None
+        method = getattr(self, default.__name__)
+        return None if getattr(method, "__func__", method) is default else method
+
+    def _emission(self, signal: str, detail: str) -> Iterator[Callable[..., object]]:
+        handlers = [each for each in tuple(self._handlers) if each.signal == signal and each.detail in ("", detail)]
         for each in handlers:
             if not each.after and each in self._handlers:
                 yield each.call
-        default = self._signals[signal]
-        method = getattr(self, default.__name__)
-        if getattr(method, "__func__", method) is not default:
-            yield method
+        own = self._overridden(signal)
+        if own is not None:
+            yield own
         for each in handlers:
             if each.after and each in self._handlers:
                 yield each.call

@@ -2,7 +2,7 @@
 Operations, and the blocking wait.
 
 An `Operation` is one thing to do with a socket: `attempt` makes one non-blocking try. Whoever runs it decides how to
-wait between the tries; `complete` waits in the calling thread, by poll().
+wait between the tries; `complete` waits in the calling thread, by poll(), and pending.py in the background.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from unixconn.handle import Handle
 from unixconn.poll import IOCondition
 
 if TYPE_CHECKING:
+    from typing import ClassVar
+
     from unixconn.attempt import WouldBlock
 
 T = TypeVar("T")
@@ -35,6 +37,9 @@ class Operation(Generic[T]):
     """Something to do with a socket that may have to wait for `condition`."""
 
     __slots__ = ("condition", "handle")
+
+    prefix: ClassVar = ""
+    """Comes before the text of every Error."""
 
     def __init__(self, handle: Handle, condition: IOCondition) -> None:
         self.handle = handle
@@ -82,7 +87,7 @@ def complete(
     result: list[T | WouldBlock] = []
     try:
         try:
-            _start(operation, cancellable)
+            begin(operation, cancellable)
             result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
             if result[0] is WOULD_BLOCK:
                 if not blocking:
@@ -104,7 +109,8 @@ def complete(
         raise
 
 
-def _start(operation: Operation[T], cancellable: Cancellable | None) -> None:
+def begin(operation: Operation[T], cancellable: Cancellable | None) -> None:
+    """Get *operation* ready for its first try, or raise the Error that Gio gives in place of that."""
     try:
         operation.begin()
         operation.handle.check()
@@ -115,9 +121,14 @@ def _start(operation: Operation[T], cancellable: Cancellable | None) -> None:
         raise
 
 
-def would_block() -> Exception:
+def would_block() -> Error:
     """Make the Error of an operation that may not wait."""
     return system_error(errno.EAGAIN, "")
+
+
+def timed_out() -> Error:
+    """Make the Error of an operation that has waited for its whole time."""
+    return io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
 
 
 def wait(
@@ -178,7 +189,7 @@ def _poll(
         ready = dict(poller.poll(math.ceil(min(left, interval) * 1000)))
         handle.check()
         if not ready and left <= interval:
-            raise io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
+            raise timed_out()
         if cancellable is not None:
             cancellable.set_error_if_cancelled()
         if number in ready:

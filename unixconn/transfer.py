@@ -98,6 +98,8 @@ class SendCredentials(Operation[bool]):
 
     __slots__ = ()
 
+    prefix = "Error sending credentials: "
+
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle, IOCondition.OUT)
 

@@ -1,0 +1,58 @@
+"""Clock: what is to happen at its time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+class Clock(Generic[T]):
+    """
+    Items, each with a moment, a time of `time.monotonic`.
+
+    Any thread may add; one at a time reads. *is_over* tells of an item whether it has lost its interest meanwhile: such
+    ones are left out, and do not pile up.
+    """
+
+    def __init__(self, is_over: Callable[[T], bool]) -> None:
+        self._is_over = is_over
+        self._arrivals: deque[tuple[float, int, T]] = deque()
+        self._heap: list[tuple[float, int, T]] = []
+        self._numbers = count()
+        self._limit = 64
+
+    def add(self, moment: float, item: T) -> None:
+        """Add *item* for *moment*."""
+        self._arrivals.append((moment, next(self._numbers), item))
+
+    def has_arrivals(self) -> bool:
+        """Tell whether something was added since `next` was called."""
+        return bool(self._arrivals)
+
+    def next(self) -> float:
+        """Give the earliest moment, infinity if there is none."""
+        while self._arrivals:
+            heappush(self._heap, self._arrivals.popleft())
+        if len(self._heap) > self._limit:
+            self._heap = [each for each in self._heap if not self._is_over(each[2])]
+            heapify(self._heap)
+            self._limit = 2 * len(self._heap) + 64
+        while self._heap and self._is_over(self._heap[0][2]):
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def due(self) -> Iterator[T]:
+        """Take out, and give, what has its moment now or had it before."""
+        now = time.monotonic()
+        while self.next() <= now:
+            yield heappop(self._heap)[2]

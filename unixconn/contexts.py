@@ -1,0 +1,85 @@
+"""What a MainContext waits for itself: its operations, while it is iterated."""
+
+from __future__ import annotations
+
+import select
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.lock import Lock
+from unixconn.mainloop import MainContext, Source
+from unixconn.poller import Poller
+from unixconn.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from unixconn.pending import Pending
+
+
+class ContextPoller(Poller):
+    """
+    Looks after operations in the thread that iterates *context*, which their callbacks have to wait for anyhow.
+
+    To wake another thread for each result, and that one this, takes several times as long as all the rest.
+    """
+
+    def __init__(self, context: MainContext) -> None:
+        super().__init__()
+        self._context = context
+        self._lock = Lock()
+        self._wakeup = Wakeup()
+        self._deadlines: dict[Pending[Any], Source] = {}
+
+    # --- from any thread ---
+
+    def remove(self, pending: Pending[Any]) -> None:
+        """Look no longer after *pending*; may be called again."""
+        super().remove(pending)
+        deadline = self._deadlines.pop(pending, None)
+        if deadline is not None:
+            deadline.destroy()
+
+    def _start(self) -> None:
+        with self._lock.entered:
+            if self._epoll is None:
+                epoll = select.epoll()
+                # By its edge, it need not be cleared.
+                epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                self._epoll = epoll
+                # It may be waiting for less.
+                self._context._ring()
+
+    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+        source = self._deadlines[pending] = Source()
+        source.set_callback(pending.look)
+        self._context._arrive_at(deadline, source)
+
+    def wake(self) -> None:
+        """End a `wait`."""
+        with self._lock.entered:
+            self._wakeup.set()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._wakeup.close_unless([])
+
+    # --- in the thread that iterates ---
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for at most *seconds*, -1 for ever, and serve what is ready; give False where there is nothing."""
+        self._poll(seconds)
+        return self._epoll is not None
+
+    def rest(self) -> None:
+        """Give back the descriptors if nothing is left to wait for."""
+        with self._lock.entered:
+            if not self._waiting:
+                self._stop()
+
+
+def poller_of(context: MainContext) -> ContextPoller:
+    """Give what looks after the operations of *context*."""
+    known = context._sockets
+    if not isinstance(known, ContextPoller) or not known.is_ours:
+        known = context._sockets = ContextPoller(context)
+    return known

@@ -1,0 +1,271 @@
+"""
+Event loops that somebody else runs: asyncio's, uvloop's and trio's.
+
+None of them is imported here: where one runs, the program has done so. Each has one descriptor of ours to watch, an
+epoll in which all that waits is armed; so a descriptor of the user's may have a reader in the loop too, and may be
+closed at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+import weakref
+from abc import abstractmethod
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.poller import Poller
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Generator
+    from typing import Any
+
+    from unixconn.pending import Pending
+
+
+class Loop(Poller):
+    """A running event loop."""
+
+    @abstractmethod
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
+
+    @abstractmethod
+    def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
+        """Suspend the task that runs, until what is given to *subscribe* is called, in any thread; what await needs."""
+
+    @abstractmethod
+    def checkpoint(self) -> Generator[Any, Any, None]:
+        """Be a point where others run, if that is the loop's custom even where nothing has to be waited for."""
+
+    @abstractmethod
+    def not_done(self, text: str) -> Exception:
+        """Make the error of somebody who wants a result before it is there."""
+
+    @abstractmethod
+    def report(self, error: BaseException, source: object) -> None:
+        """Tell that nobody has looked at the *error* of *source*."""
+
+
+class AsyncioLoop(Loop):
+    """A loop with asyncio's interface."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = weakref.ref(loop)
+        self._timers: dict[Pending[Any], asyncio.TimerHandle] = {}
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it will never look again."""
+        loop = self._loop()
+        return loop is None or loop.is_closed() or not self.is_ours
+
+    def _start(self) -> None:
+        loop = self._loop()
+        if self._epoll is None and loop is not None:
+            self._epoll = select.epoll()
+            loop.add_reader(self._epoll.fileno(), self._poll, 0)
+
+    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+        loop = self._loop()
+        if loop is not None:
+            self._timers[pending] = loop.call_later(deadline - time.monotonic(), self._look, pending)
+
+    def _look(self, pending: Pending[Any]) -> None:
+        pending.look()
+        if not pending.has_ended and pending.deadline is not None:
+            self._watch_clock(pending, pending.deadline)  # by the loop's clock it was a little too early
+
+    def remove(self, pending: Pending[Any]) -> None:
+        """Look no longer after *pending*; may be called again."""
+        super().remove(pending)
+        timer = self._timers.pop(pending, None)
+        if timer is not None:
+            timer.cancel()
+
+    @property
+    def _runs_here(self) -> bool:
+        return sys.modules["asyncio"]._get_running_loop() is self._loop()
+
+    def post(self, call: Callable[[], object]) -> None:
+        """See `Loop.post`."""
+        loop = self._loop()
+        try:
+            if loop is not None:
+                (loop.call_soon if self._runs_here else loop.call_soon_threadsafe)(call)
+        except RuntimeError:  # it was closed
+            return
+
+    def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
+        """See `Loop.wait`."""
+        loop = self._loop()
+        assert loop is not None
+        woken = loop.create_future()
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        subscribe(lambda: wake() if self._runs_here else self.post(wake))
+        yield from woken
+
+    def checkpoint(self) -> Generator[Any, Any, None]:
+        """See `Loop.checkpoint`."""
+        yield from ()
+
+    def not_done(self, text: str) -> Exception:
+        """See `Loop.not_done`."""
+        return sys.modules["asyncio"].InvalidStateError(text)  # type: ignore[no-any-return]
+
+    def report(self, error: BaseException, source: object) -> None:
+        """See `Loop.report`."""
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            message = "the error of an operation was never looked at"
+            loop.call_exception_handler({"message": message, "exception": error, "future": source})
+
+
+class TrioRun(Loop):
+    """A run of trio."""
+
+    def __init__(self, token: Any) -> None:
+        super().__init__()
+        self._token = token
+        self._ended = False
+        self._scopes: dict[Pending[Any], Any] = {}
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it will never look again."""
+        return self._ended or not self.is_ours
+
+    def _start(self) -> None:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            _trio().lowlevel.spawn_system_task(self._look_on, self._epoll.fileno())
+
+    async def _look_on(self, number: int) -> None:
+        try:
+            while True:
+                await _trio().lowlevel.wait_readable(number)
+                self._poll(0)
+        finally:
+            self._ended = True
+            for each in tuple(self._waiting):
+                each.look()
+            self._stop()
+
+    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+        self._scopes[pending] = _trio().CancelScope()
+        _trio().lowlevel.spawn_system_task(self._look_later, pending, self._scopes[pending], deadline)
+
+    async def _look_later(self, pending: Pending[Any], scope: Any, deadline: float) -> None:
+        with scope:
+            while not pending.has_ended:
+                await _trio().sleep(max(0.0, deadline - time.monotonic()))
+                pending.look()
+
+    def remove(self, pending: Pending[Any]) -> None:
+        """Look no longer after *pending*; may be called again."""
+        super().remove(pending)
+        scope = self._scopes.pop(pending, None)
+        if scope is not None:
+            self.post(scope.cancel)
+
+    @property
+    def _runs_here(self) -> bool:
+        try:
+            return bool(_trio().lowlevel.current_trio_token() is self._token)
+        except RuntimeError:
+            return False
+
+    def post(self, call: Callable[[], object]) -> None:
+        """See `Loop.post`."""
+        try:
+            self._token.run_sync_soon(call)
+        except _trio().RunFinishedError:
+            return
+
+    def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
+        """See `Loop.wait`."""
+        lowlevel = _trio().lowlevel
+        task = lowlevel.current_task()
+        waits = True
+
+        def wake() -> None:
+            nonlocal waits
+            if waits:
+                waits = False
+                lowlevel.reschedule(task)
+
+        def abort(_raise: object) -> Any:
+            nonlocal waits
+            waits = False
+            return lowlevel.Abort.SUCCEEDED
+
+        subscribe(lambda: wake() if self._runs_here else self.post(wake))
+        yield from _steps(lowlevel.wait_task_rescheduled(abort))
+
+    def checkpoint(self) -> Generator[Any, Any, None]:
+        """See `Loop.checkpoint`."""
+        yield from _steps(_trio().lowlevel.checkpoint())
+
+    def not_done(self, text: str) -> Exception:
+        """See `Loop.not_done`."""
+        return RuntimeError(text)
+
+    def report(self, error: BaseException, source: object) -> None:
+        """Trio has nobody to tell."""
+
+
+def _trio() -> Any:
+    return sys.modules["trio"]
+
+
+def _steps(awaitable: Awaitable[object]) -> Generator[Any, Any, object]:
+    return awaitable.__await__()
+
+
+_asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop] = weakref.WeakKeyDictionary()
+_trio_runs: weakref.WeakKeyDictionary[Any, TrioRun] = weakref.WeakKeyDictionary()
+
+
+def _forget_in_child() -> None:
+    _asyncio_loops.clear()
+    _trio_runs.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def running() -> Loop | None:
+    """Give the event loop that runs in this thread."""
+    # First, as it may be a guest of asyncio's.
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except (AttributeError, RuntimeError):  # it is just being imported, or does not run here
+            pass
+        else:
+            run = _trio_runs.get(token)
+            if run is None or run.is_closed:
+                run = _trio_runs[token] = TrioRun(token)
+            return run
+    return running_asyncio()
+
+
+def running_asyncio() -> AsyncioLoop | None:
+    """Give the loop with asyncio's interface that runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    running_loop = getattr(asyncio, "_get_running_loop", None)
+    if running_loop is None or (loop := running_loop()) is None:
+        return None
+    known = _asyncio_loops.get(loop)
+    if known is None:
+        known = _asyncio_loops[loop] = AsyncioLoop(loop)
+    return known

@@ -1,0 +1,471 @@
+"""
+MainContext and MainLoop: where callbacks run (GLib.MainContext, GLib.MainLoop).
+
+As much of GLib's main loop as asynchronous operations need: idle and timeout functions, priorities, contexts for
+threads, nesting. A context has descriptors only while it waits for sockets: contexts.py lends them.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import warnings
+from collections import deque
+from heapq import heappop, heappush
+from itertools import count
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import as_integer
+from unixconn.clock import Clock
+from unixconn.lock import Lock
+from unixconn.object import run_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from unixconn.cancellable import Cancellable
+
+    class Sockets(Protocol):
+        """What a context waits for beside its sources; see contexts.py."""
+
+        def wait(self, seconds: float) -> bool:
+            """Wait for at most *seconds*, -1 for ever, or until `wake`; False where there is nothing to wait for."""
+
+        def wake(self) -> None:
+            """End a `wait`, from any thread."""
+
+        def rest(self) -> None:
+            """Have a look whether there is anything left to wait for."""
+
+
+PRIORITY_HIGH = -100
+PRIORITY_DEFAULT = 0
+PRIORITY_HIGH_IDLE = 100
+PRIORITY_DEFAULT_IDLE = 200
+PRIORITY_LOW = 300
+SOURCE_CONTINUE = True
+SOURCE_REMOVE = False
+
+_INT_MIN, _INT_MAX, _UINT_MAX = -(2**31), 2**31 - 1, 2**32 - 1
+
+_numbers = count(1)
+
+
+class _Stack(threading.local):
+    """The contexts that this thread has pushed."""
+
+    def __init__(self) -> None:
+        self.entries: list[MainContext] = []
+
+
+_pushed = _Stack()
+
+
+class Source:
+    """
+    Something that becomes ready, and is called then in the context that it is attached to (GLib.Source).
+
+    Made by `Cancellable.source_new`; `idle_add` and `timeout_add` attach theirs at once.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
+
+    def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
+        self._priority = as_integer(priority, "priority", _INT_MIN, _INT_MAX)
+        self._call: Callable[[], object] = bool
+        self._context: MainContext | None = None
+        self._destroyed = False
+        self._due = False
+        self._id = 0
+
+    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
+        """Have *callback* called with *data*, again and again until it returns a false value."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self._call = lambda: callback(*data)
+
+    def get_priority(self) -> int:
+        """Give the priority: of several that are ready the one with the lowest number is called first."""
+        return self._priority
+
+    def set_priority(self, priority: int) -> None:
+        """Set the priority."""
+        self._priority = as_integer(priority, "priority", _INT_MIN, _INT_MAX)
+
+    def attach(self, context: MainContext | None = None) -> int:
+        """
+        Add it to *context*, None for the default one, and give its number there.
+
+        Raises ValueError if it was attached or destroyed before.
+        """
+        if context is not None and not isinstance(context, MainContext):
+            raise TypeError(f"context must be a MainContext or None, not {context!r}")
+        if self._destroyed or self._context is not None:
+            raise ValueError(f"{self!r} was attached or destroyed before, and can not be attached")
+        self._context = context or MainContext.default()
+        self._id = next(_numbers)
+        self._context._sources[self._id] = self
+        self._prepare()
+        return self._id
+
+    def get_id(self) -> int:
+        """Give the number that `attach` gave, 0 before that."""
+        return self._id
+
+    def get_context(self) -> MainContext | None:
+        """Give the context that it is attached to; None before that and when it was destroyed."""
+        return None if self._destroyed else self._context
+
+    def destroy(self) -> None:
+        """Take it out of its context: it is never called again."""
+        self._destroyed = True
+        if self._context is not None:
+            self._context._sources.pop(self._id, None)
+
+    def is_destroyed(self) -> bool:
+        """Tell whether it was destroyed: by `destroy`, or as its callback returned a false value."""
+        return self._destroyed
+
+    def _prepare(self) -> None:
+        """See to it that it becomes ready, now or later."""
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        if self._context is not None:
+            self._due = True
+            self._context._arrive(self)
+
+    def _dispatch(self) -> None:
+        if self._due and not self._destroyed:
+            self._due = False
+            again: object = False
+            try:
+                again = self._call()
+            finally:
+                if not again:
+                    self.destroy()
+                elif not self._destroyed:
+                    self._prepare()
+
+
+class Timeout(Source):
+    """Becomes ready after each *interval*, in seconds."""
+
+    __slots__ = ("_interval",)
+
+    def __init__(self, interval: float, priority: int) -> None:
+        super().__init__(priority)
+        self._interval = interval
+
+    def _prepare(self) -> None:
+        if self._context is not None:
+            self._context._arrive_at(time.monotonic() + self._interval, self)
+
+
+class CancellableSource(Source):
+    """Becomes ready whenever *cancellable* is cancelled."""
+
+    __slots__ = ("_cancellable",)
+
+    def __init__(self, cancellable: Cancellable) -> None:
+        super().__init__()
+        self._cancellable = cancellable
+
+    def attach(self, context: MainContext | None = None) -> int:
+        """See `Source.attach`."""
+        number = super().attach(context)
+        self._cancellable._watch(self)
+        self.look()
+        return number
+
+    def destroy(self) -> None:
+        """See `Source.destroy`."""
+        super().destroy()
+        self._cancellable._unwatch(self)
+
+    def _prepare(self) -> None:
+        """Wait for the next time."""
+
+    def look(self) -> None:
+        """Become ready if it was cancelled."""
+        if self._cancellable.is_cancelled():
+            self._make_ready()
+
+
+class _Call(Source):
+    """Is called once, and cannot be found."""
+
+    __slots__ = ()
+
+    def __init__(self, context: MainContext, call: Callable[[], object], priority: int) -> None:
+        super().__init__(priority)
+        self._call = call
+        self._context = context
+        self._make_ready()
+
+
+class MainContext:
+    """
+    What is to be called in one thread: the one that iterates this context (GLib.MainContext).
+
+    Operations deliver their results to the context that was thread-default when they were started: the one that the
+    thread has pushed last, else the global default.
+    """
+
+    def __init__(self) -> None:
+        # Of the thread that iterates.
+        self._owner = Lock()
+        self._sources: dict[int, Source] = {}
+        # What becomes ready comes from any thread; the owner sorts it by priority, and within one by its arrival.
+        self._arrivals: deque[tuple[int, int, Source]] = deque()
+        self._ready: list[tuple[int, int, Source]] = []
+        # Between its place in line and its callback nothing is lost, if a signal handler raises there.
+        self._taken: list[tuple[int, int, Source]] = []
+        self._clock: Clock[Source] = Clock(Source.is_destroyed)
+        # Open while there may be something that the owner has not seen.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._woken = False
+        self._owner_thread = 0
+        self._sockets: Sockets | None = None
+
+    # --- which context ---
+
+    @classmethod
+    def new(cls) -> MainContext:
+        """Make one."""
+        return cls()
+
+    @staticmethod
+    def default() -> MainContext:
+        """Give the global default context, which the main thread usually iterates."""
+        return _default
+
+    @staticmethod
+    def get_thread_default() -> MainContext | None:
+        """Give the context that this thread has pushed last; None for the global default."""
+        context = _pushed.entries[-1] if _pushed.entries else None
+        return None if context is _default else context
+
+    @staticmethod
+    def ref_thread_default() -> MainContext:
+        """Give the context that this thread has pushed last, or the global default."""
+        return _pushed.entries[-1] if _pushed.entries else _default
+
+    def push_thread_default(self) -> None:
+        """Make this the thread's default context."""
+        _pushed.entries.append(self)
+
+    def pop_thread_default(self) -> None:
+        """Undo the latest `push_thread_default` of this thread. Raises ValueError if that was not of this context."""
+        if not _pushed.entries or _pushed.entries[-1] is not self:
+            raise ValueError(f"{self!r} is not the context that this thread has pushed last")
+        _pushed.entries.pop()
+
+    # --- iterating ---
+
+    def iteration(self, may_block: bool = True) -> bool:
+        """
+        Call what is ready and of the highest priority among that; tell whether there was anything.
+
+        Waits until something is, if *may_block*, and until no other thread iterates. An exception in a callback goes to
+        `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
+        """
+        owner = self._owner.entered
+        if not owner.acquire(blocking=bool(may_block)):
+            return False
+        outer, self._owner_thread = self._owner_thread, threading.get_ident()
+        try:
+            return self._iterate(may_block)
+        finally:
+            self._owner_thread = outer
+            owner.release()
+
+    def _iterate(self, may_block: bool) -> bool:
+        self._look(0.0)
+        while not self._ready and may_block and not self._woken:
+            self._look(self._pause())
+        self._woken = False
+        if not self._ready:
+            return False
+        # What becomes ready meanwhile has its turn in the next iteration.
+        priority, last = self._ready[0][0], next(_numbers)
+        while self._ready and self._ready[0][0] == priority and self._ready[0][1] < last:
+            self._taken.extend(map(heappop, (self._ready,)))
+            taken = self._taken[-1]
+            run_handler(taken[2]._dispatch)
+            if taken in self._taken:
+                self._taken.remove(taken)
+        if self._sockets is not None:
+            self._sockets.rest()
+        return True
+
+    def _look(self, seconds: float) -> None:
+        """Wait for at most *seconds*, -1 for ever, for something to arrive, and sort what has."""
+        if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
+            self._bell.acquire(timeout=seconds)
+        while self._taken:
+            heappush(self._ready, self._taken.pop())
+        for source in self._clock.due():
+            source._due = True
+            self._arrivals.append((source._priority, next(_numbers), source))
+        while self._arrivals:
+            heappush(self._ready, self._arrivals.popleft())
+        while self._ready and (self._ready[0][2]._destroyed or not self._ready[0][2]._due):
+            heappop(self._ready)
+
+    def _pause(self) -> float:
+        """Give the seconds until a timeout, -1 for ever."""
+        moment = self._clock.next()
+        if moment == math.inf:
+            return -1.0
+        # Above the least that poll() knows, so as not to look too early again and again.
+        return min(max(0.001, moment - time.monotonic()), threading.TIMEOUT_MAX)
+
+    def pending(self) -> bool:
+        """Tell whether anything is ready to be called; False while another thread iterates."""
+        owner = self._owner.entered
+        if not owner.acquire(blocking=False):
+            return False
+        try:
+            self._look(0.0)
+            return bool(self._ready)
+        finally:
+            owner.release()
+
+    def wakeup(self) -> None:
+        """Have an `iteration` that waits, or else the next one, return without waiting."""
+        self._woken = True
+        self._ring()
+
+    def invoke_full(self, priority: int, function: Callable[..., object], *data: object) -> None:
+        """
+        Have *function* called with *data* in the thread of this context, again until it returns a false value.
+
+        At once, where that is this thread: it has pushed this context, or it is the default one and nobody iterates it.
+        """
+        source = Source(priority)
+        source.set_callback(function, *data)
+        if MainContext.ref_thread_default() is self and self._owner.entered.acquire(blocking=False):
+            try:
+                while source._call():
+                    pass
+            finally:
+                self._owner.entered.release()
+        else:
+            source.attach(self)
+
+    def invoke(self, function: Callable[..., object], *data: object) -> None:
+        """`invoke_full` with the default priority."""
+        self.invoke_full(PRIORITY_DEFAULT, function, *data)
+
+    # --- from any thread ---
+
+    def _arrive(self, source: Source) -> None:
+        self._arrivals.append((source._priority, next(_numbers), source))
+        self._ring()
+
+    def _arrive_at(self, moment: float, source: Source) -> None:
+        self._clock.add(moment, source)
+        self._ring()
+
+    def _post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
+        _Call(self, call, priority)
+
+    def _ring(self) -> None:
+        if threading.get_ident() == self._owner_thread:
+            return  # it looks again before it waits
+        if self._sockets is not None:
+            self._sockets.wake()
+        try:
+            if self._bell.locked():
+                self._bell.release()
+        except RuntimeError:  # another thread was quicker
+            return
+
+
+_default = MainContext()
+
+
+class MainLoop:
+    """Iterates a context until it is told to quit (GLib.MainLoop)."""
+
+    def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
+        if context is not None and not isinstance(context, MainContext):
+            raise TypeError(f"context must be a MainContext or None, not {context!r}")
+        self._context = context or MainContext.default()
+        self._running = bool(is_running)
+
+    @classmethod
+    def new(cls, context: MainContext | None = None, is_running: bool = False) -> MainLoop:
+        """Make one for *context*, None for the default one."""
+        return cls(context, is_running)
+
+    def run(self) -> None:
+        """Iterate until `quit`. KeyboardInterrupt, and what else a signal handler raises, comes out."""
+        self._running = True
+        try:
+            while self._running:
+                self._context.iteration(True)
+        finally:
+            self._running = False
+
+    def quit(self) -> None:
+        """End `run`, also a nested one, from any thread; without effect before it."""
+        self._running = False
+        self._context.wakeup()
+
+    def is_running(self) -> bool:
+        """Tell whether it runs."""
+        return self._running
+
+    def get_context(self) -> MainContext:
+        """Give its context."""
+        return self._context
+
+
+def idle_add(function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT_IDLE) -> int:
+    """
+    Have the default context call *function* with *data* when it has nothing of a higher priority to do.
+
+    Again and again, until it returns a false value. Gives a number for `source_remove`.
+    """
+    source = Source(priority)
+    source.set_callback(function, *data)
+    return source.attach()
+
+
+def timeout_add(interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT) -> int:
+    """
+    Have the default context call *function* with *data* every *interval* milliseconds.
+
+    Until it returns a false value. Gives a number for `source_remove`.
+    """
+    source = Timeout(as_integer(interval, "interval", 0, _UINT_MAX) / 1000, priority)
+    source.set_callback(function, *data)
+    return source.attach()
+
+
+def timeout_add_seconds(
+    interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
+) -> int:
+    """`timeout_add` with an *interval* in seconds."""
+    source = Timeout(as_integer(interval, "interval", 0, _UINT_MAX), priority)
+    source.set_callback(function, *data)
+    return source.attach()
+
+
+def source_remove(tag: int) -> bool:
+    """
+    Take out of the default context what was added to it under the number *tag*, and give True.
+
+    Gives False, with a RuntimeWarning, where there is none: it has come to its end.
+    """
+    source = _default._sources.get(as_integer(tag, "tag", 0, _UINT_MAX))
+    if source is None:
+        warnings.warn(f"the default context has no source {tag}", RuntimeWarning, stacklevel=2)
+        return False
+    source.destroy()
+    return True

@@ -1,0 +1,208 @@
+"""
+Operations that wait in the background.
+
+The first try is made in the caller's thread. What would block joins its handle's line, and a poller calls `serve` when
+there is something to try again: those in one line, for one handle and one direction, end in the order of their starts.
+Who is first in line is tried by any of the pollers that look after the line. Whatever ends a `Pending` holds its
+handle's lock, and does so once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.attempt import WOULD_BLOCK
+from unixconn.cancellable import Cancellable
+from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
+from unixconn.operation import Operation, begin, timed_out, would_block
+from unixconn.poll import IOCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from unixconn.handle import Handle
+
+    class Waker(Protocol):
+        """Who calls `serve`, and `Pending.look` at a deadline; see poller.py."""
+
+        @property
+        def is_ours(self) -> bool:
+            """Whether this process made it, and not one that this was forked from."""
+
+        @property
+        def is_closed(self) -> bool:
+            """Whether it will never look again."""
+
+        def add(self, pending: Pending[Any]) -> None:
+            """Look after *pending* from now on."""
+
+        def remove(self, pending: Pending[Any]) -> None:
+            """Look no longer after *pending*."""
+
+
+T = TypeVar("T")
+
+_ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
+
+
+class Pending(Generic[T]):
+    """An operation that was started, until it ends."""
+
+    __slots__ = ("_cancelled", "_finish", "_result", "_trying", "_waker", "cancellable", "deadline", "operation")
+
+    def __init__(
+        self,
+        operation: Operation[T],
+        cancellable: Cancellable | None,
+        waker: Waker,
+        finish: Callable[[list[T], Error | None], None],
+    ) -> None:
+        """Take *finish*, which is told the end: the result in a list of its own, or the Error."""
+        self.operation = operation
+        self.cancellable = cancellable
+        self.deadline: float | None = None
+        """A time of `time.monotonic`."""
+        self._waker = waker
+        self._finish: Callable[[list[T], Error | None], None] | None = finish
+        # Owns what arrives: from the try to this list is one step of the interpreter.
+        self._result: list[Any] = []
+        self._trying = False
+        self._cancelled = False
+
+    @property
+    def handle(self) -> Handle:
+        """What it is an operation of."""
+        return self.operation.handle
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end was told."""
+        return self._finish is None
+
+    def start(self, *, blocking: bool, timeout: float | None) -> None:
+        """Make the first try, and join the line if it would block, for at most *timeout* seconds in all."""
+        try:
+            begin(self.operation, self.cancellable)
+            with self.handle.lock.entered:
+                if not self._has_predecessors() and self.advance():
+                    return
+                if not blocking:
+                    raise would_block()
+                self._join(timeout)
+            # Cancelled or closed before it could be told.
+            self.look()
+        except Error as error:
+            self._end(error)
+        except BaseException:  # of a signal handler
+            self._end(cancelled())
+            raise
+
+    def _has_predecessors(self) -> bool:
+        line = self.handle.waiting.get(int(self.operation.condition))
+        for first in list(line or ()):
+            if not first._waker.is_closed:
+                return True
+            # Its event loop was closed: nobody waits for it any more.
+            first._end(cancelled())
+        return False
+
+    def _join(self, timeout: float | None) -> None:
+        self.operation.hold()
+        if timeout is not None:
+            self.deadline = time.monotonic() + timeout
+        self.handle.waiting.setdefault(int(self.operation.condition), OrderedDict())[self] = None
+        if self.cancellable is not None:
+            self.cancellable._watch(self)
+        self._waker.add(self)
+
+    def advance(self) -> bool:
+        """Make a try; tell whether the operation has ended. Its handle's lock is held."""
+        if self._trying:  # and a signal handler has come here
+            return False
+        self._trying = True
+        try:
+            self._result[:] = map(type(self.operation).attempt, (self.operation,))
+        except Error as error:
+            self._end(error)
+        finally:
+            self._trying = False
+            if self._result and self._result[0] is not WOULD_BLOCK:
+                self._end(None)
+        # A signal handler may have cancelled or closed meanwhile.
+        self.look()
+        return self._finish is None
+
+    def look(self) -> None:
+        """End it if its handle was closed, it was cancelled, or its time has passed."""
+        with self.handle.lock.entered:
+            if self._finish is None or self._trying:
+                return
+            try:
+                self.handle.check()
+                if self.deadline is not None and time.monotonic() >= self.deadline:
+                    raise timed_out()
+                if self._cancelled or self._waker.is_closed:
+                    raise cancelled()
+                if self.cancellable is not None:
+                    self.cancellable.set_error_if_cancelled()
+            except Error as error:
+                self._end(error)
+
+    def attend(self, cancellable: Cancellable) -> None:
+        """Let *cancellable* end it, too: it was started without one."""
+        self.cancellable = cancellable
+        cancellable._watch(self)
+        self.look()
+        if self.has_ended:
+            cancellable._unwatch(self)
+
+    def cancel(self) -> None:
+        """End it as its Cancellable would."""
+        self._cancelled = True
+        self.look()
+
+    def _end(self, error: Error | None) -> None:
+        with self.handle.lock.entered:
+            finish, self._finish = self._finish, None
+            if finish is None:
+                return
+            try:
+                self._leave()
+            finally:
+                # In a forked child it still is the parent's to finish.
+                if self._waker.is_ours:
+                    if error is not None:
+                        # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in
+                        # Gio, and says nothing of the operation.
+                        prefix = "" if isinstance(error, CancelledError) else self.operation.prefix
+                        error = error.prefixed(prefix).with_traceback(None)
+                    finish(self._result, error)
+
+    def _leave(self) -> None:
+        condition = int(self.operation.condition)
+        line: Any = self.handle.waiting.get(condition)
+        if line is not None:
+            line.pop(self, None)
+            if not line:
+                del self.handle.waiting[condition]
+        if self.cancellable is not None:
+            self.cancellable._unwatch(self)
+        self._waker.remove(self)
+        self.operation.end()
+
+
+def cancelled() -> Error:
+    """Make the Error of an operation that was cancelled."""
+    return io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
+
+
+def serve(handle: Handle, events: int) -> bool:
+    """Try those who wait for *events*, as poll() numbers them; tell whether anybody still waits."""
+    with handle.lock.entered:
+        for condition, line in tuple(handle.waiting.items()):
+            while line and events & (condition | _ANY_DIRECTION) and next(iter(line)).advance():
+                pass
+        return bool(handle.waiting)

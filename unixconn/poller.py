@@ -1,0 +1,129 @@
+"""Poller: looks after handles for operations that wait in the background."""
+
+from __future__ import annotations
+
+import os
+import select
+import weakref
+from abc import abstractmethod
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.errors import translated
+from unixconn.lock import this_process
+from unixconn.pending import serve
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from unixconn.handle import Handle
+    from unixconn.pending import Pending
+
+
+class Poller:
+    """
+    One epoll, and the operations that wait by it.
+
+    A handle is armed for one event (EPOLLONESHOT), and again after it as long as somebody waits. So there is nothing to
+    take back, neither when an operation ends otherwise, nor before a descriptor is closed, by whatever thread. An epoll
+    that looked on would report a closed socket that another process still has for ever, and under a number which
+    belongs to another file by then.
+    """
+
+    def __init__(self) -> None:
+        self._process = this_process()
+        self._epoll: select.epoll | None = None
+        # Weak: what waits keeps its handle, and a number that is armed for nobody must not.
+        self._armed: dict[int, weakref.ref[Handle]] = {}
+        self._waiting: set[Pending[Any]] = set()
+        _pollers.add(self)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process made it, and not one that this was forked from."""
+        return self._process is this_process()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it will never look again."""
+        return not self.is_ours
+
+    def add(self, pending: Pending[Any]) -> None:
+        """
+        Look after *pending*, which has joined its line, until `remove`.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to do so.
+        """
+        self._waiting.add(pending)
+        try:
+            self._start()
+            if pending.deadline is not None:
+                self._watch_clock(pending, pending.deadline)
+            with pending.handle.lock.entered:
+                self._arm(pending.handle)
+        except OSError as error:
+            raise translated(error, "Starting to wait in the background: ") from None
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Have the epoll, and somebody who calls `_poll`."""
+
+    @abstractmethod
+    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+        """Call the look of *pending* at *deadline*, a time of `time.monotonic`."""
+
+    def remove(self, pending: Pending[Any]) -> None:
+        """Look no longer after *pending*; may be called again."""
+        self._waiting.discard(pending)
+
+    def _arm(self, handle: Handle) -> None:
+        number, events = handle.number, select.EPOLLONESHOT
+        if number < 0 or self._epoll is None:
+            return
+        for condition in tuple(handle.waiting):
+            events |= condition
+        self._armed[number] = weakref.ref(handle)
+        try:
+            self._epoll.modify(number, events)
+        except FileNotFoundError:
+            self._epoll.register(number, events)
+
+    def _poll(self, seconds: float) -> bool:
+        """Wait for at most *seconds*, -1 for ever, and serve what is ready; tell whether anything was."""
+        if self._epoll is None:
+            return False
+        ready = self._epoll.poll(seconds)
+        for number, events in ready:
+            armed = self._armed.get(number)
+            handle = armed() if armed is not None else None
+            if handle is not None:
+                self._serve(handle, events)
+        return bool(ready)
+
+    def _serve(self, handle: Handle, events: int) -> None:
+        waiting = True
+        try:
+            waiting = serve(handle, events)
+        finally:
+            # After an exception out of a signal handler, too.
+            if waiting:
+                with handle.lock.entered:
+                    self._arm(handle)
+
+    def _stop(self) -> None:
+        """Close the epoll."""
+        if self._epoll is not None:
+            self._epoll.close()
+            self._epoll = None
+
+
+_pollers: weakref.WeakSet[Poller] = weakref.WeakSet()
+
+
+def _stop_in_child() -> None:
+    """Close a forked child's copies: to arm anything by them would change what the parent's epoll looks for."""
+    for each in tuple(_pollers):
+        each._stop()
+    _pollers.clear()
+
+
+os.register_at_fork(after_in_child=_stop_in_child)

@@ -1,0 +1,139 @@
+"""The thread that looks after what waits in the background, where no event loop does."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+import time
+from collections import deque
+from operator import attrgetter
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.clock import Clock
+from unixconn.errors import IOErrorEnum, io_error
+from unixconn.lock import Lock
+from unixconn.object import run_handler
+from unixconn.poller import Poller
+from unixconn.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from unixconn.pending import Pending
+
+_LINGER = 0.25
+"""Seconds without anything to wait for, after which the thread ends."""
+
+
+class Worker(Poller):
+    """
+    A Poller with a thread of its own, which is there as long as something waits.
+
+    One is enough: nothing that it does blocks, and it runs no code of the user's but the callbacks of `Future`s that
+    belong to no event loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._thread: threading.Thread | None = None
+        self._wakeup = Wakeup()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._clock: Clock[Pending[Any]] = Clock(attrgetter("has_ended"))
+        self._until = -math.inf
+        """When the thread will look at the clock by itself; at once, while it is awake."""
+
+    # --- from any thread ---
+
+    def remove(self, pending: Pending[Any]) -> None:
+        """Look no longer after *pending*; may be called again."""
+        if pending in self._waiting:
+            super().remove(pending)
+            if not self._waiting and threading.current_thread() is not self._thread:
+                # It would wait for ever, in place of coming to its end.
+                self._wake()
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called in the thread."""
+        self._calls.append(call)
+        self._start()
+        self._wake()
+
+    def _start(self) -> None:
+        with self._lock.entered:
+            if self._thread is not None:
+                return
+            try:
+                if self._epoll is None:
+                    self._epoll = select.epoll()
+                    # By its edge, it need not be cleared.
+                    self._epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                self._thread = threading.Thread(target=self._run, name="unixconn worker", daemon=True)
+                self._thread.start()
+            except BaseException as error:
+                self._thread = None
+                self._stop()
+                if isinstance(error, RuntimeError):
+                    raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
+                raise
+
+    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+        self._clock.add(deadline, pending)
+        if deadline < self._until:
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._lock.entered:
+            self._wakeup.set()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._wakeup.close_unless([])
+
+    # --- in its own thread ---
+
+    def _run(self) -> None:
+        while True:
+            waiting = bool(self._waiting)
+            ready = self._poll(self._pause())
+            while self._calls:
+                run_handler(self._calls.popleft())
+            for late in self._clock.due():
+                late.look()
+            if not ready and not waiting and self._retire():
+                return
+
+    def _pause(self) -> float:
+        """Give the seconds until the thread has something to do, should nothing become ready."""
+        self._until = -math.inf
+        while self._until != self._clock.next() or self._clock.has_arrivals():
+            # Who adds something from here on wakes this thread, if it is for an earlier moment.
+            self._until = self._clock.next()
+        if self._calls:
+            return 0.0
+        if not self._waiting:
+            return _LINGER
+        return -1.0 if self._until == math.inf else max(0.0, self._until - time.monotonic())
+
+    def _retire(self) -> bool:
+        with self._lock.entered:
+            if self._waiting or self._calls:
+                return False
+            self._thread = None
+            self._stop()
+            return True
+
+
+_shared: dict[str, Worker] = {}
+
+
+def shared() -> Worker:
+    """Give this interpreter's worker."""
+    return _shared.get("worker") or _shared.setdefault("worker", Worker())
+
+
+# The thread stays behind in the parent, with what waits there.
+os.register_at_fork(after_in_child=_shared.clear)

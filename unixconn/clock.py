@@ -11,7 +11,7 @@ from itertools import count
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -51,8 +51,11 @@ class Clock(Generic[T]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def due(self) -> Iterator[T]:
+    def due(self) -> list[T]:
         """Take out, and give, what has its moment now or had it before."""
-        now = time.monotonic()
-        while self.next() <= now:
-            yield heappop(self._heap)[2]
+        found: list[T] = []
+        if self._heap or self._arrivals:
+            now = time.monotonic()
+            while self.next() <= now:
+                found.append(heappop(self._heap)[2])
+        return found

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
 
-_C_NAME = "g_unix_connection_{}_async"
-"""Gio names a Task after the C function that has started it."""
+# Gio names a Task after the C function that has started it.
+_SEND_FD = "g_unix_connection_send_fd_async"
+_RECEIVE_FD = "g_unix_connection_receive_fd_async"
+_SEND_CREDENTIALS = "g_unix_connection_send_credentials_async"
+_RECEIVE_CREDENTIALS = "g_unix_connection_receive_credentials_async"
 
 
 class SocketConnection(IOStream):
@@ -227,7 +230,7 @@ class UnixConnection(SocketConnection):
         `Future` is given, to be awaited. *fd* may be closed at once: a duplicate is kept if it has to wait.
         """
         return self._start(
-            "send_fd", SendDescriptor(self._socket._handle, as_descriptor(fd)), cancellable, callback, user_data
+            _SEND_FD, SendDescriptor(self._socket._handle, as_descriptor(fd)), cancellable, callback, user_data
         )
 
     def send_fd_finish(self, result: AsyncResult) -> bool:
@@ -237,7 +240,7 @@ class UnixConnection(SocketConnection):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
         value was handed out already.
         """
-        return finish(self, _C_NAME.format("send_fd"), result)  # type: ignore[no-any-return]
+        return finish(self, _SEND_FD, result)  # type: ignore[no-any-return]
 
     @overload
     def receive_fd_async(self, cancellable: Cancellable | None = None) -> Future[int]: ...
@@ -254,7 +257,7 @@ class UnixConnection(SocketConnection):
         *callback* gets (connection, result, *user_data), and calls `receive_fd_finish`; without one, None being one
         too, a `Future` is given, to be awaited. A descriptor that nobody takes is closed with its result.
         """
-        return self._start("receive_fd", ReceiveDescriptor(self._socket._handle), cancellable, callback, user_data)
+        return self._start(_RECEIVE_FD, ReceiveDescriptor(self._socket._handle), cancellable, callback, user_data)
 
     def receive_fd_finish(self, result: AsyncResult) -> int:
         """
@@ -263,7 +266,7 @@ class UnixConnection(SocketConnection):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
         value was handed out already.
         """
-        return finish(self, _C_NAME.format("receive_fd"), result)  # type: ignore[no-any-return]
+        return finish(self, _RECEIVE_FD, result)  # type: ignore[no-any-return]
 
     @overload
     def send_credentials_async(self, cancellable: Cancellable | None = None) -> Future[bool]: ...
@@ -280,7 +283,7 @@ class UnixConnection(SocketConnection):
         *callback* gets (connection, result, *user_data), and calls `send_credentials_finish`; without one, None being
         one too, a `Future` is given, to be awaited.
         """
-        return self._start("send_credentials", SendCredentials(self._socket._handle), cancellable, callback, user_data)
+        return self._start(_SEND_CREDENTIALS, SendCredentials(self._socket._handle), cancellable, callback, user_data)
 
     def send_credentials_finish(self, result: AsyncResult) -> bool:
         """
@@ -289,7 +292,7 @@ class UnixConnection(SocketConnection):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
         value was handed out already.
         """
-        return finish(self, _C_NAME.format("send_credentials"), result)  # type: ignore[no-any-return]
+        return finish(self, _SEND_CREDENTIALS, result)  # type: ignore[no-any-return]
 
     @overload
     def receive_credentials_async(self, cancellable: Cancellable | None = None) -> Future[Credentials]: ...
@@ -307,7 +310,7 @@ class UnixConnection(SocketConnection):
         being one too, a `Future` is given, to be awaited.
         """
         return self._start(
-            "receive_credentials", ReceiveCredentials(self._socket._handle), cancellable, callback, user_data
+            _RECEIVE_CREDENTIALS, ReceiveCredentials(self._socket._handle), cancellable, callback, user_data
         )
 
     def receive_credentials_finish(self, result: AsyncResult) -> Credentials:
@@ -317,7 +320,7 @@ class UnixConnection(SocketConnection):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
         value was handed out already.
         """
-        return finish(self, _C_NAME.format("receive_credentials"), result)  # type: ignore[no-any-return]
+        return finish(self, _RECEIVE_CREDENTIALS, result)  # type: ignore[no-any-return]
 
     def _start(
         self,
@@ -330,13 +333,13 @@ class UnixConnection(SocketConnection):
         socket = self._socket
         return start(
             self,
-            _C_NAME.format(name),
+            name,
             operation,
             cancellable,
             callback,
             data,
-            blocking=socket.get_blocking(),
-            timeout=socket.get_timeout() or None,
+            blocking=socket._blocking,
+            timeout=socket._timeout or None,
         )
 
 

@@ -28,6 +28,7 @@ class ContextPoller(Poller):
         self._context = context
         self._lock = Lock()
         self._wakeup = Wakeup()
+        self._can_wake = False
         self._deadlines: dict[Pending[Any], Source] = {}
 
     # --- from any thread ---
@@ -35,17 +36,13 @@ class ContextPoller(Poller):
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        deadline = self._deadlines.pop(pending, None)
-        if deadline is not None:
-            deadline.destroy()
+        if pending.deadline is not None and (source := self._deadlines.pop(pending, None)) is not None:
+            source.destroy()
 
     def _start(self) -> None:
         with self._lock.entered:
             if self._epoll is None:
-                epoll = select.epoll()
-                # By its edge, it need not be cleared.
-                epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
-                self._epoll = epoll
+                self._epoll = select.epoll()
                 # It may be waiting for less.
                 self._context._ring()
 
@@ -62,13 +59,25 @@ class ContextPoller(Poller):
     def _stop(self) -> None:
         super()._stop()
         self._wakeup.close_unless([])
+        self._can_wake = False
 
     # --- in the thread that iterates ---
 
     def wait(self, seconds: float) -> bool:
         """Wait for at most *seconds*, -1 for ever, and serve what is ready; give False where there is nothing."""
+        if self._epoll is None:
+            return False
+        if seconds:
+            # Not before it is needed: what is there already is served without.
+            with self._lock.entered:
+                if not self._can_wake:
+                    # By its edge, it need not be cleared.
+                    self._epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                    self._can_wake = True
+            if self._context._rang():
+                seconds = 0.0
         self._poll(seconds)
-        return self._epoll is not None
+        return True
 
     def rest(self) -> None:
         """Give back the descriptors if nothing is left to wait for."""

@@ -5,20 +5,28 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 
-from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.arguments import as_bytes
+from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn.arguments import as_bytes, as_integer
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.errors import IOErrorEnum, io_error
+from unixconn.descriptors import INT_MAX
+from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.mainloop import PRIORITY_DEFAULT
 from unixconn.object import Object, Property
 from unixconn.results import Written
+from unixconn.task import AWAIT, AsyncResult, Future, check_arguments, ended, finish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, ClassVar
 
     from unixconn.socket import Socket
 
+    Callback = Callable[..., object] | None
+
 StreamT = TypeVar("StreamT", bound="_Closable")
+
+_CLOSE = "g_io_stream_close_async"
 
 
 class Bytes:
@@ -107,6 +115,57 @@ class _Closable(Object):
             finally:
                 self.clear_pending()
         return True
+
+    @overload
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bool]: ...
+
+    @overload
+    def close_async(
+        self,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any
+    ) -> Any:
+        """
+        Close it at once, but only say so, and only end to be pending, when *callback* is called.
+
+        *callback* gets (object, result, *user_data), and calls `close_finish`; without one, None being one too, a
+        `Future` is given. If *cancellable* is cancelled the result is CANCELLED, and it is closed all the same.
+        """
+        priority = as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
+        check_arguments(cancellable, callback)
+        error, before = None, None
+        try:
+            if not self._closed:
+                self._take_pending()
+                before = self._say_closed
+                self._close()
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+        except Error as caught:
+            error = caught
+        outcome = ([True], error)
+        return ended(self, _CLOSE, outcome, cancellable, callback, user_data, priority=priority, before=before)
+
+    def close_finish(self, result: AsyncResult) -> bool:
+        """
+        Give True, or raise the Error, for the *result* of `close_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another object or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _CLOSE, result)  # type: ignore[no-any-return]
+
+    def _say_closed(self) -> None:
+        self._closed = True
+        self.clear_pending()
 
     @abstractmethod
     def _close(self) -> None: ...

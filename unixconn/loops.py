@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 import time
 import weakref
 from abc import abstractmethod
@@ -83,8 +84,7 @@ class AsyncioLoop(Loop):
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        timer = self._timers.pop(pending, None)
-        if timer is not None:
+        if pending.deadline is not None and (timer := self._timers.pop(pending, None)) is not None:
             timer.cancel()
 
     @property
@@ -105,12 +105,15 @@ class AsyncioLoop(Loop):
         loop = self._loop()
         assert loop is not None
         woken = loop.create_future()
+        thread = threading.get_ident()
 
         def wake() -> None:
-            if not woken.done():
+            if threading.get_ident() != thread:
+                self.post(wake)
+            elif not woken.done():
                 woken.set_result(None)
 
-        subscribe(lambda: wake() if self._runs_here else self.post(wake))
+        subscribe(wake)
         yield from woken
 
     def checkpoint(self) -> Generator[Any, Any, None]:
@@ -172,16 +175,8 @@ class TrioRun(Loop):
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        scope = self._scopes.pop(pending, None)
-        if scope is not None:
+        if pending.deadline is not None and (scope := self._scopes.pop(pending, None)) is not None:
             self.post(scope.cancel)
-
-    @property
-    def _runs_here(self) -> bool:
-        try:
-            return bool(_trio().lowlevel.current_trio_token() is self._token)
-        except RuntimeError:
-            return False
 
     def post(self, call: Callable[[], object]) -> None:
         """See `Loop.post`."""
@@ -195,10 +190,13 @@ class TrioRun(Loop):
         lowlevel = _trio().lowlevel
         task = lowlevel.current_task()
         waits = True
+        thread = threading.get_ident()
 
         def wake() -> None:
             nonlocal waits
-            if waits:
+            if threading.get_ident() != thread:
+                self.post(wake)
+            elif waits:
                 waits = False
                 lowlevel.reschedule(task)
 
@@ -207,7 +205,7 @@ class TrioRun(Loop):
             waits = False
             return lowlevel.Abort.SUCCEEDED
 
-        subscribe(lambda: wake() if self._runs_here else self.post(wake))
+        subscribe(wake)
         yield from _steps(lowlevel.wait_task_rescheduled(abort))
 
     def checkpoint(self) -> Generator[Any, Any, None]:
@@ -234,7 +232,12 @@ _asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop
 _trio_runs: weakref.WeakKeyDictionary[Any, TrioRun] = weakref.WeakKeyDictionary()
 
 
+_latest: AsyncioLoop | None = None
+
+
 def _forget_in_child() -> None:
+    global _latest  # noqa: PLW0603 - the cache, too
+    _latest = None
     _asyncio_loops.clear()
     _trio_runs.clear()
 
@@ -261,11 +264,16 @@ def running() -> Loop | None:
 
 def running_asyncio() -> AsyncioLoop | None:
     """Give the loop with asyncio's interface that runs in this thread."""
+    global _latest  # noqa: PLW0603 - a cache: nearly always there is one loop
     asyncio = sys.modules.get("asyncio")
     running_loop = getattr(asyncio, "_get_running_loop", None)
     if running_loop is None or (loop := running_loop()) is None:
         return None
+    latest = _latest
+    if latest is not None and latest._loop() is loop:
+        return latest
     known = _asyncio_loops.get(loop)
     if known is None:
         known = _asyncio_loops[loop] = AsyncioLoop(loop)
+    _latest = known
     return known

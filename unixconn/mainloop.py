@@ -199,11 +199,13 @@ class _Call(Source):
 
     __slots__ = ()
 
-    def __init__(self, context: MainContext, call: Callable[[], object], priority: int) -> None:
-        super().__init__(priority)
+    def __init__(self, call: Callable[[], object], priority: int) -> None:
+        # Not by way of the arguments' checks: there is one for each result.
+        self._priority = priority
         self._call = call
-        self._context = context
-        self._make_ready()
+        self._context = None
+        self._destroyed = False
+        self._due = True
 
 
 class MainContext:
@@ -372,18 +374,22 @@ class MainContext:
         self._ring()
 
     def _post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
-        _Call(self, call, priority)
+        self._arrive(_Call(call, priority))
+
+    def _rang(self) -> bool:
+        """Tell whether something has arrived since this, or a wait, has last told so."""
+        return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
         if threading.get_ident() == self._owner_thread:
             return  # it looks again before it waits
-        if self._sockets is not None:
-            self._sockets.wake()
         try:
             if self._bell.locked():
                 self._bell.release()
         except RuntimeError:  # another thread was quicker
-            return
+            pass
+        if self._sockets is not None:
+            self._sockets.wake()
 
 
 _default = MainContext()

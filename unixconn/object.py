@@ -214,8 +214,9 @@ class Object:
 
     def notify(self, name: str) -> None:
         """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
-        changed = self._property(name)
-        self._emit("notify", changed.name, changed)
+        if self._is_heard("notify"):
+            changed = self._property(name)
+            self._emit("notify", changed.name, changed)
 
     def do_notify(self, changed: Property) -> None:
         """Run when a property has changed, after the plain handlers. For subclasses."""
@@ -223,8 +224,11 @@ class Object:
     _signals: ClassVar[dict[str, Callable[..., None]]] = {"notify": do_notify}
     """The signals that a class adds, each with its method for subclasses to override; as it is, that does nothing."""
 
+    def _is_heard(self, signal: str) -> bool:
+        return "_handler_list" in self.__dict__ or self._overridden(signal) is not None
+
     def _emit(self, signal: str, detail: str, *values: object) -> None:
-        if "_handler_list" in self.__dict__ or self._overridden(signal):
+        if self._is_heard(signal):
             for call in self._emission(signal, detail):
                 run_handler(call, *values)
 

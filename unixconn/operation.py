@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# As plain numbers: IntFlags are slow to work with.
+READABLE = int(IOCondition.IN)
+WRITABLE = int(IOCondition.OUT)
+
 _LONGEST_POLL = 1_000_000.0
 """Seconds; poll() takes at most 2**31 milliseconds."""
 _NO_DESCRIPTOR_INTERVAL = 0.05
@@ -34,16 +38,17 @@ _NO_DESCRIPTOR_INTERVAL = 0.05
 
 
 class Operation(Generic[T]):
-    """Something to do with a socket that may have to wait for `condition`."""
+    """Something to do with a socket that may have to wait."""
 
-    __slots__ = ("condition", "handle")
+    __slots__ = ("handle",)
 
+    condition: ClassVar[int]
+    """What it waits for: READABLE or WRITABLE."""
     prefix: ClassVar = ""
     """Comes before the text of every Error."""
 
-    def __init__(self, handle: Handle, condition: IOCondition) -> None:
+    def __init__(self, handle: Handle) -> None:
         self.handle = handle
-        self.condition = condition
 
     @abstractmethod
     def attempt(self) -> T | WouldBlock:
@@ -131,9 +136,7 @@ def timed_out() -> Error:
     return io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
 
 
-def wait(
-    handle: Handle, condition: IOCondition, cancellable: Cancellable | None, deadline: float | None
-) -> IOCondition:
+def wait(handle: Handle, condition: int, cancellable: Cancellable | None, deadline: float | None) -> IOCondition:
     """
     Wait for *condition*, and give what poll() said of the socket.
 
@@ -175,7 +178,7 @@ def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: obje
 def _poll(
     prepared: tuple[select.poll, float],
     handle: Handle,
-    condition: IOCondition,
+    condition: int,
     cancellable: Cancellable | None,
     deadline: float | None,
 ) -> IOCondition:

@@ -49,9 +49,21 @@ _ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
 
 
 class Pending(Generic[T]):
-    """An operation that was started, until it ends."""
+    """An operation that was started, until it ends. What has no lock of its own here needs the handle's."""
 
-    __slots__ = ("_cancelled", "_finish", "_result", "_trying", "_waker", "cancellable", "deadline", "operation")
+    __slots__ = (
+        "_cancellable",
+        "_cancelled",
+        "_condition",
+        "_finish",
+        "_handle",
+        "_missed",
+        "_operation",
+        "_result",
+        "_trying",
+        "_waker",
+        "deadline",
+    )
 
     def __init__(
         self,
@@ -61,21 +73,22 @@ class Pending(Generic[T]):
         finish: Callable[[list[T], Error | None], None],
     ) -> None:
         """Take *finish*, which is told the end: the result in a list of its own, or the Error."""
-        self.operation = operation
-        self.cancellable = cancellable
         self.deadline: float | None = None
         """A time of `time.monotonic`."""
+        self._operation = operation
+        self._handle = operation.handle
+        self._condition = operation.condition
+        self._cancellable = cancellable
         self._waker = waker
         self._finish: Callable[[list[T], Error | None], None] | None = finish
         # Owns what arrives: from the try to this list is one step of the interpreter.
         self._result: list[Any] = []
-        self._trying = False
-        self._cancelled = False
+        self._trying = self._missed = self._cancelled = False
 
     @property
     def handle(self) -> Handle:
         """What it is an operation of."""
-        return self.operation.handle
+        return self._handle
 
     @property
     def has_ended(self) -> bool:
@@ -84,25 +97,24 @@ class Pending(Generic[T]):
 
     def start(self, *, blocking: bool, timeout: float | None) -> None:
         """Make the first try, and join the line if it would block, for at most *timeout* seconds in all."""
-        try:
-            begin(self.operation, self.cancellable)
-            with self.handle.lock.entered:
-                if not self._has_predecessors() and self.advance():
-                    return
-                if not blocking:
-                    raise would_block()
-                self._join(timeout)
-            # Cancelled or closed before it could be told.
-            self.look()
-        except Error as error:
-            self._end(error)
-        except BaseException:  # of a signal handler
-            self._end(cancelled())
-            raise
+        with self._handle.lock.entered:
+            try:
+                begin(self._operation, self._cancellable)
+                if (self._handle.waiting and self._has_predecessors()) or not self.advance():
+                    if not blocking:
+                        raise would_block()
+                    self._join(timeout)
+                    if self._cancellable is not None or self._handle.number < 0:
+                        # Cancelled or closed before it could be told.
+                        self.look()
+            except Error as error:
+                self._end(error)
+            except BaseException:  # of a signal handler
+                self._end(cancelled())
+                raise
 
     def _has_predecessors(self) -> bool:
-        line = self.handle.waiting.get(int(self.operation.condition))
-        for first in list(line or ()):
+        for first in list(self._handle.waiting.get(self._condition, ())):
             if not first._waker.is_closed:
                 return True
             # Its event loop was closed: nobody waits for it any more.
@@ -110,54 +122,60 @@ class Pending(Generic[T]):
         return False
 
     def _join(self, timeout: float | None) -> None:
-        self.operation.hold()
+        self._operation.hold()
         if timeout is not None:
             self.deadline = time.monotonic() + timeout
-        self.handle.waiting.setdefault(int(self.operation.condition), OrderedDict())[self] = None
-        if self.cancellable is not None:
-            self.cancellable._watch(self)
+        waiting = self._handle.waiting
+        if self._condition not in waiting:
+            waiting[self._condition] = OrderedDict()
+        waiting[self._condition][self] = None
+        if self._cancellable is not None:
+            self._cancellable._watch(self)
         self._waker.add(self)
 
     def advance(self) -> bool:
-        """Make a try; tell whether the operation has ended. Its handle's lock is held."""
+        """Make a try; tell whether the operation has ended."""
         if self._trying:  # and a signal handler has come here
             return False
         self._trying = True
         try:
-            self._result[:] = map(type(self.operation).attempt, (self.operation,))
+            self._result[:] = map(type(self._operation).attempt, (self._operation,))
         except Error as error:
             self._end(error)
         finally:
             self._trying = False
             if self._result and self._result[0] is not WOULD_BLOCK:
                 self._end(None)
-        # A signal handler may have cancelled or closed meanwhile.
-        self.look()
+        if self._missed:  # a look, by a signal handler that has cancelled or closed
+            self._missed = False
+            self.look()
         return self._finish is None
 
     def look(self) -> None:
-        """End it if its handle was closed, it was cancelled, or its time has passed."""
-        with self.handle.lock.entered:
+        """End it if its handle was closed, it was cancelled, or its time has passed. It takes the lock itself."""
+        with self._handle.lock.entered:
+            if self._trying:
+                self._missed = True
             if self._finish is None or self._trying:
                 return
             try:
-                self.handle.check()
+                self._handle.check()
                 if self.deadline is not None and time.monotonic() >= self.deadline:
                     raise timed_out()
                 if self._cancelled or self._waker.is_closed:
                     raise cancelled()
-                if self.cancellable is not None:
-                    self.cancellable.set_error_if_cancelled()
+                if self._cancellable is not None:
+                    self._cancellable.set_error_if_cancelled()
             except Error as error:
                 self._end(error)
 
     def attend(self, cancellable: Cancellable) -> None:
         """Let *cancellable* end it, too: it was started without one."""
-        self.cancellable = cancellable
-        cancellable._watch(self)
+        with self._handle.lock.entered:
+            if self._finish is not None:
+                self._cancellable = cancellable
+                cancellable._watch(self)
         self.look()
-        if self.has_ended:
-            cancellable._unwatch(self)
 
     def cancel(self) -> None:
         """End it as its Cancellable would."""
@@ -165,33 +183,31 @@ class Pending(Generic[T]):
         self.look()
 
     def _end(self, error: Error | None) -> None:
-        with self.handle.lock.entered:
-            finish, self._finish = self._finish, None
-            if finish is None:
-                return
-            try:
-                self._leave()
-            finally:
-                # In a forked child it still is the parent's to finish.
-                if self._waker.is_ours:
-                    if error is not None:
-                        # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in
-                        # Gio, and says nothing of the operation.
-                        prefix = "" if isinstance(error, CancelledError) else self.operation.prefix
-                        error = error.prefixed(prefix).with_traceback(None)
-                    finish(self._result, error)
+        finish, self._finish = self._finish, None
+        if finish is None:
+            return
+        try:
+            self._leave()
+        finally:
+            # In a forked child it still is the parent's to finish.
+            if self._waker.is_ours:
+                if error is not None:
+                    # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio,
+                    # and says nothing of the operation.
+                    prefix = "" if isinstance(error, CancelledError) else self._operation.prefix
+                    error = error.prefixed(prefix).with_traceback(None)
+                finish(self._result, error)
 
     def _leave(self) -> None:
-        condition = int(self.operation.condition)
-        line: Any = self.handle.waiting.get(condition)
-        if line is not None:
-            line.pop(self, None)
+        line = self._handle.waiting.get(self._condition)
+        if line is not None and self in line:
+            line.pop(self)
             if not line:
-                del self.handle.waiting[condition]
-        if self.cancellable is not None:
-            self.cancellable._unwatch(self)
-        self._waker.remove(self)
-        self.operation.end()
+                del self._handle.waiting[self._condition]
+            self._waker.remove(self)
+            if self._cancellable is not None:
+                self._cancellable._unwatch(self)
+        self._operation.end()
 
 
 def cancelled() -> Error:

@@ -9,7 +9,6 @@ from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import translated
-from unixconn.lock import this_process
 from unixconn.pending import serve
 
 if TYPE_CHECKING:
@@ -30,17 +29,13 @@ class Poller:
     """
 
     def __init__(self) -> None:
-        self._process = this_process()
+        self.is_ours = True
+        """Whether this process made it, and not one that this was forked from."""
         self._epoll: select.epoll | None = None
         # Weak: what waits keeps its handle, and a number that is armed for nobody must not.
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Pending[Any]] = set()
         _pollers.add(self)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this process made it, and not one that this was forked from."""
-        return self._process is this_process()
 
     @property
     def is_closed(self) -> bool:
@@ -49,7 +44,7 @@ class Poller:
 
     def add(self, pending: Pending[Any]) -> None:
         """
-        Look after *pending*, which has joined its line, until `remove`.
+        Look after *pending*, which has joined its line, until `remove`; its handle's lock is held.
 
         Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to do so.
         """
@@ -58,8 +53,7 @@ class Poller:
             self._start()
             if pending.deadline is not None:
                 self._watch_clock(pending, pending.deadline)
-            with pending.handle.lock.entered:
-                self._arm(pending.handle)
+            self._arm(pending.handle)
         except OSError as error:
             raise translated(error, "Starting to wait in the background: ") from None
 
@@ -122,6 +116,7 @@ _pollers: weakref.WeakSet[Poller] = weakref.WeakSet()
 def _stop_in_child() -> None:
     """Close a forked child's copies: to arm anything by them would change what the parent's epoll looks for."""
     for each in tuple(_pollers):
+        each.is_ours = False
         each._stop()
     _pollers.clear()
 

@@ -12,13 +12,13 @@ from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.contexts import poller_of
+from unixconn.contexts import ContextPoller, poller_of
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn.loops import running, running_asyncio
-from unixconn.mainloop import MainContext
+from unixconn.mainloop import PRIORITY_DEFAULT, MainContext
 from unixconn.object import Object, Property
+from unixconn.operation import WRITABLE
 from unixconn.pending import Pending
-from unixconn.poll import IOCondition
 from unixconn.workers import shared
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ AWAIT: Final = _Await()
 class AsyncResult(Object):
     """What an asynchronous operation came to (Gio.AsyncResult); its method for that is the one named ``*_finish``."""
 
-    def __init__(self, source: Object) -> None:
-        super().__init__()
-        self._source = source
+    _source: Object
 
     def get_source_object(self) -> Object:
         """Give the object whose method started the operation."""
@@ -75,29 +73,24 @@ class Task(AsyncResult):
     _properties: ClassVar[tuple[Property, ...]] = (Property("completed", "get_completed"),)
 
     def __init__(
-        self,
-        source: Object,
-        name: str,
-        operation: Operation[Any],
-        cancellable: Cancellable | None,
-        post: Callable[[Callable[[], object]], None],
-        callback: Callable[..., object] | None = None,
-        data: tuple[object, ...] = (),
-        context: MainContext | None = None,
+        self, source: Object, name: str, discard: Callable[[Any], None] | None, cancellable: Cancellable | None
     ) -> None:
-        super().__init__(source)
+        """Take *discard*, which closes a result that nobody takes."""
+        self._source = source
         self._name = name
-        self._operation = operation
+        self._discard = discard
         self._cancellable = cancellable
-        self._post = post
-        self._callback = callback
-        self._data = data
-        self._context = context
-        self._completed = False
-        # Known, though nobody may have been told yet. The list owns the result until it is handed out.
-        self._ended = False
+        # The list owns the result until it is handed out.
         self._result: list[Any] = []
         self._error: Error | None = None
+
+    _ended = False
+    """The result is known, though nobody may have been told yet."""
+    _completed = False
+    _callback: Callable[[], object] | None = None
+    _context: MainContext | None = None
+    _post: Callable[[Callable[[], object]], None]
+    _priority = PRIORITY_DEFAULT
 
     # --- what Gio tells of it ---
 
@@ -114,8 +107,8 @@ class Task(AsyncResult):
         return self._context
 
     def get_priority(self) -> int:
-        """Give the priority of its callback among others: 0, the default."""
-        return 0
+        """Give the priority of its callback among others."""
+        return self._priority
 
     def get_check_cancellable(self) -> bool:
         """Give True: its cancellable ends it. A result that is there already stays, unlike in Gio."""
@@ -180,19 +173,40 @@ class Task(AsyncResult):
 
     # --- its way ---
 
-    def _finish(self, result: list[Any], error: Error | None) -> None:
-        self._result, self._error = result if error is None else [], error
+    def call_back(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> Poller:
+        """Have *callback* told, where this thread has its callbacks called; give who is to look after the operation."""
+        if callback is not None:
+            self._callback = partial(callback, self._source, self, *data)
+        self._priority = priority
+        context = MainContext.get_thread_default()
+        loop = running_asyncio() if context is None else None
+        if loop is not None:
+            self._post = loop.post
+            return loop
+        self._context = context = context or MainContext.default()
+        self._post = partial(context._post, priority=priority)
+        return poller_of(context)
+
+    def end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
+        """Take *result*, a list with the result that belongs to this from now on, or *error*; call *before* first."""
+        if error is None:
+            self._result = result
+        self._error = error
         self._ended = True
+        self._tell(before)
+
+    def _tell(self, before: Callable[[], None] | None) -> None:
+        if before is not None:
+            self._post(before)
         self._post(self._deliver)
 
     def _deliver(self) -> None:
         callback, self._callback = self._callback, None
-        data, self._data = self._data, ()
         if self._context is not None:
             self._context.push_thread_default()
         try:
             if callback is not None:
-                callback(self._source, self, *data)
+                callback()
         finally:
             if self._context is not None:
                 self._context.pop_thread_default()
@@ -202,8 +216,8 @@ class Task(AsyncResult):
     def __del__(self) -> None:
         # Also where a signal handler has raised before the constructor's end.
         result = self.__dict__.get("_result")
-        if result:
-            self._operation.discard(result.pop())
+        if result and self._discard is not None:
+            self._discard(result.pop())
 
 
 class Future(Task, Generic[T]):
@@ -215,16 +229,22 @@ class Future(Task, Generic[T]):
     """
 
     def __init__(
-        self, source: Object, name: str, operation: Operation[T], cancellable: Cancellable | None, loop: Loop | None
+        self,
+        source: Object,
+        name: str,
+        discard: Callable[[Any], None] | None,
+        cancellable: Cancellable | None,
+        loop: Loop | None,
     ) -> None:
-        super().__init__(source, name, operation, cancellable, (loop or shared()).post)
+        super().__init__(source, name, discard, cancellable)
         self._loop = loop
-        self._pending: Pending[T] | None = None
         # Called in any thread, as soon as there is an end.
         self._wakers: list[Callable[[], object]] = []
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
-        # The result was seen, and is its reader's to close.
-        self._seen = False
+
+    _pending: Pending[T] | None = None
+    _seen = False
+    """The result was looked at, and is its reader's to close."""
 
     @property
     def cancellable(self) -> Cancellable:
@@ -319,7 +339,8 @@ class Future(Task, Generic[T]):
     def _abandon(self) -> None:
         self.cancel()
         if not self._seen and self._result:
-            self._operation.discard(self._result.pop())
+            if self._discard is not None:
+                self._discard(self._result.pop())
             self._error = io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
         self._seen = True
 
@@ -342,9 +363,10 @@ class Future(Task, Generic[T]):
             self._done_callbacks.remove(each)
         return len(found)
 
-    def _finish(self, result: list[Any], error: Error | None) -> None:
-        self._result, self._error = result if error is None else [], error
-        self._ended = self._completed = True
+    def _tell(self, before: Callable[[], None] | None) -> None:
+        if before is not None:
+            before()
+        self._completed = True
         self._wake()
         self._call_back()
 
@@ -354,7 +376,8 @@ class Future(Task, Generic[T]):
                 callback, context = self._done_callbacks.pop(0)
             except IndexError:  # another thread was quicker
                 return
-            self._post(partial(callback, self) if context is None else partial(context.run, callback, self))
+            call = partial(callback, self) if context is None else partial(context.run, callback, self)
+            (self._loop or shared()).post(call)
 
     def __del__(self) -> None:
         if self.__dict__.get("_seen") and not self._error:
@@ -370,7 +393,7 @@ def start(
     name: str,
     operation: Operation[T],
     cancellable: Cancellable | None,
-    callback: Callable[..., object] | _Await | None,
+    callback: Any,
     data: tuple[object, ...],
     *,
     blocking: bool,
@@ -382,29 +405,55 @@ def start(
     *blocking* and *timeout*, in seconds, are the Socket's. Raises TypeError for a cancellable or a callback that is
     none; whatever else is wrong is the operation's result.
     """
-    check_cancellable(cancellable)
-    if isinstance(callback, _Await):
-        loop = running()
-        future: Future[T] = Future(source, name, operation, cancellable, loop)
-        future._pending = Pending(operation, cancellable, loop or shared(), future._finish)
-        future._pending.start(blocking=blocking, timeout=timeout)
-        return future
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable or None, not {callback!r}")
-    context = MainContext.get_thread_default()
-    loop = running_asyncio() if context is None else None
+    check_arguments(cancellable, callback)
     waker: Poller
-    if loop is not None:
-        waker = loop
-        task = Task(source, name, operation, cancellable, loop.post, callback, data)
-    else:
-        context = context or MainContext.default()
-        # What the peer waits for, or nobody, does not have to wait until the context is iterated.
-        waits_here = callback is not None and operation.condition == IOCondition.IN
-        waker = poller_of(context) if waits_here else shared()
-        task = Task(source, name, operation, cancellable, context._post, callback, data, context)
-    Pending(operation, cancellable, waker, task._finish).start(blocking=blocking, timeout=timeout)
+    if callback is AWAIT:
+        loop = running()
+        waker = loop or shared()
+        future: Future[T] = Future(source, name, operation.discard, cancellable, loop)
+        future._pending = pending = Pending(operation, cancellable, waker, future.end)
+        pending.start(blocking=blocking, timeout=timeout)
+        return future
+    task = Task(source, name, operation.discard, cancellable)
+    waker = task.call_back(callback, data, PRIORITY_DEFAULT)
+    if isinstance(waker, ContextPoller) and (callback is None or operation.condition == WRITABLE):
+        # What nobody, or the peer, waits for does not wait until the context is iterated.
+        waker = shared()
+    Pending(operation, cancellable, waker, task.end).start(blocking=blocking, timeout=timeout)
     return None
+
+
+def ended(
+    source: Object,
+    name: str,
+    outcome: tuple[list[T], Error | None],
+    cancellable: Cancellable | None,
+    callback: Any,
+    data: tuple[object, ...],
+    *,
+    priority: int,
+    before: Callable[[], None] | None,
+) -> Future[T] | None:
+    """
+    Do as `start` for an operation that has come to its *outcome* already, without having to wait.
+
+    *before* is called before the callback is. The arguments were checked, by `check_arguments`.
+    """
+    if callback is AWAIT:
+        future: Future[T] = Future(source, name, None, cancellable, running())
+        future.end(*outcome, before)
+        return future
+    task = Task(source, name, None, cancellable)
+    task.call_back(callback, data, priority)
+    task.end(*outcome, before)
+    return None
+
+
+def check_arguments(cancellable: object, callback: object) -> None:
+    """Raise TypeError for a *cancellable* or a *callback* that is none."""
+    check_cancellable(cancellable)
+    if callback is not None and callback is not AWAIT and not callable(callback):
+        raise TypeError(f"callback must be callable or None, not {callback!r}")
 
 
 def finish(source: Object, name: str, result: object) -> Any:
@@ -416,9 +465,8 @@ def finish(source: Object, name: str, result: object) -> Any:
     """
     if not isinstance(result, AsyncResult):
         raise TypeError(f"result must be an AsyncResult, not {result!r}")
-    if not Task.is_valid(result, source):
+    if not isinstance(result, Task) or result._source is not source:
         raise ValueError(f"{result!r} is no result of {source!r}")
-    assert isinstance(result, Task)
     if result._name != name:
         raise ValueError(f"{result!r} is the result of {result._name}, not of {name}")
     return result._take()

@@ -24,8 +24,7 @@ from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, close_all
 from unixconn.errors import IOErrorEnum, io_error, translated
 from unixconn.handle import Handle
-from unixconn.operation import Operation
-from unixconn.poll import IOCondition
+from unixconn.operation import READABLE, WRITABLE, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +39,10 @@ class SendDescriptor(Operation[bool]):
 
     __slots__ = ("_fd", "_owned")
 
+    condition = WRITABLE
+
     def __init__(self, handle: Handle, fd: int) -> None:
-        super().__init__(handle, IOCondition.OUT)
+        super().__init__(handle)
         self._fd = fd
         self._owned: list[int] = []
 
@@ -75,14 +76,17 @@ class SendDescriptor(Operation[bool]):
         """Close the copy."""
         close_all(self._owned)
 
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        close_all(getattr(self, "_owned", []))
+
 
 class ReceiveDescriptor(Operation[int]):
     """Receive a descriptor."""
 
     __slots__ = ()
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__(handle, IOCondition.IN)
+    condition = READABLE
 
     def attempt(self) -> int | WouldBlock:
         """Receive it."""
@@ -98,10 +102,11 @@ class SendCredentials(Operation[bool]):
 
     __slots__ = ()
 
+    condition = WRITABLE
     prefix = "Error sending credentials: "
 
     def __init__(self, handle: Handle) -> None:
-        super().__init__(handle, IOCondition.OUT)
+        super().__init__(handle)
 
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
@@ -113,8 +118,7 @@ class ReceiveCredentials(Operation[Credentials]):
 
     __slots__ = ()
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__(handle, IOCondition.IN)
+    condition = READABLE
 
     def attempt(self) -> Credentials | WouldBlock:
         """Receive them."""
@@ -134,6 +138,8 @@ class SendMessage(Operation[int]):
 
     __slots__ = ("_context", "_flags", "_message")
 
+    condition = WRITABLE
+
     def __init__(
         self,
         handle: Handle,
@@ -144,7 +150,7 @@ class SendMessage(Operation[int]):
         address: bytes = b"",
         context: str = SENDING,
     ) -> None:
-        super().__init__(handle, IOCondition.OUT)
+        super().__init__(handle)
         self._message = Outgoing(controls, vectors, address)
         self._flags = flags
         self._context = context
@@ -159,8 +165,10 @@ class ReceiveMessage(Operation[Received]):
 
     __slots__ = ("_context", "_flags", "_vectors", "owner")
 
+    condition = READABLE
+
     def __init__(self, handle: Handle, vectors: Sequence[Any], *, flags: int = 0, context: str = RECEIVING) -> None:
-        super().__init__(handle, IOCondition.IN)
+        super().__init__(handle)
         self._vectors = vectors
         self._flags = flags
         self._context = context
@@ -181,8 +189,7 @@ class Accept(Operation[socket.socket]):
 
     __slots__ = ()
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__(handle, IOCondition.IN)
+    condition = READABLE
 
     def attempt(self) -> socket.socket | WouldBlock:
         """Accept it."""

@@ -18,16 +18,28 @@ README = ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the tests stand alone, without a README")
 
 
-def test_the_example_runs(tmp_path):
-    """The first program in it does what it says."""
-    # Not in the source folder, whose package has no generated layer.
+PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def output_of(program, folder):
+    """Run *program*; not in the source folder, whose package has no generated layer."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_first_example(tmp_path):
+    """The first program in it does what it says, in twelve lines."""
+    assert len([line for line in PROGRAMS[0].splitlines() if line]) == 12
     shutil.copy(ROOT / "LICENSE", tmp_path)
-    [program] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len([line for line in program.splitlines() if line]) == 12
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
-    )
-    assert re.fullmatch(r"process \d+ sent me: MIT License\n.*", done.stdout, re.DOTALL)
+    assert re.fullmatch(r"process \d+ sent me: MIT License\n.*", output_of(PROGRAMS[0], tmp_path), re.DOTALL)
+
+
+@pytest.mark.parametrize("program", PROGRAMS[1:])
+def test_the_other_examples(program, tmp_path):
+    """They come to their end, and have nothing to complain of."""
+    assert output_of(program, tmp_path) == ""
 
 
 def test_what_it_names_exists():

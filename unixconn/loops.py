@@ -189,12 +189,12 @@ class TrioRun(Loop):
         """See `Loop.wait`."""
         lowlevel = _trio().lowlevel
         task = lowlevel.current_task()
-        waits = True
+        waits = suspended = False
         thread = threading.get_ident()
 
         def wake() -> None:
             nonlocal waits
-            if threading.get_ident() != thread:
+            if threading.get_ident() != thread or not suspended:
                 self.post(wake)
             elif waits:
                 waits = False
@@ -205,7 +205,9 @@ class TrioRun(Loop):
             waits = False
             return lowlevel.Abort.SUCCEEDED
 
+        waits = True
         subscribe(wake)
+        suspended = True
         yield from _steps(lowlevel.wait_task_rescheduled(abort))
 
     def checkpoint(self) -> Generator[Any, Any, None]:

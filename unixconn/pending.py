@@ -3,8 +3,9 @@ Operations that wait in the background.
 
 The first try is made in the caller's thread. What would block joins its handle's line, and a poller calls `serve` when
 there is something to try again: those in one line, for one handle and one direction, end in the order of their starts.
-Who is first in line is tried by any of the pollers that look after the line. Whatever ends a `Pending` holds its
-handle's lock, and does so once.
+Who is first in line is tried by any of the pollers that look after the line, and passed over when its own is closed, as
+is an event loop's with the loop, and the parent's in a forked child. Whatever ends a `Pending` holds its handle's lock,
+and does so once.
 """
 
 from __future__ import annotations
@@ -109,15 +110,20 @@ class Pending(Generic[T]):
                         self.look()
             except Error as error:
                 self._end(error)
-            except BaseException:  # of a signal handler
-                self._end(cancelled())
+            except BaseException:  # of a signal handler: nobody will be told
+                self._finish = self._discard
+                self._end(None)
                 raise
+
+    def _discard(self, result: list[T], _error: Error | None) -> None:
+        for each in result:
+            if each is not WOULD_BLOCK:
+                self._operation.discard(each)
 
     def _has_predecessors(self) -> bool:
         for first in list(self._handle.waiting.get(self._condition, ())):
             if not first._waker.is_closed:
                 return True
-            # Its event loop was closed: nobody waits for it any more.
             first._end(cancelled())
         return False
 
@@ -219,6 +225,10 @@ def serve(handle: Handle, events: int) -> bool:
     """Try those who wait for *events*, as poll() numbers them; tell whether anybody still waits."""
     with handle.lock.entered:
         for condition, line in tuple(handle.waiting.items()):
-            while line and events & (condition | _ANY_DIRECTION) and next(iter(line)).advance():
-                pass
+            while line and events & (condition | _ANY_DIRECTION):
+                first = next(iter(line))
+                if first._waker.is_closed:
+                    first._end(cancelled())
+                elif not first.advance():
+                    break
         return bool(handle.waiting)

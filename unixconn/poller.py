@@ -6,6 +6,7 @@ import os
 import select
 import weakref
 from abc import abstractmethod
+from itertools import chain
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import translated
@@ -35,6 +36,7 @@ class Poller:
         # Weak: what waits keeps its handle, and a number that is armed for nobody must not.
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Pending[Any]] = set()
+        self._ready: list[tuple[int, int]] = []
         _pollers.add(self)
 
     @property
@@ -85,15 +87,24 @@ class Poller:
         """Wait for at most *seconds*, -1 for ever, and serve what is ready; tell whether anything was."""
         if self._epoll is None:
             return False
-        ready = self._epoll.poll(seconds)
-        for number, events in ready:
-            armed = self._armed.get(number)
-            handle = armed() if armed is not None else None
-            if handle is not None:
-                self._serve(handle, events)
-        return bool(ready)
+        try:
+            # From the kernel to this list is one step of the interpreter: what was reported is armed no longer.
+            self._ready.extend(chain.from_iterable(map(self._epoll.poll, (seconds,))))
+            found = bool(self._ready)
+            while self._ready:
+                self._serve(*self._ready[-1])
+                self._ready.pop()
+        except BaseException:  # of a signal handler
+            while self._ready:
+                self._serve(self._ready.pop()[0], 0)
+            raise
+        return found
 
-    def _serve(self, handle: Handle, events: int) -> None:
+    def _serve(self, number: int, events: int) -> None:
+        armed = self._armed.get(number)
+        handle = armed() if armed is not None else None
+        if handle is None:
+            return
         waiting = True
         try:
             waiting = serve(handle, events)

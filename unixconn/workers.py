@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.clock import Clock
-from unixconn.errors import IOErrorEnum, io_error
+from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.lock import Lock
 from unixconn.object import run_handler
 from unixconn.poller import Poller
@@ -57,10 +57,21 @@ class Worker(Poller):
                 self._wake()
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread."""
+        """Have *call* called in the thread; in this one where there is no descriptor left for it."""
         self._calls.append(call)
-        self._start()
+        try:
+            self._start()
+        except Error:
+            self._call()
         self._wake()
+
+    def _call(self) -> None:
+        while self._calls:
+            try:
+                call = self._calls.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            run_handler(call)
 
     def _start(self) -> None:
         with self._lock.entered:
@@ -99,8 +110,7 @@ class Worker(Poller):
         while True:
             waiting = bool(self._waiting)
             ready = self._poll(self._pause())
-            while self._calls:
-                run_handler(self._calls.popleft())
+            self._call()
             for late in self._clock.due():
                 late.look()
             if not ready and not waiting and self._retire():

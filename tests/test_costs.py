@@ -13,12 +13,23 @@ from helpers import PYPY
 
 PROGRAM = """
 import os
-from unixconn import Cancellable, UnixConnection
+from unixconn import Cancellable, MainContext, UnixConnection
 a, b = UnixConnection.create_pair()
 null = os.open(os.devnull, os.O_RDONLY)
 def fds(): os.close((a.send_fd(null), b.receive_fd())[1])
 def cancellable_fds(c=Cancellable()): os.close((a.send_fd(null, c), b.receive_fd(c))[1])
 def credentials(): (a.send_credentials(), b.receive_credentials())
+def take(connection, result): os.close(connection.receive_fd_finish(result))
+def called_back():
+    a.send_fd_async(null, None, None)
+    b.receive_fd_async(None, take)
+    MainContext.default().iteration(False)
+def called_back_later(cancellable=Cancellable()):
+    b.receive_fd_async(cancellable, take)
+    a.send_fd(null)
+    MainContext.default().iteration(False)
+waiting, silent = UnixConnection.create_pair()
+def wait_on_and_on(): waiting.receive_fd_async(None, take)
 def would_block():
     try:
         b.receive_fd()
@@ -77,6 +88,25 @@ def test_credentials():
 def test_a_try_that_would_block():
     """Without a message it is one recvmsg()."""
     assert count("would_block", blocking=False) == {"recvmsg": 100}
+
+
+def test_a_callback_costs_none():
+    """A message that is there is received in the call, and its callback needs nothing of the kernel."""
+    assert count("called_back") == {"sendmsg": 100, "recvmsg": 100, "close": 100}
+
+
+def test_waiting_in_the_background():
+    """Arming is one call, waiting another; a context that waits for nothing else has a descriptor just meanwhile."""
+    found = count("called_back_later")
+    assert found.pop("epoll_create1", 0) + found.pop("epoll_create", 0) == 100
+    assert found.pop("epoll_wait", 0) + found.pop("epoll_pwait", 0) == 100
+    # Unknown in a new epoll: changed in vain, then added.
+    assert found == {"sendmsg": 100, "recvmsg": 200, "close": 200, "epoll_ctl": 200}
+
+
+def test_waiting_behind_others():
+    """Who joins a line that is armed arms it again, and that is all."""
+    assert count("wait_on_and_on") == {"epoll_ctl": 100}
 
 
 def test_the_import_stays_small():

@@ -6,12 +6,21 @@ Not run by pytest, nor meant to do anything sensible: it has to pass the type ch
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 
 import unixconn
 from unixconn import (
     BACKEND,
+    PRIORITY_DEFAULT,
+    PRIORITY_DEFAULT_IDLE,
+    PRIORITY_HIGH,
+    PRIORITY_HIGH_IDLE,
+    PRIORITY_LOW,
+    SOURCE_CONTINUE,
+    SOURCE_REMOVE,
+    AsyncResult,
     Bytes,
     Cancellable,
     CancelledError,
@@ -19,12 +28,15 @@ from unixconn import (
     Credentials,
     CredentialsSource,
     Error,
+    Future,
     InputStream,
     InvalidArgumentError,
     InvalidDataError,
     IOCondition,
     IOErrorEnum,
     IOStream,
+    MainContext,
+    MainLoop,
     NotConnectedError,
     NotFoundError,
     NotInitializedError,
@@ -44,7 +56,9 @@ from unixconn import (
     SocketFamily,
     SocketProtocol,
     SocketType,
+    Source,
     SystemCallError,
+    Task,
     TimedOutError,
     TooManyOpenFilesError,
     TooManyReferencesError,
@@ -55,8 +69,12 @@ from unixconn import (
     UnixSocketAddress,
     UnixSocketAddressType,
     WouldBlockError,
+    idle_add,
     io_error_from_errno,
     io_error_quark,
+    source_remove,
+    timeout_add,
+    timeout_add_seconds,
 )
 
 KINDS: tuple[type[Error], ...] = (
@@ -206,8 +224,50 @@ def use_errors() -> None:
             print(made, number, isinstance(broken, BrokenPipeError))
 
 
+def received(connection: UnixConnection, result: AsyncResult, loop: MainLoop) -> None:
+    """Be a callback."""
+    os.close(connection.receive_fd_finish(result))
+    loop.quit()
+
+
+def use_callbacks() -> None:
+    """Wait in a main loop."""
+    a, b = UnixConnection.create_pair()
+    loop = MainLoop(MainContext.default())
+    b.receive_fd_async(Cancellable(), received, loop)
+    b.receive_fd_async(callback=received)
+    a.send_fd_async(0, None, None)
+    tag: int = timeout_add(1000, loop.quit, priority=PRIORITY_LOW)
+    again: int = timeout_add_seconds(1, loop.quit)
+    idle: int = idle_add(print, "idle", priority=PRIORITY_HIGH_IDLE)
+    source: Source = Cancellable().source_new()
+    source.set_callback(loop.quit)
+    source.set_priority(PRIORITY_HIGH)
+    number: int = source.attach(MainContext.default())
+    loop.run()
+    removed: list[bool] = [source_remove(each) for each in (tag, again)]
+    print(idle, number, removed, PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, SOURCE_CONTINUE, SOURCE_REMOVE)
+
+
+async def use_futures() -> None:
+    """Wait in an event loop."""
+    a, b = UnixConnection.create_pair()
+    future: Future[Credentials] = b.receive_credentials_async()
+    sent: bool = await a.send_credentials_async()
+    sender: Credentials = await future
+    task: Task = future
+    name: str = task.get_name()
+    await a.send_fd_async(0)
+    fd: int = await b.receive_fd_async(Cancellable())
+    os.close(fd)
+    closed: bool = await a.close_async()
+    print(sent, sender, name, closed, future.done(), future.result().get_unix_user())
+
+
 def main() -> None:
     """Use everything."""
+    use_callbacks()
+    asyncio.run(use_futures())
     backend: str = BACKEND
     print(backend, unixconn.__version__, len(KINDS))
     pass_things()

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         io_error_from_errno,
         io_error_quark,
     )
+    from unixconn.future import Future
     from unixconn.iostream import Bytes, InputStream, IOStream, OutputStream
     from unixconn.mainloop import (
         PRIORITY_DEFAULT,
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from unixconn.object import Object
     from unixconn.poll import IOCondition, PollFD
     from unixconn.socket import Socket, SocketProtocol, SocketType
-    from unixconn.task import AsyncResult, Future, Task
+    from unixconn.task import AsyncResult, Task
 
 # Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
 # program that names what it needs does not pay for the rest.
@@ -83,6 +84,7 @@ _MODULES = {
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
         "io_error_from_errno io_error_quark "
     ),
+    "future": "Future",
     "iostream": "Bytes InputStream IOStream OutputStream",
     "mainloop": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
@@ -92,7 +94,7 @@ _MODULES = {
     "object": "Object",
     "poll": "IOCondition PollFD",
     "socket": "SocketProtocol SocketType",
-    "task": "AsyncResult Future Task",
+    "task": "AsyncResult Task",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

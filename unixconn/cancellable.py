@@ -7,6 +7,7 @@ import threading
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn.lock import Lock, this_process
+from unixconn.mainloop import MainContext, Source
 from unixconn.object import Object, run_handler
 from unixconn.poll import IOCondition, PollFD
 from unixconn.wakeup import Wakeup
@@ -14,8 +15,6 @@ from unixconn.wakeup import Wakeup
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ClassVar, Protocol
-
-    from unixconn.mainloop import Source
 
     class Watcher(Protocol):
         """What a Cancellable tells when it is cancelled."""
@@ -234,8 +233,6 @@ class Cancellable(Object):
 
         Without arguments, until it returns a false value. Attached to a context while the flag is set, it runs as well.
         """
-        from unixconn.mainloop import CancellableSource
-
         return CancellableSource(self)
 
     def _watch(self, watcher: Watcher) -> None:
@@ -262,6 +259,36 @@ class Cancellable(Object):
     def get_current() -> Cancellable | None:
         """Give the Cancellable that this thread has pushed last, or None."""
         return _current.entries[-1] if _current.entries else None
+
+
+class CancellableSource(Source):
+    """Becomes ready whenever *cancellable* is cancelled."""
+
+    __slots__ = ("_cancellable",)
+
+    def __init__(self, cancellable: Cancellable) -> None:
+        super().__init__()
+        self._cancellable = cancellable
+
+    def attach(self, context: MainContext | None = None) -> int:
+        """See `Source.attach`."""
+        number = super().attach(context)
+        self._cancellable._watch(self)
+        self.look()
+        return number
+
+    def destroy(self) -> None:
+        """See `Source.destroy`."""
+        super().destroy()
+        self._cancellable._unwatch(self)
+
+    def _prepare(self) -> None:
+        """Wait for the next time."""
+
+    def look(self) -> None:
+        """Become ready if it was cancelled."""
+        if self._cancellable.is_cancelled():
+            self._make_ready()
 
 
 def check_cancellable(cancellable: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
 from unixconn.address import SocketAddress, SocketFamily
+from unixconn.asynchronous import AWAIT, finish, start
 from unixconn.attempt import (
     WOULD_BLOCK,
     receive_credentials,
@@ -15,10 +16,11 @@ from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.future import Future
 from unixconn.iostream import InputStream, IOStream, OutputStream
 from unixconn.object import Property
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
-from unixconn.task import AWAIT, AsyncResult, Future, finish, start
+from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
 
 if TYPE_CHECKING:

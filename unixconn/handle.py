@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from unixconn.pending import Pending
-
 T = TypeVar("T")
 
 
@@ -136,8 +134,8 @@ class Handle:
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
-        self.waiting: dict[int, OrderedDict[Pending[Any], None]] = {}
-        """Lines of what waits in the background, by poll()'s number for what they wait for; see pending.py."""
+        self.waiting: dict[int, OrderedDict[Any, None]] = {}
+        """Lines of what waits in the background, by poll()'s number for what they wait for; pending.py has them."""
 
     def open(self, python: socket.socket) -> None:
         """

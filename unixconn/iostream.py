@@ -7,13 +7,15 @@ from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
 from unixconn.arguments import as_bytes, as_integer
+from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.descriptors import INT_MAX
 from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.future import Future
 from unixconn.mainloop import PRIORITY_DEFAULT
 from unixconn.object import Object, Property
 from unixconn.results import Written
-from unixconn.task import AWAIT, AsyncResult, Future, check_arguments, ended, finish
+from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

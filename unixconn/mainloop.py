@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from unixconn.cancellable import Cancellable
-
     class Sockets(Protocol):
         """What a context waits for beside its sources; see contexts.py."""
 
@@ -162,36 +160,6 @@ class Timeout(Source):
     def _prepare(self) -> None:
         if self._context is not None:
             self._context._arrive_at(time.monotonic() + self._interval, self)
-
-
-class CancellableSource(Source):
-    """Becomes ready whenever *cancellable* is cancelled."""
-
-    __slots__ = ("_cancellable",)
-
-    def __init__(self, cancellable: Cancellable) -> None:
-        super().__init__()
-        self._cancellable = cancellable
-
-    def attach(self, context: MainContext | None = None) -> int:
-        """See `Source.attach`."""
-        number = super().attach(context)
-        self._cancellable._watch(self)
-        self.look()
-        return number
-
-    def destroy(self) -> None:
-        """See `Source.destroy`."""
-        super().destroy()
-        self._cancellable._unwatch(self)
-
-    def _prepare(self) -> None:
-        """Wait for the next time."""
-
-    def look(self) -> None:
-        """Become ready if it was cancelled."""
-        if self._cancellable.is_cancelled():
-            self._make_ready()
 
 
 class _Call(Source):

@@ -1,0 +1,191 @@
+"""Future: an asynchronous operation to be awaited, or to be waited for in another thread."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.cancellable import Cancellable
+from unixconn.errors import CancelledError, Error
+from unixconn.loops import running
+from unixconn.object import Object
+from unixconn.pending import Pending, cancelled
+from unixconn.task import Task
+from unixconn.workers import shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any
+
+    from unixconn.loops import Loop
+
+T = TypeVar("T")
+
+
+class Future(Task, Generic[T]):
+    """
+    A Task that can be awaited, in asyncio, uvloop and trio, or waited for by `result`.
+
+    Cancelling it, or the task that awaits it, ends the operation: what has not come yet stays in the socket, what has
+    is closed.
+    """
+
+    def __init__(
+        self,
+        source: Object,
+        name: str,
+        discard: Callable[[Any], None] | None,
+        cancellable: Cancellable | None,
+        loop: Loop | None,
+    ) -> None:
+        super().__init__(source, name, discard, cancellable)
+        self._loop = loop
+        # Called in any thread, as soon as there is an end.
+        self._wakers: list[Callable[[], object]] = []
+        self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
+
+    _pending: Pending[T] | None = None
+    _seen = False
+    """The result was looked at, and is its reader's to close."""
+
+    @property
+    def cancellable(self) -> Cancellable:
+        """A Cancellable that ends it: the one that the operation was given, or one of its own."""
+        if self._cancellable is None:
+            made = self._cancellable = Cancellable()
+            if self._pending is not None:
+                self._pending.attend(made)
+        return self._cancellable
+
+    def done(self) -> bool:
+        """Tell whether it has ended."""
+        return self._ended
+
+    def cancelled(self) -> bool:
+        """Tell whether it was cancelled."""
+        return isinstance(self._error, CancelledError)
+
+    def cancel(self, msg: object = None) -> bool:
+        """
+        End the operation, with the Error CANCELLED; give False if it has ended already. *msg* is for asyncio's sake.
+
+        Its Cancellable is not touched: others may have been given the same.
+        """
+        if self._ended or self._pending is None:
+            return False
+        self._pending.cancel()
+        return self.cancelled()
+
+    def result(self, timeout: float | None = None) -> T:
+        """
+        Give the result, as often as it is asked for, or raise the Error.
+
+        Waits for the end, for at most *timeout* seconds, TimeoutError. Where an event loop runs in this thread it does
+        not wait: asyncio.InvalidStateError, in trio RuntimeError.
+        """
+        self._wait(timeout)
+        if self._error is not None:
+            self._seen = True
+            raise self._error
+        if not self._result:
+            raise ValueError(f"the result of {self._name} was handed out already")
+        self._seen = True
+        return self._result[0]  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> Error | None:
+        """Give the Error, or None if there is none; waits as `result` does."""
+        self._wait(timeout)
+        if self._error is not None:
+            self._seen = True
+        return self._error
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._ended:
+            return
+        loop = running()
+        if loop is not None:
+            raise loop.not_done(f"{self._name} has not ended yet: await it")
+        ended = threading.Lock()
+        ended.acquire()
+        self._subscribe(ended.release)
+        if not ended.acquire(timeout=-1 if timeout is None else timeout):
+            raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
+
+    def _subscribe(self, wake: Callable[[], object]) -> None:
+        self._wakers.append(wake)
+        if self._ended:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._wakers:
+            try:
+                wake = self._wakers.pop()
+            except IndexError:  # another thread was quicker
+                return
+            wake()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        loop = running()
+        if loop is None:
+            raise RuntimeError("await needs asyncio or trio: where neither runs, result() waits")
+        try:
+            if self._ended:
+                yield from loop.checkpoint()
+            else:
+                yield from loop.wait(self._subscribe)
+        except BaseException:  # the task was cancelled
+            self._abandon()
+            raise
+        return self.result()
+
+    def _abandon(self) -> None:
+        self.cancel()
+        if not self._seen and self._result:
+            if self._discard is not None:
+                self._discard(self._result.pop())
+            self._error = cancelled()
+        self._seen = True
+
+    def add_done_callback(self, callback: Callable[[Future[T]], object], *, context: Any = None) -> None:
+        """
+        Have *callback* called with this object when it has ended, or soon if it has: by the event loop it was made in.
+
+        Where there is none, in another thread. *context* is a contextvars.Context to call it in.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self._done_callbacks.append((callback, context))
+        if self._ended:
+            self._call_back()
+
+    def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
+        """Undo each `add_done_callback` of *callback*, and give how many there were."""
+        found = [each for each in self._done_callbacks if each[0] == callback]
+        for each in found:
+            self._done_callbacks.remove(each)
+        return len(found)
+
+    def _tell(self, before: Callable[[], None] | None) -> None:
+        if before is not None:
+            before()
+        self._completed = True
+        self._wake()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        while self._done_callbacks:
+            try:
+                callback, context = self._done_callbacks.pop(0)
+            except IndexError:  # another thread was quicker
+                return
+            call = partial(callback, self) if context is None else partial(context.run, callback, self)
+            (self._loop or shared()).post(call)
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_seen") and not self._error:
+            return
+        super().__del__()
+        error = self.__dict__.get("_error")
+        if error is not None and not self._seen and not self.cancelled() and self._loop is not None:
+            self._loop.report(error, self)

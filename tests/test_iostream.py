@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from helpers import Background, adopt, fill, open_descriptors
+from helpers import Background, adopt, fill, open_descriptors, same
 
 import unixconn
 from unixconn import Bytes, Cancellable, Error, InputStream, IOStream, OutputStream, SocketConnection
@@ -71,8 +71,8 @@ class TestReading:
         assert connection.get_input_stream().read_bytes(0).get_data() == b""
         assert connection.get_input_stream().read_bytes(1).get_data() == b"x"
 
-    def test_closes_descriptors(self, raw, null):
-        """Descriptors that come with the bytes are lost, and leave none open; the read ends after their byte."""
+    def test_keeps_descriptors(self, raw, null):
+        """A descriptor that came with the bytes is what receive_fd gives next; the read ends after its byte."""
         sock, connection = raw
         before = open_descriptors()
         sock.send(b"a")
@@ -81,7 +81,43 @@ class TestReading:
         stream = connection.get_input_stream()
         assert stream.read_bytes(9).get_data() == b"ab"
         assert stream.read_bytes(9).get_data() == b"c"
+        fd = connection.receive_fd()
+        assert same(fd, null)
+        os.close(fd)
         assert open_descriptors() == before
+
+    def test_keeps_them_apart(self, raw, null):
+        """Each message's descriptors are told apart: several in one are refused, as receive_fd refuses them."""
+        sock, connection = raw
+        rights = array.array("i", [null, null])
+        sock.sendmsg([b"a"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        send_rights(sock, null, b"b")
+        stream = connection.get_input_stream()
+        assert stream.read(9) + stream.read(9) == b"ab"
+        with pytest.raises(Error, match="Expecting one fd, but got 2"):
+            connection.receive_fd()
+        os.close(connection.receive_fd())
+
+    def test_wakes_who_waits_for_them(self, raw, null):
+        """A receive that waits gets the descriptor whose byte a stream has taken."""
+        sock, connection = raw
+        future = connection.receive_fd_async()
+        reading = connection.get_input_stream().read_async(9)
+        send_rights(sock, null, b"b")
+        results = [future.result(9)]
+        os.close(results[0])
+        sock.send(b"c")
+        assert reading.result(9) == b"c"
+
+    def test_closes_what_nobody_takes(self, raw, null):
+        """Descriptors that were kept are closed with the connection."""
+        sock, connection = raw
+        before = open_descriptors()
+        send_rights(sock, null, b"b")
+        assert connection.get_input_stream().read(9) == b"b"
+        assert len(open_descriptors()) == len(before) + 1
+        connection.close()
+        assert len(open_descriptors()) == len(before) - 1
 
     def test_without_a_free_descriptor(self, raw, null):
         """Bytes arrive although their descriptors find no room."""

@@ -891,14 +891,15 @@ class TestSendAndReceive:
         a.close()
         assert b.receive(9) == b""
 
-    def test_closes_descriptors(self, sockets):
-        """Receive has no place for them."""
+    def test_keeps_descriptors(self, sockets):
+        """Receive has no place for them: they are for a connection's receive_fd."""
         a, b = sockets
         message = unixconn.UnixFDMessage.new()
         message.append_fd(0)
         before = open_descriptors()
         a.send_message(None, [b"x"], [message], 0)
         assert b.receive(9) == b"x"
+        os.close(b.connection_factory_create_connection().receive_fd())
         assert open_descriptors() == before
 
     def test_order_of_threads(self, sockets):

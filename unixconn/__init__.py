@@ -19,6 +19,7 @@ from unixconn._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
     from unixconn.cancellable import Cancellable
+    from unixconn.client import SocketClient, SocketClientEvent
     from unixconn.connection import SocketConnection, UnixConnection
     from unixconn.credentials import Credentials, CredentialsSource
     from unixconn.errors import (
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
         io_error_quark,
     )
     from unixconn.future import Future
-    from unixconn.iostream import Bytes, InputStream, IOStream, OutputStream
+    from unixconn.inputstream import InputStream
+    from unixconn.iostream import IOStream
     from unixconn.mainloop import (
         PRIORITY_DEFAULT,
         PRIORITY_DEFAULT_IDLE,
@@ -65,8 +67,10 @@ if TYPE_CHECKING:
     )
     from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
     from unixconn.object import Object
+    from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
     from unixconn.poll import IOCondition, PollFD
     from unixconn.socket import Socket, SocketProtocol, SocketType
+    from unixconn.streams import Bytes
     from unixconn.task import AsyncResult, Task
 
 # Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "cancellable": "Cancellable",
+    "client": "SocketClient SocketClientEvent",
     # Socket too: a Socket makes connections, of the classes that this module registers.
     "connection": "Socket SocketConnection UnixConnection",
     "credentials": "Credentials CredentialsSource",
@@ -85,7 +90,7 @@ _MODULES = {
         "io_error_from_errno io_error_quark "
     ),
     "future": "Future",
-    "iostream": "Bytes InputStream IOStream OutputStream",
+    "iostream": "IOStream",
     "mainloop": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
         "SOURCE_REMOVE MainContext MainLoop Source idle_add source_remove timeout_add timeout_add_seconds"
@@ -94,6 +99,9 @@ _MODULES = {
     "object": "Object",
     "poll": "IOCondition PollFD",
     "socket": "SocketProtocol SocketType",
+    "streams": "Bytes",
+    "inputstream": "InputStream",
+    "outputstream": "OutputStream OutputStreamSpliceFlags",
     "task": "AsyncResult Task",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -132,6 +140,7 @@ __all__ = [
     "NotSupportedError",
     "Object",
     "OutputStream",
+    "OutputStreamSpliceFlags",
     "PeerClosedError",
     "PeerResetError",
     "PendingError",
@@ -140,6 +149,8 @@ __all__ = [
     "RefusedError",
     "Socket",
     "SocketAddress",
+    "SocketClient",
+    "SocketClientEvent",
     "SocketConnection",
     "SocketControlMessage",
     "SocketFamily",

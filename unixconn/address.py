@@ -43,7 +43,7 @@ class UnixSocketAddressType(IntEnum):
 class SocketAddress(Object):
     """The address of a socket (Gio.SocketAddress)."""
 
-    _properties: ClassVar[tuple[Property, ...]] = (Property("family", "get_family"),)
+    _properties: ClassVar[tuple[Property, ...]] = (Property("family", SocketFamily, "get_family"),)
 
     def get_family(self) -> SocketFamily:
         """Give the family."""
@@ -59,9 +59,9 @@ class UnixSocketAddress(SocketAddress):
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
-        Property("path", "get_path"),
-        Property("abstract", "get_is_abstract"),
-        Property("address-type", "get_address_type"),
+        Property("path", str, "get_path", construct_only=True),
+        Property("abstract", bool, "get_is_abstract", default=False, construct_only=True),
+        Property("address-type", UnixSocketAddressType, "get_address_type", construct_only=True),
     )
 
     def __init__(

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.contexts import ContextPoller
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.loops import running
 from unixconn.mainloop import PRIORITY_DEFAULT
 from unixconn.object import Object
-from unixconn.operation import WRITABLE, Operation
+from unixconn.operation import Operation
 from unixconn.pending import Pending
+from unixconn.sequence import Sequence
 from unixconn.task import AsyncResult, Task
-from unixconn.workers import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from unixconn.poller import Poller
+    from unixconn.sequence import Steps
 
 T = TypeVar("T")
 
@@ -55,22 +54,37 @@ def start(
     *blocking* and *timeout*, in seconds, are the Socket's. Raises TypeError for a cancellable or a callback that is
     none; whatever else is wrong is the operation's result.
     """
-    check_arguments(cancellable, callback)
-    waker: Poller
-    if callback is AWAIT:
-        loop = running()
-        waker = loop or shared()
-        future: Future[T] = Future(source, name, operation.discard, cancellable, loop)
-        future._pending = pending = Pending(operation, cancellable, waker, future.end)
-        pending.start(blocking=blocking, timeout=timeout)
-        return future
-    task = Task(source, name, operation.discard, cancellable)
-    waker = task.call_back(callback, data, PRIORITY_DEFAULT)
-    if isinstance(waker, ContextPoller) and (callback is None or operation.condition == WRITABLE):
-        # What nobody, or the peer, waits for does not wait until the context is iterated.
-        waker = shared()
-    Pending(operation, cancellable, waker, task.end).start(blocking=blocking, timeout=timeout)
-    return None
+    task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
+    pending = Pending(operation, cancellable, task.poller_for(operation), task.end)
+    if isinstance(task, Future):
+        task._pending = pending
+    pending.start(blocking=blocking, timeout=timeout)
+    return task if isinstance(task, Future) else None
+
+
+def start_sequence(
+    source: Object,
+    name: str,
+    steps: Steps[T],
+    cancellable: Cancellable | None,
+    callback: Any,
+    data: tuple[object, ...],
+    *,
+    priority: int = PRIORITY_DEFAULT,
+    timeout: float | None = None,
+    discard: Callable[[T], object] | None = None,
+) -> Future[T] | None:
+    """
+    Do as `start` for an operation that consists of *steps*, with a *timeout* in seconds for each.
+
+    *discard* closes what nobody takes.
+    """
+    task = _task(source, name, discard, cancellable, callback, data, priority)
+    sequence = Sequence(steps, cancellable, task.poller_for, task.end, timeout=timeout)
+    if isinstance(task, Future):
+        task._pending = sequence
+    sequence.start()
+    return task if isinstance(task, Future) else None
 
 
 def ended(
@@ -87,16 +101,28 @@ def ended(
     """
     Do as `start` for an operation that has come to its *outcome* already, without having to wait.
 
-    *before* is called before the callback is. The arguments were checked, by `check_arguments`.
+    *before* is called before the callback is.
     """
-    if callback is AWAIT:
-        future: Future[T] = Future(source, name, None, cancellable, running())
-        future.end(*outcome, before)
-        return future
-    task = Task(source, name, None, cancellable)
-    task.call_back(callback, data, priority)
+    task = _task(source, name, None, cancellable, callback, data, priority)
     task.end(*outcome, before)
-    return None
+    return task if isinstance(task, Future) else None
+
+
+def _task(
+    source: Object,
+    name: str,
+    discard: Callable[[Any], object] | None,
+    cancellable: Cancellable | None,
+    callback: Any,
+    data: tuple[object, ...],
+    priority: int,
+) -> Task:
+    check_arguments(cancellable, callback)
+    if callback is AWAIT:
+        return Future(source, name, discard, cancellable, running())
+    task = Task(source, name, discard, cancellable)
+    task.call_back(callback, data, priority)
+    return task
 
 
 def check_arguments(cancellable: object, callback: object) -> None:

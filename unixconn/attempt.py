@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
-import socket
 from enum import Enum
 
 from unixconn import ancillary
@@ -27,8 +25,8 @@ from unixconn.ancillary import (
 )
 from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
 from unixconn.descriptors import as_descriptor, close_all, close_numbers
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
-from unixconn.handle import Handle, Use
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.handle import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +50,6 @@ RECEIVING = "Error receiving message: "
 # EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
-_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 _NOTHING: list[int] = []
 _OF_MESSAGE = CredentialsSource.MESSAGE
 
@@ -149,6 +146,8 @@ def receive_descriptor(handle: Handle) -> int | WouldBlock:
     Credentials and a pidfd that come along are dropped. Any other message is refused: it is consumed, what came with it
     is closed, and the error says what it was.
     """
+    if handle.strays and (stray := _stray(handle)) is not None:
+        return stray
     try:
         message = _pop_incoming()
     except IndexError:
@@ -181,6 +180,19 @@ def receive_descriptor(handle: Handle) -> int | WouldBlock:
         elif not in_pool:
             _discard(message)
         raise
+
+
+def _stray(handle: Handle) -> int | None:
+    """Give the descriptor of a message whose byte a stream has read, None if another thread was quicker."""
+    try:
+        owner = handle.strays.popleft()
+    except IndexError:
+        return None
+    count = len(owner)
+    if count == 1:
+        return owner.pop()
+    close_all(owner)
+    raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {count}\n")
 
 
 def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
@@ -333,33 +345,6 @@ def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
 
 
 # --- others ---
-
-
-def _is_shut_down(number: int) -> bool:
-    """Tell whether a listener will accept no more: poll() calls it ready for ever, and accept() says EAGAIN."""
-    poller = select.poll()
-    poller.register(number, _POLLRDHUP)
-    return bool(poller.poll(0))
-
-
-def accept(handle: Handle) -> socket.socket | WouldBlock:
-    """Accept a connection."""
-    use = Use()
-    try:
-        use.user = handle
-        accepted, _ = handle.python.accept()
-    except BlockingIOError:
-        if _is_shut_down(handle.number):
-            raise system_error(errno.EINVAL, "Error accepting connection: ") from None
-        return WOULD_BLOCK
-    except OSError as error:
-        handle.check()
-        raise translated(error, "Error accepting connection: ") from None
-    finally:
-        use.user = None
-        if handle.number < 0:
-            handle.reap()
-    return accepted
 
 
 def peer_credentials(handle: Handle) -> Credentials:

@@ -8,7 +8,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn.lock import Lock, this_process
 from unixconn.mainloop import MainContext, Source
-from unixconn.object import Object, run_handler
+from unixconn.object import Object, Signal, run_handler
 from unixconn.poll import IOCondition, PollFD
 from unixconn.wakeup import Wakeup
 
@@ -125,7 +125,7 @@ class Cancellable(Object):
     def do_cancelled(self) -> None:
         """Run at cancel(), after the plain handlers. For subclasses."""
 
-    _signals: ClassVar = {"cancelled": do_cancelled}
+    _signals: ClassVar = {"cancelled": Signal(do_cancelled)}
 
     # --- handlers ---
 

@@ -17,13 +17,16 @@ from unixconn.credentials import Credentials
 from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
-from unixconn.iostream import InputStream, IOStream, OutputStream
+from unixconn.inputstream import InputStream
+from unixconn.iostream import IOStream
 from unixconn.object import Property
+from unixconn.outputstream import OutputStream
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from typing import Any, ClassVar
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
 
+_CONNECT = "g_socket_connection_connect_async"
 # Gio names a Task after the C function that has started it.
 _SEND_FD = "g_unix_connection_send_fd_async"
 _RECEIVE_FD = "g_unix_connection_receive_fd_async"
@@ -50,7 +54,7 @@ class SocketConnection(IOStream):
     Two connections may share a Socket; closing one closes the Socket of both. ``with connection:`` closes it.
     """
 
-    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", "get_socket"),)
+    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Socket, "get_socket", construct_only=True),)
 
     def __init__(self, *, socket: Socket) -> None:
         if not isinstance(socket, Socket):
@@ -63,6 +67,68 @@ class SocketConnection(IOStream):
     def get_socket(self) -> Socket:
         """Give the Socket, the object that was given."""
         return self._socket
+
+    def connect(self, address: SocketAddress, cancellable: Cancellable | None = None) -> bool:  # type: ignore[override]
+        """
+        Connect the Socket to *address*, and give True; see `Socket.connect`.
+
+        It hides `Object.connect`, which is reached as ``Object.connect(connection, "notify::closed", ...)``.
+        """
+        return self._socket.connect(address, cancellable)
+
+    @overload
+    def connect_async(self, address: SocketAddress, cancellable: Cancellable | None = None) -> Future[bool]: ...
+
+    @overload
+    def connect_async(
+        self,
+        address: SocketAddress,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def connect_async(
+        self, address: SocketAddress, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any
+    ) -> Any:
+        """
+        Start what `connect` does, without waiting for its end.
+
+        *callback* gets (connection, result, *user_data), and calls `connect_finish`; without one, None being one too, a
+        `Future` is given, to be awaited.
+        """
+        return self._start(_CONNECT, self._socket._connecting(address), cancellable, callback, user_data)
+
+    def connect_finish(self, result: AsyncResult) -> bool:
+        """
+        Give True, or raise the Error, for the *result* of `connect_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another connection or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _CONNECT, result)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def factory_register_type(
+        g_type: type[SocketConnection],
+        family: SocketFamily,
+        type: SocketType,  # noqa: A002 - Gio's name
+        protocol: int,
+    ) -> None:
+        """Have `Socket.connection_factory_create_connection` make a *g_type* of sockets of this kind."""
+        if SocketConnection not in getattr(g_type, "__mro__", ()):
+            raise TypeError(f"g_type must be a class of SocketConnections, not {g_type!r}")
+        connection_types[family, type, SocketProtocol(protocol)] = g_type
+
+    @staticmethod
+    def factory_lookup_type(family: SocketFamily, type: SocketType, protocol_id: int) -> type[SocketConnection]:  # noqa: A002
+        """Give the class of connections over sockets of this kind."""
+        return connection_types.get((family, type, SocketProtocol(protocol_id)), connection_types[None])
+
+    def fileno(self) -> int:
+        """Give the number of the Socket's descriptor. Raises the Error CLOSED once it is closed."""
+        self._socket._check()
+        return self._socket.get_fd()
 
     def is_connected(self) -> bool:
         """Tell whether the Socket has a peer."""
@@ -89,6 +155,26 @@ class SocketConnection(IOStream):
         if self._output is None:
             self._output = OutputStream(self._socket)
         return self._output
+
+    def _start(
+        self,
+        name: str,
+        operation: Operation[T],
+        cancellable: Cancellable | None,
+        callback: Any,
+        data: tuple[object, ...],
+    ) -> Future[T] | None:
+        socket = self._socket
+        return start(
+            self,
+            name,
+            operation,
+            cancellable,
+            callback,
+            data,
+            blocking=socket._blocking,
+            timeout=socket._timeout or None,
+        )
 
     def _close(self) -> None:
         for stream in (self._input, self._output):
@@ -119,6 +205,25 @@ class UnixConnection(SocketConnection):
         """
         one, other = Socket._pair()
         return cls(socket=one), cls(socket=other)
+
+    @classmethod
+    def from_socket(cls: type[ConnectionT], sock: socket.socket) -> ConnectionT:
+        """
+        Make one of the standard library's *sock*, whose descriptor belongs to it from now on.
+
+        *sock* is left without it, as after ``sock.detach()``. On failure it stays as it was; see `Socket.new_from_fd`.
+        """
+        made = Socket.new_from_fd(sock.fileno())
+        sock.detach()
+        return cls(socket=made)
+
+    def to_socket(self) -> socket.socket:
+        """
+        Make a socket of the standard library, with a descriptor of its own for the same open socket.
+
+        Raises the Error CLOSED, and TOO_MANY_OPEN_FILES where there is no room for the descriptor.
+        """
+        return self._socket._duplicate()
 
     def send_fd(self, fd: int, cancellable: Cancellable | None = None) -> bool:
         """
@@ -323,26 +428,6 @@ class UnixConnection(SocketConnection):
         value was handed out already.
         """
         return finish(self, _RECEIVE_CREDENTIALS, result)  # type: ignore[no-any-return]
-
-    def _start(
-        self,
-        name: str,
-        operation: Operation[T],
-        cancellable: Cancellable | None,
-        callback: Any,
-        data: tuple[object, ...],
-    ) -> Future[T] | None:
-        socket = self._socket
-        return start(
-            self,
-            name,
-            operation,
-            cancellable,
-            callback,
-            data,
-            blocking=socket._blocking,
-            timeout=socket._timeout or None,
-        )
 
 
 connection_types[None] = SocketConnection

@@ -11,6 +11,7 @@ from unixconn.poller import Poller
 from unixconn.wakeup import Wakeup
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from unixconn.pending import Pending
@@ -29,15 +30,19 @@ class ContextPoller(Poller):
         self._lock = Lock()
         self._wakeup = Wakeup()
         self._can_wake = False
-        self._deadlines: dict[Pending[Any], Source] = {}
+        self._alarms: dict[Pending[Any], Source] = {}
 
     # --- from any thread ---
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        if pending.deadline is not None and (source := self._deadlines.pop(pending, None)) is not None:
+        if pending.alarm is not None and (source := self._alarms.pop(pending, None)) is not None:
             source.destroy()
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called by the context."""
+        self._context._post(call)
 
     def _start(self) -> None:
         with self._lock.entered:
@@ -46,10 +51,10 @@ class ContextPoller(Poller):
                 # It may be waiting for less.
                 self._context._ring()
 
-    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
-        source = self._deadlines[pending] = Source()
-        source.set_callback(pending.look)
-        self._context._arrive_at(deadline, source)
+    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
+        source = self._alarms[pending] = Source()
+        source.set_callback(self._ring, pending)
+        self._context._arrive_at(moment, source)
 
     def wake(self) -> None:
         """End a `wait`."""

@@ -11,6 +11,7 @@ from unixconn.errors import CancelledError, Error
 from unixconn.loops import running
 from unixconn.object import Object
 from unixconn.pending import Pending, cancelled
+from unixconn.sequence import Sequence
 from unixconn.task import Task
 from unixconn.workers import shared
 
@@ -35,7 +36,7 @@ class Future(Task, Generic[T]):
         self,
         source: Object,
         name: str,
-        discard: Callable[[Any], None] | None,
+        discard: Callable[[Any], object] | None,
         cancellable: Cancellable | None,
         loop: Loop | None,
     ) -> None:
@@ -45,7 +46,7 @@ class Future(Task, Generic[T]):
         self._wakers: list[Callable[[], object]] = []
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
 
-    _pending: Pending[T] | None = None
+    _pending: Pending[T] | Sequence[T] | None = None
     _seen = False
     """The result was looked at, and is its reader's to close."""
 

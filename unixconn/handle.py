@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 import socket
 import weakref
+from collections import deque
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
+from unixconn.descriptors import close_all, move_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.lock import Lock
 
@@ -120,6 +122,7 @@ class Handle:
         "number",
         "opened",
         "python",
+        "strays",
         "waiting",
     )
 
@@ -134,6 +137,8 @@ class Handle:
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
+        self.strays: deque[list[int]] = deque()
+        """Descriptors of messages whose bytes were read by a stream, for `receive_fd` to give; closed at the end."""
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """Lines of what waits in the background, by poll()'s number for what they wait for; pending.py has them."""
 
@@ -155,6 +160,13 @@ class Handle:
         python = getattr(self, "python", None)
         if python is not None:
             python.close()
+            self._close_strays()
+
+    def keep(self, owner: list[int]) -> None:
+        """Take over what *owner* has, if anything, as the descriptors of one message."""
+        if owner:
+            self.strays.append([])
+            move_all(owner, self.strays[-1])
 
     # --- the end ---
 
@@ -180,6 +192,12 @@ class Handle:
         with self.lock.entered:
             if self.number < 0 and not _is_used(self):
                 self.python.close()
+                self._close_strays()
+
+    def _close_strays(self) -> None:
+        while self.strays:
+            close_all(self.strays[0])
+            self.strays.popleft()
 
     def closing(self) -> Cancellable:
         """Give what `close` cancels, to wait for."""

@@ -31,10 +31,6 @@ class Loop(Poller):
     """A running event loop."""
 
     @abstractmethod
-    def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
-
-    @abstractmethod
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
         """Suspend the task that runs, until what is given to *subscribe* is called, in any thread; what await needs."""
 
@@ -71,20 +67,15 @@ class AsyncioLoop(Loop):
             self._epoll = select.epoll()
             loop.add_reader(self._epoll.fileno(), self._poll, 0)
 
-    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
         loop = self._loop()
         if loop is not None:
-            self._timers[pending] = loop.call_later(deadline - time.monotonic(), self._look, pending)
-
-    def _look(self, pending: Pending[Any]) -> None:
-        pending.look()
-        if not pending.has_ended and pending.deadline is not None:
-            self._watch_clock(pending, pending.deadline)  # by the loop's clock it was a little too early
+            self._timers[pending] = loop.call_later(moment - time.monotonic(), self._ring, pending)
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        if pending.deadline is not None and (timer := self._timers.pop(pending, None)) is not None:
+        if pending.alarm is not None and (timer := self._timers.pop(pending, None)) is not None:
             timer.cancel()
 
     @property
@@ -92,7 +83,7 @@ class AsyncioLoop(Loop):
         return sys.modules["asyncio"]._get_running_loop() is self._loop()
 
     def post(self, call: Callable[[], object]) -> None:
-        """See `Loop.post`."""
+        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
         loop = self._loop()
         try:
             if loop is not None:
@@ -162,24 +153,23 @@ class TrioRun(Loop):
                 each.look()
             self._stop()
 
-    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
+    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
         self._scopes[pending] = _trio().CancelScope()
-        _trio().lowlevel.spawn_system_task(self._look_later, pending, self._scopes[pending], deadline)
+        _trio().lowlevel.spawn_system_task(self._ring_later, pending, self._scopes[pending], moment)
 
-    async def _look_later(self, pending: Pending[Any], scope: Any, deadline: float) -> None:
+    async def _ring_later(self, pending: Pending[Any], scope: Any, moment: float) -> None:
         with scope:
-            while not pending.has_ended:
-                await _trio().sleep(max(0.0, deadline - time.monotonic()))
-                pending.look()
+            await _trio().sleep(max(0.0, moment - time.monotonic()))
+            self._ring(pending)
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
-        if pending.deadline is not None and (scope := self._scopes.pop(pending, None)) is not None:
+        if pending.alarm is not None and (scope := self._scopes.pop(pending, None)) is not None:
             self.post(scope.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
-        """See `Loop.post`."""
+        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
         try:
             self._token.run_sync_soon(call)
         except _trio().RunFinishedError:

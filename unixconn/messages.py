@@ -141,7 +141,7 @@ class UnixFDMessage(SocketControlMessage):
     """A control message that carries descriptors (Gio.UnixFDMessage); *fd_list* is shared, not copied."""
 
     _type = SCM_RIGHTS
-    _properties: ClassVar[tuple[Property, ...]] = (Property("fd-list", "get_fd_list"),)
+    _properties: ClassVar[tuple[Property, ...]] = (Property("fd-list", UnixFDList, "get_fd_list", construct_only=True),)
 
     def __init__(self, *, fd_list: UnixFDList | None = None) -> None:
         super().__init__()
@@ -183,7 +183,9 @@ class UnixCredentialsMessage(SocketControlMessage):
     """A control message that carries credentials (Gio.UnixCredentialsMessage); by default those of this process."""
 
     _type = SCM_CREDENTIALS
-    _properties: ClassVar[tuple[Property, ...]] = (Property("credentials", "get_credentials"),)
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("credentials", Credentials, "get_credentials", construct_only=True),
+    )
 
     def __init__(self, *, credentials: Credentials | None = None) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """
 Object: properties, and signals, under every class (GObject.Object).
 
-A class names its properties once, in `_properties`, each with the methods that read and write it; constructors take
-them as ordinary keyword arguments. A class names its signals in `_signals`.
+A class declares the properties that it adds in `_properties`, each with the methods that read and write it, and its
+signals in `_signals`. Constructors take properties as ordinary keyword arguments.
 """
 
 from __future__ import annotations
@@ -10,24 +10,43 @@ from __future__ import annotations
 import itertools
 import sys
 import warnings
+import weakref
 
 from unixconn._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
     from typing import Any, ClassVar
 
 
 class Property:
-    """One property of a class: its name, with dashes as Gio writes it, and the methods that read and write it."""
+    """One property of a class (GObject.ParamSpec)."""
 
-    __slots__ = ("getter", "name", "setter")
+    __slots__ = ("construct_only", "default_value", "getter", "name", "setter", "value_type")
 
-    def __init__(self, name: str, getter: str, setter: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        value_type: type,
+        getter: str,
+        setter: str | None = None,
+        *,
+        default: object = None,
+        construct_only: bool = False,
+    ) -> None:
         self.name = name
+        """With dashes, as Gio writes it."""
+        self.value_type = value_type
         self.getter = getter
         self.setter = setter
         """None for one that is read-only, or given to the constructor only."""
+        self.default_value = default
+        self.construct_only = construct_only
+
+    def __repr__(self) -> str:
+        access = "construct-only" if self.construct_only else "read-only" if self.setter is None else "read-write"
+        return f"<Property {self.name!r}: {self.value_type.__name__}, {access}>"
 
 
 class Props:
@@ -53,10 +72,21 @@ class Props:
         return [each.name.replace("-", "_") for each in self._object.list_properties()]
 
 
+class Signal:
+    """One signal of a class: *default* is the method that runs after the plain handlers, for subclasses to override."""
+
+    __slots__ = ("default", "ends_when_true")
+
+    def __init__(self, default: Callable[..., object], *, ends_when_true: bool = False) -> None:
+        self.default = default
+        self.ends_when_true = ends_when_true
+        """Whether a handler that returns True is the last one, and `Object.emit` gives what that returned."""
+
+
 class Handler:
     """A callback that is connected to a signal."""
 
-    __slots__ = ("after", "call", "detail", "number", "signal")
+    __slots__ = ("after", "blocked", "call", "detail", "number", "signal")
 
     def __init__(self, signal: str, detail: str, call: Callable[..., object], *, after: bool) -> None:
         self.number = next(_handler_numbers)
@@ -65,17 +95,37 @@ class Handler:
         """Of notify, the property's name; "" for all of them."""
         self.call = call
         self.after = after
+        self.blocked = 0
+        """How many times it was blocked, and not unblocked."""
 
 
 _handler_numbers = itertools.count(1)
 
 
-def run_handler(call: Callable[..., object], *args: object) -> None:
-    """Run a handler; an exception in it is reported and harms nobody else."""
+class _AtExit:
+    """A context manager that has been entered already, and calls *undo* at the end."""
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, undo: Callable[[], object]) -> None:
+        self._undo = undo
+
+    def __enter__(self) -> None:
+        """Do nothing: it is done."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo()
+
+
+def run_handler(call: Callable[..., object], *args: object) -> object:
+    """Run a handler, and give what it returns; an exception in it is reported and harms nobody else."""
     try:
-        call(*args)
+        return call(*args)
     except Exception:  # noqa: BLE001 - whatever a handler raises must not stop the others
         sys.excepthook(*sys.exc_info())
+        return None
 
 
 class Object:
@@ -88,6 +138,12 @@ class Object:
     def _handlers(self) -> list[Handler]:
         # Only changed and copied in single steps of the interpreter: a signal handler may connect at any moment.
         return self.__dict__.setdefault("_handler_list", [])  # type: ignore[no-any-return]
+
+    def weak_ref(self, callback: Callable[..., object] | None = None, *data: object) -> Callable[[], Object | None]:
+        """Give a function that gives this object, or None when it is gone; *callback* is called with *data* then."""
+        if callback is None:
+            return weakref.ref(self)
+        return weakref.ref(self, lambda _gone: callback(*data))
 
     # --- properties ---
 
@@ -123,7 +179,7 @@ class Object:
 
     def set_property(self, name: str, value: Any) -> None:
         """
-        Set the property *name* to *value*.
+        Set the property *name* to *value*, and notify, also if it had this value before.
 
         Raises TypeError for a name that the class does not have, and for a property that is read-only or can be given
         to the constructor only.
@@ -131,28 +187,96 @@ class Object:
         setter = self._property(name).setter
         if setter is None:
             raise TypeError(f"the property {name!r} of {type(self).__name__} can not be set on an existing object")
-        getattr(self, setter)(value)
+        with self.freeze_notify():
+            getattr(self, setter)(value)
+            self.notify(name)
 
     def set_properties(self, **values: Any) -> None:
         """Set several properties, named by keywords."""
-        for name, value in values.items():
-            self.set_property(name, value)
+        with self.freeze_notify():
+            for name, value in values.items():
+                self.set_property(name, value)
+
+    def notify(self, name: str) -> None:
+        """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
+        if self._is_heard("notify"):
+            changed = self._property(name)
+            if self._freezes:
+                self._changed[changed] = None
+            else:
+                self._emit("notify", changed.name, changed)
+
+    _freezes = 0
+    _changed: dict[Property, None] = {}  # noqa: RUF012 - one of the object's own from the first freeze on
+
+    def freeze_notify(self) -> _AtExit:
+        """Keep back notifications until `thaw_notify`, or the end of a ``with``; of each property one will be left."""
+        if not self._freezes:
+            self._changed = {}
+        self._freezes += 1
+        return _AtExit(self.thaw_notify)
+
+    def thaw_notify(self) -> None:
+        """Undo one `freeze_notify`; the last one notifies. Raises ValueError if there was none."""
+        if not self._freezes:
+            raise ValueError("thaw_notify() without a freeze_notify() before it")
+        self._freezes -= 1
+        while self._changed and not self._freezes:
+            changed = next(iter(self._changed))
+            del self._changed[changed]
+            self._emit("notify", changed.name, changed)
+
+    def do_notify(self, changed: Property) -> None:
+        """Run when a property has changed, after the plain handlers. For subclasses."""
 
     # --- signals ---
 
+    _signals: ClassVar[dict[str, Signal]] = {"notify": Signal(do_notify)}
+    """The signals that this class adds."""
+
     def connect(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """
-        Call *callback* with this object and *data* whenever *signal* is emitted; give the handler's number.
+        Call *callback* with this object, what the signal brings, and *data* whenever *signal* is emitted.
 
-        The signal ``notify::name`` says that the property *name* has changed, ``notify`` that any has; its handlers get
-        the `Property` before *data*. Handlers run in the order in which they were connected. Raises TypeError for an
-        unknown signal and for a callback that can not be called.
+        Gives the handler's number. The signal ``notify::name`` says that the property *name* has changed, and brings
+        the `Property`; ``notify`` does so for all of them. Handlers run in the order in which they were connected.
+        Raises TypeError for an unknown signal and for a callback that can not be called.
         """
         return self._connect(signal, callback, (self,), data, after=False)
 
     def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """Like `connect`, but for a callback that runs after the class's own handler."""
         return self._connect(signal, callback, (self,), data, after=True)
+
+    def connect_data(self, signal: str, callback: Callable[..., object], *data: object, connect_flags: int = 0) -> int:
+        """`connect`, or `connect_after` if *connect_flags* has the bit 1. The bit 2 swaps this object and the data."""
+        first: tuple[object, ...] = (self,)
+        if connect_flags & 2:
+            if len(data) != 1:
+                raise ValueError(f"to be swapped with this object there must be one argument, not {data!r}")
+            first, data = data, first
+        return self._connect(signal, callback, first, data, after=bool(connect_flags & 1))
+
+    def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
+        """Like `connect`, but *callback* gets *owner* in the place of this object, and goes when that does."""
+        kept = weakref.ref(owner)
+
+        def call(*values: object) -> object:
+            found = kept()
+            return None if found is None else callback(found, *values, *data)
+
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        number = self._connect(signal, call, (), (), after=False)
+        here = weakref.ref(self)
+
+        def disconnect() -> None:
+            emitter = here()
+            if emitter is not None:
+                emitter._disconnect(number)
+
+        weakref.finalize(owner, disconnect).atexit = False
+        return number
 
     def _connect(
         self,
@@ -163,27 +287,12 @@ class Object:
         *,
         after: bool,
     ) -> int:
-        signal, detail = self._signal(name)
+        signal, detail = self._parse(name)
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         handler = Handler(signal, detail, lambda *values: callback(*first, *values, *last), after=after)
         self._handlers.append(handler)
         return handler.number
-
-    @classmethod
-    def _signal(cls, name: str) -> tuple[str, str]:
-        """Take apart a signal's name and its detail. Raises TypeError for one that the class does not have."""
-        signal, colons, detail = name.partition("::")
-        if cls._default_handler(signal) is None or (colons and signal != "notify"):
-            raise TypeError(f"{cls.__name__} has no signal {name!r}")
-        return signal, cls._property(detail).name if detail else ""
-
-    @classmethod
-    def _default_handler(cls, signal: str) -> Callable[..., None] | None:
-        for base in cls.__mro__:
-            if signal in base.__dict__.get("_signals", ()):
-                return base.__dict__["_signals"][signal]  # type: ignore[no-any-return]
-        return None
 
     def disconnect(self, handler_id: int) -> None:
         """Remove the handler with the number *handler_id*; a RuntimeWarning where there is none."""
@@ -191,61 +300,89 @@ class Object:
             warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
 
     def _disconnect(self, handler_id: int) -> bool:
+        try:
+            self._handlers.remove(self._handler(handler_id))
+        except (ValueError, TypeError):  # somebody else was quicker, or it never was
+            return False
+        return True
+
+    def _handler(self, handler_id: int) -> Handler:
         for each in tuple(self._handlers):
             if each.number == handler_id:
-                try:
-                    self._handlers.remove(each)
-                except ValueError:  # somebody else was quicker
-                    return False
-                return True
-        return False
+                return each
+        raise TypeError(f"{type(self).__name__} has no handler {handler_id!r}")
 
     def handler_is_connected(self, handler_id: int) -> bool:
         """Tell whether the handler with the number *handler_id* is connected."""
         return any(each.number == handler_id for each in tuple(self._handlers))
 
-    def emit(self, signal: str) -> None:
+    def handler_block(self, handler_id: int) -> _AtExit:
         """
-        Run the handlers of *signal*: plain ones, the class's own, then those of `connect_after`.
+        Pass over the handler with the number *handler_id*, until `handler_unblock` or the end of a ``with``.
 
-        An exception in one of them goes to `sys.excepthook`, and the others still run.
+        Raises TypeError where there is none.
         """
-        self._emit(*self._signal(signal))
+        self._handler(handler_id).blocked += 1
+        return _AtExit(lambda: self.handler_unblock(handler_id))
 
-    def notify(self, name: str) -> None:
-        """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
-        if self._is_heard("notify"):
-            changed = self._property(name)
-            self._emit("notify", changed.name, changed)
+    def handler_unblock(self, handler_id: int) -> None:
+        """Undo one `handler_block`. Raises TypeError if there is no such handler, ValueError if it is not blocked."""
+        handler = self._handler(handler_id)
+        if not handler.blocked:
+            raise ValueError(f"the handler {handler_id!r} is not blocked")
+        handler.blocked -= 1
 
-    def do_notify(self, changed: Property) -> None:
-        """Run when a property has changed, after the plain handlers. For subclasses."""
+    def emit(self, signal: str, *values: object) -> Any:
+        """
+        Run the handlers of *signal* with *values*: plain ones, the class's own, then those of `connect_after`.
 
-    _signals: ClassVar[dict[str, Callable[..., None]]] = {"notify": do_notify}
-    """The signals that a class adds, each with its method for subclasses to override; as it is, that does nothing."""
+        An exception in one of them goes to `sys.excepthook`, and the others still run. Gives what the last one has
+        returned, for a signal that has a result.
+        """
+        return self._emit(*self._parse(signal), *values)
+
+    @classmethod
+    def _parse(cls, name: str) -> tuple[str, str]:
+        """Take apart a signal's name and its detail. Raises TypeError for one that the class does not have."""
+        signal, colons, detail = name.partition("::")
+        if cls._signal(signal) is None or (colons and signal != "notify"):
+            raise TypeError(f"{cls.__name__} has no signal {name!r}")
+        return signal, cls._property(detail).name if detail else ""
+
+    @classmethod
+    def _signal(cls, name: str) -> Signal | None:
+        for base in cls.__mro__:
+            if name in base.__dict__.get("_signals", ()):
+                return base.__dict__["_signals"][name]  # type: ignore[no-any-return]
+        return None
 
     def _is_heard(self, signal: str) -> bool:
-        return "_handler_list" in self.__dict__ or self._overridden(signal) is not None
+        return "_handler_list" in self.__dict__ or self._own_handler(signal) is not None
 
-    def _emit(self, signal: str, detail: str, *values: object) -> None:
+    def _own_handler(self, signal: str) -> Callable[..., object] | None:
+        declared = self._signal(signal)
+        assert declared is not None
+        method = getattr(self, declared.default.__name__)
+        return None if getattr(method, "__func__", method) is declared.default else method
+
+    def _emit(self, signal: str, detail: str, *values: object) -> object:
+        result: object = None
         if self._is_heard(signal):
+            declared = self._signal(signal)
             for call in self._emission(signal, detail):
-                run_handler(call, *values)
-
-    def _overridden(self, signal: str) -> Callable[..., object] | None:
-        default = self._default_handler(signal)
-        assert default is not None
-        method = getattr(self, default.__name__)
-        return None if getattr(method, "__func__", method) is default else method
+                result = run_handler(call, *values)
+                if result and declared is not None and declared.ends_when_true:
+                    return result
+        return result
 
     def _emission(self, signal: str, detail: str) -> Iterator[Callable[..., object]]:
         handlers = [each for each in tuple(self._handlers) if each.signal == signal and each.detail in ("", detail)]
         for each in handlers:
-            if not each.after and each in self._handlers:
+            if not each.after and not each.blocked and each in self._handlers:
                 yield each.call
-        own = self._overridden(signal)
+        own = self._own_handler(signal)
         if own is not None:
             yield own
         for each in handlers:
-            if each.after and each in self._handlers:
+            if each.after and not each.blocked and each in self._handlers:
                 yield each.call

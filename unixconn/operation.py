@@ -43,7 +43,9 @@ class Operation(Generic[T]):
     __slots__ = ("handle",)
 
     condition: ClassVar[int]
-    """What it waits for: READABLE or WRITABLE."""
+    """What it waits for: READABLE or WRITABLE; 0 where the kernel has nothing to tell."""
+    interval: ClassVar[float] = math.inf
+    """Seconds after which it is tried again, whatever the kernel tells."""
     prefix: ClassVar = ""
     """Comes before the text of every Error."""
 
@@ -100,7 +102,7 @@ def complete(
                 operation.hold()
                 deadline = None if timeout is None else time.monotonic() + timeout
                 while result[0] is WOULD_BLOCK:
-                    wait(operation.handle, operation.condition, cancellable, deadline)
+                    wait(operation.handle, operation.condition, cancellable, deadline, operation.interval)
                     result[:] = map(attempt, (operation,))
             return result[0]
         finally:
@@ -136,9 +138,15 @@ def timed_out() -> Error:
     return io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
 
 
-def wait(handle: Handle, condition: int, cancellable: Cancellable | None, deadline: float | None) -> IOCondition:
+def wait(
+    handle: Handle,
+    condition: int,
+    cancellable: Cancellable | None,
+    deadline: float | None,
+    interval: float = math.inf,
+) -> IOCondition:
     """
-    Wait for *condition*, and give what poll() said of the socket.
+    Wait for *condition*, or for *interval* seconds, and give what poll() said of the socket.
 
     *deadline* is a time of `time.monotonic`. Python runs signal handlers meanwhile, and their exceptions come out.
     Raises the Error CLOSED, TIMED_OUT or CANCELLED; TOO_MANY_OPEN_FILES if there is no descriptor left for
@@ -148,7 +156,7 @@ def wait(handle: Handle, condition: int, cancellable: Cancellable | None, deadli
     closing = handle.closing()
     try:
         try:
-            return _poll(_poller(closing, cancellable, watcher), handle, condition, cancellable, deadline)
+            return _poll(_poller(closing, cancellable, watcher), handle, condition, cancellable, deadline, interval)
         finally:
             closing._let_go(watcher)
             if cancellable is not None:
@@ -181,22 +189,24 @@ def _poll(
     condition: int,
     cancellable: Cancellable | None,
     deadline: float | None,
+    interval: float,
 ) -> IOCondition:
-    poller, interval = prepared
+    poller, longest = prepared
     number = handle.number
     handle.check()
-    poller.register(number, condition)
+    if condition:
+        poller.register(number, condition)
     while True:
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
-        ready = dict(poller.poll(math.ceil(min(left, interval) * 1000)))
+        ready = dict(poller.poll(math.ceil(min(left, longest, interval) * 1000)))
         handle.check()
-        if not ready and left <= interval:
+        if not ready and left <= min(longest, interval):
             raise timed_out()
         if cancellable is not None:
             cancellable.set_error_if_cancelled()
-        if number in ready:
-            return IOCondition(ready[number])
+        if number in ready or (not ready and interval <= longest):
+            return IOCondition(ready.get(number, 0))
         for each in (handle.closing(), cancellable):
             if each is not None:
                 each._show()

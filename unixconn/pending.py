@@ -10,6 +10,7 @@ and does so once.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from unixconn.handle import Handle
 
     class Waker(Protocol):
-        """Who calls `serve`, and `Pending.look` at a deadline; see poller.py."""
+        """Who calls `serve`, and `Pending.ring` at its alarm; see poller.py."""
 
         @property
         def is_ours(self) -> bool:
@@ -56,6 +57,7 @@ class Pending(Generic[T]):
         "_cancellable",
         "_cancelled",
         "_condition",
+        "_deadline",
         "_finish",
         "_handle",
         "_missed",
@@ -63,7 +65,7 @@ class Pending(Generic[T]):
         "_result",
         "_trying",
         "_waker",
-        "deadline",
+        "alarm",
     )
 
     def __init__(
@@ -74,8 +76,9 @@ class Pending(Generic[T]):
         finish: Callable[[list[T], Error | None], None],
     ) -> None:
         """Take *finish*, which is told the end: the result in a list of its own, or the Error."""
-        self.deadline: float | None = None
-        """A time of `time.monotonic`."""
+        self.alarm: float | None = None
+        """When to look, a time of `time.monotonic`: at the deadline, or when to try again."""
+        self._deadline: float | None = None
         self._operation = operation
         self._handle = operation.handle
         self._condition = operation.condition
@@ -130,7 +133,8 @@ class Pending(Generic[T]):
     def _join(self, timeout: float | None) -> None:
         self._operation.hold()
         if timeout is not None:
-            self.deadline = time.monotonic() + timeout
+            self._deadline = time.monotonic() + timeout
+        self._set_alarm()
         waiting = self._handle.waiting
         if self._condition not in waiting:
             waiting[self._condition] = OrderedDict()
@@ -166,7 +170,7 @@ class Pending(Generic[T]):
                 return
             try:
                 self._handle.check()
-                if self.deadline is not None and time.monotonic() >= self.deadline:
+                if self._deadline is not None and time.monotonic() >= self._deadline:
                     raise timed_out()
                 if self._cancelled or self._waker.is_closed:
                     raise cancelled()
@@ -174,6 +178,20 @@ class Pending(Generic[T]):
                     self._cancellable.set_error_if_cancelled()
             except Error as error:
                 self._end(error)
+
+    def ring(self) -> None:
+        """Do what is to be done at `alarm`, and set the next one. It takes the lock itself."""
+        self.look()
+        if self._operation.interval != math.inf:
+            with self._handle.lock.entered:
+                if self._finish is not None and self.alarm is not None and time.monotonic() >= self.alarm:
+                    self.advance()
+                    self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self.alarm = self._deadline
+        if self._operation.interval != math.inf:
+            self.alarm = min(time.monotonic() + self._operation.interval, self._deadline or math.inf)
 
     def attend(self, cancellable: Cancellable) -> None:
         """Let *cancellable* end it, too: it was started without one."""

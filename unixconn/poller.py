@@ -13,6 +13,7 @@ from unixconn.errors import translated
 from unixconn.pending import serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from unixconn.handle import Handle
@@ -44,6 +45,10 @@ class Poller:
         """Whether it will never look again."""
         return not self.is_ours
 
+    @abstractmethod
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called where this looks after things; from any thread."""
+
     def add(self, pending: Pending[Any]) -> None:
         """
         Look after *pending*, which has joined its line, until `remove`; its handle's lock is held.
@@ -53,8 +58,8 @@ class Poller:
         self._waiting.add(pending)
         try:
             self._start()
-            if pending.deadline is not None:
-                self._watch_clock(pending, pending.deadline)
+            if pending.alarm is not None:
+                self._set_alarm(pending, pending.alarm)
             self._arm(pending.handle)
         except OSError as error:
             raise translated(error, "Starting to wait in the background: ") from None
@@ -64,8 +69,14 @@ class Poller:
         """Have the epoll, and somebody who calls `_poll`."""
 
     @abstractmethod
-    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
-        """Call the look of *pending* at *deadline*, a time of `time.monotonic`."""
+    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
+        """Call `_ring` with *pending* at *moment*, a time of `time.monotonic`."""
+
+    def _ring(self, pending: Pending[Any]) -> None:
+        pending.ring()
+        # Also where the clock was a little too early.
+        if not pending.has_ended and pending.alarm is not None:
+            self._set_alarm(pending, pending.alarm)
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
@@ -77,6 +88,8 @@ class Poller:
             return
         for condition in tuple(handle.waiting):
             events |= condition
+        if events == select.EPOLLONESHOT:
+            return
         self._armed[number] = weakref.ref(handle)
         try:
             self._epoll.modify(number, events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import select
 import socket as python
 import sys
@@ -17,15 +18,15 @@ from unixconn.arguments import as_bytes, as_integer
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import INT_MAX, as_descriptor, close_all
-from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, translated
+from unixconn.descriptors import INT_MAX, adopt, as_descriptor, close_all
+from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.handle import Handle, adopt_socket
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
 from unixconn.operation import Operation, complete, wait
 from unixconn.poll import IOCondition
 from unixconn.results import Message, Option
-from unixconn.transfer import Accept, ReceiveMessage, SendMessage
+from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,16 +83,16 @@ class Socket(Object):
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
-        Property("family", "get_family"),
-        Property("type", "get_socket_type"),
-        Property("protocol", "get_protocol"),
-        Property("fd", "get_fd"),
-        Property("blocking", "get_blocking", "set_blocking"),
-        Property("listen-backlog", "get_listen_backlog", "set_listen_backlog"),
-        Property("timeout", "get_timeout", "set_timeout"),
-        Property("keepalive", "get_keepalive", "set_keepalive"),
-        Property("local-address", "get_local_address"),
-        Property("remote-address", "get_remote_address"),
+        Property("family", SocketFamily, "get_family", default=SocketFamily.INVALID, construct_only=True),
+        Property("type", SocketType, "get_socket_type", default=SocketType.STREAM, construct_only=True),
+        Property("protocol", SocketProtocol, "get_protocol", default=SocketProtocol.UNKNOWN, construct_only=True),
+        Property("fd", int, "get_fd", default=-1, construct_only=True),
+        Property("blocking", bool, "get_blocking", "set_blocking", default=True),
+        Property("listen-backlog", int, "get_listen_backlog", "set_listen_backlog", default=10),
+        Property("timeout", int, "get_timeout", "set_timeout", default=0),
+        Property("keepalive", bool, "get_keepalive", "set_keepalive", default=False),
+        Property("local-address", SocketAddress, "get_local_address"),
+        Property("remote-address", SocketAddress, "get_remote_address"),
     )
 
     def __init__(
@@ -112,6 +113,7 @@ class Socket(Object):
         self._type = _member(SocketType, type)
         self._protocol = _member(SocketProtocol, protocol)
         self._handle = Handle()
+        self._blocking, self._listen_backlog, self._timeout = True, 10, 0
         self.set_blocking(blocking)
         self.set_listen_backlog(listen_backlog)
         self.set_timeout(timeout)
@@ -206,7 +208,9 @@ class Socket(Object):
 
     def set_blocking(self, blocking: bool) -> None:
         """Set whether operations wait, or raise WOULD_BLOCK."""
-        self._blocking = bool(blocking)
+        if self._blocking != bool(blocking):
+            self._blocking = bool(blocking)
+            self.notify("blocking")
 
     def get_timeout(self) -> int:
         """Give how long an operation waits at most, in seconds; 0 means without end."""
@@ -214,7 +218,10 @@ class Socket(Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set how long an operation waits at most, in whole seconds; 0 means without end."""
-        self._timeout = as_integer(timeout, "timeout", 0, _UINT_MAX)
+        seconds = as_integer(timeout, "timeout", 0, _UINT_MAX)
+        if self._timeout != seconds:
+            self._timeout = seconds
+            self.notify("timeout")
 
     def get_listen_backlog(self) -> int:
         """Give how many connections may wait to be accepted."""
@@ -222,7 +229,10 @@ class Socket(Object):
 
     def set_listen_backlog(self, backlog: int) -> None:
         """Set how many connections may wait to be accepted; for the next `listen`."""
-        self._listen_backlog = as_integer(backlog, "backlog", 0, INT_MAX)
+        number = as_integer(backlog, "backlog", 0, INT_MAX)
+        if self._listen_backlog != number:
+            self._listen_backlog = number
+            self.notify("listen-backlog")
 
     def get_keepalive(self) -> bool:
         """Tell whether SO_KEEPALIVE is on; without effect on a Unix socket."""
@@ -230,7 +240,9 @@ class Socket(Object):
 
     def set_keepalive(self, keepalive: bool) -> None:
         """Set SO_KEEPALIVE; without effect on a Unix socket."""
-        self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
+        if self.get_keepalive() != bool(keepalive):
+            self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
+            self.notify("keepalive")
 
     def get_option(self, level: int, optname: int) -> Option:
         """Give (True, value) for an option that is an integer; raises the Error for getsockopt()'s errno."""
@@ -313,6 +325,27 @@ class Socket(Object):
         """Let peers connect, as many waiting as the listen backlog says, and give True."""
         self._check()
         self._handle.call(python.socket.listen, self._listen_backlog, context="could not listen: ")
+        return True
+
+    def connect(self, address: SocketAddress, cancellable: Cancellable | None = None) -> bool:  # type: ignore[override]
+        """
+        Connect to *address*, and give True.
+
+        Waits while too many others wait to be accepted there. Raises the Error for connect(2)'s errno: NOT_FOUND,
+        CONNECTION_REFUSED where nobody listens, FAILED if it is connected already. It hides `Object.connect`, which is
+        reached as ``Object.connect(socket, "notify::timeout", ...)``.
+        """
+        return self._complete(self._connecting(address), cancellable)
+
+    def _connecting(self, address: SocketAddress) -> Connect:
+        return Connect(self._handle, _unix_address(address)._for_python())
+
+    def check_connect_result(self) -> bool:
+        """Give True: a Unix socket is connected when `connect` comes back. Raises the Error that waits in SO_ERROR."""
+        self._check()
+        number = self._handle.get_option(python.SOL_SOCKET, python.SO_ERROR, "")
+        if number:
+            raise system_error(number, "")
         return True
 
     def accept(self, cancellable: Cancellable | None = None) -> Socket:
@@ -398,25 +431,20 @@ class Socket(Object):
 
     def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""
-        return self._send(buffer, cancellable, blocking=self._blocking)
-
-    def _send(self, buffer: Any, cancellable: Cancellable | None, *, blocking: bool) -> int:
         operation = SendMessage(self._handle, [as_bytes(buffer)], context="Error sending data: ")
-        return complete(operation, cancellable, blocking=blocking, timeout=self._timeout or None)
+        return self._complete(operation, cancellable)
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
         Receive at most *size* bytes; b"" at the end of the stream.
 
-        Descriptors that come with them are closed, as the kernel would: use `receive_message` for both.
+        Descriptors that come with them are kept for a connection's `UnixConnection.receive_fd`.
         """
-        return self._receive(size, cancellable, blocking=self._blocking)
-
-    def _receive(self, size: int, cancellable: Cancellable | None, *, blocking: bool) -> bytes:
         buffer = bytearray(as_integer(size, "size", 0, INT_MAX))
         operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
         try:
-            found = complete(operation, cancellable, blocking=blocking, timeout=self._timeout or None)
+            found = self._complete(operation, cancellable)
+            self._handle.keep(operation.owner)
         finally:
             close_all(operation.owner)
         return bytes(buffer[: found.size])
@@ -452,6 +480,20 @@ class Socket(Object):
         deadline = None if seconds is None else time.monotonic() + seconds
         wait(self._handle, condition, cancellable, deadline)
         return True
+
+    def _duplicate(self) -> python.socket:
+        owner: list[int] = []
+        try:
+            adopt(owner, os.dup, self._handle.call(python.socket.fileno, context=""))
+            made = python.socket(fileno=owner[0])
+            owner.clear()
+        except OSError as error:
+            raise translated(error, "dup: ") from None
+        finally:
+            close_all(owner)
+        # As O_NONBLOCK is, which belongs to everybody who has the socket.
+        made.settimeout(None if os.get_blocking(made.fileno()) else 0.0)
+        return made
 
     def _check(self) -> None:
         self._handle.check()

@@ -11,11 +11,15 @@ from unixconn.errors import Error
 from unixconn.loops import running_asyncio
 from unixconn.mainloop import PRIORITY_DEFAULT, MainContext
 from unixconn.object import Object, Property
+from unixconn.operation import READABLE
+from unixconn.workers import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
+    from unixconn.loops import Loop
+    from unixconn.operation import Operation
     from unixconn.poller import Poller
 
 
@@ -48,10 +52,10 @@ class Task(AsyncResult):
     raised as often as it is asked for.
     """
 
-    _properties: ClassVar[tuple[Property, ...]] = (Property("completed", "get_completed"),)
+    _properties: ClassVar[tuple[Property, ...]] = (Property("completed", bool, "get_completed", default=False),)
 
     def __init__(
-        self, source: Object, name: str, discard: Callable[[Any], None] | None, cancellable: Cancellable | None
+        self, source: Object, name: str, discard: Callable[[Any], object] | None, cancellable: Cancellable | None
     ) -> None:
         """Take *discard*, which closes a result that nobody takes."""
         self._source = source
@@ -67,6 +71,7 @@ class Task(AsyncResult):
     _completed = False
     _callback: Callable[[], object] | None = None
     _context: MainContext | None = None
+    _loop: Loop | None = None
     _post: Callable[[Callable[[], object]], None]
     _priority = PRIORITY_DEFAULT
 
@@ -151,19 +156,27 @@ class Task(AsyncResult):
 
     # --- its way ---
 
-    def call_back(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> Poller:
-        """Have *callback* told, where this thread has its callbacks called; give who is to look after the operation."""
+    def call_back(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
+        """Have *callback* told the end, where callbacks of this thread are called."""
         if callback is not None:
             self._callback = partial(callback, self._source, self, *data)
         self._priority = priority
         context = MainContext.get_thread_default()
-        loop = running_asyncio() if context is None else None
-        if loop is not None:
-            self._post = loop.post
-            return loop
-        self._context = context = context or MainContext.default()
-        self._post = partial(context._post, priority=priority)
-        return poller_of(context)
+        self._loop = running_asyncio() if context is None else None
+        if self._loop is not None:
+            self._post = self._loop.post
+        else:
+            self._context = context or MainContext.default()
+            self._post = partial(self._context._post, priority=priority)
+
+    def poller_for(self, operation: Operation[Any]) -> Poller:
+        """Give who is to look after *operation*."""
+        if self._loop is not None:
+            return self._loop
+        if self._context is None or self._callback is None or operation.condition != READABLE:
+            # What nobody, or the peer, waits for does not wait until a context is iterated.
+            return shared()
+        return poller_of(self._context)
 
     def end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
         """Take *result*, a list with the result that belongs to this from now on, or *error*; call *before* first."""

@@ -11,7 +11,6 @@ from unixconn.attempt import (
     RECEIVING,
     SENDING,
     Received,
-    accept,
     not_open,
     receive_credentials,
     receive_descriptor,
@@ -23,6 +22,7 @@ from unixconn.attempt import (
 from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, close_all
 from unixconn.errors import IOErrorEnum, io_error, translated
+from unixconn.establish import accept, connect
 from unixconn.handle import Handle
 from unixconn.operation import READABLE, WRITABLE, Operation
 
@@ -198,3 +198,20 @@ class Accept(Operation[socket.socket]):
     def discard(self, result: socket.socket) -> None:
         """Close it."""
         result.close()
+
+
+class Connect(Operation[bool]):
+    """Connect to a Unix socket."""
+
+    __slots__ = ("_name",)
+
+    condition = 0
+    interval = 0.01
+
+    def __init__(self, handle: Handle, name: str | bytes) -> None:
+        super().__init__(handle)
+        self._name = name
+
+    def attempt(self) -> bool | WouldBlock:
+        """Connect."""
+        return connect(self.handle, self._name)

@@ -91,9 +91,9 @@ class Worker(Poller):
                     raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
                 raise
 
-    def _watch_clock(self, pending: Pending[Any], deadline: float) -> None:
-        self._clock.add(deadline, pending)
-        if deadline < self._until:
+    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
+        self._clock.add(moment, pending)
+        if moment < self._until:
             self._wake()
 
     def _wake(self) -> None:
@@ -112,7 +112,7 @@ class Worker(Poller):
             ready = self._poll(self._pause())
             self._call()
             for late in self._clock.due():
-                late.look()
+                self._ring(late)
             if not ready and not waiting and self._retire():
                 return
 

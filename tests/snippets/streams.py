@@ -127,11 +127,10 @@ def streams_pending():
     return [*outcome, into.close(), attempt(into.read_bytes, 1), b.is_closed()]
 
 
-def streams_lose_descriptors():
+def streams_end_a_read_after_a_descriptor():
     """A read that meets a descriptor gives its byte, and ends after it."""
     raw, b = mixed()
-    before = descriptors()
     send_fds(raw, 0, data=b"x")
     raw.send(b"y")
     into = b.get_input_stream()
-    return plain([into.read_bytes(9).get_data(), into.read_bytes(9).get_data(), descriptors() - before])
+    return plain([into.read_bytes(9).get_data(), into.read_bytes(9).get_data()])

@@ -1,0 +1,157 @@
+"""What can be closed, and has one operation under way at a time: streams, and connections."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+
+from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn.arguments import as_integer
+from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
+from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.descriptors import INT_MAX
+from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.future import Future
+from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.object import Object
+from unixconn.task import AsyncResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any
+
+    Callback = Callable[..., object] | None
+
+ClosableT = TypeVar("ClosableT", bound="Closable")
+
+_CLOSE = "g_io_stream_close_async"
+
+
+class Closable(Object):
+    """What can be closed once, and has one operation under way at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = False
+        # Taken without waiting: who does not get it raises PENDING.
+        self._pending = threading.Lock()
+
+    def set_pending(self) -> bool:
+        """
+        Say that an operation is under way, and give True; `clear_pending` says that it has ended.
+
+        Raises the Error CLOSED on a closed object, PENDING if one is under way.
+        """
+        if self._closed:
+            raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+        self._take_pending()
+        return True
+
+    def _take_pending(self) -> None:
+        if not self._pending.acquire(blocking=False):
+            raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
+
+    def clear_pending(self) -> None:
+        """Say that the operation has ended."""
+        if self._pending.locked():
+            self._pending.release()
+
+    def has_pending(self) -> bool:
+        """Tell whether an operation is under way."""
+        return self._pending.locked()
+
+    def is_closed(self) -> bool:
+        """Tell whether `close` was called."""
+        return self._closed
+
+    def close(self, cancellable: Cancellable | None = None) -> bool:
+        """
+        Close it, and give True; a second time does nothing.
+
+        *cancellable* has no effect. Raises the Error PENDING while an operation is under way.
+        """
+        check_cancellable(cancellable)
+        if not self._closed:
+            self._take_pending()
+            try:
+                self._closed = True
+                self._close()
+            finally:
+                self.clear_pending()
+        return True
+
+    @overload
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bool]: ...
+
+    @overload
+    def close_async(
+        self,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any
+    ) -> Any:
+        """
+        Close it at once, but only say so, and only end to be pending, when *callback* is called.
+
+        *callback* gets (object, result, *user_data), and calls `close_finish`; without one, None being one too, a
+        `Future` is given. If *cancellable* is cancelled the result is CANCELLED, and it is closed all the same.
+        """
+        priority = as_priority(io_priority)
+        check_arguments(cancellable, callback)
+        error, before = None, None
+        try:
+            if not self._closed:
+                self._take_pending()
+                before = self._say_closed
+                self._close()
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+        except Error as caught:
+            error = caught
+        outcome = ([True], error)
+        return ended(self, _CLOSE, outcome, cancellable, callback, user_data, priority=priority, before=before)
+
+    def close_finish(self, result: AsyncResult) -> bool:
+        """
+        Give True, or raise the Error, for the *result* of `close_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another object or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _CLOSE, result)  # type: ignore[no-any-return]
+
+    def _say_closed(self) -> None:
+        self._closed = True
+        self.clear_pending()
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def __enter__(self: ClosableT) -> ClosableT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self: ClosableT) -> ClosableT:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def as_priority(io_priority: int) -> int:
+    """Give *io_priority* as an integer. Raises TypeError and OverflowError for what is none, or too large."""
+    return as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)

@@ -1,0 +1,71 @@
+"""Connecting and accepting: one try of each that does not wait; beside attempt.py, which has those for messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.attempt import WOULD_BLOCK
+from unixconn.errors import system_error, translated
+from unixconn.handle import Handle, Use
+
+if TYPE_CHECKING:
+    from unixconn.attempt import WouldBlock
+
+_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
+
+
+def accept(handle: Handle) -> socket.socket | WouldBlock:
+    """Accept a connection."""
+    use = Use()
+    try:
+        use.user = handle
+        # accept() knows no MSG_DONTWAIT, and O_NONBLOCK belongs to everybody who has the socket.
+        events = _events(handle.number)
+        if not events:
+            return WOULD_BLOCK
+        accepted, _ = handle.python.accept()
+    except BlockingIOError:
+        # A listener that was shut down is ready for ever, and has nothing.
+        if events & _POLLRDHUP:
+            raise system_error(errno.EINVAL, "Error accepting connection: ") from None
+        return WOULD_BLOCK
+    except (OSError, ValueError) as error:
+        handle.check()
+        raise (translated(error, "Error accepting connection: ") if isinstance(error, OSError) else error) from None
+    finally:
+        use.user = None
+        if handle.number < 0:
+            handle.reap()
+    return accepted
+
+
+def _events(number: int) -> int:
+    poller = select.poll()
+    poller.register(number, select.POLLIN | _POLLRDHUP)
+    ready = poller.poll(0)
+    return ready[0][1] if ready else 0
+
+
+def connect(handle: Handle, name: str | bytes) -> bool | WouldBlock:
+    """Connect to the Unix socket *name*; it would block while too many peers wait to be accepted there."""
+    with handle.lock.entered:
+        handle.check()
+        number = handle.number
+        # A connect() that finds the listener's queue full waits in the kernel, where nothing but a signal ends it.
+        was_blocking = os.get_blocking(number)
+        try:
+            if was_blocking:
+                os.set_blocking(number, False)
+            handle.python.connect(name)
+        except BlockingIOError:
+            return WOULD_BLOCK
+        except OSError as error:
+            raise translated(error, "") from None
+        finally:
+            if was_blocking:
+                os.set_blocking(number, True)
+    return True

@@ -1,0 +1,244 @@
+"""InputStream: what comes from the peer."""
+
+from __future__ import annotations
+
+from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn.arguments import as_integer
+from unixconn.asynchronous import AWAIT, finish
+from unixconn.cancellable import Cancellable
+from unixconn.descriptors import INT_MAX, close_all
+from unixconn.future import Future
+from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.operation import READABLE
+from unixconn.pending import serve
+from unixconn.poll import IOCondition
+from unixconn.streams import Bytes, SocketStream
+from unixconn.task import AsyncResult
+from unixconn.transfer import ReceiveMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from unixconn.sequence import Steps
+
+    Callback = Callable[..., object] | None
+
+T = TypeVar("T")
+
+
+def _as_count(count: int) -> int:
+    return as_integer(count, "count", 0, INT_MAX)
+
+
+class InputStream(SocketStream):
+    """
+    What comes from the peer (Gio.InputStream); see streams.py for what its methods have in common.
+
+    A byte that carries a descriptor may be among those that are read. The descriptor is kept then, and is what the
+    connection's `receive_fd` gives next; it is closed with the connection.
+    """
+
+    def readable(self) -> bool:
+        """Give True."""
+        return True
+
+    def read(self, count: int, cancellable: Cancellable | None = None) -> bytes:
+        """
+        Read at most *count* bytes, at least one; none at the end of the stream.
+
+        Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
+        """
+        return self._complete(self._read(_as_count(count)), cancellable)
+
+    def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
+        """`read` with the result as `Bytes`."""
+        return self._complete(self._read_bytes(_as_count(count)), cancellable)
+
+    def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
+        """Read *count* bytes, less only where the stream ends. Errors as of `read`; what came before one is lost."""
+        return self._complete(self._read_all(_as_count(count)), cancellable)
+
+    def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
+        """Read at most *count* bytes, and give how many there were. Errors as of `read`."""
+        return self._complete(self._skip(_as_count(count)), cancellable)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into *buffer*, a writable bytes-like object, and give how many bytes there were."""
+        return self._complete(self._fill(memoryview(buffer).cast("B")), None)
+
+    def is_readable(self) -> bool:
+        """Tell whether a read would find something, or the end of the stream, without waiting."""
+        return bool(self._socket.condition_check(IOCondition.IN))
+
+    @overload
+    def read_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+    ) -> Future[bytes]: ...
+
+    @overload
+    def read_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def read_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Any = None,
+        callback: Any = AWAIT,
+        *user_data: Any,
+    ) -> Any:
+        """Start what `read` does, without waiting for its end; see streams.py for the arguments."""
+        steps = self._read(_as_count(count))
+        return self._start("g_input_stream_read_async", steps, io_priority, cancellable, callback, user_data)
+
+    def read_finish(self, result: AsyncResult) -> bytes:
+        """Give the bytes, or raise the Error, for the *result* of `read_async`."""
+        return finish(self, "g_input_stream_read_async", result)  # type: ignore[no-any-return]
+
+    @overload
+    def read_bytes_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+    ) -> Future[Bytes]: ...
+
+    @overload
+    def read_bytes_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def read_bytes_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Any = None,
+        callback: Any = AWAIT,
+        *user_data: Any,
+    ) -> Any:
+        """Start what `read_bytes` does, without waiting for its end; see streams.py for the arguments."""
+        steps = self._read_bytes(_as_count(count))
+        return self._start("g_input_stream_read_bytes_async", steps, io_priority, cancellable, callback, user_data)
+
+    def read_bytes_finish(self, result: AsyncResult) -> Bytes:
+        """Give the `Bytes`, or raise the Error, for the *result* of `read_bytes_async`."""
+        return finish(self, "g_input_stream_read_bytes_async", result)  # type: ignore[no-any-return]
+
+    @overload
+    def read_all_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+    ) -> Future[bytes]: ...
+
+    @overload
+    def read_all_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def read_all_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Any = None,
+        callback: Any = AWAIT,
+        *user_data: Any,
+    ) -> Any:
+        """Start what `read_all` does, without waiting for its end; see streams.py for the arguments."""
+        steps = self._read_all(_as_count(count))
+        return self._start("g_input_stream_read_all_async", steps, io_priority, cancellable, callback, user_data)
+
+    def read_all_finish(self, result: AsyncResult) -> bytes:
+        """Give the bytes, or raise the Error, for the *result* of `read_all_async`."""
+        return finish(self, "g_input_stream_read_all_async", result)  # type: ignore[no-any-return]
+
+    @overload
+    def skip_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+    ) -> Future[int]: ...
+
+    @overload
+    def skip_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def skip_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Any = None,
+        callback: Any = AWAIT,
+        *user_data: Any,
+    ) -> Any:
+        """Start what `skip` does, without waiting for its end; see streams.py for the arguments."""
+        steps = self._skip(_as_count(count))
+        return self._start("g_input_stream_skip_async", steps, io_priority, cancellable, callback, user_data)
+
+    def skip_finish(self, result: AsyncResult) -> int:
+        """Give how many bytes there were, or raise the Error, for the *result* of `skip_async`."""
+        return finish(self, "g_input_stream_skip_async", result)  # type: ignore[no-any-return]
+
+    # --- step by step ---
+
+    def _fill(self, buffer: memoryview) -> Steps[int]:
+        handle = self._socket._handle
+        operation = ReceiveMessage(handle, [buffer], context="Error receiving data: ")
+        try:
+            found = yield operation
+            if operation.owner:
+                handle.keep(operation.owner)
+                operation.owner = []
+                serve(handle, READABLE)  # somebody may be waiting for just this
+        finally:
+            close_all(operation.owner)
+        return found.size  # type: ignore[no-any-return]
+
+    def _read(self, count: int) -> Steps[bytes]:
+        buffer = bytearray(count)
+        size = yield from self._fill(memoryview(buffer))
+        return bytes(buffer[:size])
+
+    def _read_bytes(self, count: int) -> Steps[Bytes]:
+        return Bytes((yield from self._read(count)))
+
+    def _read_all(self, count: int) -> Steps[bytes]:
+        buffer = bytearray(count)
+        left = memoryview(buffer)
+        while left:
+            size = yield from self._fill(left)
+            if not size:
+                break
+            left = left[size:]
+        return bytes(buffer[: count - len(left)])
+
+    def _skip(self, count: int) -> Steps[int]:
+        return (yield from self._fill(memoryview(bytearray(count))))

@@ -1,0 +1,125 @@
+"""
+Several operations one after the other, as one: a generator that yields them, and is sent their results.
+
+What is to be done is written once, and done in either way: `complete_all` waits in the calling thread, a `Sequence` in
+the background.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.errors import Error
+from unixconn.operation import complete
+from unixconn.pending import Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any
+
+    from unixconn.cancellable import Cancellable
+    from unixconn.operation import Operation
+    from unixconn.poller import Poller
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Steps = Generator[Operation[Any], Any, T]
+
+
+def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: bool, timeout: float | None) -> T:
+    """Do *steps* in this thread, each with the *timeout* in seconds, and give their result."""
+    try:
+        operation = next(steps)
+        while True:
+            try:
+                result = complete(operation, cancellable, blocking=blocking, timeout=timeout)
+            except Error as error:
+                operation = steps.throw(error)
+            else:
+                operation = steps.send(result)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()
+
+
+class Sequence(Generic[T]):
+    """Does *steps* in the background, and tells *finish* their end."""
+
+    def __init__(
+        self,
+        steps: Steps[T],
+        cancellable: Cancellable | None,
+        poller_for: Callable[[Operation[Any]], Poller],
+        finish: Callable[[list[T], Error | None], None],
+        *,
+        timeout: float | None,
+    ) -> None:
+        """Take *poller_for*, which gives who is to look after a step, and *timeout*, in seconds, for each of them."""
+        self._steps = steps
+        self._cancellable = cancellable
+        self._poller_for = poller_for
+        self._finish = finish
+        self._timeout = timeout
+        self._pending: Pending[Any] | None = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Begin with the first step."""
+        self._go_on(partial(next, self._steps))
+
+    def cancel(self) -> None:
+        """End the step under way as its Cancellable would."""
+        self._cancelled = True
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def attend(self, cancellable: Cancellable) -> None:
+        """Let *cancellable* end it, too: it was started without one."""
+        self._cancellable = cancellable
+        if self._pending is not None:
+            self._pending.attend(cancellable)
+
+    def _go_on(self, proceed: Callable[[], Operation[Any]]) -> None:
+        while True:
+            try:
+                operation = proceed()
+            except StopIteration as stop:
+                self._finish([stop.value], None)
+                return
+            except Error as error:
+                self._finish([], error)
+                return
+            # Either the step has ended when its start comes back, or its end is told later: who comes second goes on.
+            first = [True]
+            outcome: list[Callable[[], Operation[Any]]] = []
+            poller = self._poller_for(operation)
+            end = partial(self._end, poller, first, outcome)
+            self._pending = Pending(operation, self._cancellable, poller, end)
+            self._pending.start(blocking=True, timeout=self._timeout)
+            if self._cancelled:
+                self._pending.cancel()
+            try:
+                first.pop()
+            except IndexError:
+                proceed = outcome[0]
+            else:
+                return
+
+    def _end(
+        self,
+        poller: Poller,
+        first: list[bool],
+        outcome: list[Callable[[], Operation[Any]]],
+        result: list[Any],
+        error: Error | None,
+    ) -> None:
+        proceed = partial(self._steps.send, result[0]) if error is None else partial(self._steps.throw, error)
+        outcome.append(proceed)
+        try:
+            first.pop()
+        except IndexError:
+            # Later: this has the lock of the step's handle, and the next one may need another's.
+            poller.post(partial(self._go_on, proceed))

@@ -1,0 +1,146 @@
+"""
+What both directions of a connection share.
+
+They wait also if the Socket is set not to block, at most for its timeout in each step. Each has one operation under way
+at a time: a second one is PENDING. The methods named ``*_async`` take (..., io_priority, cancellable, callback,
+*user_data): with a *callback* they give None, and that gets (stream, result, *user_data) when the operation has ended,
+and calls the method named ``*_finish``; without one, None being one too, they give a `Future`.
+
+They are file objects, too, as far as io.BufferedReader, io.BufferedWriter and their like need.
+"""
+
+from __future__ import annotations
+
+from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn.asynchronous import start_sequence
+from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.closable import Closable, as_priority
+from unixconn.future import Future
+from unixconn.object import Object, Property
+from unixconn.sequence import complete_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar
+
+    from unixconn.sequence import Steps
+    from unixconn.socket import Socket
+
+    Callback = Callable[..., object] | None
+
+T = TypeVar("T")
+
+
+class Bytes:
+    """Bytes that do not change (GLib.Bytes)."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = bytes(data)
+
+    @classmethod
+    def new(cls, data: bytes) -> Bytes:
+        """Make one of a copy of *data*."""
+        return cls(data)
+
+    def get_data(self) -> bytes:
+        """Give the content."""
+        return self._data
+
+    def get_size(self) -> int:
+        """Give the number of bytes."""
+        return len(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bytes) and self._data == other._data
+
+    def __hash__(self) -> int:
+        return hash(self._data)
+
+    def __repr__(self) -> str:
+        return f"Bytes({self._data!r})"
+
+
+class SocketStream(Closable):
+    """One direction of a connection."""
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
+
+    def __init__(self, socket: Socket) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def _get_socket(self) -> Socket:
+        return self._socket
+
+    def get_fd(self) -> int:
+        """Give the number of the socket's descriptor, -1 once it is closed."""
+        return self._socket.get_fd()
+
+    def _close(self) -> None:
+        """Leave the socket alone: the connection closes it."""
+
+    def _exclusively(self, steps: Steps[T]) -> Steps[T]:
+        self.set_pending()
+        try:
+            return (yield from steps)
+        finally:
+            self.clear_pending()
+
+    def _complete(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
+        check_cancellable(cancellable)
+        timeout = self._socket._timeout or None
+        return complete_all(self._exclusively(steps), cancellable, blocking=True, timeout=timeout)
+
+    def _start(
+        self,
+        name: str,
+        steps: Steps[T],
+        io_priority: int,
+        cancellable: Cancellable | None,
+        callback: Any,
+        data: tuple[object, ...],
+    ) -> Future[T] | None:
+        return start_sequence(
+            self,
+            name,
+            self._exclusively(steps),
+            cancellable,
+            callback,
+            data,
+            priority=as_priority(io_priority),
+            timeout=self._socket._timeout or None,
+        )
+
+    # --- as a file object ---
+
+    def fileno(self) -> int:
+        """Give the number of the socket's descriptor. Raises ValueError once it is closed."""
+        if self.get_fd() < 0:
+            raise ValueError("the socket is closed, and has no descriptor any more")
+        return self.get_fd()
+
+    @property
+    def closed(self) -> bool:
+        """`is_closed`."""
+        return self.is_closed()
+
+    def readable(self) -> bool:
+        """Tell whether it can be read from."""
+        return False
+
+    def writable(self) -> bool:
+        """Tell whether it can be written to."""
+        return False
+
+    def seekable(self) -> bool:
+        """Give False."""
+        return False
+
+    def isatty(self) -> bool:
+        """Give False."""
+        return False

@@ -7,7 +7,17 @@ import warnings
 
 import pytest
 
-from unixconn import Cancellable, IOStream, Object, Socket, SocketConnection, UnixConnection, UnixFDList, UnixFDMessage
+from unixconn import (
+    Cancellable,
+    IOStream,
+    MainContext,
+    Object,
+    Socket,
+    SocketConnection,
+    UnixConnection,
+    UnixFDList,
+    UnixFDMessage,
+)
 
 
 class Bell(Cancellable):
@@ -234,3 +244,110 @@ class TestSignals:
             warnings.simplefilter("error")
             bell.cancel()
         assert bell.heard == ["class"]
+
+
+class TestNotify:
+    def connect(self, sock, signal, heard, *data):
+        """Connect a handler that notes what it gets: Socket.connect hides Object's."""
+        return Object.connect(sock, signal, lambda *given: heard.append(given), *data)
+
+    @pytest.mark.parametrize("name", ["listen-backlog", "listen_backlog"])
+    def test_one_property(self, pair, name):
+        """A handler of notify::name gets the object, the property and its data, and hears of no other."""
+        sock = pair[0].get_socket()
+        heard = []
+        self.connect(sock, f"notify::{name}", heard, 1, "two")
+        sock.notify("timeout")
+        assert heard == []
+        sock.notify(name)
+        ((owner, changed, *data),) = heard
+        assert (owner, changed.name, data) == (sock, "listen-backlog", [1, "two"])
+        assert changed in Socket.list_properties()
+
+    def test_all_properties(self, pair):
+        """A handler of notify hears of each."""
+        sock = pair[0].get_socket()
+        heard = []
+        self.connect(sock, "notify", heard)
+        sock.notify("timeout")
+        sock.notify("blocking")
+        assert [changed.name for _, changed in heard] == ["timeout", "blocking"]
+
+    def test_order(self, pair):
+        """Plain handlers in their order, whatever the detail, then those that come after."""
+        sock = pair[0].get_socket()
+        heard = []
+        sock.connect_after("notify::timeout", lambda *_: heard.append("after"))
+        Object.connect(sock, "notify", lambda *_: heard.append("all"))
+        Object.connect(sock, "notify::timeout", lambda *_: heard.append("one"))
+        sock.notify("timeout")
+        assert heard == ["all", "one", "after"]
+
+    def test_class_handler(self):
+        """A subclass overrides do_notify, which runs between the two kinds."""
+        heard = []
+
+        class Mine(UnixFDMessage):
+            def do_notify(self, changed):
+                heard.append(changed.name)
+
+        message = Mine()
+        message.notify("fd-list")
+        Object.connect(message, "notify::fd-list", lambda *_: heard.append("plain"))
+        message.connect_after("notify::fd-list", lambda *_: heard.append("after"))
+        message.notify("fd_list")
+        assert heard == ["fd-list", "plain", "fd-list", "after"]
+
+    def test_disconnect(self, pair):
+        """What was removed hears nothing."""
+        sock = pair[0].get_socket()
+        heard = []
+        number = self.connect(sock, "notify::timeout", heard)
+        Object.disconnect(sock, number)
+        sock.notify("timeout")
+        assert heard == []
+
+    def test_unknown(self, pair):
+        """A property that does not exist is a TypeError, which names it; so is a detail of another signal."""
+        sock = pair[0].get_socket()
+        for call in (
+            lambda: self.connect(sock, "notify::nonsense", []),
+            lambda: sock.connect_after("notify::nonsense", print),
+            lambda: Object.connect(Cancellable(), "cancelled::nonsense", print),
+        ):
+            with pytest.raises(TypeError, match="nonsense"):
+                call()
+        self.connect(sock, "notify", [])
+        with pytest.raises(TypeError, match="nonsense"):
+            sock.notify("nonsense")
+
+    def test_unknown_though_nobody_listens(self, pair):
+        """A wrong name is found whether or not somebody listens."""
+        with pytest.raises(TypeError, match="nonsense"):
+            pair[0].get_socket().notify("nonsense")
+
+    def test_an_exception_harms_nobody(self, pair, reports):
+        """It goes to sys.excepthook, and the others are told."""
+        sock = pair[0].get_socket()
+        heard = []
+        Object.connect(sock, "notify::timeout", lambda *_: 1 / 0)
+        self.connect(sock, "notify::timeout", heard)
+        assert sock.notify("timeout") is None
+        assert len(heard) == 1
+        assert [type(each) for each in reports] == [ZeroDivisionError]
+
+    def test_task(self, pair):
+        """A Task tells that it is completed: once, after its callback."""
+        heard, results = [], []
+
+        def note(_source, result):
+            result.connect("notify::completed", lambda task, changed: heard.append((task, changed.name)))
+            assert result.props.completed is False
+            results.append(result)
+
+        pair[0].send_credentials_async(None, note)
+        while not heard:
+            MainContext.default().iteration()
+        MainContext.default().iteration(False)
+        assert heard == [(results[0], "completed")]
+        assert results[0].props.completed is True

@@ -95,7 +95,6 @@ def ended(
     callback: Any,
     data: tuple[object, ...],
     *,
-    priority: int,
     before: Callable[[], None] | None,
 ) -> Future[T] | None:
     """
@@ -103,7 +102,7 @@ def ended(
 
     *before* is called before the callback is.
     """
-    task = _task(source, name, None, cancellable, callback, data, priority)
+    task = _task(source, name, None, cancellable, callback, data, PRIORITY_DEFAULT)
     task.end(*outcome, before)
     return task if isinstance(task, Future) else None
 

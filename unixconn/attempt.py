@@ -139,12 +139,13 @@ def _sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
 # --- receiving ---
 
 
-def receive_descriptor(handle: Handle) -> int | WouldBlock:
+def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | WouldBlock:
     """
     Receive one byte with one descriptor, and give its number.
 
     Credentials and a pidfd that come along are dropped. Any other message is refused: it is consumed, what came with it
-    is closed, and the error says what it was.
+    is closed, and the error says what it was. If a signal handler raises meanwhile, *kept* gets the descriptor; without
+    that it is closed.
     """
     if handle.strays and (stray := _stray(handle)) is not None:
         return stray
@@ -175,11 +176,21 @@ def receive_descriptor(handle: Handle) -> int | WouldBlock:
         return fd
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
-        if fd >= 0:
-            close_all([fd, *extra])
-        elif not in_pool:
-            _discard(message)
+        if fd < 0 and not in_pool:
+            fd, extra = _rescue(message, kept)
+        if kept is not None and fd >= 0:
+            kept.append(fd)
+            fd = -1
+        close_all([*extra, fd] if fd >= 0 else extra)
         raise
+
+
+def _rescue(message: Incoming, kept: list[int] | None) -> tuple[int, list[int]]:
+    """Give the descriptor that *message* has brought, and others to close; all are to close if nobody keeps one."""
+    found = message.contents().all_descriptors
+    if kept is not None and message.outcome() == OUTCOME_ONE_DESCRIPTOR:
+        return found[0], found[1:]
+    return -1, found
 
 
 def _stray(handle: Handle) -> int | None:
@@ -188,19 +199,23 @@ def _stray(handle: Handle) -> int | None:
         owner = handle.strays.popleft()
     except IndexError:
         return None
-    count = len(owner)
-    if count == 1:
-        return owner.pop()
+    try:
+        count = len(owner)
+        if count == 1:
+            return owner.pop()
+    except BaseException:  # of a signal handler
+        handle.strays.appendleft(owner)
+        raise
     close_all(owner)
     raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {count}\n")
 
 
-def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
+def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -> Credentials | WouldBlock:
     """
     Receive one byte with credentials.
 
     The socket's SO_PASSCRED has to be on. Where the kernel added none, as the byte was sent before that, the answer is
-    the socket's peer.
+    the socket's peer. If a signal handler raises meanwhile, *kept* gets the credentials.
     """
     try:
         message = _pop_incoming()
@@ -221,7 +236,10 @@ def receive_credentials(handle: Handle) -> Credentials | WouldBlock:
             numbers = _only_credentials(message, count)
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
-        _discard(message)
+        if kept is not None and message.outcome() == OUTCOME_ONE_CREDENTIALS:
+            kept.append(Credentials._of(UCRED.unpack(message.credentials), _OF_MESSAGE))
+        else:
+            _discard(message)
         raise
     _append_incoming(message)
     if numbers is None:

@@ -104,7 +104,7 @@ class Closable(Object):
         *callback* gets (object, result, *user_data), and calls `close_finish`; without one, None being one too, a
         `Future` is given. If *cancellable* is cancelled the result is CANCELLED, and it is closed all the same.
         """
-        priority = as_priority(io_priority)
+        as_priority(io_priority)  # Gio does not heed it
         check_arguments(cancellable, callback)
         error, before = None, None
         try:
@@ -117,7 +117,7 @@ class Closable(Object):
         except Error as caught:
             error = caught
         outcome = ([True], error)
-        return ended(self, _CLOSE, outcome, cancellable, callback, user_data, priority=priority, before=before)
+        return ended(self, _CLOSE, outcome, cancellable, callback, user_data, before=before)
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

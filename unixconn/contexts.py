@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.errors import TooManyOpenFilesError
 from unixconn.lock import Lock
 from unixconn.mainloop import MainContext, Source
 from unixconn.poller import Poller
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn.pending import Pending
+
+
+_NO_DESCRIPTOR_INTERVAL = 0.05
+"""Seconds between two looks at what other threads have brought, where there is no descriptor left to be woken by."""
 
 
 class ContextPoller(Poller):
@@ -58,8 +63,9 @@ class ContextPoller(Poller):
 
     def wake(self) -> None:
         """End a `wait`."""
-        with self._lock.entered:
-            self._wakeup.set()
+        if self._can_wake:
+            with self._lock.entered:
+                self._wakeup.set()
 
     def _stop(self) -> None:
         super()._stop()
@@ -74,21 +80,28 @@ class ContextPoller(Poller):
             return False
         if seconds:
             # Not before it is needed: what is there already is served without.
-            with self._lock.entered:
-                if not self._can_wake:
-                    # By its edge, it need not be cleared.
-                    self._epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
-                    self._can_wake = True
+            try:
+                self._listen(self._epoll)
+            except TooManyOpenFilesError:
+                seconds = _NO_DESCRIPTOR_INTERVAL if seconds < 0 else min(seconds, _NO_DESCRIPTOR_INTERVAL)
             if self._context._rang():
                 seconds = 0.0
         self._poll(seconds)
         return True
 
+    def _listen(self, epoll: select.epoll) -> None:
+        with self._lock.entered:
+            if not self._can_wake:
+                # By its edge, it need not be cleared.
+                epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                self._can_wake = True
+
     def rest(self) -> None:
         """Give back the descriptors if nothing is left to wait for."""
-        with self._lock.entered:
-            if not self._waiting:
-                self._stop()
+        if self._epoll is not None and not self._waiting:
+            with self._lock.entered:
+                if not self._waiting:
+                    self._stop()
 
 
 def poller_of(context: MainContext) -> ContextPoller:

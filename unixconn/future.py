@@ -8,7 +8,7 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.cancellable import Cancellable
 from unixconn.errors import CancelledError, Error
-from unixconn.loops import running
+from unixconn.loops import AsyncioLoop, running
 from unixconn.object import Object
 from unixconn.pending import Pending, cancelled
 from unixconn.sequence import Sequence
@@ -29,7 +29,7 @@ class Future(Task, Generic[T]):
     A Task that can be awaited, in asyncio, uvloop and trio, or waited for by `result`.
 
     Cancelling it, or the task that awaits it, ends the operation: what has not come yet stays in the socket, what has
-    is closed.
+    is closed. Made where an asyncio loop runs it is a future of that loop, for asyncio.gather, asyncio.wait_for, ...
     """
 
     def __init__(
@@ -42,11 +42,16 @@ class Future(Task, Generic[T]):
     ) -> None:
         super().__init__(source, name, discard, cancellable)
         self._loop = loop
+        # What asyncio knows its futures by.
+        self._asyncio_future_blocking = False if isinstance(loop, AsyncioLoop) else None
         # Called in any thread, as soon as there is an end.
         self._wakers: list[Callable[[], object]] = []
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
 
+    _asyncio_future_blocking: bool | None = None
     _pending: Pending[T] | Sequence[T] | None = None
+    _was_cancelled = False
+    _cancel_message: object = None
     _seen = False
     """The result was looked at, and is its reader's to close."""
 
@@ -64,19 +69,38 @@ class Future(Task, Generic[T]):
         return self._ended
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled."""
-        return isinstance(self._error, CancelledError)
+        """Tell whether it was cancelled; in asyncio only whether `cancel` has done so, not its Cancellable."""
+        if self._asyncio_future_blocking is None:
+            return isinstance(self._error, CancelledError)
+        return self._was_cancelled
 
     def cancel(self, msg: object = None) -> bool:
         """
-        End the operation, with the Error CANCELLED; give False if it has ended already. *msg* is for asyncio's sake.
+        End the operation; give False if it has ended already. *msg* is for asyncio's sake.
 
-        Its Cancellable is not touched: others may have been given the same.
+        Its result is the Error CANCELLED then, in asyncio asyncio.CancelledError. Its Cancellable is not touched, which
+        others may have been given, too.
         """
         if self._ended or self._pending is None:
             return False
+        self._cancel_message = msg
         self._pending.cancel()
-        return self.cancelled()
+        self._was_cancelled = isinstance(self._error, CancelledError)
+        return self._was_cancelled
+
+    def _make_cancelled_error(self) -> BaseException | None:
+        """Make what a cancelled one raises; asyncio.gather asks for it."""
+        if self._was_cancelled and isinstance(self._loop, AsyncioLoop):
+            return self._loop.cancelled_error()
+        return self._error
+
+    def get_loop(self) -> object:
+        """Give the asyncio loop that it belongs to. Raises RuntimeError where there is none."""
+        if not isinstance(self._loop, AsyncioLoop):
+            raise RuntimeError(  # noqa: TRY004 - what asyncio's own raise without a loop
+                f"{self!r} belongs to no asyncio loop"
+            )
+        return self._loop.get_loop()
 
     def result(self, timeout: float | None = None) -> T:
         """
@@ -86,22 +110,27 @@ class Future(Task, Generic[T]):
         not wait: asyncio.InvalidStateError, in trio RuntimeError.
         """
         self._wait(timeout)
-        if self._error is not None:
+        error = self._make_cancelled_error()
+        if error is not None:
             self._seen = True
-            raise self._error
+            raise error.with_traceback(None)
         if not self._result:
             raise ValueError(f"the result of {self._name} was handed out already")
         self._seen = True
         return self._result[0]  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> Error | None:
-        """Give the Error, or None if there is none; waits as `result` does."""
+        """Give the Error, or None if there is none; waits, and raises asyncio.CancelledError, as `result` does."""
         self._wait(timeout)
+        error = self._make_cancelled_error()
+        if error is not None and error is not self._error:
+            raise error
         if self._error is not None:
             self._seen = True
         return self._error
 
     def _wait(self, timeout: float | None) -> None:
+        self._look_after_its_loop()
         if self._ended:
             return
         loop = running()
@@ -110,8 +139,14 @@ class Future(Task, Generic[T]):
         ended = threading.Lock()
         ended.acquire()
         self._subscribe(ended.release)
-        if not ended.acquire(timeout=-1 if timeout is None else timeout):
+        limit = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        if not ended.acquire(timeout=limit):
             raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
+
+    def _look_after_its_loop(self) -> None:
+        # A loop that was closed ends nothing any more.
+        if not self._ended and self._loop is not None and self._loop.is_closed and self._pending is not None:
+            self._pending.look()
 
     def _subscribe(self, wake: Callable[[], object]) -> None:
         self._wakers.append(wake)
@@ -121,7 +156,7 @@ class Future(Task, Generic[T]):
     def _wake(self) -> None:
         while self._wakers:
             try:
-                wake = self._wakers.pop()
+                wake = self._wakers.pop(0)
             except IndexError:  # another thread was quicker
                 return
             wake()
@@ -130,6 +165,7 @@ class Future(Task, Generic[T]):
         loop = running()
         if loop is None:
             raise RuntimeError("await needs asyncio or trio: where neither runs, result() waits")
+        self._look_after_its_loop()
         try:
             if self._ended:
                 yield from loop.checkpoint()
@@ -139,6 +175,8 @@ class Future(Task, Generic[T]):
             self._abandon()
             raise
         return self.result()
+
+    __iter__ = __await__
 
     def _abandon(self) -> None:
         self.cancel()
@@ -184,9 +222,9 @@ class Future(Task, Generic[T]):
             (self._loop or shared()).post(call)
 
     def __del__(self) -> None:
-        if self.__dict__.get("_seen") and not self._error:
+        if self._seen:
             return
         super().__del__()
-        error = self.__dict__.get("_error")
-        if error is not None and not self._seen and not self.cancelled() and self._loop is not None:
+        error = getattr(self, "_error", None)
+        if error is not None and not isinstance(error, CancelledError) and self._loop is not None:
             self._loop.report(error, self)

@@ -59,8 +59,8 @@ def _is_used(handle: Handle) -> bool:
     return any(use is not None and use.user is handle for use in (each() for each in tuple(_uses)))
 
 
-# Handles that somebody waits with for credentials.
-_receiving: dict[Handle, None] = {}
+# Handles that somebody waits with for credentials; weak, as who waits may be dropped.
+_receiving: dict[weakref.ref[Handle], None] = {}
 
 
 def _start_in_child() -> None:
@@ -71,9 +71,10 @@ def _start_in_child() -> None:
             use.user = None
     # The flag is on for the parent's receivers. Here it counts as the user's.
     while _receiving:
-        handle, _ = _receiving.popitem()
-        handle._passcred_users.clear()
-        handle._restore_passcred = False
+        handle = _receiving.popitem()[0]()
+        if handle is not None:
+            handle._passcred_users.clear()
+            handle._restore_passcred = False
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -254,7 +255,7 @@ class Handle:
             first = not self._passcred_users
             self._passcred_users.add(token)
             if first:
-                _receiving[self] = None
+                _receiving[weakref.ref(self, _receiving.pop)] = None
                 self._switch_on_passcred()
 
     def leave_passcred(self, token: object) -> None:
@@ -262,7 +263,7 @@ class Handle:
         with self.lock.entered:
             self._passcred_users.discard(token)
             if not self._passcred_users:
-                _receiving.pop(self, None)
+                _receiving.pop(weakref.ref(self), None)
             self._restore_passcred_if_last()
 
     def try_with_passcred(self, attempt: Callable[[Handle], T]) -> T:

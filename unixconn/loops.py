@@ -17,6 +17,7 @@ import weakref
 from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.object import run_handler
 from unixconn.poller import Poller
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class AsyncioLoop(Loop):
         super().__init__()
         self._loop = weakref.ref(loop)
         self._timers: dict[Pending[Any], asyncio.TimerHandle] = {}
+        # While this looks, its thread may use the loop's quick methods. Else somebody may be a signal handler, and the
+        # loop be asleep.
+        self._looking_thread = 0
 
     @property
     def is_closed(self) -> bool:
@@ -65,7 +69,14 @@ class AsyncioLoop(Loop):
         loop = self._loop()
         if self._epoll is None and loop is not None:
             self._epoll = select.epoll()
-            loop.add_reader(self._epoll.fileno(), self._poll, 0)
+            loop.add_reader(self._epoll.fileno(), self._look_on)
+
+    def _look_on(self) -> None:
+        self._looking_thread = threading.get_ident()
+        try:
+            self._poll(0.0)
+        finally:
+            self._looking_thread = 0
 
     def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
         loop = self._loop()
@@ -76,18 +87,15 @@ class AsyncioLoop(Loop):
         """Look no longer after *pending*; may be called again."""
         super().remove(pending)
         if pending.alarm is not None and (timer := self._timers.pop(pending, None)) is not None:
-            timer.cancel()
-
-    @property
-    def _runs_here(self) -> bool:
-        return sys.modules["asyncio"]._get_running_loop() is self._loop()
+            self.post(timer.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
         loop = self._loop()
         try:
             if loop is not None:
-                (loop.call_soon if self._runs_here else loop.call_soon_threadsafe)(call)
+                is_quick = self._looking_thread == threading.get_ident()
+                (loop.call_soon if is_quick else loop.call_soon_threadsafe)(call)
         except RuntimeError:  # it was closed
             return
 
@@ -96,15 +104,12 @@ class AsyncioLoop(Loop):
         loop = self._loop()
         assert loop is not None
         woken = loop.create_future()
-        thread = threading.get_ident()
 
-        def wake() -> None:
-            if threading.get_ident() != thread:
-                self.post(wake)
-            elif not woken.done():
+        def set_result() -> None:
+            if not woken.done():
                 woken.set_result(None)
 
-        subscribe(wake)
+        subscribe(lambda: set_result() if self._looking_thread == threading.get_ident() else self.post(set_result))
         yield from woken
 
     def checkpoint(self) -> Generator[Any, Any, None]:
@@ -114,6 +119,14 @@ class AsyncioLoop(Loop):
     def not_done(self, text: str) -> Exception:
         """See `Loop.not_done`."""
         return sys.modules["asyncio"].InvalidStateError(text)  # type: ignore[no-any-return]
+
+    def get_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Give the loop itself, None if it is gone."""
+        return self._loop()
+
+    def cancelled_error(self) -> BaseException:
+        """Make what a cancelled future raises."""
+        return sys.modules["asyncio"].CancelledError()  # type: ignore[no-any-return]
 
     def report(self, error: BaseException, source: object) -> None:
         """See `Loop.report`."""
@@ -131,6 +144,7 @@ class TrioRun(Loop):
         self._token = token
         self._ended = False
         self._scopes: dict[Pending[Any], Any] = {}
+        self._looking_thread = 0
 
     @property
     def is_closed(self) -> bool:
@@ -146,7 +160,11 @@ class TrioRun(Loop):
         try:
             while True:
                 await _trio().lowlevel.wait_readable(number)
-                self._poll(0)
+                self._looking_thread = threading.get_ident()
+                try:
+                    self._poll(0.0)
+                finally:
+                    self._looking_thread = 0
         finally:
             self._ended = True
             for each in tuple(self._waiting):
@@ -171,7 +189,7 @@ class TrioRun(Loop):
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
         try:
-            self._token.run_sync_soon(call)
+            self._token.run_sync_soon(run_handler, call)
         except _trio().RunFinishedError:
             return
 
@@ -179,14 +197,11 @@ class TrioRun(Loop):
         """See `Loop.wait`."""
         lowlevel = _trio().lowlevel
         task = lowlevel.current_task()
-        waits = suspended = False
-        thread = threading.get_ident()
+        waits = True
 
-        def wake() -> None:
+        def reschedule() -> None:
             nonlocal waits
-            if threading.get_ident() != thread or not suspended:
-                self.post(wake)
-            elif waits:
+            if waits:
                 waits = False
                 lowlevel.reschedule(task)
 
@@ -195,9 +210,7 @@ class TrioRun(Loop):
             waits = False
             return lowlevel.Abort.SUCCEEDED
 
-        waits = True
-        subscribe(wake)
-        suspended = True
+        subscribe(lambda: reschedule() if self._looking_thread == threading.get_ident() else self.post(reschedule))
         yield from _steps(lowlevel.wait_task_rescheduled(abort))
 
     def checkpoint(self) -> Generator[Any, Any, None]:
@@ -224,7 +237,7 @@ _asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop
 _trio_runs: weakref.WeakKeyDictionary[Any, TrioRun] = weakref.WeakKeyDictionary()
 
 
-_latest: AsyncioLoop | None = None
+_latest: weakref.ref[AsyncioLoop] | None = None
 
 
 def _forget_in_child() -> None:
@@ -261,11 +274,11 @@ def running_asyncio() -> AsyncioLoop | None:
     running_loop = getattr(asyncio, "_get_running_loop", None)
     if running_loop is None or (loop := running_loop()) is None:
         return None
-    latest = _latest
+    latest = _latest() if _latest is not None else None
     if latest is not None and latest._loop() is loop:
         return latest
     known = _asyncio_loops.get(loop)
     if known is None:
         known = _asyncio_loops[loop] = AsyncioLoop(loop)
-    _latest = known
+    _latest = weakref.ref(known)
     return known

@@ -163,7 +163,7 @@ class Timeout(Source):
 
 
 class _Call(Source):
-    """Is called once, and cannot be found."""
+    """Is called until it comes back, which is once, unless a signal handler raises; and cannot be found."""
 
     __slots__ = ()
 
@@ -174,6 +174,16 @@ class _Call(Source):
         self._context = None
         self._destroyed = False
         self._due = True
+
+    def _dispatch(self) -> None:
+        # What a signal handler raises comes out before it has lost its turn: it is called again then.
+        if self._due:
+            try:
+                self._call()
+            except Exception:
+                self._due = False
+                raise
+            self._due = False
 
 
 class MainContext:
@@ -198,7 +208,8 @@ class MainContext:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._woken = False
-        self._owner_thread = 0
+        # The thread that iterates, but not while it waits.
+        self._awake_thread = 0
         self._sockets: Sockets | None = None
 
     # --- which context ---
@@ -246,11 +257,13 @@ class MainContext:
         owner = self._owner.entered
         if not owner.acquire(blocking=bool(may_block)):
             return False
-        outer, self._owner_thread = self._owner_thread, threading.get_ident()
+        outer, self._awake_thread = self._awake_thread, threading.get_ident()
         try:
             return self._iterate(may_block)
         finally:
-            self._owner_thread = outer
+            self._awake_thread = outer
+            if self._sockets is not None:
+                self._sockets.rest()
             owner.release()
 
     def _iterate(self, may_block: bool) -> bool:
@@ -268,14 +281,19 @@ class MainContext:
             run_handler(taken[2]._dispatch)
             if taken in self._taken:
                 self._taken.remove(taken)
-        if self._sockets is not None:
-            self._sockets.rest()
         return True
 
     def _look(self, seconds: float) -> None:
         """Wait for at most *seconds*, -1 for ever, for something to arrive, and sort what has."""
-        if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
-            self._bell.acquire(timeout=seconds)
+        thread, self._awake_thread = self._awake_thread, 0
+        try:
+            # From here on who brings something rings, be it a signal handler of this thread.
+            if self._arrivals:
+                seconds = 0.0
+            if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
+                self._bell.acquire(timeout=seconds)
+        finally:
+            self._awake_thread = thread
         while self._taken:
             heappush(self._ready, self._taken.pop())
         for source in self._clock.due():
@@ -314,16 +332,19 @@ class MainContext:
         """
         Have *function* called with *data* in the thread of this context, again until it returns a false value.
 
-        At once, where that is this thread: it has pushed this context, or it is the default one and nobody iterates it.
+        At once, where that is this thread: it iterates this context, or it has pushed it, or it is the default one, and
+        nobody iterates it.
         """
         source = Source(priority)
         source.set_callback(function, *data)
-        if MainContext.ref_thread_default() is self and self._owner.entered.acquire(blocking=False):
+        is_here = self._awake_thread == threading.get_ident() or MainContext.ref_thread_default() is self
+        owner = self._owner.entered
+        if is_here and owner.acquire(blocking=False):
             try:
                 while source._call():
                     pass
             finally:
-                self._owner.entered.release()
+                owner.release()
         else:
             source.attach(self)
 
@@ -349,7 +370,7 @@ class MainContext:
         return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
-        if threading.get_ident() == self._owner_thread:
+        if threading.get_ident() == self._awake_thread:
             return  # it looks again before it waits
         try:
             if self._bell.locked():

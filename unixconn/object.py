@@ -199,7 +199,12 @@ class Object:
 
     def notify(self, name: str) -> None:
         """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
-        if self._is_heard("notify"):
+        self._property(name)
+        self._notify(name)
+
+    def _notify(self, name: str) -> None:
+        # Asked in the quickest way: each asynchronous operation notifies, and hardly ever does anybody listen.
+        if "_handler_list" in self.__dict__ or type(self).do_notify is not Object.do_notify:
             changed = self._property(name)
             if self._freezes:
                 self._changed[changed] = None

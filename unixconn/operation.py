@@ -40,7 +40,7 @@ _NO_DESCRIPTOR_INTERVAL = 0.05
 class Operation(Generic[T]):
     """Something to do with a socket that may have to wait."""
 
-    __slots__ = ("handle",)
+    __slots__ = ("handle", "kept")
 
     condition: ClassVar[int]
     """What it waits for: READABLE or WRITABLE; 0 where the kernel has nothing to tell."""
@@ -51,6 +51,12 @@ class Operation(Generic[T]):
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
+        self.kept: list[T] | None = None
+        """
+        Where it waits in the background, what a try has brought before a signal handler raised in it; else None.
+
+        In the calling thread the exception tells that something was lost. In the background nobody would be told.
+        """
 
     @abstractmethod
     def attempt(self) -> T | WouldBlock:

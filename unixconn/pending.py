@@ -60,6 +60,7 @@ class Pending(Generic[T]):
         "_deadline",
         "_finish",
         "_handle",
+        "_joined",
         "_missed",
         "_operation",
         "_result",
@@ -87,7 +88,8 @@ class Pending(Generic[T]):
         self._finish: Callable[[list[T], Error | None], None] | None = finish
         # Owns what arrives: from the try to this list is one step of the interpreter.
         self._result: list[Any] = []
-        self._trying = self._missed = self._cancelled = False
+        self._trying = self._missed = self._cancelled = self._joined = False
+        operation.kept = []
 
     @property
     def handle(self) -> Handle:
@@ -131,6 +133,7 @@ class Pending(Generic[T]):
         return False
 
     def _join(self, timeout: float | None) -> None:
+        self._joined = True
         self._operation.hold()
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
@@ -149,11 +152,15 @@ class Pending(Generic[T]):
             return False
         self._trying = True
         try:
-            self._result[:] = map(type(self._operation).attempt, (self._operation,))
+            # Unless a signal handler has raised after the last try had brought something.
+            if not self._result or self._result[0] is WOULD_BLOCK:
+                self._result[:] = map(type(self._operation).attempt, (self._operation,))
         except Error as error:
             self._end(error)
         finally:
             self._trying = False
+            if self._operation.kept:
+                self._result[:] = map(self._operation.kept.pop, (-1,))
             if self._result and self._result[0] is not WOULD_BLOCK:
                 self._end(None)
         if self._missed:  # a look, by a signal handler that has cancelled or closed
@@ -207,12 +214,15 @@ class Pending(Generic[T]):
         self.look()
 
     def _end(self, error: Error | None) -> None:
-        finish, self._finish = self._finish, None
-        if finish is None:
+        if self._finish is None:
             return
         try:
             self._leave()
+        except BaseException:  # of a signal handler: once more
+            self._leave()
+            raise
         finally:
+            finish, self._finish = self._finish, None
             # In a forked child it still is the parent's to finish.
             if self._waker.is_ours:
                 if error is not None:
@@ -223,11 +233,12 @@ class Pending(Generic[T]):
                 finish(self._result, error)
 
     def _leave(self) -> None:
-        line = self._handle.waiting.get(self._condition)
-        if line is not None and self in line:
-            line.pop(self)
-            if not line:
-                del self._handle.waiting[self._condition]
+        if self._joined:
+            line = self._handle.waiting.get(self._condition)
+            if line is not None:
+                line.pop(self, None)
+                if not line:
+                    self._handle.waiting.pop(self._condition, None)
             self._waker.remove(self)
             if self._cancellable is not None:
                 self._cancellable._unwatch(self)

@@ -90,10 +90,14 @@ class Poller:
             events |= condition
         if events == select.EPOLLONESHOT:
             return
+        known = number in self._armed
         self._armed[number] = weakref.ref(handle)
-        try:
-            self._epoll.modify(number, events)
-        except FileNotFoundError:
+        if known:
+            try:
+                self._epoll.modify(number, events)
+            except FileNotFoundError:  # the number is another file's by now
+                known = False
+        if not known:
             self._epoll.register(number, events)
 
     def _poll(self, seconds: float) -> bool:
@@ -109,7 +113,7 @@ class Poller:
                 self._ready.pop()
         except BaseException:  # of a signal handler
             while self._ready:
-                self._serve(self._ready.pop()[0], 0)
+                self._serve(*self._ready.pop())
             raise
         return found
 
@@ -129,9 +133,10 @@ class Poller:
 
     def _stop(self) -> None:
         """Close the epoll."""
-        if self._epoll is not None:
-            self._epoll.close()
-            self._epoll = None
+        epoll, self._epoll = self._epoll, None
+        if epoll is not None:
+            epoll.close()
+            self._armed.clear()
 
 
 _pollers: weakref.WeakSet[Poller] = weakref.WeakSet()

@@ -12,7 +12,7 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.errors import Error
 from unixconn.operation import complete
-from unixconn.pending import Pending
+from unixconn.pending import Pending, cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -65,6 +65,7 @@ class Sequence(Generic[T]):
         self._timeout = timeout
         self._pending: Pending[Any] | None = None
         self._cancelled = False
+        self._over = False
 
     def start(self) -> None:
         """Begin with the first step."""
@@ -76,6 +77,11 @@ class Sequence(Generic[T]):
         if self._pending is not None:
             self._pending.cancel()
 
+    def look(self) -> None:
+        """Have the step under way look whether something has ended it."""
+        if self._pending is not None:
+            self._pending.look()
+
     def attend(self, cancellable: Cancellable) -> None:
         """Let *cancellable* end it, too: it was started without one."""
         self._cancellable = cancellable
@@ -83,20 +89,21 @@ class Sequence(Generic[T]):
             self._pending.attend(cancellable)
 
     def _go_on(self, proceed: Callable[[], Operation[Any]]) -> None:
-        while True:
+        while not self._over:
             try:
                 operation = proceed()
             except StopIteration as stop:
-                self._finish([stop.value], None)
-                return
+                return self._end([stop.value], None)
             except Error as error:
-                self._finish([], error)
-                return
+                return self._end([], error)
+            except BaseException:  # of a signal handler, and the steps are over
+                self._end([], cancelled())
+                raise
             # Either the step has ended when its start comes back, or its end is told later: who comes second goes on.
             first = [True]
             outcome: list[Callable[[], Operation[Any]]] = []
             poller = self._poller_for(operation)
-            end = partial(self._end, poller, first, outcome)
+            end = partial(self._end_step, poller, first, outcome)
             self._pending = Pending(operation, self._cancellable, poller, end)
             self._pending.start(blocking=True, timeout=self._timeout)
             if self._cancelled:
@@ -106,9 +113,14 @@ class Sequence(Generic[T]):
             except IndexError:
                 proceed = outcome[0]
             else:
-                return
+                return None
+        return None
 
-    def _end(
+    def _end(self, result: list[T], error: Error | None) -> None:
+        self._over = True
+        self._finish(result, error)
+
+    def _end_step(
         self,
         poller: Poller,
         first: list[bool],

@@ -210,7 +210,7 @@ class Socket(Object):
         """Set whether operations wait, or raise WOULD_BLOCK."""
         if self._blocking != bool(blocking):
             self._blocking = bool(blocking)
-            self.notify("blocking")
+            self._notify("blocking")
 
     def get_timeout(self) -> int:
         """Give how long an operation waits at most, in seconds; 0 means without end."""
@@ -221,7 +221,7 @@ class Socket(Object):
         seconds = as_integer(timeout, "timeout", 0, _UINT_MAX)
         if self._timeout != seconds:
             self._timeout = seconds
-            self.notify("timeout")
+            self._notify("timeout")
 
     def get_listen_backlog(self) -> int:
         """Give how many connections may wait to be accepted."""
@@ -232,7 +232,7 @@ class Socket(Object):
         number = as_integer(backlog, "backlog", 0, INT_MAX)
         if self._listen_backlog != number:
             self._listen_backlog = number
-            self.notify("listen-backlog")
+            self._notify("listen-backlog")
 
     def get_keepalive(self) -> bool:
         """Tell whether SO_KEEPALIVE is on; without effect on a Unix socket."""
@@ -242,7 +242,7 @@ class Socket(Object):
         """Set SO_KEEPALIVE; without effect on a Unix socket."""
         if self.get_keepalive() != bool(keepalive):
             self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
-            self.notify("keepalive")
+            self._notify("keepalive")
 
     def get_option(self, level: int, optname: int) -> Option:
         """Give (True, value) for an option that is an integer; raises the Error for getsockopt()'s errno."""

@@ -68,6 +68,8 @@ class Task(AsyncResult):
 
     _ended = False
     """The result is known, though nobody may have been told yet."""
+    _told = False
+    """The callback was called, or is being called."""
     _completed = False
     _callback: Callable[[], object] | None = None
     _context: MainContext | None = None
@@ -148,7 +150,7 @@ class Task(AsyncResult):
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         try:
             return self._result.pop()
         except IndexError:
@@ -192,20 +194,24 @@ class Task(AsyncResult):
         self._post(self._deliver)
 
     def _deliver(self) -> None:
-        callback, self._callback = self._callback, None
+        # Called again if a signal handler has raised on the way.
+        callback = self._callback
         if self._context is not None:
             self._context.push_thread_default()
         try:
-            if callback is not None:
+            if callback is not None and not self._told:
+                self._told = True
                 callback()
         finally:
             if self._context is not None:
                 self._context.pop_thread_default()
-            self._completed = True
-            self.notify("completed")
+            if not self._completed and (self._told or callback is None):
+                self._callback = None
+                self._completed = True
+                self._notify("completed")
 
     def __del__(self) -> None:
         # Also where a signal handler has raised before the constructor's end.
-        result = self.__dict__.get("_result")
+        result = getattr(self, "_result", None)
         if result and self._discard is not None:
             self._discard(result.pop())

@@ -90,7 +90,7 @@ class ReceiveDescriptor(Operation[int]):
 
     def attempt(self) -> int | WouldBlock:
         """Receive it."""
-        return receive_descriptor(self.handle)
+        return receive_descriptor(self.handle, self.kept)
 
     def discard(self, result: int) -> None:
         """Close the descriptor."""
@@ -122,7 +122,7 @@ class ReceiveCredentials(Operation[Credentials]):
 
     def attempt(self) -> Credentials | WouldBlock:
         """Receive them."""
-        return receive_credentials(self.handle)
+        return receive_credentials(self.handle, self.kept)
 
     def begin(self) -> None:
         """Have the kernel add credentials to what comes from now on."""

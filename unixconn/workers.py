@@ -87,7 +87,7 @@ class Worker(Poller):
             except BaseException as error:
                 self._thread = None
                 self._stop()
-                if isinstance(error, RuntimeError):
+                if isinstance(error, RuntimeError) and not isinstance(error, Error):
                     raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
                 raise
 

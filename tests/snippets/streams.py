@@ -11,7 +11,6 @@ from tools import (
     UNIX,
     attempt,
     cancelled,
-    descriptors,
     later,
     mixed,
     non_blocking,

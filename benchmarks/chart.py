@@ -1,4 +1,4 @@
-"""The picture of the results: a bar chart in SVG, readable on light and on dark ground."""
+"""The picture of the results, a bar chart in SVG, and the page for any of them, readable on light and dark ground."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contestants import C_LOOP, Contestant
 from results import Results
 
-_LEFT, _WIDTH, _BAR, _STEP, _HEAD = 210, 760, 16, 24, 44
-_SCALE_END = _WIDTH - 130
+WIDTH = 760
+_LEFT, _BAR, _STEP, _HEAD = 210, 16, 24, 44
+_SCALE_END = WIDTH - 130
 _FOOT = 34
 
 _STYLE = """
@@ -19,13 +20,19 @@ _STYLE = """
   .unixconn { fill: #0969da }
   .other { fill: #9aa4af }
   .axis { stroke: #59636e; stroke-dasharray: 3 3 }
+  .grid { stroke: #59636e; stroke-opacity: 0.25 }
+  path.line { fill: none; stroke-width: 2 }
+  .line.unixconn { stroke: #0969da }
+  .line.other { stroke: #9aa4af }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc }
     .ground { fill: #0d1117 }
     .faint { fill: #9198a1 }
     .unixconn { fill: #4493f8 }
     .other { fill: #656c76 }
-    .axis { stroke: #9198a1 }
+    .axis, .grid { stroke: #9198a1 }
+    .line.unixconn { stroke: #4493f8 }
+    .line.other { stroke: #656c76 }
   }
 """
 
@@ -51,12 +58,17 @@ def draw(results: Results) -> str:
         top = bottom
     note = "Ratio to the same system calls in C (dashed line), and microseconds: medians. Shorter is faster."
     parts.append(f'<text class="faint" x="12" y="{top + 22}">{note}</text>')
+    return page(parts, WIDTH, top + _FOOT, note)
+
+
+def page(parts: list[str], width: int, height: int, label: str) -> str:
+    """Give the picture made of *parts*, whose *label* is for those who do not see it."""
     # A ground of its own, for viewers that do not know of dark pages.
     ground = '<rect class="ground" width="100%" height="100%" rx="6"/>'
-    size = f'width="{_WIDTH}" height="{top + _FOOT}" viewBox="0 0 {_WIDTH} {top + _FOOT}"'
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{note}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">\n'
         f"<style>{_STYLE}</style>\n{ground}\n{body}\n</svg>\n"
     )
 
@@ -73,7 +85,7 @@ def bars(results: Results, operation: str) -> Iterator[tuple[Contestant, float, 
 
 def bar(contestant: Contestant, microseconds: float, ratio: float, y: int, scale: float) -> Iterator[str]:
     """Draw one row: label, bar, numbers."""
-    kind = "unixconn" if contestant.way.startswith("unixconn") else "other"
+    kind = "unixconn" if contestant.is_ours else "other"
     base = y + _BAR - 3
     yield f'<text x="{_LEFT - 8}" y="{base}" text-anchor="end">{contestant}</text>'
     yield f'<rect class="{kind}" x="{_LEFT}" y="{y}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2"/>'

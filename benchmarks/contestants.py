@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import unixconn
 
 HERE = Path(__file__).parent
 C_LOOP = "C loop"
@@ -18,14 +23,29 @@ class Contestant:
     """One way of passing, on one interpreter."""
 
     way: str
-    """"C loop", "unixconn api", "unixconn abi", "socket" or "Gio"."""
+    """What is used, and for unixconn by which layer: "C loop", "unixconn api", "unixconn abi", "socket", "Gio", ..."""
     python: str
     """The interpreter's implementation and version, "" for C."""
+    interpreter: str = field(default="", compare=False)
+    """Its path."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether it is unixconn."""
+        return self.way.startswith("unixconn")
 
     @property
     def is_pypy(self) -> bool:
         """Tell whether it runs on PyPy, which has targets of its own."""
         return self.python.startswith("PyPy")
+
+    def command(self, program: str, *arguments: object) -> list[str]:
+        """Give the command that runs *program*, a file beside this one, for what is used."""
+        return [self.interpreter, str(HERE / program), self.way.split()[0], *map(str, arguments)]
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Give the environment for that."""
+        return environment(folder, self.way.partition(" ")[2])
 
     def __str__(self) -> str:
         return f"{self.way}, {self.python}" if self.python else self.way
@@ -45,15 +65,15 @@ class Worker:
             env=environment,
         )
         try:
-            self.operations = tuple(self._read().split())
+            self.operations = tuple(self._read().rstrip("\n").split("\t"))
         except ValueError:
             self.close()
             raise
 
     def seconds(self, operation: str, times: int) -> float:
-        """Have *operation* done *times* times, and give the CPU time that it took."""
+        """Have *operation* done *times* times, and give the time that it took."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{operation} {times}\n")
+        self._process.stdin.write(f"{operation}\t{times}\n")
         return float(self._read())
 
     def close(self) -> None:
@@ -79,11 +99,13 @@ def name_of(python: str) -> str:
     return done.stdout.strip()
 
 
-def compile_loop(folder: Path) -> list[str]:
-    """Compile the C loop into *folder* and give the command that runs it."""
-    program = str(folder / "loop")
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", program, str(HERE / "loop.c")], check=True)
-    return [program]
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """Lend a folder in which interpreters find unixconn, and programs can be made."""
+    with tempfile.TemporaryDirectory() as name:
+        # A copy, since beside the package is this interpreter's cffi, which no other can use.
+        shutil.copytree(Path(unixconn.__file__).parent, Path(name) / "unixconn")
+        yield Path(name)
 
 
 def environment(folder: Path, layer: str = "") -> dict[str, str]:
@@ -92,23 +114,20 @@ def environment(folder: Path, layer: str = "") -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(folder), "UNIXCONN_BACKEND": layer}
 
 
-def assemble(pythons: list[str], folder: Path) -> Iterator[tuple[Contestant, Worker]]:
-    """
-    Start all that this machine has: the C loop, and each way on each of the interpreters *pythons*.
+def start_c_loop(folder: Path) -> tuple[Contestant, Worker]:
+    """Compile the C loop into *folder*, and start it."""
+    program = str(folder / "loop")
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", program, str(HERE / "loop.c")], check=True)
+    return Contestant(C_LOOP, ""), Worker([program], environment(folder))
 
-    *folder* is where programs are made, and where the interpreters find unixconn.
-    """
-    yield Contestant(C_LOOP, ""), Worker(compile_loop(folder), environment(folder))
+
+def start(program: str, ways: Iterable[str], pythons: list[str], folder: Path) -> Iterator[tuple[Contestant, Worker]]:
+    """Start *program*, a file beside this one, for each of *ways* on each of the interpreters *pythons* that has it."""
     for python in pythons:
         name = name_of(python)
-        for way, module, layer in (
-            ("unixconn api", "unixconn", "api"),
-            ("unixconn abi", "unixconn", "abi"),
-            ("socket", "socket", ""),
-            ("Gio", "Gio", ""),
-        ):
-            command = [python, str(HERE / "worker.py"), module]
+        for way in ways:
+            contestant = Contestant(way, name, python)
             try:
-                yield Contestant(way, name), Worker(command, environment(folder, layer))
+                yield contestant, Worker(contestant.command(program), contestant.environment(folder))
             except ValueError:
                 print(f"{way} does not run on {name} ({python})", file=sys.stderr)

@@ -78,7 +78,7 @@ int main(void)
         return 1;
     sender = pair[0], receiver = pair[1], file = open("/dev/null", O_RDONLY);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    puts("descriptor credentials");
+    puts("descriptor\tcredentials");
 
     char operation[32];
     long times;

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from contestants import C_LOOP, Contestant
+from contestants import Contestant
 
 
 @dataclass
 class Results:
     """The microseconds of each operation, by contestant, one per round."""
 
+    rivals: tuple[str, ...]
+    """The ways that all are compared with, where they know the operation."""
     rounds: dict[str, dict[Contestant, list[float]]] = field(default_factory=dict)
 
     def add(self, operation: str, contestant: Contestant, microseconds: float) -> None:
@@ -49,12 +51,14 @@ class Results:
     def table(self) -> Iterable[str]:
         """Give the lines of the table."""
         for operation, times in self.rounds.items():
-            yield f"{operation:<34}{'median us':>10}{'least us':>10}{'to C':>8}{'to Gio':>8}{'to socket':>11}"
+            ways = [rival for rival in self.rivals if any(each.way == rival for each in times)]
+            heads = "".join(f"{'to ' + way:>15}" for way in ways)
+            yield f"{operation:<34}{'median us':>10}{'least us':>10}{heads}"
             for contestant in times:
                 middle, least = self.microseconds(operation, contestant)
-                ratios = (self.ratio(operation, contestant, way) for way in (C_LOOP, "Gio", "socket"))
-                cells = ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-                yield f"  {contestant!s:<32}{middle:>10.2f}{least:>10.2f}{cells[0]:>8}{cells[1]:>8}{cells[2]:>11}"
+                ratios = (self.ratio(operation, contestant, way) for way in ways)
+                cells = "".join(f"{'-' if ratio is None else format(ratio, '.2f'):>15}" for ratio in ratios)
+                yield f"  {contestant!s:<32}{middle:>10.2f}{least:>10.2f}{cells}"
             yield ""
 
 
@@ -69,29 +73,29 @@ class Target:
     pypy: bool = False
 
     def verdicts(self, results: Results) -> Iterable[str]:
-        """Give a line for each contestant that the target is for."""
-        for contestant in results.rounds[self.operation]:
+        """Give a line for each contestant that the target is for; one that says so if nothing could be compared."""
+        judged = False
+        for contestant in results.rounds.get(self.operation, ()):
             if not contestant.way.startswith(self.way) or contestant.is_pypy is not self.pypy:
                 continue
-            # Two interpreters differ by more than what is asked here: where one has both, only that one counts.
-            if not results.is_beside(self.operation, contestant, self.other):
+            # Two interpreters differ by more than what is asked here: where one has both, only that one counts. PyPy
+            # never has both.
+            if not self.pypy and not results.is_beside(self.operation, contestant, self.other):
                 continue
             ratio = results.ratio(self.operation, contestant, self.other)
             if ratio is not None:
-                yield verdict(f"{self.operation}: {contestant}", self.other, ratio, self.limit)
+                judged = True
+                yield ratio_verdict(f"{self.operation}: {contestant}", self.other, ratio, self.limit)
+        if not judged:
+            where = " on PyPy" if self.pypy else ""
+            yield f"  {self.operation}: not measured, as {self.way}{where} or {self.other} is missing here"
 
 
-TARGETS = (
-    Target("descriptor", "unixconn api", C_LOOP, 1.45),
-    Target("descriptor", "unixconn abi", C_LOOP, 1.65),
-    Target("descriptor", "unixconn", C_LOOP, 1.15, pypy=True),
-    Target("descriptor", "unixconn api", "socket", 0.90),
-    Target("descriptor", "unixconn api", "Gio", 0.65),
-    Target("credentials", "unixconn api", "Gio", 0.85),
-    Target("credentials", "unixconn abi", "Gio", 0.95),
-)
+def ratio_verdict(what: str, other: str, ratio: float, limit: float) -> str:
+    """Give the line that says whether *what* takes at most *limit* of the time of *other*."""
+    return verdict(what, f"{ratio:.2f} of {other}", f"{limit:.2f}", met=ratio <= limit)
 
 
-def verdict(what: str, other: str, ratio: float, limit: float) -> str:
+def verdict(what: str, figure: str, limit: str, *, met: bool) -> str:
     """Give the line that says whether a target is met."""
-    return f"  {what:<46}{ratio:.2f} of {other:<8} at most {limit:.2f}  {'met' if ratio <= limit else 'MISSED'}"
+    return f"  {what:<62}{figure:<18}at most {limit:<9} {'met' if met else 'MISSED'}"

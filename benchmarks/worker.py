@@ -2,7 +2,8 @@
 One contestant: runs as many round trips as its standard input asks for, and prints how long they took.
 
 ``worker.py unixconn|Gio|socket`` prints the names of its operations, then for each line ``OPERATION TIMES`` the seconds
-of CPU time that they took. CPU time, since nothing here waits, and what else runs on the machine does not count then.
+of CPU time that they took, all separated by tabs. CPU time, since nothing here waits, and what else runs on the machine
+does not count then.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-Operation = Callable[[int], None]
+Operation = Callable[[int], object]
+Clock = Callable[[], float]
+
+MODULES = {"unixconn": "unixconn", "Gio": "gi.repository.Gio"}
+"""Those that have Gio's interface."""
 
 
-def connections(module: Any) -> dict[str, Operation]:
+def connections(module: Any, *sockets: socket.socket) -> list[Any]:
+    """Give a UnixConnection of *module* for each of *sockets*."""
+    return [module.UnixConnection(socket=module.Socket.new_from_fd(each.detach())) for each in sockets]
+
+
+def gio_interface(module: Any) -> dict[str, Operation]:
     """Give the operations of *module*, unixconn or Gio, which have the same interface."""
-    one, other = (
-        module.UnixConnection(socket=module.Socket.new_from_fd(each.detach())) for each in socket.socketpair()
-    )
+    one, other = connections(module, *socket.socketpair())
     file = os.open(os.devnull, os.O_RDONLY)
 
     def descriptor(times: int) -> None:
@@ -52,16 +60,21 @@ def standard_library() -> dict[str, Operation]:
     return {"descriptor": descriptor}
 
 
-def main(way: str) -> None:
-    """Serve until the standard input ends."""
-    modules = {"unixconn": "unixconn", "Gio": "gi.repository.Gio"}
-    operations = connections(importlib.import_module(modules[way])) if way in modules else standard_library()
-    print(*operations, flush=True)
+def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:
+    """Do what the standard input asks for until it ends, each of *operations* by its own clock."""
+    print(*operations, sep="\t", flush=True)
     for line in sys.stdin:
-        operation, times = line.split()
-        start = time.process_time()
-        operations[operation](int(times))
-        print(f"{time.process_time() - start:.9f}", flush=True)
+        name, times = line.split("\t")
+        operation, clock = operations[name]
+        start = clock()
+        operation(int(times))
+        print(f"{clock() - start:.9f}", flush=True)
+
+
+def main(way: str) -> None:
+    """Serve what *way* has."""
+    operations = gio_interface(importlib.import_module(MODULES[way])) if way in MODULES else standard_library()
+    serve({name: (operation, time.process_time) for name, operation in operations.items()})
 
 
 if __name__ == "__main__":

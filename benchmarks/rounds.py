@@ -1,0 +1,32 @@
+"""The rounds: all contestants in turn, A B C A B C ..., so that all are measured in the same minutes."""
+
+from __future__ import annotations
+
+from contestants import Contestant, Worker
+from results import Results
+
+_WARM = 0.5
+_BATCH = 2_000
+
+
+def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, seconds: float) -> None:
+    """Go *rounds* times through all *workers*, having each work for about *seconds* on each of its operations."""
+    operations = dict.fromkeys(operation for worker in workers.values() for operation in worker.operations)
+    courses = [
+        (operation, contestant, worker, calibrate(worker, operation, seconds))
+        for operation in operations
+        for contestant, worker in workers.items()
+        if operation in worker.operations
+    ]
+    for _ in range(rounds):
+        for operation, contestant, worker, times in courses:
+            results.add(operation, contestant, worker.seconds(operation, times) / times * 1e6)
+
+
+def calibrate(worker: Worker, operation: str, seconds: float) -> int:
+    """Find how many times *operation* takes *seconds*; warm, as PyPy's compiler sees a loop only when it is hot."""
+    warm = 0.0
+    while warm < _WARM:
+        last = worker.seconds(operation, _BATCH)
+        warm += last
+    return max(1, round(_BATCH * seconds / last))

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from helpers import adopt, open_descriptors, settle
+from helpers import adopt, open_descriptors, settle, threads
 
 from unixconn import UnixConnection
 
@@ -24,10 +24,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Every test ends with the descriptors and the threads that it began with."""
-    descriptors, threads = open_descriptors(), set(threading.enumerate())
+    descriptors, running = open_descriptors(), threads()
     yield
     gc.collect()
-    assert settle(lambda: set(threading.enumerate()) <= threads), threading.enumerate()
+    assert settle(lambda: threads() <= running), threading.enumerate()
     left = {fd: name for fd, name in open_descriptors().items() if descriptors.get(fd) != name}
     assert not left, f"descriptors left open: {left}"
 

@@ -28,6 +28,11 @@ def open_descriptors() -> dict[int, str]:
     return found
 
 
+def threads() -> set[str]:
+    """Give the numbers of this process's threads, those too that Python's threading does not know."""
+    return set(os.listdir("/proc/self/task"))
+
+
 def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Wait until *condition* holds; tell whether it did."""
     end = time.monotonic() + seconds

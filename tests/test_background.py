@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background, fill, forked, open_descriptors, room, same, settle
+from helpers import Background, fill, forked, open_descriptors, room, same, settle, threads
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -99,8 +99,8 @@ def close(fd):
 @contextlib.contextmanager
 def more_threads():
     """Give a function that gives the threads that were not there before."""
-    before = set(threading.enumerate())
-    yield lambda: set(threading.enumerate()) - before
+    before = threads()
+    yield lambda: threads() - before
 
 
 def code_of_child(function):
@@ -174,15 +174,6 @@ class TestThread:
                 assert open_descriptors() == before
         assert len(seen) == 5
 
-    def test_does_not_hold_up_the_exit(self, pair):
-        """It is a daemon, and has a name to know it by."""
-        with more_threads() as threads:
-            future = pair[0].receive_fd_async()
-            [thread] = threads()
-            assert thread.daemon
-            assert "unixconn" in thread.name
-            future.cancel()
-
     def test_stays_while_something_waits(self, pair, quick):
         """However long it takes."""
         a, b = pair
@@ -226,11 +217,11 @@ class TestThread:
         a, b = pair
         before = open_descriptors()
 
-        def refuse(_):
+        def refuse(*_):
             raise RuntimeError("can't start new thread")
 
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
+            patch.setattr(workers._thread, "start_new_thread", refuse)
             future = b.receive_fd_async()
             assert failure(future.result)[0] == 0
         assert open_descriptors() == before
@@ -824,6 +815,7 @@ class TestSignals:
         end = time.monotonic() + 1
         while len(got) < 100 and time.monotonic() < end:
             interrupted(work, chance.uniform(0.00005, 0.0004))
+        assert settle(lambda: context.iteration(False) is None or len(got) == 100), len(got)
         for future in futures:
             close(future.result(10))
         for b, result in got.items():

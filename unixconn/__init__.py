@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     )
     from unixconn.future import Future
     from unixconn.inputstream import InputStream
-    from unixconn.iostream import IOStream
+    from unixconn.iostream import IOStream, IOStreamSpliceFlags
+    from unixconn.listener import SocketListener, SocketListenerEvent
     from unixconn.mainloop import (
         PRIORITY_DEFAULT,
         PRIORITY_DEFAULT_IDLE,
@@ -68,7 +69,9 @@ if TYPE_CHECKING:
     from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
     from unixconn.object import Object
     from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
+    from unixconn.paths import UnixListener, connect, listen
     from unixconn.poll import IOCondition, PollFD
+    from unixconn.service import SocketService, ThreadedSocketService
     from unixconn.socket import Socket, SocketProtocol, SocketType
     from unixconn.streams import Bytes
     from unixconn.task import AsyncResult, Task
@@ -90,14 +93,17 @@ _MODULES = {
         "io_error_from_errno io_error_quark "
     ),
     "future": "Future",
-    "iostream": "IOStream",
+    "iostream": "IOStream IOStreamSpliceFlags",
+    "listener": "SocketListener SocketListenerEvent",
     "mainloop": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
         "SOURCE_REMOVE MainContext MainLoop Source idle_add source_remove timeout_add timeout_add_seconds"
     ),
     "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "object": "Object",
+    "paths": "UnixListener connect listen",
     "poll": "IOCondition PollFD",
+    "service": "SocketService ThreadedSocketService",
     "socket": "SocketProtocol SocketType",
     "streams": "Bytes",
     "inputstream": "InputStream",
@@ -129,6 +135,7 @@ __all__ = [
     "IOCondition",
     "IOErrorEnum",
     "IOStream",
+    "IOStreamSpliceFlags",
     "InputStream",
     "InvalidArgumentError",
     "InvalidDataError",
@@ -154,11 +161,15 @@ __all__ = [
     "SocketConnection",
     "SocketControlMessage",
     "SocketFamily",
+    "SocketListener",
+    "SocketListenerEvent",
     "SocketProtocol",
+    "SocketService",
     "SocketType",
     "Source",
     "SystemCallError",
     "Task",
+    "ThreadedSocketService",
     "TimedOutError",
     "TooManyOpenFilesError",
     "TooManyReferencesError",
@@ -166,12 +177,15 @@ __all__ = [
     "UnixCredentialsMessage",
     "UnixFDList",
     "UnixFDMessage",
+    "UnixListener",
     "UnixSocketAddress",
     "UnixSocketAddressType",
     "WouldBlockError",
+    "connect",
     "idle_add",
     "io_error_from_errno",
     "io_error_quark",
+    "listen",
     "source_remove",
     "timeout_add",
     "timeout_add_seconds",

@@ -8,6 +8,7 @@ the result of a `Future`.
 from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn.both import Both
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error
 from unixconn.future import Future
@@ -84,6 +85,33 @@ def start_sequence(
     if isinstance(task, Future):
         task._pending = sequence
     sequence.start()
+    return task if isinstance(task, Future) else None
+
+
+def start_both(
+    source: Object,
+    name: str,
+    steps: tuple[Steps[Any], Steps[Any]],
+    cancellable: Cancellable | None,
+    callback: Any,
+    data: tuple[object, ...],
+    *,
+    priority: int,
+    timeout: float | None,
+    wait_for_both: bool,
+    at_end: Callable[[], object],
+) -> Future[bool] | None:
+    """Do as `start_sequence` for two at a time; *wait_for_both* says when they end, and *at_end* is called then."""
+    task = _task(source, name, None, cancellable, callback, data, priority)
+
+    def end(result: list[bool], error: Error | None) -> None:
+        at_end()
+        task.end(result, error)
+
+    both = Both(steps, cancellable, task.poller_for, end, timeout=timeout, wait_for_both=wait_for_both)
+    if isinstance(task, Future):
+        task._pending = both
+    both.start()
     return task if isinstance(task, Future) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
@@ -34,8 +33,9 @@ class Closable(Object):
     def __init__(self) -> None:
         super().__init__()
         self._closed = False
-        # Taken without waiting: who does not get it raises PENDING.
-        self._pending = threading.Lock()
+        # Whose operations are under way: the first has the right to it, and others leave again. Who comes has its token
+        # before, so that it can leave whatever happens.
+        self._pending: list[object] = []
 
     def set_pending(self) -> bool:
         """
@@ -43,23 +43,31 @@ class Closable(Object):
 
         Raises the Error CLOSED on a closed object, PENDING if one is under way.
         """
-        if self._closed:
-            raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
-        self._take_pending()
+        self._begin(object())
         return True
 
-    def _take_pending(self) -> None:
-        if not self._pending.acquire(blocking=False):
+    def _begin(self, token: object) -> None:
+        if self._closed:
+            raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+        self._take_pending(token)
+
+    def _take_pending(self, token: object) -> None:
+        self._pending.append(token)
+        if self._pending[0] is not token:
+            self._give_back_pending(token)
             raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
+
+    def _give_back_pending(self, token: object) -> None:
+        if token in self._pending:
+            self._pending.remove(token)
 
     def clear_pending(self) -> None:
         """Say that the operation has ended."""
-        if self._pending.locked():
-            self._pending.release()
+        self._pending.clear()
 
     def has_pending(self) -> bool:
         """Tell whether an operation is under way."""
-        return self._pending.locked()
+        return bool(self._pending)
 
     def is_closed(self) -> bool:
         """Tell whether `close` was called."""
@@ -73,12 +81,13 @@ class Closable(Object):
         """
         check_cancellable(cancellable)
         if not self._closed:
-            self._take_pending()
+            token = object()
             try:
+                self._take_pending(token)
                 self._closed = True
                 self._close()
             finally:
-                self.clear_pending()
+                self._give_back_pending(token)
         return True
 
     @overload
@@ -109,7 +118,7 @@ class Closable(Object):
         error, before = None, None
         try:
             if not self._closed:
-                self._take_pending()
+                self._take_pending(object())
                 before = self._say_closed
                 self._close()
             if cancellable is not None:

@@ -6,6 +6,7 @@ import threading
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.both import Both
 from unixconn.cancellable import Cancellable
 from unixconn.errors import CancelledError, Error
 from unixconn.loops import AsyncioLoop, running
@@ -49,7 +50,7 @@ class Future(Task, Generic[T]):
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
 
     _asyncio_future_blocking: bool | None = None
-    _pending: Pending[T] | Sequence[T] | None = None
+    _pending: Pending[T] | Sequence[T] | Both | None = None
     _was_cancelled = False
     _cancel_message: object = None
     _seen = False

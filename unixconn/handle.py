@@ -143,9 +143,9 @@ class Handle:
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """Lines of what waits in the background, by poll()'s number for what they wait for; pending.py has them."""
 
-    def open(self, python: socket.socket) -> None:
+    def open(self, python: Any) -> None:
         """
-        Take over *python*, whose descriptor is closed with this object.
+        Take over *python*, a socket of the standard library or alike, whose descriptor is closed with this object.
 
         It should be made after this object: the garbage collector then comes here first, and has nothing to warn of.
         """

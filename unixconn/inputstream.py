@@ -67,6 +67,9 @@ class InputStream(SocketStream):
         """Read into *buffer*, a writable bytes-like object, and give how many bytes there were."""
         return self._complete(self._fill(memoryview(buffer).cast("B")), None)
 
+    def flush(self) -> None:
+        """Do nothing; io.BufferedReader calls it."""
+
     def is_readable(self) -> bool:
         """Tell whether a read would find something, or the end of the stream, without waiting."""
         return bool(self._socket.condition_check(IOCondition.IN))

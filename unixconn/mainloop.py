@@ -153,7 +153,7 @@ class Timeout(Source):
 
     __slots__ = ("_interval",)
 
-    def __init__(self, interval: float, priority: int) -> None:
+    def __init__(self, interval: float, priority: int = PRIORITY_DEFAULT) -> None:
         super().__init__(priority)
         self._interval = interval
 
@@ -208,7 +208,8 @@ class MainContext:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._woken = False
-        # The thread that iterates, but not while it waits.
+        self._owner_thread = 0
+        # The same, but not while it waits.
         self._awake_thread = 0
         self._sockets: Sockets | None = None
 
@@ -254,17 +255,19 @@ class MainContext:
         Waits until something is, if *may_block*, and until no other thread iterates. An exception in a callback goes to
         `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
         """
-        owner = self._owner.entered
-        if not owner.acquire(blocking=bool(may_block)):
+        me = threading.get_ident()
+        # Not acquire(blocking=False): between that and a try block a signal handler can raise.
+        if not may_block and self._owner_thread not in (0, me):
             return False
-        outer, self._awake_thread = self._awake_thread, threading.get_ident()
-        try:
-            return self._iterate(may_block)
-        finally:
-            self._awake_thread = outer
-            if self._sockets is not None:
-                self._sockets.rest()
-            owner.release()
+        with self._owner.entered:
+            outer = self._owner_thread, self._awake_thread
+            self._owner_thread = self._awake_thread = me
+            try:
+                return self._iterate(may_block)
+            finally:
+                self._owner_thread, self._awake_thread = outer
+                if self._sockets is not None:
+                    self._sockets.rest()
 
     def _iterate(self, may_block: bool) -> bool:
         self._look(0.0)
@@ -314,14 +317,11 @@ class MainContext:
 
     def pending(self) -> bool:
         """Tell whether anything is ready to be called; False while another thread iterates."""
-        owner = self._owner.entered
-        if not owner.acquire(blocking=False):
+        if self._owner_thread not in (0, threading.get_ident()):
             return False
-        try:
+        with self._owner.entered:
             self._look(0.0)
             return bool(self._ready)
-        finally:
-            owner.release()
 
     def wakeup(self) -> None:
         """Have an `iteration` that waits, or else the next one, return without waiting."""
@@ -337,14 +337,11 @@ class MainContext:
         """
         source = Source(priority)
         source.set_callback(function, *data)
-        is_here = self._awake_thread == threading.get_ident() or MainContext.ref_thread_default() is self
-        owner = self._owner.entered
-        if is_here and owner.acquire(blocking=False):
-            try:
+        is_default_here = MainContext.ref_thread_default() is self and not self._owner_thread
+        if is_default_here or self._owner_thread == threading.get_ident():
+            with self._owner.entered:
                 while source._call():
                     pass
-            finally:
-                owner.release()
         else:
             source.attach(self)
 

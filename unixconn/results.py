@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from unixconn.address import SocketAddress
+    from unixconn.connection import SocketConnection
     from unixconn.messages import SocketControlMessage
+    from unixconn.object import Object
+    from unixconn.socket import Socket
 
     class Option(NamedTuple):
         """The answer of `Socket.get_option`."""
@@ -29,6 +32,24 @@ if TYPE_CHECKING:
         flags: int
         """The kernel's msg_flags."""
 
+    class Accepted(NamedTuple):
+        """The answer of `SocketListener.accept`."""
+
+        connection: SocketConnection
+        source_object: Object | None
+
+    class AcceptedSocket(NamedTuple):
+        """The answer of `SocketListener.accept_socket`."""
+
+        socket: Socket
+        source_object: Object | None
+
+    class AddressAdded(NamedTuple):
+        """The answer of `SocketListener.add_address`."""
+
+        ok: bool
+        effective_address: SocketAddress | None
+
     class Written(NamedTuple):
         """The answer of `OutputStream.write_all`."""
 
@@ -36,8 +57,11 @@ if TYPE_CHECKING:
         bytes_written: int
 
 else:
+    Accepted = namedtuple("Accepted", "connection source_object")
+    AcceptedSocket = namedtuple("AcceptedSocket", "socket source_object")
+    AddressAdded = namedtuple("AddressAdded", "ok effective_address")
     Option = namedtuple("Option", "ok value")
     Message = namedtuple("Message", "size address messages flags")
     Written = namedtuple("Written", "ok bytes_written")
 
-__all__ = ["Message", "Option", "Written"]
+__all__ = ["Accepted", "AcceptedSocket", "AddressAdded", "Message", "Option", "Written"]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from unixconn.connection import SocketConnection
+    from unixconn.socketsource import SocketSource
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
@@ -480,6 +481,18 @@ class Socket(Object):
         deadline = None if seconds is None else time.monotonic() + seconds
         wait(self._handle, condition, cancellable, deadline)
         return True
+
+    def create_source(self, condition: IOCondition, cancellable: Cancellable | None = None) -> SocketSource:
+        """
+        Make a `Source` that becomes ready when one of *condition* holds, or ERR or HUP, or *cancellable* is cancelled.
+
+        Its callback gets (socket, IOCondition, *data), and is called again until it returns a false value.
+        """
+        check_cancellable(cancellable)
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        from unixconn.socketsource import SocketSource
+
+        return SocketSource(self, wanted, cancellable)
 
     def _duplicate(self) -> python.socket:
         owner: list[int] = []

@@ -85,11 +85,12 @@ class SocketStream(Closable):
         """Leave the socket alone: the connection closes it."""
 
     def _exclusively(self, steps: Steps[T]) -> Steps[T]:
-        self.set_pending()
+        token = object()
         try:
+            self._begin(token)
             return (yield from steps)
         finally:
-            self.clear_pending()
+            self._give_back_pending(token)
 
     def _complete(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
         check_cancellable(cancellable)

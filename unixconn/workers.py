@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import os
 import select
@@ -39,7 +40,11 @@ class Worker(Poller):
     def __init__(self) -> None:
         super().__init__()
         self._lock = Lock()
-        self._thread: threading.Thread | None = None
+        # The thread that looks, and whether one was launched that has not said so yet. Two of them do no harm: the
+        # second finds the first. Not a threading.Thread, as a signal handler could leave half of one: its start takes
+        # many steps.
+        self._ident: int | None = None
+        self._launched = False
         self._wakeup = Wakeup()
         self._calls: deque[Callable[[], object]] = deque()
         self._clock: Clock[Pending[Any]] = Clock(attrgetter("has_ended"))
@@ -50,11 +55,10 @@ class Worker(Poller):
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
-        if pending in self._waiting:
-            super().remove(pending)
-            if not self._waiting and threading.current_thread() is not self._thread:
-                # It would wait for ever, in place of coming to its end.
-                self._wake()
+        super().remove(pending)
+        if not self._waiting and threading.get_ident() != self._ident:
+            # It would wait for ever, in place of coming to its end.
+            self._wake()
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called in the thread; in this one where there is no descriptor left for it."""
@@ -75,21 +79,22 @@ class Worker(Poller):
 
     def _start(self) -> None:
         with self._lock.entered:
-            if self._thread is not None:
+            if self._ident is not None or self._launched:
                 return
             try:
                 if self._epoll is None:
-                    self._epoll = select.epoll()
+                    epoll = select.epoll()
                     # By its edge, it need not be cleared.
-                    self._epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
-                self._thread = threading.Thread(target=self._run, name="unixconn worker", daemon=True)
-                self._thread.start()
-            except BaseException as error:
-                self._thread = None
+                    epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                    self._epoll = epoll
+                _thread.start_new_thread(self._run, ())
+                self._launched = True
+            except (Error, OSError):
                 self._stop()
-                if isinstance(error, RuntimeError) and not isinstance(error, Error):
-                    raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
                 raise
+            except RuntimeError as error:
+                self._stop()
+                raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
 
     def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
         self._clock.add(moment, pending)
@@ -107,6 +112,11 @@ class Worker(Poller):
     # --- in its own thread ---
 
     def _run(self) -> None:
+        with self._lock.entered:
+            self._launched = False
+            if self._ident is not None:
+                return
+            self._ident = threading.get_ident()
         while True:
             waiting = bool(self._waiting)
             ready = self._poll(self._pause())
@@ -132,7 +142,7 @@ class Worker(Poller):
         with self._lock.entered:
             if self._waiting or self._calls:
                 return False
-            self._thread = None
+            self._ident = None
             self._stop()
             return True
 

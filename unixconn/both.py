@@ -1,0 +1,75 @@
+"""Two sequences of operations at a time, as one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.errors import Error
+from unixconn.lock import Lock
+from unixconn.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from unixconn.cancellable import Cancellable
+    from unixconn.operation import Operation
+    from unixconn.poller import Poller
+    from unixconn.sequence import Steps
+
+
+class Both:
+    """Does two sequences of steps in the background, and tells *finish* when both have ended."""
+
+    def __init__(
+        self,
+        steps: tuple[Steps[Any], Steps[Any]],
+        cancellable: Cancellable | None,
+        poller_for: Callable[[Operation[Any]], Poller],
+        finish: Callable[[list[bool], Error | None], None],
+        *,
+        timeout: float | None,
+        wait_for_both: bool,
+    ) -> None:
+        """Without *wait_for_both* the end of one ends the other; an Error does so in any case, and is the result."""
+        self._lock = Lock()
+        self._finish = finish
+        self._wait_for_both = wait_for_both
+        self._error: Error | None = None
+        self._ended = 0
+        self._sequences = [
+            Sequence(each, cancellable, poller_for, partial(self._end, index), timeout=timeout)
+            for index, each in enumerate(steps)
+        ]
+
+    def start(self) -> None:
+        """Begin with both."""
+        for each in self._sequences:
+            each.start()
+
+    def cancel(self) -> None:
+        """End both as their Cancellable would."""
+        for each in self._sequences:
+            each.cancel()
+
+    def look(self) -> None:
+        """Have both look whether something has ended them."""
+        for each in self._sequences:
+            each.look()
+
+    def attend(self, cancellable: Cancellable) -> None:
+        """Let *cancellable* end both, too: they were started without one."""
+        for each in self._sequences:
+            each.attend(cancellable)
+
+    def _end(self, index: int, _result: list[Any], error: Error | None) -> None:
+        with self._lock.entered:
+            self._ended += 1
+            is_first = self._ended == 1
+            if is_first or (self._wait_for_both and self._error is None):
+                self._error = error
+        if not is_first:
+            self._finish([True], self._error)
+        elif error is not None or not self._wait_for_both:
+            self._sequences[1 - index].cancel()

@@ -1,0 +1,331 @@
+"""SocketListener: accepts connections on any number of sockets."""
+
+from __future__ import annotations
+
+import select
+import socket as python
+from enum import IntEnum
+
+from unixconn._typing import TYPE_CHECKING, overload
+from unixconn.address import SocketAddress
+from unixconn.arguments import as_integer
+from unixconn.asynchronous import AWAIT, finish, start_sequence
+from unixconn.attempt import WOULD_BLOCK
+from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.connection import SocketConnection
+from unixconn.descriptors import INT_MAX
+from unixconn.errors import ClosedError, IOErrorEnum, io_error, translated
+from unixconn.establish import accept
+from unixconn.future import Future
+from unixconn.handle import Handle
+from unixconn.object import Object, Property, Signal
+from unixconn.operation import READABLE, Operation
+from unixconn.results import Accepted, AcceptedSocket, AddressAdded
+from unixconn.sequence import complete_all
+from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.task import AsyncResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar
+
+    from unixconn.attempt import WouldBlock
+    from unixconn.sequence import Steps
+
+    Callback = Callable[..., object] | None
+
+_ACCEPT = "g_socket_listener_accept_async"
+_ACCEPT_SOCKET = "g_socket_listener_accept_socket_async"
+
+
+class SocketListenerEvent(IntEnum):
+    """What a SocketListener tells of a socket that it makes (Gio.SocketListenerEvent)."""
+
+    BINDING = 0
+    BOUND = 1
+    LISTENING = 2
+    LISTENED = 3
+
+
+class _Entry:
+    """A socket that is listened on, and what its user has given with it."""
+
+    __slots__ = ("socket", "source_object")
+
+    def __init__(self, socket: Socket, source_object: Object | None) -> None:
+        self.socket = socket
+        self.source_object = source_object
+
+
+class _Gate:
+    """An epoll that is ready when there is somebody to accept, with what a Handle needs of a socket."""
+
+    family = python.AF_UNIX
+    type = python.SOCK_STREAM
+
+    def __init__(self) -> None:
+        self._epoll: select.epoll | None = None
+
+    def register(self, number: int) -> None:
+        """Let a listening socket's descriptor make it ready."""
+        if self._epoll is None:
+            self._epoll = select.epoll()
+        self._epoll.register(number, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Give the epoll's descriptor."""
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def close(self) -> None:
+        """Close the epoll."""
+        if self._epoll is not None:
+            self._epoll.close()
+
+
+class _AcceptAny(Operation[AcceptedSocket]):
+    """Accept a connection on any of *entries*; its handle is of the epoll that knows them all."""
+
+    __slots__ = ("_entries",)
+
+    condition = READABLE
+
+    def __init__(self, handle: Handle, entries: list[_Entry]) -> None:
+        super().__init__(handle)
+        self._entries = entries
+
+    def attempt(self) -> AcceptedSocket | WouldBlock:
+        """Accept one."""
+        for entry in tuple(self._entries):
+            made = Socket()
+            try:
+                accepted = accept(entry.socket._handle)
+            except ClosedError:  # by its user
+                self._entries.remove(entry)
+                continue
+            if accepted is not WOULD_BLOCK:
+                made._take(accepted)
+                # The others come first the next time.
+                self._entries.remove(entry)
+                self._entries.append(entry)
+                return AcceptedSocket(made, entry.source_object)
+        return WOULD_BLOCK
+
+    def discard(self, result: AcceptedSocket) -> None:
+        """Close it."""
+        result.socket.close()
+
+
+class SocketListener(Object):
+    """
+    Accepts connections on any number of sockets (Gio.SocketListener).
+
+    Signal: ``event`` (SocketListenerEvent, socket), for sockets that `add_address` makes. ``with listener:`` closes it.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("listen-backlog", int, "_get_backlog", "set_backlog", default=10),
+    )
+
+    def __init__(self, *, listen_backlog: int = 10) -> None:
+        super().__init__()
+        self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
+        self._entries: list[_Entry] = []
+        # All wait for an epoll that knows the sockets: whoever accepts takes what is there on any of them.
+        self._handle = Handle()
+        self._gate = _Gate()
+        self._closed = False
+
+    @classmethod
+    def new(cls) -> SocketListener:
+        """Make one."""
+        return cls()
+
+    def do_event(self, event: SocketListenerEvent, socket: Socket) -> None:
+        """Run at each event, after the plain handlers. For subclasses."""
+
+    _signals: ClassVar = {"event": Signal(do_event)}
+
+    # --- what it listens on ---
+
+    def _get_backlog(self) -> int:
+        return self._backlog
+
+    def set_backlog(self, listen_backlog: int) -> None:
+        """Set how many connections may wait to be accepted on each socket, from now on."""
+        self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
+        for entry in tuple(self._entries):
+            entry.socket.set_listen_backlog(self._backlog)
+            entry.socket.listen()
+
+    def add_socket(self, socket: Socket, source_object: Object | None = None) -> bool:
+        """
+        Listen on *socket*, which was bound and told to listen, and give True; accepting gives *source_object* with it.
+
+        Raises the Error CLOSED if this was closed.
+        """
+        if not isinstance(socket, Socket):
+            raise TypeError(f"socket must be a Socket, not {socket!r}")
+        self._check()
+        socket._check()
+        try:
+            self._gate.register(socket.get_fd())
+        except OSError as error:
+            raise translated(error, "Listening on a socket: ") from None
+        if not self._handle.opened:
+            self._handle.open(self._gate)
+        self._entries.append(_Entry(socket, source_object))
+        return True
+
+    def add_address(
+        self,
+        address: SocketAddress,
+        type: SocketType,  # noqa: A002 - Gio's name
+        protocol: SocketProtocol,
+        source_object: Object | None = None,
+    ) -> AddressAdded:
+        """
+        Make a socket, bind it to *address*, and listen on it; give (True, the address).
+
+        Raises the Error ADDRESS_IN_USE for an address that is taken, else that of bind(2)'s errno, and CLOSED.
+        """
+        self._check()
+        socket = Socket.new(address.get_family(), type, protocol)
+        try:
+            self._listen_on(socket, address)
+            self.add_socket(socket, source_object)
+        except BaseException:
+            socket.close()
+            raise
+        return AddressAdded(True, socket.get_local_address())
+
+    def _listen_on(self, socket: Socket, address: SocketAddress) -> None:
+        socket.set_listen_backlog(self._backlog)
+        self.emit("event", SocketListenerEvent.BINDING, socket)
+        socket.bind(address, True)
+        self.emit("event", SocketListenerEvent.BOUND, socket)
+        self.emit("event", SocketListenerEvent.LISTENING, socket)
+        socket.listen()
+        self.emit("event", SocketListenerEvent.LISTENED, socket)
+
+    def add_inet_port(self, port: int, source_object: Object | None = None) -> bool:
+        """Raise the Error NOT_SUPPORTED."""
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, "Ports are not supported: unixconn listens on Unix addresses only")
+
+    def add_any_inet_port(self, source_object: Object | None = None) -> int:
+        """Raise the Error NOT_SUPPORTED."""
+        self.add_inet_port(0, source_object)
+        return 0
+
+    def close(self) -> None:
+        """Close all its sockets. Whoever waits to accept ends with the Error CLOSED."""
+        self._closed = True
+        self._handle.close()
+        while self._entries:
+            self._entries.pop().socket.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise io_error(IOErrorEnum.CLOSED, "Listener is already closed")
+
+    def __enter__(self) -> SocketListener:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    # --- accepting ---
+
+    def accept(self, cancellable: Cancellable | None = None) -> Accepted:
+        """
+        Wait for a connection, and give (connection, source_object).
+
+        Errors: CLOSED, CANCELLED, TOO_MANY_OPEN_FILES; NOT_INITIALIZED if there is nothing to listen on.
+        """
+        check_cancellable(cancellable)
+        return complete_all(self._accept(), cancellable, blocking=True, timeout=None)
+
+    def accept_socket(self, cancellable: Cancellable | None = None) -> AcceptedSocket:
+        """Like `accept`, with the Socket in the place of the connection."""
+        check_cancellable(cancellable)
+        return complete_all(self._accept_socket(), cancellable, blocking=True, timeout=None)
+
+    @overload
+    def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted]: ...
+
+    @overload
+    def accept_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def accept_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `accept` does, without waiting for its end.
+
+        *callback* gets (listener, result, *user_data), and calls `accept_finish`; without one, None being one too, a
+        `Future` is given, to be awaited.
+        """
+        return start_sequence(
+            self,
+            _ACCEPT,
+            self._accept(),
+            cancellable,
+            callback,
+            user_data,
+            discard=_close_connection,
+        )
+
+    def accept_finish(self, result: AsyncResult) -> Accepted:
+        """
+        Give (connection, source_object), or raise the Error, for the *result* of `accept_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another listener or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _ACCEPT, result)  # type: ignore[no-any-return]
+
+    @overload
+    def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
+
+    @overload
+    def accept_socket_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def accept_socket_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """Like `accept_async`, for `accept_socket` and `accept_socket_finish`."""
+        return start_sequence(
+            self,
+            _ACCEPT_SOCKET,
+            self._accept_socket(),
+            cancellable,
+            callback,
+            user_data,
+            discard=_close_socket,
+        )
+
+    def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
+        """Like `accept_finish`, for the *result* of `accept_socket_async`."""
+        return finish(self, _ACCEPT_SOCKET, result)  # type: ignore[no-any-return]
+
+    # --- step by step ---
+
+    def _accept_socket(self) -> Steps[AcceptedSocket]:
+        self._check()
+        try:
+            return (yield _AcceptAny(self._handle, self._entries))  # type: ignore[no-any-return]
+        except ClosedError:
+            self._check()
+            raise
+
+    def _accept(self) -> Steps[Accepted]:
+        socket, source_object = yield from self._accept_socket()
+        connection: SocketConnection = socket.connection_factory_create_connection()
+        return Accepted(connection, source_object)
+
+
+def _close_connection(accepted: Accepted) -> None:
+    accepted.connection.close()
+
+
+def _close_socket(accepted: AcceptedSocket) -> None:
+    accepted.socket.close()

@@ -1,0 +1,162 @@
+"""Python's own way to a connection: `connect` and `listen`, for socket files."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.address import UnixSocketAddress
+from unixconn.client import SocketClient
+from unixconn.connection import UnixConnection
+from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
+from unixconn.listener import SocketListener
+from unixconn.socket import Socket, SocketProtocol, SocketType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unixconn.address import PathLike
+    from unixconn.cancellable import Cancellable
+
+
+def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: int = 0) -> UnixConnection:
+    """
+    Connect to the socket file *path*: str, bytes or os.PathLike.
+
+    *timeout* is that of the connection's Socket, and of connecting, in whole seconds; 0 means without end. Raises the
+    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED.
+    """
+    connection = SocketClient(timeout=timeout).connect(UnixSocketAddress.new(path), cancellable)
+    assert isinstance(connection, UnixConnection)
+    return connection
+
+
+def listen(path: PathLike, *, mode: int | None = None, backlog: int = 128) -> UnixListener:
+    """
+    Listen on the socket file *path*, which is made, and removed when the listener is closed.
+
+    A file that a dead server has left is replaced. *mode* are the permissions of the new one, None for what the umask
+    leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. Raises the Error
+    ADDRESS_IN_USE if somebody has it, or the file is no socket.
+    """
+    return UnixListener(path, mode, backlog)
+
+
+class UnixListener(SocketListener):
+    """
+    Accepts connections on a socket file; made by `listen`.
+
+    ``for connection in listener`` and ``async for connection in listener`` give one after the other until it is closed.
+    ``with`` and ``async with`` close it.
+    """
+
+    def __init__(self, path: PathLike, mode: int | None, backlog: int) -> None:
+        super().__init__(listen_backlog=backlog)
+        address = UnixSocketAddress.new(path)
+        self._path = os.path.abspath(address._for_python())
+        self._file: tuple[int, int] | None = None
+        socket = Socket.new(address.get_family(), SocketType.STREAM, SocketProtocol.DEFAULT)
+        try:
+            self._bind(socket, address)
+            found = os.lstat(self._path)
+            self._file = found.st_dev, found.st_ino
+            if mode is not None:
+                os.chmod(self._path, mode)
+            # Who connects before this is refused.
+            socket.set_listen_backlog(backlog)
+            socket.listen()
+            self.add_socket(socket)
+        except OSError as error:
+            socket.close()
+            self.close()
+            raise translated(error, f"Listening on {address.get_path()}: ") from None
+        except BaseException:
+            socket.close()
+            self.close()
+            raise
+
+    def _bind(self, socket: Socket, address: UnixSocketAddress) -> None:
+        try:
+            socket.bind(address, False)
+        except Error as error:
+            if error.code != IOErrorEnum.ADDRESS_IN_USE:
+                raise
+            _remove_dead(self._path, address)
+            socket.bind(address, False)
+
+    def close(self) -> None:
+        """Close the socket, and remove its file, if that is still the same."""
+        ours, self._file = self._file, None
+        if ours is not None:
+            try:
+                found = os.lstat(self._path)
+                if (found.st_dev, found.st_ino) == ours:
+                    os.unlink(self._path)
+            except FileNotFoundError:  # somebody was quicker
+                pass
+        super().close()
+
+    def __iter__(self) -> Iterator[UnixConnection]:
+        return self
+
+    def __next__(self) -> UnixConnection:
+        try:
+            connection = self.accept().connection
+        except ClosedError:
+            raise StopIteration from None
+        assert isinstance(connection, UnixConnection)
+        return connection
+
+    def __enter__(self) -> UnixListener:
+        return self
+
+    def __aiter__(self) -> UnixListener:
+        return self
+
+    async def __anext__(self) -> UnixConnection:
+        try:
+            connection = (await self.accept_async()).connection
+        except ClosedError:
+            raise StopAsyncIteration from None
+        assert isinstance(connection, UnixConnection)
+        return connection
+
+    async def __aenter__(self) -> UnixListener:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.close()
+
+
+def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
+    """Remove the socket file *path* if nobody listens on it. Raises the Error ADDRESS_IN_USE if somebody does."""
+    taken = io_error(
+        IOErrorEnum.ADDRESS_IN_USE, f"Error binding to address (GUnixSocketAddress): {address.get_path()} is in use"
+    )
+    dead = os.lstat(path)
+    if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
+        raise taken
+    # Another process may have replaced it in this very moment: what is moved away is looked at, and put back if it is
+    # not the one that was found dead.
+    aside = path + b".%d" % os.getpid()
+    os.rename(path, aside)
+    found = os.lstat(aside)
+    if (found.st_dev, found.st_ino) != (dead.st_dev, dead.st_ino):
+        os.link(aside, path)
+        os.unlink(aside)
+        raise taken
+    os.unlink(aside)
+
+
+def _is_alive(address: UnixSocketAddress) -> bool:
+    """Tell whether any socket is bound there, without its noticing: of a socket of another type the kernel says so."""
+    socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
+    try:
+        return socket.connect(address)
+    except RefusedError:
+        return False
+    except Error:  # of another type, or not for us: it is somebody's
+        return True
+    finally:
+        socket.close()

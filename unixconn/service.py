@@ -1,0 +1,170 @@
+"""SocketService and ThreadedSocketService: accept connections, and hand each to whoever has connected to a signal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import as_integer
+from unixconn.cancellable import Cancellable
+from unixconn.connection import SocketConnection
+from unixconn.descriptors import INT_MAX
+from unixconn.errors import CancelledError, ClosedError, Error
+from unixconn.listener import SocketListener
+from unixconn.mainloop import MainContext, Timeout
+from unixconn.object import Object, Property, Signal
+from unixconn.socket import Socket
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from unixconn.task import AsyncResult
+
+_AFTER_AN_ERROR = 0.1
+"""Seconds until it accepts again, where accepting has failed: in a process without a free descriptor, for one."""
+
+
+class SocketService(SocketListener):
+    """
+    Accepts connections in the background, and emits a signal for each (Gio.SocketService).
+
+    In the context, or the asyncio loop, of the thread that starts it, or adds the first socket. It is active from the
+    beginning. Signal: ``incoming`` (connection, source_object), until a handler returns True; a connection that nobody
+    keeps is closed. An Error in accepting goes to `sys.excepthook`, and it tries again a little later.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("active", bool, "is_active", "_set_active", default=True),)
+
+    def __init__(self, *, active: bool = True, listen_backlog: int = 10) -> None:
+        super().__init__(listen_backlog=listen_backlog)
+        self._active = bool(active)
+        self._accepting: Cancellable | None = None
+
+    @classmethod
+    def new(cls) -> SocketService:
+        """Make one; it is active."""
+        return cls()
+
+    def do_incoming(self, connection: SocketConnection, source_object: Object | None) -> bool:
+        """Run for each connection that no handler has returned True for. For subclasses."""
+        return False
+
+    _signals: ClassVar = {"incoming": Signal(do_incoming, ends_when_true=True)}
+
+    def is_active(self) -> bool:
+        """Tell whether it accepts connections, or would if it had a socket to listen on."""
+        return self._active
+
+    def start(self) -> None:
+        """Accept connections."""
+        self._set_active(True)
+
+    def stop(self) -> None:
+        """Leave connections waiting, until `start`; the sockets stay open."""
+        self._set_active(False)
+
+    def _set_active(self, active: bool) -> None:
+        if self._active != bool(active):
+            self._active = bool(active)
+            self._notify("active")
+        if self._active:
+            self._accept_next()
+        elif self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
+
+    def add_socket(self, socket: Socket, source_object: Object | None = None) -> bool:
+        """See `SocketListener.add_socket`."""
+        super().add_socket(socket, source_object)
+        self._accept_next()
+        return True
+
+    def close(self) -> None:
+        """Close all its sockets, and accept nothing more."""
+        super().close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
+
+    def _accept_next(self) -> None:
+        if self._active and self._accepting is None and self._entries and not self._closed:
+            self._accepting = Cancellable()
+            self.accept_async(self._accepting, self._arrived, self._accepting)
+
+    def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
+        is_current = accepting is self._accepting
+        if is_current:
+            self._accepting = None
+        try:
+            connection, source_object = self.accept_finish(result)
+        except (CancelledError, ClosedError):
+            return
+        except Error:
+            sys.excepthook(*sys.exc_info())
+            self._accept_later()
+            return
+        try:
+            self._incoming(connection, source_object)
+        finally:
+            if is_current:
+                self._accept_next()
+
+    def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
+        self.emit("incoming", connection, source_object)
+
+    def _accept_later(self) -> None:
+        source = Timeout(_AFTER_AN_ERROR)
+        source.set_callback(self._accept_next)
+        source.attach(MainContext.ref_thread_default())
+
+
+class ThreadedSocketService(SocketService):
+    """
+    Runs the handlers of each connection in a thread of its own (Gio.ThreadedSocketService).
+
+    Not more than *max_threads* at a time, -1 for any number: further connections wait to be accepted. Signal: ``run``
+    (connection, source_object), in that thread; the connection is closed after it if nobody keeps it.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("max-threads", int, "_get_max_threads", default=10, construct_only=True),
+    )
+
+    def __init__(self, *, max_threads: int = 10, active: bool = True, listen_backlog: int = 10) -> None:
+        super().__init__(active=active, listen_backlog=listen_backlog)
+        self._max_threads = as_integer(max_threads, "max_threads", -1, INT_MAX)
+        self._running: set[threading.Thread] = set()
+
+    @classmethod
+    def new(cls, max_threads: int = 10) -> ThreadedSocketService:
+        """Make one; it is active."""
+        return cls(max_threads=max_threads)
+
+    def _get_max_threads(self) -> int:
+        return self._max_threads
+
+    def do_run(self, connection: SocketConnection, source_object: Object | None) -> bool:
+        """Run for each connection that no handler has returned True for. For subclasses."""
+        return False
+
+    _signals: ClassVar = {"run": Signal(do_run, ends_when_true=True)}
+
+    def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
+        if self.emit("incoming", connection, source_object):
+            return
+        arguments = (connection, source_object)
+        thread = threading.Thread(target=self._run, args=arguments, name="unixconn service", daemon=True)
+        self._running.add(thread)
+        thread.start()
+
+    def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
+        try:
+            self.emit("run", connection, source_object)
+        finally:
+            self._running.discard(threading.current_thread())
+            self._accept_next()
+
+    def _accept_next(self) -> None:
+        if self._max_threads < 0 or len(self._running) < self._max_threads:
+            super()._accept_next()

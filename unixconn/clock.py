@@ -6,7 +6,8 @@ import math
 import time
 from collections import deque
 from heapq import heapify, heappop, heappush
-from itertools import count
+from itertools import count, repeat
+from operator import itemgetter
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 
 
 class Clock(Generic[T]):
@@ -41,8 +43,7 @@ class Clock(Generic[T]):
 
     def next(self) -> float:
         """Give the earliest moment, infinity if there is none."""
-        while self._arrivals:
-            heappush(self._heap, self._arrivals.popleft())
+        push_all(self._arrivals, self._heap)
         if len(self._heap) > self._limit:
             self._heap = [each for each in self._heap if not self._is_over(each[2])]
             heapify(self._heap)
@@ -51,11 +52,22 @@ class Clock(Generic[T]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def due(self) -> list[T]:
-        """Take out, and give, what has its moment now or had it before."""
-        found: list[T] = []
+    def move_due(self, target: list[T]) -> None:
+        """Move to *target* what has its moment now or had it before."""
         if self._heap or self._arrivals:
             now = time.monotonic()
             while self.next() <= now:
-                found.append(heappop(self._heap)[2])
-        return found
+                target.extend(map(itemgetter(2), map(heappop, (self._heap,))))
+
+
+def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
+    """
+    Move what is in *source* to *heap*.
+
+    In one step of the interpreter, where it is CPython: between two steps a signal handler may raise, and an item that
+    has left the one would never come to the other.
+    """
+    try:
+        deque(map(heappush, repeat(heap), iter(source.popleft, None)), 0)  # type: ignore[arg-type]
+    except IndexError:  # it is empty now
+        return

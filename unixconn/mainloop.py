@@ -12,12 +12,12 @@ import threading
 import time
 import warnings
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappop
 from itertools import count
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import as_integer
-from unixconn.clock import Clock
+from unixconn.clock import Clock, push_all
 from unixconn.lock import Lock
 from unixconn.object import run_handler
 
@@ -204,6 +204,7 @@ class MainContext:
         # Between its place in line and its callback nothing is lost, if a signal handler raises there.
         self._taken: list[tuple[int, int, Source]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
+        self._late: list[Source] = []
         # Open while there may be something that the owner has not seen.
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -298,12 +299,15 @@ class MainContext:
         finally:
             self._awake_thread = thread
         while self._taken:
-            heappush(self._ready, self._taken.pop())
-        for source in self._clock.due():
+            self._arrivals.append(self._taken[-1])
+            self._taken.pop()
+        self._clock.move_due(self._late)
+        while self._late:
+            source = self._late[-1]
             source._due = True
             self._arrivals.append((source._priority, next(_numbers), source))
-        while self._arrivals:
-            heappush(self._ready, self._arrivals.popleft())
+            self._late.pop()
+        push_all(self._arrivals, self._ready)
         while self._ready and (self._ready[0][2]._destroyed or not self._ready[0][2]._due):
             heappop(self._ready)
 

@@ -222,15 +222,20 @@ class Pending(Generic[T]):
             self._leave()
             raise
         finally:
-            finish, self._finish = self._finish, None
             # In a forked child it still is the parent's to finish.
-            if self._waker.is_ours:
+            if self._waker.is_ours and self._finish is not None:
                 if error is not None:
                     # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio,
                     # and says nothing of the operation.
                     prefix = "" if isinstance(error, CancelledError) else self._operation.prefix
                     error = error.prefixed(prefix).with_traceback(None)
-                finish(self._result, error)
+                finish = self._finish
+                try:
+                    finish(self._result, error)
+                except BaseException:  # of a signal handler: once more, which does nothing twice
+                    finish(self._result, error)
+                    raise
+            self._finish = None
 
     def _leave(self) -> None:
         if self._joined:

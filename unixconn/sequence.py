@@ -99,39 +99,49 @@ class Sequence(Generic[T]):
             except BaseException:  # of a signal handler, and the steps are over
                 self._end([], cancelled())
                 raise
-            # Either the step has ended when its start comes back, or its end is told later: who comes second goes on.
-            first = [True]
-            outcome: list[Callable[[], Operation[Any]]] = []
+            step = _Step()
             poller = self._poller_for(operation)
-            end = partial(self._end_step, poller, first, outcome)
+            end = partial(self._end_step, poller, step)
             self._pending = Pending(operation, self._cancellable, poller, end)
             self._pending.start(blocking=True, timeout=self._timeout)
             if self._cancelled:
                 self._pending.cancel()
-            try:
-                first.pop()
-            except IndexError:
-                proceed = outcome[0]
-            else:
+            step.has_started = True
+            if step.proceed is None or not step.claim():
                 return None
+            proceed = step.proceed
         return None
 
     def _end(self, result: list[T], error: Error | None) -> None:
         self._over = True
         self._finish(result, error)
 
-    def _end_step(
-        self,
-        poller: Poller,
-        first: list[bool],
-        outcome: list[Callable[[], Operation[Any]]],
-        result: list[Any],
-        error: Error | None,
-    ) -> None:
-        proceed = partial(self._steps.send, result[0]) if error is None else partial(self._steps.throw, error)
-        outcome.append(proceed)
-        try:
-            first.pop()
-        except IndexError:
+    def _end_step(self, poller: Poller, step: _Step, result: list[Any], error: Error | None) -> None:
+        if step.proceed is None:
+            send = self._steps.send if error is None else self._steps.throw
+            step.proceed = partial(send, result[0] if error is None else error)
+        if step.has_started and step.claim():
             # Later: this has the lock of the step's handle, and the next one may need another's.
-            poller.post(partial(self._go_on, proceed))
+            poller.post(partial(self._go_on, step.proceed))
+
+
+class _Step:
+    """
+    Where the start of a step and its end meet, in two threads perhaps: who comes second goes on.
+
+    Each says first that it is there, and claims the going on if the other one is.
+    """
+
+    __slots__ = ("_claims", "has_started", "proceed")
+
+    def __init__(self) -> None:
+        self.has_started = False
+        self.proceed: Callable[[], Operation[Any]] | None = None
+        self._claims = [True]
+
+    def claim(self) -> bool:
+        """Tell whether nobody else has asked this."""
+        try:
+            return self._claims.pop()
+        except IndexError:
+            return False

@@ -186,7 +186,11 @@ class Task(AsyncResult):
             self._result = result
         self._error = error
         self._ended = True
-        self._tell(before)
+        try:
+            self._tell(before)
+        except BaseException:  # of a signal handler: once more, as nothing of it is done twice
+            self._tell(before)
+            raise
 
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:

@@ -121,8 +121,10 @@ class Worker(Poller):
             waiting = bool(self._waiting)
             ready = self._poll(self._pause())
             self._call()
-            for late in self._clock.due():
-                self._ring(late)
+            late: list[Pending[Any]] = []
+            self._clock.move_due(late)
+            for each in late:
+                self._ring(each)
             if not ready and not waiting and self._retire():
                 return
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import unixconn
 from unixconn import (
@@ -35,6 +37,7 @@ from unixconn import (
     IOCondition,
     IOErrorEnum,
     IOStream,
+    IOStreamSpliceFlags,
     MainContext,
     MainLoop,
     NotConnectedError,
@@ -43,6 +46,7 @@ from unixconn import (
     NotSupportedError,
     Object,
     OutputStream,
+    OutputStreamSpliceFlags,
     PeerClosedError,
     PeerResetError,
     PendingError,
@@ -51,14 +55,20 @@ from unixconn import (
     RefusedError,
     Socket,
     SocketAddress,
+    SocketClient,
+    SocketClientEvent,
     SocketConnection,
     SocketControlMessage,
     SocketFamily,
+    SocketListener,
+    SocketListenerEvent,
     SocketProtocol,
+    SocketService,
     SocketType,
     Source,
     SystemCallError,
     Task,
+    ThreadedSocketService,
     TimedOutError,
     TooManyOpenFilesError,
     TooManyReferencesError,
@@ -66,16 +76,20 @@ from unixconn import (
     UnixCredentialsMessage,
     UnixFDList,
     UnixFDMessage,
+    UnixListener,
     UnixSocketAddress,
     UnixSocketAddressType,
     WouldBlockError,
+    connect,
     idle_add,
     io_error_from_errno,
     io_error_quark,
+    listen,
     source_remove,
     timeout_add,
     timeout_add_seconds,
 )
+from unixconn.results import Accepted
 
 KINDS: tuple[type[Error], ...] = (
     CancelledError,
@@ -264,8 +278,41 @@ async def use_futures() -> None:
     print(sent, sender, name, closed, future.done(), future.result().get_unix_user())
 
 
+def heard(service: SocketService, connection: SocketConnection, source: Object | None) -> bool:
+    """Be a handler of `incoming`."""
+    print(service.is_active(), connection.is_connected(), source)
+    return True
+
+
+async def use_servers(folder: Path) -> None:
+    """Listen and connect."""
+    async with listen(folder / "a", mode=0o600) as listener:
+        waiting: Future[Accepted] = listener.accept_async()
+        with connect(folder / "a", timeout=3) as client:
+            accepted: SocketConnection = (await waiting).connection
+            data: bytes = await client.get_input_stream().read_async(1) if client.is_closed() else b""
+            written: int = await client.get_output_stream().write_async(b"x")
+            flags = IOStreamSpliceFlags.CLOSE_STREAM1
+            copying: Future[bool] = accepted.splice_async(accepted, flags)
+            copying.cancel()
+            print(data, written, OutputStreamSpliceFlags.NONE)
+    service: SocketService = ThreadedSocketService.new(2)
+    Object.connect(service, "incoming", heard)
+    address = UnixSocketAddress.new(folder / "b")
+    added: bool = service.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT).ok
+    connection: SocketConnection = await SocketClient(timeout=3).connect_async(address)
+    connection.close()
+    service.close()
+    print(added, SocketClientEvent.COMPLETE, SocketListenerEvent.BOUND, SocketListener().list_properties())
+    with listen(folder / "c") as server:
+        one: UnixListener = server
+        print(one)
+
+
 def main() -> None:
     """Use everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(use_servers(Path(folder)))
     use_callbacks()
     asyncio.run(use_futures())
     backend: str = BACKEND

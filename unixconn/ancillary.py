@@ -71,8 +71,9 @@ class Outgoing(Use):
     __slots__ = ("_alive", "control", "header")
 
     def __init__(
-        self, messages: Sequence[ControlMessage], vectors: Sequence[Any] = (b"\0",), address: bytes = b""
+        self, messages: Sequence[ControlMessage], vectors: Sequence[bytes] = (b"\0",), address: bytes = b""
     ) -> None:
+        # Not memoryviews: CPython's garbage collector crashes on one that is exported, which from_buffer() does.
         super().__init__()
         control = b"".join(pack(each) for each in messages)
         self.control = ffi.new("char[]", control) if control else ffi.NULL
@@ -114,7 +115,7 @@ class Incoming(Use):
 
     __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome", "room")
 
-    def __init__(self, vectors: Sequence[Any] = (), *, with_address: bool = False) -> None:
+    def __init__(self, vectors: Sequence[bytearray] = (), *, with_address: bool = False) -> None:
         super().__init__()
         # One block for header and control data, so that one comparison covers all that the kernel wrote.
         start = ffi.sizeof("struct msghdr")

@@ -23,6 +23,11 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     raise TypeError(f"{name} must be an integer, not {value!r}")
 
 
+def as_copy(value: Any) -> bytes:
+    """Give the bytes of *value* as `as_bytes` takes it, in an object of their own unless it is bytes already."""
+    return value if type(value) is bytes else bytes(as_bytes(value))
+
+
 def as_bytes(value: Any) -> memoryview:
     """
     Give the bytes of *value*, a bytes-like object or a list of integers below 256.

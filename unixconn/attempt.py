@@ -30,7 +30,7 @@ from unixconn.handle import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Final, Literal
+    from typing import Final, Literal
 
     from unixconn.ancillary import ControlMessage
 
@@ -266,7 +266,7 @@ class Received:
 
 
 def receive_message(
-    handle: Handle, vectors: Sequence[Any], flags: int, context: str, owner: list[int]
+    handle: Handle, vectors: Sequence[bytearray], flags: int, context: str, owner: list[int]
 ) -> Received | WouldBlock:
     """
     Receive into the writable buffers *vectors*, or one byte into nowhere.

@@ -51,7 +51,7 @@ class Future(Task, Generic[T]):
 
     _asyncio_future_blocking: bool | None = None
     _pending: Pending[T] | Sequence[T] | Both | None = None
-    _was_cancelled = False
+    _cancel_was_asked = False
     _cancel_message: object = None
     _seen = False
     """The result was looked at, and is its reader's to close."""
@@ -71,9 +71,9 @@ class Future(Task, Generic[T]):
 
     def cancelled(self) -> bool:
         """Tell whether it was cancelled; in asyncio only whether `cancel` has done so, not its Cancellable."""
-        if self._asyncio_future_blocking is None:
-            return isinstance(self._error, CancelledError)
-        return self._was_cancelled
+        if self._asyncio_future_blocking is not None and not self._cancel_was_asked:
+            return False
+        return isinstance(self._error, CancelledError)
 
     def cancel(self, msg: object = None) -> bool:
         """
@@ -85,13 +85,14 @@ class Future(Task, Generic[T]):
         if self._ended or self._pending is None:
             return False
         self._cancel_message = msg
+        self._cancel_was_asked = True
         self._pending.cancel()
-        self._was_cancelled = isinstance(self._error, CancelledError)
-        return self._was_cancelled
+        # One of several steps ends a little later.
+        return not self._ended or isinstance(self._error, CancelledError)
 
     def _make_cancelled_error(self) -> BaseException | None:
         """Make what a cancelled one raises; asyncio.gather asks for it."""
-        if self._was_cancelled and isinstance(self._loop, AsyncioLoop):
+        if isinstance(self._loop, AsyncioLoop) and self.cancelled():
             return self._loop.cancelled_error()
         return self._error
 

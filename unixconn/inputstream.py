@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_LARGEST_READ = 1 << 20
+"""Bytes that one step reads at most: nobody has to have room for what may never come."""
+
+
 def _as_count(count: int) -> int:
     return as_integer(count, "count", 0, INT_MAX)
 
@@ -65,7 +69,10 @@ class InputStream(SocketStream):
 
     def readinto(self, buffer: Any) -> int:
         """Read into *buffer*, a writable bytes-like object, and give how many bytes there were."""
-        return self._complete(self._fill(memoryview(buffer).cast("B")), None)
+        target = memoryview(buffer).cast("B")
+        data = self._complete(self._read(len(target)), None)
+        target[: len(data)] = data
+        return len(data)
 
     def flush(self) -> None:
         """Do nothing; io.BufferedReader calls it."""
@@ -212,36 +219,28 @@ class InputStream(SocketStream):
 
     # --- step by step ---
 
-    def _fill(self, buffer: memoryview) -> Steps[int]:
+    def _read(self, count: int) -> Steps[bytes]:
         handle = self._socket._handle
+        buffer = bytearray(min(count, _LARGEST_READ))
         operation = ReceiveMessage(handle, [buffer], context="Error receiving data: ")
         try:
             found = yield operation
             if operation.owner:
                 handle.keep(operation.owner)
-                operation.owner = []
                 serve(handle, READABLE)  # somebody may be waiting for just this
         finally:
             close_all(operation.owner)
-        return found.size  # type: ignore[no-any-return]
-
-    def _read(self, count: int) -> Steps[bytes]:
-        buffer = bytearray(count)
-        size = yield from self._fill(memoryview(buffer))
-        return bytes(buffer[:size])
+        return bytes(buffer[: found.size])
 
     def _read_bytes(self, count: int) -> Steps[Bytes]:
         return Bytes((yield from self._read(count)))
 
     def _read_all(self, count: int) -> Steps[bytes]:
-        buffer = bytearray(count)
-        left = memoryview(buffer)
-        while left:
-            size = yield from self._fill(left)
-            if not size:
-                break
-            left = left[size:]
-        return bytes(buffer[: count - len(left)])
+        parts = []
+        while count and (data := (yield from self._read(count))):
+            parts.append(data)
+            count -= len(data)
+        return b"".join(parts)
 
     def _skip(self, count: int) -> Steps[int]:
-        return (yield from self._fill(memoryview(bytearray(count))))
+        return len((yield from self._read(count)))

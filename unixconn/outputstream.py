@@ -253,7 +253,8 @@ class OutputStream(SocketStream):
     # --- step by step ---
 
     def _write(self, data: memoryview) -> Steps[int]:
-        return (yield SendMessage(self._socket._handle, [data], context="Error sending data: "))  # type: ignore[no-any-return]
+        piece = bytes(data[:_LARGEST_WRITE])
+        return (yield SendMessage(self._socket._handle, [piece], context="Error sending data: "))  # type: ignore[no-any-return]
 
     def _write_all(self, data: memoryview) -> Steps[Written]:
         size = len(data)
@@ -280,6 +281,8 @@ class OutputStream(SocketStream):
         return size
 
 
+_LARGEST_WRITE = 1 << 20
+"""Bytes that one step writes at most."""
 _PIECE = 65536
 """Bytes that are read and written at a time."""
 

@@ -45,6 +45,10 @@ def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: 
         steps.close()
 
 
+_AT_A_TIME = 32
+"""Steps that are done without a pause, while none has to wait."""
+
+
 class Sequence(Generic[T]):
     """Does *steps* in the background, and tells *finish* their end."""
 
@@ -89,7 +93,11 @@ class Sequence(Generic[T]):
             self._pending.attend(cancellable)
 
     def _go_on(self, proceed: Callable[[], Operation[Any]]) -> None:
-        while not self._over:
+        for _ in range(_AT_A_TIME):
+            if self._over:
+                return None
+            if self._cancelled:
+                proceed = partial(self._steps.throw, cancelled())
             try:
                 operation = proceed()
             except StopIteration as stop:
@@ -110,6 +118,8 @@ class Sequence(Generic[T]):
             if step.proceed is None or not step.claim():
                 return None
             proceed = step.proceed
+        # Others have their turn, too.
+        poller.post(partial(self._go_on, proceed))
         return None
 
     def _end(self, result: list[T], error: Error | None) -> None:

@@ -14,7 +14,7 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
-from unixconn.arguments import as_bytes, as_integer
+from unixconn.arguments import as_copy, as_integer
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
@@ -402,7 +402,7 @@ class Socket(Object):
         """
         name = b"" if address is None else _unix_address(address)._for_kernel()
         controls = [_control_message(each)._pack() for each in messages or ()]
-        buffers = [as_bytes(each) for each in vectors] or [memoryview(b"\0")]
+        buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
         try:
             return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
@@ -422,9 +422,16 @@ class Socket(Object):
         flags); control messages of unknown types are dropped, the descriptors in them closed. What the kernel has cut
         for want of a free descriptor shows as MSG_CTRUNC in the flags.
         """
-        operation = ReceiveMessage(self._handle, list(vectors), flags=as_integer(flags, "flags", 0, INT_MAX))
+        targets = [_writable(each) for each in vectors]
+        buffers = [bytearray(len(each)) for each in targets]
+        operation = ReceiveMessage(self._handle, buffers, flags=as_integer(flags, "flags", 0, INT_MAX))
         found = self._complete(operation, cancellable)
         try:
+            left = found.size
+            for target, buffer in zip(targets, buffers):
+                count = min(left, len(target))
+                target[:count] = buffer[:count]
+                left -= count
             messages = received(found.messages, operation.owner)
         finally:
             close_all(operation.owner)
@@ -432,7 +439,7 @@ class Socket(Object):
 
     def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""
-        operation = SendMessage(self._handle, [as_bytes(buffer)], context="Error sending data: ")
+        operation = SendMessage(self._handle, [as_copy(buffer)], context="Error sending data: ")
         return self._complete(operation, cancellable)
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
@@ -513,6 +520,13 @@ class Socket(Object):
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
+
+
+def _writable(buffer: Any) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    if view.readonly:
+        raise TypeError(f"a buffer to receive into must be writable, and this one is not: {buffer!r}")
+    return view
 
 
 def _member(kind: type[EnumT], value: Any) -> EnumT:

@@ -28,7 +28,6 @@ from unixconn.operation import READABLE, WRITABLE, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from unixconn.ancillary import ControlMessage
     from unixconn.attempt import WouldBlock
@@ -143,7 +142,7 @@ class SendMessage(Operation[int]):
     def __init__(
         self,
         handle: Handle,
-        vectors: Sequence[Any],
+        vectors: Sequence[bytes],
         controls: Sequence[ControlMessage] = (),
         *,
         flags: int = 0,
@@ -167,7 +166,9 @@ class ReceiveMessage(Operation[Received]):
 
     condition = READABLE
 
-    def __init__(self, handle: Handle, vectors: Sequence[Any], *, flags: int = 0, context: str = RECEIVING) -> None:
+    def __init__(
+        self, handle: Handle, vectors: Sequence[bytearray], *, flags: int = 0, context: str = RECEIVING
+    ) -> None:
         super().__init__(handle)
         self._vectors = vectors
         self._flags = flags

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CancelledError,
         ClosedError,
         Error,
+        GError,
         InvalidArgumentError,
         InvalidDataError,
         IOErrorEnum,
@@ -86,7 +87,7 @@ _MODULES = {
     "connection": "Socket SocketConnection UnixConnection",
     "credentials": "Credentials CredentialsSource",
     "errors": (
-        "CancelledError ClosedError Error InvalidArgumentError InvalidDataError "
+        "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
         "IOErrorEnum NotConnectedError NotFoundError NotInitializedError NotSupportedError "
         "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
@@ -132,6 +133,7 @@ __all__ = [
     "CredentialsSource",
     "Error",
     "Future",
+    "GError",
     "IOCondition",
     "IOErrorEnum",
     "IOStream",

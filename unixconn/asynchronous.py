@@ -7,6 +7,8 @@ the result of a `Future`.
 
 from __future__ import annotations
 
+from functools import partial
+
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.both import Both
 from unixconn.cancellable import Cancellable, check_cancellable
@@ -74,14 +76,19 @@ def start_sequence(
     priority: int = PRIORITY_DEFAULT,
     timeout: float | None = None,
     discard: Callable[[T], object] | None = None,
+    before: Callable[[], None] | None = None,
+    is_heard: bool = False,
 ) -> Future[T] | None:
     """
     Do as `start` for an operation that consists of *steps*, with a *timeout* in seconds for each.
 
-    *discard* closes what nobody takes.
+    *discard* closes what nobody takes; *before* is called before the callback is. *is_heard* says that the steps emit
+    signals, which come where the callback does, and not in this call.
     """
     task = _task(source, name, discard, cancellable, callback, data, priority)
-    sequence = Sequence(steps, cancellable, task.poller_for, task.end, timeout=timeout)
+    end = partial(task.end, before=before)
+    post = task.post if is_heard else None
+    sequence = Sequence(steps, cancellable, task.poller_for, end, timeout=timeout, post=post)
     if isinstance(task, Future):
         task._pending = sequence
     sequence.start()

@@ -7,7 +7,7 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, SocketFamily
 from unixconn.arguments import as_integer
-from unixconn.asynchronous import AWAIT, finish, start_sequence
+from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
@@ -190,15 +190,18 @@ class SocketClient(Object):
         *callback* gets (client, result, *user_data), and calls `connect_finish`; without one, None being one too, a
         `Future` is given, to be awaited.
         """
+        check_arguments(cancellable, callback)
+        self._tell(SocketClientEvent.RESOLVING, connectable, None)
         return start_sequence(
             self,
             _CONNECT,
-            self._connect_to(connectable, cancellable),
+            self._connect_to(connectable, cancellable, is_resolving=True),
             cancellable,
             callback,
             user_data,
             timeout=self._timeout or None,
             discard=SocketConnection.close,
+            is_heard=True,
         )
 
     def connect_finish(self, result: AsyncResult) -> SocketConnection:
@@ -210,27 +213,36 @@ class SocketClient(Object):
         """
         return finish(self, _CONNECT, result)  # type: ignore[no-any-return]
 
-    def _connect_to(self, address: SocketAddress, cancellable: Cancellable | None) -> Steps[SocketConnection]:
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
-        self.emit("event", SocketClientEvent.RESOLVING, address, None)
-        self.emit("event", SocketClientEvent.RESOLVED, address, None)
-        family = address.get_family() if self._family is SocketFamily.INVALID else self._family
-        socket = Socket.new(family, self._type, self._protocol)
+    def _tell(self, event: SocketClientEvent, address: SocketAddress, connection: SocketConnection | None) -> None:
+        self.emit("event", event, address, connection)
+
+    def _connect_to(
+        self, address: SocketAddress, cancellable: Cancellable | None, *, is_resolving: bool = False
+    ) -> Steps[SocketConnection]:
+        socket: Socket | None = None
         try:
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+            if not is_resolving:
+                self._tell(SocketClientEvent.RESOLVING, address, None)
+            self._tell(SocketClientEvent.RESOLVED, address, None)
+            family = address.get_family() if self._family is SocketFamily.INVALID else self._family
+            socket = Socket.new(family, self._type, self._protocol)
             socket.set_timeout(self._timeout)
             if self._local_address is not None:
                 socket.bind(self._local_address, False)
             connection = socket.connection_factory_create_connection()
-            self.emit("event", SocketClientEvent.CONNECTING, address, connection)
+            self._tell(SocketClientEvent.CONNECTING, address, connection)
             yield socket._connecting(address)
         except BaseException as error:
-            socket.close()
+            if socket is not None:
+                socket.close()
+            self._tell(SocketClientEvent.COMPLETE, address, None)
             if isinstance(error, Error) and not isinstance(error, CancelledError):
                 raise error.prefixed("Could not connect: ") from None
             raise
-        self.emit("event", SocketClientEvent.CONNECTED, address, connection)
-        self.emit("event", SocketClientEvent.COMPLETE, address, connection)
+        self._tell(SocketClientEvent.CONNECTED, address, connection)
+        self._tell(SocketClientEvent.COMPLETE, address, connection)
         return connection
 
     def connect_to_host(self, *_arguments: object) -> SocketConnection:

@@ -182,6 +182,10 @@ class Error(RuntimeError):
         raise ValueError(f"domain {domain!r} is no error domain: take it from io_error_quark()")
 
 
+GError = Error
+"""PyGObject knows GLib.Error by this name, too."""
+
+
 class SystemCallError(Error, OSError):
     """A system call failed in a way that has no kind of its own; see ``errno``."""
 

@@ -207,6 +207,10 @@ class Future(Task, Generic[T]):
             self._done_callbacks.remove(each)
         return len(found)
 
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called by the loop, or where there is none in another thread."""
+        (self._loop or shared()).post(call)
+
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:
             before()

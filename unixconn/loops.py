@@ -53,7 +53,9 @@ class AsyncioLoop(Loop):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._loop = weakref.ref(loop)
+        # The epoll goes with the loop, though what waited in it may still be in some line.
+        stop = weakref.WeakMethod(self._stop)
+        self._loop = weakref.ref(loop, lambda _gone: _call(stop))
         self._timers: dict[Pending[Any], asyncio.TimerHandle] = {}
         # While this looks, its thread may use the loop's quick methods. Else somebody may be a signal handler, and the
         # loop be asleep.
@@ -223,6 +225,12 @@ class TrioRun(Loop):
 
     def report(self, error: BaseException, source: object) -> None:
         """Trio has nobody to tell."""
+
+
+def _call(weak: weakref.WeakMethod[Callable[[], None]]) -> None:
+    method = weak()
+    if method is not None:
+        method()
 
 
 def _trio() -> Any:

@@ -60,20 +60,30 @@ class Sequence(Generic[T]):
         finish: Callable[[list[T], Error | None], None],
         *,
         timeout: float | None,
+        post: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
-        """Take *poller_for*, which gives who is to look after a step, and *timeout*, in seconds, for each of them."""
+        """
+        Take *poller_for*, which gives who is to look after a step, and *timeout*, in seconds, for each of them.
+
+        With *post* nothing of the steps runs elsewhere than where that has things called, not even their beginning.
+        """
         self._steps = steps
         self._cancellable = cancellable
         self._poller_for = poller_for
         self._finish = finish
         self._timeout = timeout
+        self._post = post
         self._pending: Pending[Any] | None = None
         self._cancelled = False
         self._over = False
 
     def start(self) -> None:
         """Begin with the first step."""
-        self._go_on(partial(next, self._steps))
+        begin = partial(self._go_on, partial(next, self._steps))
+        if self._post is None:
+            begin()
+        else:
+            self._post(begin)
 
     def cancel(self) -> None:
         """End the step under way as its Cancellable would."""
@@ -119,7 +129,7 @@ class Sequence(Generic[T]):
                 return None
             proceed = step.proceed
         # Others have their turn, too.
-        poller.post(partial(self._go_on, proceed))
+        (self._post or poller.post)(partial(self._go_on, proceed))
         return None
 
     def _end(self, result: list[T], error: Error | None) -> None:
@@ -132,7 +142,7 @@ class Sequence(Generic[T]):
             step.proceed = partial(send, result[0] if error is None else error)
         if step.has_started and step.claim():
             # Later: this has the lock of the step's handle, and the next one may need another's.
-            poller.post(partial(self._go_on, step.proceed))
+            (self._post or poller.post)(partial(self._go_on, step.proceed))
 
 
 class _Step:

@@ -11,10 +11,13 @@ They are file objects, too, as far as io.BufferedReader, io.BufferedWriter and t
 
 from __future__ import annotations
 
+from functools import partial
+
 from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.asynchronous import start_sequence
+from unixconn.asynchronous import check_arguments, ended, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.closable import Closable, as_priority
+from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.object import Object, Property
 from unixconn.sequence import complete_all
@@ -106,15 +109,22 @@ class SocketStream(Closable):
         callback: Any,
         data: tuple[object, ...],
     ) -> Future[T] | None:
+        check_arguments(cancellable, callback)
+        priority, token = as_priority(io_priority), object()
+        try:
+            self._begin(token)
+        except Error as error:
+            return ended(self, name, ([], error), cancellable, callback, data, before=None)
         return start_sequence(
             self,
             name,
-            self._exclusively(steps),
+            steps,
             cancellable,
             callback,
             data,
-            priority=as_priority(io_priority),
+            priority=priority,
             timeout=self._socket._timeout or None,
+            before=partial(self._give_back_pending, token),
         )
 
     # --- as a file object ---

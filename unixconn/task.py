@@ -171,6 +171,10 @@ class Task(AsyncResult):
             self._context = context or MainContext.default()
             self._post = partial(self._context._post, priority=priority)
 
+    def post(self, call: Callable[[], object]) -> None:
+        """Have *call* called where the callback is."""
+        self._post(call)
+
     def poller_for(self, operation: Operation[Any]) -> Poller:
         """Give who is to look after *operation*."""
         if self._loop is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 
@@ -13,7 +14,11 @@ from unixconn import (
     MainContext,
     Object,
     Socket,
+    SocketClient,
     SocketConnection,
+    SocketListener,
+    SocketService,
+    ThreadedSocketService,
     UnixConnection,
     UnixFDList,
     UnixFDMessage,
@@ -351,3 +356,224 @@ class TestNotify:
         MainContext.default().iteration(False)
         assert heard == [(results[0], "completed")]
         assert results[0].props.completed is True
+
+
+class TestHandlers:
+    """What can be done with handlers beyond connecting them."""
+
+    def test_block(self, bell):
+        """A blocked one is passed over until it was unblocked as often."""
+        number = connect(bell, "x")
+        connect(bell, "y")
+        bell.handler_block(number)
+        bell.handler_block(number)
+        bell.emit("cancelled")
+        bell.handler_unblock(number)
+        bell.emit("cancelled")
+        assert bell.heard == [("y",), "class"] * 2
+        assert bell.handler_is_connected(number)
+        bell.handler_unblock(number)
+        bell.emit("cancelled")
+        assert bell.heard[4:] == [("x",), ("y",), "class"]
+
+    def test_block_within_with(self, bell):
+        """`with` unblocks at its end, also when an exception passes."""
+        number = connect(bell, "x")
+        with bell.handler_block(number):
+            bell.emit("cancelled")
+        with pytest.raises(ZeroDivisionError), bell.handler_block(number):
+            1 / 0  # noqa: B018 - to raise
+        assert bell.heard == ["class"]
+        bell.emit("cancelled")
+        assert bell.heard == ["class", ("x",), "class"]
+
+    def test_block_one_that_comes_after(self, bell):
+        """Those of connect_after, too; and a handler may block one that is to come."""
+        number = bell.connect_after("cancelled", lambda _: bell.heard.append("after"))
+        Object.connect(bell, "cancelled", lambda _: bell.handler_block(number))
+        bell.emit("cancelled")
+        assert bell.heard == ["class"]
+
+    def test_block_what_is_none(self, bell):
+        """A number without a handler is a TypeError, unblocking what is not blocked a ValueError."""
+        number = connect(bell, "x")
+        with pytest.raises(ValueError, match=str(number)):
+            bell.handler_unblock(number)
+        Object.disconnect(bell, number)
+        for call in (bell.handler_block, bell.handler_unblock):
+            with pytest.raises(TypeError, match=str(number)):
+                call(number)
+
+    def test_connect_object(self, bell):
+        """The callback gets another object in the place of the emitter, and the data."""
+        got, other = [], UnixFDList.new()
+        number = bell.connect_object("cancelled", lambda *arguments: got.append(arguments), other, 1, "x")
+        assert bell.handler_is_connected(number)
+        bell.cancel()
+        assert got == [(other, 1, "x")]
+
+    def test_connect_object_that_goes(self, bell):
+        """It does not keep the other object alive, and the handler goes with it."""
+        got, other = [], UnixFDList.new()
+        number = bell.connect_object("cancelled", lambda *arguments: got.append(arguments), other)
+        gone = other.weak_ref()
+        del other
+        gc.collect()
+        assert gone() is None
+        assert not bell.handler_is_connected(number)
+        bell.cancel()
+        assert got == []
+
+    def test_connect_object_wrongly(self, bell):
+        """An unknown signal, or what can not be called, is a TypeError."""
+        with pytest.raises(TypeError):
+            bell.connect_object("nonsense", print, bell)
+        with pytest.raises(TypeError):
+            bell.connect_object("cancelled", None, bell)
+
+    def test_connect_data(self, bell):
+        """Its flags are those of connect_after, and of swapping the object with the data."""
+        got = []
+
+        def note(*arguments):
+            got.append((arguments, list(bell.heard)))
+
+        bell.connect_data("cancelled", note, 1)
+        bell.connect_data("cancelled", note, 2, connect_flags=1)
+        bell.connect_data("cancelled", note, 3, connect_flags=2)
+        bell.connect_data("cancelled", note, 4, connect_flags=3)
+        bell.cancel()
+        assert got == [((bell, 1), []), ((3, bell), []), ((bell, 2), ["class"]), ((4, bell), ["class"])]
+        with pytest.raises(ValueError, match="swapped"):
+            bell.connect_data("cancelled", note, connect_flags=2)
+
+
+class TestFreezing:
+    @pytest.fixture
+    def sock(self, pair):
+        """An object with properties."""
+        return pair[0].get_socket()
+
+    @pytest.fixture
+    def heard(self, sock):
+        """What it notifies of."""
+        found = []
+        Object.connect(sock, "notify", lambda _, changed: found.append(changed.name))
+        return found
+
+    def test_one_of_each(self, sock, heard):
+        """However often a property has changed meanwhile, one notification is left, in the order of the first ones."""
+        sock.freeze_notify()
+        for number in (1, 2, 3):
+            sock.set_timeout(number)
+            sock.set_listen_backlog(number)
+        assert heard == []
+        sock.thaw_notify()
+        assert heard == ["timeout", "listen-backlog"]
+        sock.set_timeout(9)
+        assert heard == ["timeout", "listen-backlog", "timeout"]
+
+    def test_nested(self, sock, heard):
+        """The last thaw_notify notifies."""
+        sock.freeze_notify()
+        with sock.freeze_notify():
+            sock.set_timeout(1)
+        assert heard == []
+        sock.thaw_notify()
+        assert heard == ["timeout"]
+        with pytest.raises(ValueError, match="freeze_notify"):
+            sock.thaw_notify()
+
+    def test_after_an_exception(self, sock, heard):
+        """`with` thaws all the same."""
+        with pytest.raises(ZeroDivisionError), sock.freeze_notify():
+            sock.set_timeout(1)
+            1 / 0  # noqa: B018 - to raise
+        assert heard == ["timeout"]
+
+    def test_of_one_object(self, pair, sock, heard):
+        """Others are not concerned."""
+        other, more = pair[1].get_socket(), []
+        Object.connect(other, "notify", lambda *_: more.append(1))
+        with sock.freeze_notify():
+            other.set_timeout(1)
+            assert more == [1]
+        assert heard == []
+
+    def test_a_handler_that_changes_more(self, sock, heard):
+        """That is told, too."""
+        Object.connect(sock, "notify::timeout", lambda *_: sock.set_listen_backlog(7))
+        with sock.freeze_notify():
+            sock.set_timeout(1)
+        assert heard == ["timeout", "listen-backlog"]
+
+    def test_setters(self, sock, heard):
+        """A setter notifies on change only, setting by property always, and once."""
+        sock.set_timeout(0)
+        sock.set_blocking(True)
+        assert heard == []
+        sock.set_timeout(5)
+        sock.set_timeout(5)
+        sock.set_blocking(False)
+        assert heard == ["timeout", "blocking"]
+        sock.set_property("timeout", 5)
+        sock.props.timeout = 6
+        sock.set_properties(blocking=False, timeout=6)
+        assert heard == ["timeout", "blocking", "timeout", "timeout", "blocking", "timeout"]
+
+    def test_a_setter_that_fails(self, sock, heard):
+        """Nothing is notified, and nothing stays frozen."""
+        with pytest.raises(TypeError):
+            sock.set_property("timeout", "long")
+        assert heard == []
+        sock.set_timeout(5)
+        assert heard == ["timeout"]
+
+
+class TestWeakReferences:
+    def test_weak_ref(self):
+        """It gives the object as long as that lives, then None."""
+        one = UnixFDList.new()
+        found = one.weak_ref()
+        assert found() is one
+        del one
+        gc.collect()
+        assert found() is None
+
+    def test_callback(self):
+        """It is called with its data when the object has gone."""
+        one, called = UnixFDList.new(), []
+        found = one.weak_ref(lambda *data: called.append(data), 1, "x")
+        assert called == []
+        del one
+        gc.collect()
+        assert called == [(1, "x")]
+        assert found() is None
+
+
+class TestPropertiesThemselves:
+    def test_what_they_tell(self):
+        """Each has a name, a type and a default."""
+        found = {each.name: each for each in Socket.list_properties()}
+        assert [
+            (found[name].value_type, found[name].default_value)
+            for name in ("timeout", "blocking", "listen-backlog", "fd")
+        ] == [(int, 0), (bool, True), (int, 10), (int, -1)]
+        assert found["family"].default_value == 0
+        assert issubclass(found["family"].value_type, int)
+
+    def test_defaults_are_of_the_type(self):
+        """Or None; and a new object has them."""
+        for kind in (SocketClient, SocketListener, SocketService, ThreadedSocketService, Cancellable, UnixFDMessage):
+            made = kind()
+            for each in kind.list_properties():
+                assert each.default_value is None or isinstance(each.default_value, each.value_type)
+                if each.default_value is not None:
+                    assert made.get_property(each.name) == each.default_value
+
+    def test_repr(self):
+        """It tells what can be done with it."""
+        texts = " ".join(repr(each) for each in Socket.list_properties())
+        assert "'timeout': int, read-write" in texts
+        assert "'fd': int, construct-only" in texts
+        assert "'local-address': SocketAddress, read-only" in texts

@@ -169,3 +169,9 @@ def from_kernel(address: bytes) -> UnixSocketAddress | None:
         return None
     name = address[_FAMILY_SIZE:]
     return from_python(name if name[:1] == b"\0" else name.split(b"\0", 1)[0])
+
+
+def check_address(address: object) -> None:
+    """Raise TypeError for an argument *address* that is no `SocketAddress`."""
+    if not isinstance(address, SocketAddress):
+        raise TypeError(f"address must be a SocketAddress, not {address!r}")

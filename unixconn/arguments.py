@@ -23,6 +23,14 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     raise TypeError(f"{name} must be an integer, not {value!r}")
 
 
+def as_writable(value: Any) -> memoryview:
+    """Give the bytes of *value*, a writable bytes-like object. Raises TypeError for anything else."""
+    view = memoryview(value).cast("B")
+    if view.readonly:
+        raise TypeError(f"a buffer to receive into must be writable, and this one is not: {value!r}")
+    return view
+
+
 def as_copy(value: Any) -> bytes:
     """Give the bytes of *value* as `as_bytes` takes it, in an object of their own unless it is bytes already."""
     return value if type(value) is bytes else bytes(as_bytes(value))

@@ -106,14 +106,14 @@ def start_both(
     priority: int,
     timeout: float | None,
     wait_for_both: bool,
-    at_end: Callable[[], object],
+    at_end: Callable[[], Error | None],
 ) -> Future[bool] | None:
     """Do as `start_sequence` for two at a time; *wait_for_both* says when they end, and *at_end* is called then."""
     task = _task(source, name, None, cancellable, callback, data, priority)
 
     def end(result: list[bool], error: Error | None) -> None:
-        at_end()
-        task.end(result, error)
+        failure = at_end()
+        task.end(result, error or failure)
 
     both = Both(steps, cancellable, task.poller_for, end, timeout=timeout, wait_for_both=wait_for_both)
     if isinstance(task, Future):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.address import SocketAddress, SocketFamily
+from unixconn.address import SocketAddress, SocketFamily, check_address
 from unixconn.arguments import as_integer
 from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
@@ -73,6 +73,9 @@ class SocketClient(Object):
         tls: bool = False,
     ) -> None:
         super().__init__()
+        self._family, self._type, self._protocol = SocketFamily.INVALID, SocketType.STREAM, SocketProtocol.DEFAULT
+        self._local_address: SocketAddress | None = None
+        self._timeout, self._enable_proxy = 0, True
         self.set_family(family)
         self.set_socket_type(type)
         self.set_protocol(protocol)
@@ -92,7 +95,7 @@ class SocketClient(Object):
 
     def set_family(self, family: SocketFamily) -> None:
         """Set the family of sockets to make; INVALID means that of the address."""
-        self._family = SocketFamily(family)
+        self._change("family", "_family", SocketFamily(family))
 
     def get_socket_type(self) -> SocketType:
         """Give the type of sockets to make."""
@@ -100,7 +103,7 @@ class SocketClient(Object):
 
     def set_socket_type(self, type: SocketType) -> None:  # noqa: A002 - Gio's name
         """Set the type of sockets to make."""
-        self._type = SocketType(type)
+        self._change("type", "_type", SocketType(type))
 
     def get_protocol(self) -> SocketProtocol:
         """Give the protocol of sockets to make."""
@@ -108,7 +111,7 @@ class SocketClient(Object):
 
     def set_protocol(self, protocol: SocketProtocol) -> None:
         """Set the protocol of sockets to make."""
-        self._protocol = SocketProtocol(protocol)
+        self._change("protocol", "_protocol", SocketProtocol(protocol))
 
     def get_local_address(self) -> SocketAddress | None:
         """Give the address that sockets are bound to before they connect."""
@@ -118,7 +121,7 @@ class SocketClient(Object):
         """Set the address that sockets are bound to before they connect."""
         if address is not None and not isinstance(address, SocketAddress):
             raise TypeError(f"address must be a SocketAddress or None, not {address!r}")
-        self._local_address = address
+        self._change("local-address", "_local_address", address)
 
     def get_timeout(self) -> int:
         """Give the timeout of the sockets to make, in seconds; 0 means without end."""
@@ -126,7 +129,7 @@ class SocketClient(Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set the timeout of the sockets to make, in whole seconds; 0 means without end."""
-        self._timeout = as_integer(timeout, "timeout", 0, _UINT_MAX)
+        self._change("timeout", "_timeout", as_integer(timeout, "timeout", 0, _UINT_MAX))
 
     def get_enable_proxy(self) -> bool:
         """Give what was set; without effect on Unix addresses."""
@@ -134,7 +137,7 @@ class SocketClient(Object):
 
     def set_enable_proxy(self, enable: bool) -> None:
         """Keep *enable*; without effect on Unix addresses."""
-        self._enable_proxy = bool(enable)
+        self._change("enable-proxy", "_enable_proxy", bool(enable))
 
     def get_tls(self) -> bool:
         """Give False."""
@@ -144,6 +147,11 @@ class SocketClient(Object):
         """Take False. Raises the Error NOT_SUPPORTED for True."""
         if tls:
             raise io_error(IOErrorEnum.NOT_SUPPORTED, "TLS is not supported over Unix sockets")
+
+    def _change(self, name: str, attribute: str, value: object) -> None:
+        if getattr(self, attribute) != value:
+            setattr(self, attribute, value)
+            self._notify(name)
 
     def do_event(self, event: SocketClientEvent, connectable: SocketAddress, connection: object) -> None:
         """Run at each event, after the plain handlers. For subclasses."""
@@ -163,6 +171,7 @@ class SocketClient(Object):
         `Object.connect`, which is reached as ``Object.connect(client, "event", ...)``.
         """
         check_cancellable(cancellable)
+        check_address(connectable)
         return complete_all(
             self._connect_to(connectable, cancellable), cancellable, blocking=True, timeout=self._timeout or None
         )
@@ -191,6 +200,7 @@ class SocketClient(Object):
         `Future` is given, to be awaited.
         """
         check_arguments(cancellable, callback)
+        check_address(connectable)
         self._tell(SocketClientEvent.RESOLVING, connectable, None)
         return start_sequence(
             self,

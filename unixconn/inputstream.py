@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
-from unixconn.arguments import as_integer
+from unixconn.arguments import as_integer, as_writable
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
 from unixconn.descriptors import INT_MAX, close_all
@@ -69,10 +71,14 @@ class InputStream(SocketStream):
 
     def readinto(self, buffer: Any) -> int:
         """Read into *buffer*, a writable bytes-like object, and give how many bytes there were."""
-        target = memoryview(buffer).cast("B")
+        target = as_writable(buffer)
         data = self._complete(self._read(len(target)), None)
         target[: len(data)] = data
         return len(data)
+
+    def readall(self) -> bytes:
+        """Read all that comes until the end of the stream; io.BufferedReader calls it. Errors as of `read`."""
+        return self._complete(self._read_all(sys.maxsize), None)
 
     def flush(self) -> None:
         """Do nothing; io.BufferedReader calls it."""

@@ -9,6 +9,7 @@ from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.asynchronous import AWAIT, finish, start_both
 from unixconn.cancellable import Cancellable
 from unixconn.closable import Closable, as_priority
+from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.inputstream import InputStream
 from unixconn.mainloop import PRIORITY_DEFAULT
@@ -93,10 +94,15 @@ class IOStream(Closable):
             raise TypeError(f"stream2 must be an IOStream, not {stream2!r}")
         wanted = IOStreamSpliceFlags(flags)
 
-        def close() -> None:
+        def close() -> Error | None:
+            first = None
             for each, flag in ((self, IOStreamSpliceFlags.CLOSE_STREAM1), (stream2, IOStreamSpliceFlags.CLOSE_STREAM2)):
-                if wanted & flag:
-                    each.close()
+                try:
+                    if wanted & flag:
+                        each.close()
+                except Error as error:
+                    first = first or error
+            return first
 
         return start_both(
             self,

@@ -7,7 +7,7 @@ import socket as python
 from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.address import SocketAddress
+from unixconn.address import SocketAddress, check_address
 from unixconn.arguments import as_integer
 from unixconn.asynchronous import AWAIT, finish, start_sequence
 from unixconn.attempt import WOULD_BLOCK
@@ -188,6 +188,7 @@ class SocketListener(Object):
 
         Raises the Error ADDRESS_IN_USE for an address that is taken, else that of bind(2)'s errno, and CLOSED.
         """
+        check_address(address)
         self._check()
         socket = Socket.new(address.get_family(), type, protocol)
         try:

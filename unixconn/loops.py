@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from abc import abstractmethod
+from functools import partial
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.object import run_handler
@@ -100,6 +101,12 @@ class AsyncioLoop(Loop):
                 (loop.call_soon if is_quick else loop.call_soon_threadsafe)(call)
         except RuntimeError:  # it was closed
             return
+
+    def post_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Have *call* called by the loop after *seconds*; from any thread."""
+        loop = self._loop()
+        if loop is not None:
+            self.post(partial(loop.call_later, seconds, call))
 
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
         """See `Loop.wait`."""

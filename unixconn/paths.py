@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.address import UnixSocketAddress
@@ -88,14 +89,15 @@ class UnixListener(SocketListener):
     def close(self) -> None:
         """Close the socket, and remove its file, if that is still the same."""
         ours, self._file = self._file, None
-        if ours is not None:
-            try:
+        try:
+            if ours is not None:
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == ours:
                     os.unlink(self._path)
-            except FileNotFoundError:  # somebody was quicker
-                pass
-        super().close()
+        except OSError:  # somebody was quicker, or it is out of reach by now
+            return
+        finally:
+            super().close()
 
     def __iter__(self) -> Iterator[UnixConnection]:
         return self
@@ -139,7 +141,7 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
         raise taken
     # Another process may have replaced it in this very moment: what is moved away is looked at, and put back if it is
     # not the one that was found dead.
-    aside = path + b".%d" % os.getpid()
+    aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
     os.rename(path, aside)
     found = os.lstat(aside)
     if (found.st_dev, found.st_ino) != (dead.st_dev, dead.st_ino):

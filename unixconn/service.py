@@ -11,8 +11,8 @@ from unixconn.cancellable import Cancellable
 from unixconn.connection import SocketConnection
 from unixconn.descriptors import INT_MAX
 from unixconn.errors import CancelledError, ClosedError, Error
+from unixconn.home import Home
 from unixconn.listener import SocketListener
-from unixconn.mainloop import MainContext, Timeout
 from unixconn.object import Object, Property, Signal
 from unixconn.socket import Socket
 
@@ -40,6 +40,8 @@ class SocketService(SocketListener):
         super().__init__(listen_backlog=listen_backlog)
         self._active = bool(active)
         self._accepting: Cancellable | None = None
+        # Where it has begun to accept, and goes on.
+        self._home: Home | None = None
 
     @classmethod
     def new(cls) -> SocketService:
@@ -89,6 +91,7 @@ class SocketService(SocketListener):
 
     def _accept_next(self) -> None:
         if self._active and self._accepting is None and self._entries and not self._closed:
+            self._home = Home()
             self._accepting = Cancellable()
             self.accept_async(self._accepting, self._arrived, self._accepting)
 
@@ -102,7 +105,8 @@ class SocketService(SocketListener):
             return
         except Error:
             sys.excepthook(*sys.exc_info())
-            self._accept_later()
+            if self._home is not None:
+                self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
             return
         try:
             self._incoming(connection, source_object)
@@ -112,11 +116,6 @@ class SocketService(SocketListener):
 
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
         self.emit("incoming", connection, source_object)
-
-    def _accept_later(self) -> None:
-        source = Timeout(_AFTER_AN_ERROR)
-        source.set_callback(self._accept_next)
-        source.attach(MainContext.ref_thread_default())
 
 
 class ThreadedSocketService(SocketService):
@@ -156,14 +155,19 @@ class ThreadedSocketService(SocketService):
         arguments = (connection, source_object)
         thread = threading.Thread(target=self._run, args=arguments, name="unixconn service", daemon=True)
         self._running.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            self._running.discard(thread)
+            raise
 
     def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
         try:
             self.emit("run", connection, source_object)
         finally:
             self._running.discard(threading.current_thread())
-            self._accept_next()
+            if self._home is not None:
+                self._home.call_later(0.0, self._accept_next)
 
     def _accept_next(self) -> None:
         if self._max_threads < 0 or len(self._running) < self._max_threads:

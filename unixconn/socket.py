@@ -14,7 +14,7 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
-from unixconn.arguments import as_copy, as_integer
+from unixconn.arguments import as_copy, as_integer, as_writable
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
@@ -422,7 +422,7 @@ class Socket(Object):
         flags); control messages of unknown types are dropped, the descriptors in them closed. What the kernel has cut
         for want of a free descriptor shows as MSG_CTRUNC in the flags.
         """
-        targets = [_writable(each) for each in vectors]
+        targets = [as_writable(each) for each in vectors]
         buffers = [bytearray(len(each)) for each in targets]
         operation = ReceiveMessage(self._handle, buffers, flags=as_integer(flags, "flags", 0, INT_MAX))
         found = self._complete(operation, cancellable)
@@ -502,17 +502,19 @@ class Socket(Object):
         return SocketSource(self, wanted, cancellable)
 
     def _duplicate(self) -> python.socket:
+        self._check()
         owner: list[int] = []
         try:
             adopt(owner, os.dup, self._handle.call(python.socket.fileno, context=""))
-            made = python.socket(fileno=owner[0])
+            blocks = os.get_blocking(owner[0])
+            made = adopt_socket(owner[0])
             owner.clear()
         except OSError as error:
             raise translated(error, "dup: ") from None
         finally:
             close_all(owner)
-        # As O_NONBLOCK is, which belongs to everybody who has the socket.
-        made.settimeout(None if os.get_blocking(made.fileno()) else 0.0)
+        if blocks:  # else it is as it should be, and O_NONBLOCK, which all who have the socket share, is not touched
+            made.settimeout(None)
         return made
 
     def _check(self) -> None:
@@ -520,13 +522,6 @@ class Socket(Object):
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
-
-
-def _writable(buffer: Any) -> memoryview:
-    view = memoryview(buffer).cast("B")
-    if view.readonly:
-        raise TypeError(f"a buffer to receive into must be writable, and this one is not: {buffer!r}")
-    return view
 
 
 def _member(kind: type[EnumT], value: Any) -> EnumT:

@@ -106,10 +106,10 @@ class Sequence(Generic[T]):
         for _ in range(_AT_A_TIME):
             if self._over:
                 return None
-            if self._cancelled:
-                proceed = partial(self._steps.throw, cancelled())
             try:
                 operation = proceed()
+                if self._cancelled:  # after what the last step has brought was taken
+                    operation = self._steps.throw(cancelled())
             except StopIteration as stop:
                 return self._end([stop.value], None)
             except Error as error:

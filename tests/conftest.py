@@ -29,15 +29,15 @@ def nothing_left_behind() -> Iterator[None]:
     def left() -> dict[int, str]:
         return {fd: name for fd, name in open_descriptors().items() if descriptors.get(fd) != name}
 
-    yield
-    # A collection takes longer than most tests: not where nothing is left that it could close.
-    if left() or not threads() <= running:
+    def is_clean_after_a_collection() -> bool:
         gc.collect()
-        assert settle(lambda: threads() <= running), threading.enumerate()
-        # PyPy's collector calls finalizers, and what they have released is for the next collection.
-        for _ in range(3):
-            gc.collect()
-        assert not left(), f"descriptors left open: {left()}"
+        return not left() and threads() <= running
+
+    yield
+    # A collection takes longer than most tests: not where nothing is left that it could close. And several, as PyPy's
+    # collector calls finalizers, and what these have released is for the next one.
+    if left() or not threads() <= running:
+        assert settle(is_clean_after_a_collection), (f"descriptors left open: {left()}", threading.enumerate())
 
 
 @pytest.fixture

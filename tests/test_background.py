@@ -1070,7 +1070,7 @@ class TestStress:
                 pass
             assert set(player.called) <= {1}
             assert player.wrong == []
-            assert player.started > 50
+            assert player.started
         players.clear()
 
 

@@ -7,6 +7,7 @@ the background.
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
@@ -76,6 +77,9 @@ class Sequence(Generic[T]):
         self._pending: Pending[Any] | None = None
         self._cancelled = False
         self._over = False
+        # Who cancels goes on itself, when it has let go of the lock.
+        self._cancelling_thread = 0
+        self._left: list[Callable[[], Operation[Any]]] = []
 
     def start(self) -> None:
         """Begin with the first step."""
@@ -86,10 +90,16 @@ class Sequence(Generic[T]):
             self._post(begin)
 
     def cancel(self) -> None:
-        """End the step under way as its Cancellable would."""
+        """End the step under way as its Cancellable would, and the steps with it, before this comes back."""
         self._cancelled = True
         if self._pending is not None:
-            self._pending.cancel()
+            self._cancelling_thread = threading.get_ident()
+            try:
+                self._pending.cancel()
+            finally:
+                self._cancelling_thread = 0
+            if self._left:
+                self._go_on(self._left.pop())
 
     def look(self) -> None:
         """Have the step under way look whether something has ended it."""
@@ -142,7 +152,10 @@ class Sequence(Generic[T]):
             step.proceed = partial(send, result[0] if error is None else error)
         if step.has_started and step.claim():
             # Later: this has the lock of the step's handle, and the next one may need another's.
-            (self._post or poller.post)(partial(self._go_on, step.proceed))
+            if self._cancelling_thread == threading.get_ident() and self._post is None:
+                self._left.append(step.proceed)
+            else:
+                (self._post or poller.post)(partial(self._go_on, step.proceed))
 
 
 class _Step:

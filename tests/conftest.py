@@ -9,12 +9,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from helpers import PYPY, adopt, open_descriptors, settle, threads
+from helpers import adopt, open_descriptors, settle, threads
 
 from unixconn import UnixConnection
-
-# On PyPy it leaves threads behind for longer than the check below waits: to be looked into.
-collect_ignore = ["test_streams_async.py"] if PYPY else []
 
 
 def pytest_collection_finish() -> None:

@@ -568,7 +568,9 @@ class TestAsynchronousWriting:
 
 def test_timeouts():
     """The Socket's timeout is that of each step, in every way."""
-    with UnixConnection.create_pair()[0] as lonely:
+    lonely, gone = UnixConnection.create_pair()
+    gone.close()
+    with lonely:
         assert lonely.get_input_stream().read(1) == b""
     pairs = [UnixConnection.create_pair() for _ in range(4)]
     calls = Calls()

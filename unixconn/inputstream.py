@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.arguments import as_integer, as_writable
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     Callback = Callable[..., object] | None
 
-T = TypeVar("T")
-
-
 _LARGEST_READ = 1 << 20
 """Bytes that one step reads at most: nobody has to have room for what may never come."""
 
@@ -49,13 +46,14 @@ class InputStream(SocketStream):
         """Give True."""
         return True
 
-    def read(self, count: int, cancellable: Cancellable | None = None) -> bytes:
+    def read(self, count: int | None = None, cancellable: Cancellable | None = None) -> bytes:
         """
-        Read at most *count* bytes, at least one; none at the end of the stream.
+        Read at most *count* bytes, at least one; none at the end of the stream. Without a count, all until that.
 
         Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
         """
-        return self._complete(self._read(_as_count(count)), cancellable)
+        steps = self._read_all(sys.maxsize) if count is None else self._read(_as_count(count))
+        return self._complete(steps, cancellable)
 
     def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
         """`read` with the result as `Bytes`."""
@@ -77,8 +75,8 @@ class InputStream(SocketStream):
         return len(data)
 
     def readall(self) -> bytes:
-        """Read all that comes until the end of the stream; io.BufferedReader calls it. Errors as of `read`."""
-        return self._complete(self._read_all(sys.maxsize), None)
+        """`read` without a count; io.BufferedReader calls it, in PyPy `read` itself."""
+        return self.read()
 
     def flush(self) -> None:
         """Do nothing; io.BufferedReader calls it."""

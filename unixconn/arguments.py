@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+INT_MAX = 2**31 - 1
+UINT_MAX = 2**32 - 1
+
+
 def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     """
     Give *value* as an integer from *lowest* to *highest*; a float loses its fraction.
@@ -21,6 +25,11 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
             return number
         raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
     raise TypeError(f"{name} must be an integer, not {value!r}")
+
+
+def as_priority(value: Any, name: str) -> int:
+    """Give the priority *value* as an integer. Raises TypeError and OverflowError as `as_integer` does."""
+    return as_integer(value, name, -INT_MAX - 1, INT_MAX)
 
 
 def as_writable(value: Any) -> memoryview:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
+    Callback = Callable[..., object] | None
+    """What the methods named ``*_async`` take in the place of `AWAIT`."""
+
     from unixconn.sequence import Steps
 
 T = TypeVar("T")
@@ -59,10 +62,7 @@ def start(
     """
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
     pending = Pending(operation, cancellable, task.poller_for(operation), task.end)
-    if isinstance(task, Future):
-        task._pending = pending
-    pending.start(blocking=blocking, timeout=timeout)
-    return task if isinstance(task, Future) else None
+    return _begun(task, pending, partial(pending.start, blocking=blocking, timeout=timeout))
 
 
 def start_sequence(
@@ -89,10 +89,7 @@ def start_sequence(
     end = partial(task.end, before=before)
     post = task.post if is_heard else None
     sequence = Sequence(steps, cancellable, task.poller_for, end, timeout=timeout, post=post)
-    if isinstance(task, Future):
-        task._pending = sequence
-    sequence.start()
-    return task if isinstance(task, Future) else None
+    return _begun(task, sequence, sequence.start)
 
 
 def start_both(
@@ -116,10 +113,7 @@ def start_both(
         task.end(result, error or failure)
 
     both = Both(steps, cancellable, task.poller_for, end, timeout=timeout, wait_for_both=wait_for_both)
-    if isinstance(task, Future):
-        task._pending = both
-    both.start()
-    return task if isinstance(task, Future) else None
+    return _begun(task, both, both.start)
 
 
 def ended(
@@ -138,8 +132,7 @@ def ended(
     *before* is called before the callback is.
     """
     task = _task(source, name, None, cancellable, callback, data, PRIORITY_DEFAULT)
-    task.end(*outcome, before)
-    return task if isinstance(task, Future) else None
+    return _begun(task, None, partial(task.end, *outcome, before))
 
 
 def _task(
@@ -156,6 +149,16 @@ def _task(
         return Future(source, name, discard, cancellable, running())
     task = Task(source, name, discard, cancellable)
     task.call_back(callback, data, priority)
+    return task
+
+
+def _begun(task: Task, pending: Pending[T] | Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
+    """Call *begin*, and give *task* if that is what the caller gets; *pending* is what cancelling it ends."""
+    if not isinstance(task, Future):
+        begin()
+        return None
+    task._pending = pending
+    begin()
     return task
 
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, SocketFamily, check_address
-from unixconn.arguments import as_integer
+from unixconn.arguments import UINT_MAX, as_integer
 from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
@@ -18,14 +18,12 @@ from unixconn.socket import Socket, SocketProtocol, SocketType
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, ClassVar
 
+    from unixconn.asynchronous import Callback
     from unixconn.sequence import Steps
 
-    Callback = Callable[..., object] | None
 
-_UINT_MAX = 2**32 - 1
 _CONNECT = "g_socket_client_connect_async"
 
 
@@ -129,7 +127,7 @@ class SocketClient(Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set the timeout of the sockets to make, in whole seconds; 0 means without end."""
-        self._change("timeout", "_timeout", as_integer(timeout, "timeout", 0, _UINT_MAX))
+        self._change("timeout", "_timeout", as_integer(timeout, "timeout", 0, UINT_MAX))
 
     def get_enable_proxy(self) -> bool:
         """Give what was set; without effect on Unix addresses."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
-from unixconn.arguments import as_integer
+from unixconn.arguments import as_priority
 from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.descriptors import INT_MAX
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.mainloop import PRIORITY_DEFAULT
@@ -16,11 +15,11 @@ from unixconn.object import Object
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
-    Callback = Callable[..., object] | None
+    from unixconn.asynchronous import Callback
+
 
 ClosableT = TypeVar("ClosableT", bound="Closable")
 
@@ -113,7 +112,7 @@ class Closable(Object):
         *callback* gets (object, result, *user_data), and calls `close_finish`; without one, None being one too, a
         `Future` is given. If *cancellable* is cancelled the result is CANCELLED, and it is closed all the same.
         """
-        as_priority(io_priority)  # Gio does not heed it
+        as_priority(io_priority, "io_priority")  # Gio does not heed it
         check_arguments(cancellable, callback)
         error, before = None, None
         try:
@@ -159,8 +158,3 @@ class Closable(Object):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def as_priority(io_priority: int) -> int:
-    """Give *io_priority* as an integer. Raises TypeError and OverflowError for what is none, or too large."""
-    return as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)

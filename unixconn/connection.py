@@ -27,13 +27,11 @@ from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredent
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
     from typing import Any, ClassVar
 
+    from unixconn.asynchronous import Callback
     from unixconn.attempt import WouldBlock
     from unixconn.operation import Operation
-
-    Callback = Callable[..., object] | None
 
 
 T = TypeVar("T")

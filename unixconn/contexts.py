@@ -6,10 +6,9 @@ import select
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import TooManyOpenFilesError
-from unixconn.lock import Lock
 from unixconn.mainloop import MainContext, Source
-from unixconn.poller import Poller
-from unixconn.wakeup import Wakeup
+from unixconn.poller import WakeablePoller
+from unixconn.wakeup import NO_DESCRIPTOR_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from unixconn.pending import Pending
 
 
-_NO_DESCRIPTOR_INTERVAL = 0.05
-"""Seconds between two looks at what other threads have brought, where there is no descriptor left to be woken by."""
-
-
-class ContextPoller(Poller):
+class ContextPoller(WakeablePoller):
     """
     Looks after operations in the thread that iterates *context*, which their callbacks have to wait for anyhow.
 
@@ -32,18 +27,8 @@ class ContextPoller(Poller):
     def __init__(self, context: MainContext) -> None:
         super().__init__()
         self._context = context
-        self._lock = Lock()
-        self._wakeup = Wakeup()
-        self._can_wake = False
-        self._alarms: dict[Pending[Any], Source] = {}
 
     # --- from any thread ---
-
-    def remove(self, pending: Pending[Any]) -> None:
-        """Look no longer after *pending*; may be called again."""
-        super().remove(pending)
-        if pending.alarm is not None and (source := self._alarms.pop(pending, None)) is not None:
-            source.destroy()
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the context."""
@@ -56,21 +41,11 @@ class ContextPoller(Poller):
                 # It may be waiting for less.
                 self._context._ring()
 
-    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
-        source = self._alarms[pending] = Source()
+    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
+        source = Source()
         source.set_callback(self._ring, pending)
         self._context._arrive_at(moment, source)
-
-    def wake(self) -> None:
-        """End a `wait`."""
-        if self._can_wake:
-            with self._lock.entered:
-                self._wakeup.set()
-
-    def _stop(self) -> None:
-        super()._stop()
-        self._wakeup.close_unless([])
-        self._can_wake = False
+        return source.destroy
 
     # --- in the thread that iterates ---
 
@@ -83,18 +58,11 @@ class ContextPoller(Poller):
             try:
                 self._listen(self._epoll)
             except TooManyOpenFilesError:
-                seconds = _NO_DESCRIPTOR_INTERVAL if seconds < 0 else min(seconds, _NO_DESCRIPTOR_INTERVAL)
+                seconds = NO_DESCRIPTOR_INTERVAL if seconds < 0 else min(seconds, NO_DESCRIPTOR_INTERVAL)
             if self._context._rang():
                 seconds = 0.0
         self._poll(seconds)
         return True
-
-    def _listen(self, epoll: select.epoll) -> None:
-        with self._lock.entered:
-            if not self._can_wake:
-                # By its edge, it need not be cleared.
-                epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
-                self._can_wake = True
 
     def rest(self) -> None:
         """Give back the descriptors if nothing is left to wait for."""

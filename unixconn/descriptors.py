@@ -12,12 +12,12 @@ import os
 import sys
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import INT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-INT_MAX = 2**31 - 1
 RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
 

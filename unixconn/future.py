@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn.loops import Loop
+    from unixconn.operation import Operation
+    from unixconn.poller import Poller
 
 T = TypeVar("T")
 
@@ -209,7 +211,15 @@ class Future(Task, Generic[T]):
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop, or where there is none in another thread."""
-        (self._loop or shared()).post(call)
+        self._poller.post(call)
+
+    def poller_for(self, operation: Operation[Any]) -> Poller:
+        """Give who is to look after *operation*."""
+        return self._poller
+
+    @property
+    def _poller(self) -> Poller:
+        return self._loop or shared()
 
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:
@@ -224,8 +234,7 @@ class Future(Task, Generic[T]):
                 callback, context = self._done_callbacks.pop(0)
             except IndexError:  # another thread was quicker
                 return
-            call = partial(callback, self) if context is None else partial(context.run, callback, self)
-            (self._loop or shared()).post(call)
+            self.post(partial(callback, self) if context is None else partial(context.run, callback, self))
 
     def __del__(self) -> None:
         if self._seen:

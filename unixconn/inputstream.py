@@ -5,26 +5,21 @@ from __future__ import annotations
 import sys
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.arguments import as_integer, as_writable
+from unixconn.arguments import INT_MAX, as_integer, as_writable
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import INT_MAX, close_all
 from unixconn.future import Future
 from unixconn.mainloop import PRIORITY_DEFAULT
-from unixconn.operation import READABLE
-from unixconn.pending import serve
 from unixconn.poll import IOCondition
 from unixconn.streams import Bytes, SocketStream
 from unixconn.task import AsyncResult
-from unixconn.transfer import ReceiveMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from unixconn.asynchronous import Callback
     from unixconn.sequence import Steps
 
-    Callback = Callable[..., object] | None
 
 _LARGEST_READ = 1 << 20
 """Bytes that one step reads at most: nobody has to have room for what may never come."""
@@ -224,17 +219,7 @@ class InputStream(SocketStream):
     # --- step by step ---
 
     def _read(self, count: int) -> Steps[bytes]:
-        handle = self._socket._handle
-        buffer = bytearray(min(count, _LARGEST_READ))
-        operation = ReceiveMessage(handle, [buffer], context="Error receiving data: ")
-        try:
-            found = yield operation
-            if operation.owner:
-                handle.keep(operation.owner)
-                serve(handle, READABLE)  # somebody may be waiting for just this
-        finally:
-            close_all(operation.owner)
-        return bytes(buffer[: found.size])
+        return (yield from self._socket._receiving(min(count, _LARGEST_READ)))
 
     def _read_bytes(self, count: int) -> Steps[Bytes]:
         return Bytes((yield from self._read(count)))

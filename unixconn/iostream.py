@@ -6,9 +6,10 @@ from abc import abstractmethod
 from enum import IntFlag
 
 from unixconn._typing import TYPE_CHECKING, overload
+from unixconn.arguments import as_priority
 from unixconn.asynchronous import AWAIT, finish, start_both
 from unixconn.cancellable import Cancellable
-from unixconn.closable import Closable, as_priority
+from unixconn.closable import Closable
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.inputstream import InputStream
@@ -18,12 +19,11 @@ from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, ClassVar
 
+    from unixconn.asynchronous import Callback
     from unixconn.sequence import Steps
 
-    Callback = Callable[..., object] | None
 
 _SPLICE = "g_io_stream_splice_async"
 
@@ -111,7 +111,7 @@ class IOStream(Closable):
             cancellable,
             callback,
             user_data,
-            priority=as_priority(io_priority),
+            priority=as_priority(io_priority, "io_priority"),
             timeout=None,
             wait_for_both=bool(wanted & IOStreamSpliceFlags.WAIT_FOR_BOTH),
             at_end=close,

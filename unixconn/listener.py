@@ -8,12 +8,11 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, check_address
-from unixconn.arguments import as_integer
+from unixconn.arguments import INT_MAX, as_integer
 from unixconn.asynchronous import AWAIT, finish, start_sequence
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
-from unixconn.descriptors import INT_MAX
 from unixconn.errors import ClosedError, IOErrorEnum, io_error, translated
 from unixconn.establish import accept
 from unixconn.future import Future
@@ -26,13 +25,12 @@ from unixconn.socket import Socket, SocketProtocol, SocketType
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, ClassVar
 
+    from unixconn.asynchronous import Callback
     from unixconn.attempt import WouldBlock
     from unixconn.sequence import Steps
 
-    Callback = Callable[..., object] | None
 
 _ACCEPT = "g_socket_listener_accept_async"
 _ACCEPT_SOCKET = "g_socket_listener_accept_socket_async"

@@ -32,6 +32,31 @@ if TYPE_CHECKING:
 class Loop(Poller):
     """A running event loop."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # While this looks, its thread may use the loop's quick methods. Else somebody may be a signal handler, and the
+        # loop be asleep.
+        self._looking_thread = 0
+
+    def _look_on(self) -> None:
+        """Serve what is ready; the loop calls it."""
+        self._looking_thread = threading.get_ident()
+        try:
+            self._poll(0.0)
+        finally:
+            self._looking_thread = 0
+
+    @property
+    def _is_looking(self) -> bool:
+        return self._looking_thread == threading.get_ident()
+
+    def _call_or_post(self, call: Callable[[], object]) -> None:
+        """Have *call* called by the loop, now if that is just calling us; from any thread."""
+        if self._is_looking:
+            call()
+        else:
+            self.post(call)
+
     @abstractmethod
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
         """Suspend the task that runs, until what is given to *subscribe* is called, in any thread; what await needs."""
@@ -57,10 +82,6 @@ class AsyncioLoop(Loop):
         # The epoll goes with the loop, though what waited in it may still be in some line.
         stop = weakref.WeakMethod(self._stop)
         self._loop = weakref.ref(loop, lambda _gone: _call(stop))
-        self._timers: dict[Pending[Any], asyncio.TimerHandle] = {}
-        # While this looks, its thread may use the loop's quick methods. Else somebody may be a signal handler, and the
-        # loop be asleep.
-        self._looking_thread = 0
 
     @property
     def is_closed(self) -> bool:
@@ -74,31 +95,18 @@ class AsyncioLoop(Loop):
             self._epoll = select.epoll()
             loop.add_reader(self._epoll.fileno(), self._look_on)
 
-    def _look_on(self) -> None:
-        self._looking_thread = threading.get_ident()
-        try:
-            self._poll(0.0)
-        finally:
-            self._looking_thread = 0
-
-    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
+    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
         loop = self._loop()
-        if loop is not None:
-            self._timers[pending] = loop.call_later(moment - time.monotonic(), self._ring, pending)
-
-    def remove(self, pending: Pending[Any]) -> None:
-        """Look no longer after *pending*; may be called again."""
-        super().remove(pending)
-        if pending.alarm is not None and (timer := self._timers.pop(pending, None)) is not None:
-            self.post(timer.cancel)
+        assert loop is not None
+        timer = loop.call_later(moment - time.monotonic(), self._ring, pending)
+        return partial(self.post, timer.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
         loop = self._loop()
         try:
             if loop is not None:
-                is_quick = self._looking_thread == threading.get_ident()
-                (loop.call_soon if is_quick else loop.call_soon_threadsafe)(call)
+                (loop.call_soon if self._is_looking else loop.call_soon_threadsafe)(call)
         except RuntimeError:  # it was closed
             return
 
@@ -118,7 +126,7 @@ class AsyncioLoop(Loop):
             if not woken.done():
                 woken.set_result(None)
 
-        subscribe(lambda: set_result() if self._looking_thread == threading.get_ident() else self.post(set_result))
+        subscribe(partial(self._call_or_post, set_result))
         yield from woken
 
     def checkpoint(self) -> Generator[Any, Any, None]:
@@ -152,8 +160,6 @@ class TrioRun(Loop):
         super().__init__()
         self._token = token
         self._ended = False
-        self._scopes: dict[Pending[Any], Any] = {}
-        self._looking_thread = 0
 
     @property
     def is_closed(self) -> bool:
@@ -163,37 +169,28 @@ class TrioRun(Loop):
     def _start(self) -> None:
         if self._epoll is None:
             self._epoll = select.epoll()
-            _trio().lowlevel.spawn_system_task(self._look_on, self._epoll.fileno())
+            _trio().lowlevel.spawn_system_task(self._wait_on, self._epoll.fileno())
 
-    async def _look_on(self, number: int) -> None:
+    async def _wait_on(self, number: int) -> None:
         try:
             while True:
                 await _trio().lowlevel.wait_readable(number)
-                self._looking_thread = threading.get_ident()
-                try:
-                    self._poll(0.0)
-                finally:
-                    self._looking_thread = 0
+                self._look_on()
         finally:
             self._ended = True
             for each in tuple(self._waiting):
                 each.look()
             self._stop()
 
-    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
-        self._scopes[pending] = _trio().CancelScope()
-        _trio().lowlevel.spawn_system_task(self._ring_later, pending, self._scopes[pending], moment)
+    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
+        scope = _trio().CancelScope()
+        _trio().lowlevel.spawn_system_task(self._ring_later, pending, scope, moment)
+        return partial(self.post, scope.cancel)
 
     async def _ring_later(self, pending: Pending[Any], scope: Any, moment: float) -> None:
         with scope:
             await _trio().sleep(max(0.0, moment - time.monotonic()))
             self._ring(pending)
-
-    def remove(self, pending: Pending[Any]) -> None:
-        """Look no longer after *pending*; may be called again."""
-        super().remove(pending)
-        if pending.alarm is not None and (scope := self._scopes.pop(pending, None)) is not None:
-            self.post(scope.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
@@ -219,7 +216,7 @@ class TrioRun(Loop):
             waits = False
             return lowlevel.Abort.SUCCEEDED
 
-        subscribe(lambda: reschedule() if self._looking_thread == threading.get_ident() else self.post(reschedule))
+        subscribe(partial(self._call_or_post, reschedule))
         yield from _steps(lowlevel.wait_task_rescheduled(abort))
 
     def checkpoint(self) -> Generator[Any, Any, None]:

@@ -16,7 +16,7 @@ from heapq import heappop
 from itertools import count
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.arguments import as_integer
+from unixconn.arguments import UINT_MAX, as_integer, as_priority
 from unixconn.clock import Clock, push_all
 from unixconn.lock import Lock
 from unixconn.object import run_handler
@@ -46,8 +46,6 @@ PRIORITY_LOW = 300
 SOURCE_CONTINUE = True
 SOURCE_REMOVE = False
 
-_INT_MIN, _INT_MAX, _UINT_MAX = -(2**31), 2**31 - 1, 2**32 - 1
-
 _numbers = count(1)
 
 
@@ -71,7 +69,7 @@ class Source:
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
-        self._priority = as_integer(priority, "priority", _INT_MIN, _INT_MAX)
+        self._priority = as_priority(priority, "priority")
         self._call: Callable[[], object] = bool
         self._context: MainContext | None = None
         self._destroyed = False
@@ -90,7 +88,7 @@ class Source:
 
     def set_priority(self, priority: int) -> None:
         """Set the priority."""
-        self._priority = as_integer(priority, "priority", _INT_MIN, _INT_MAX)
+        self._priority = as_priority(priority, "priority")
 
     def attach(self, context: MainContext | None = None) -> int:
         """
@@ -98,11 +96,10 @@ class Source:
 
         Raises ValueError if it was attached or destroyed before.
         """
-        if context is not None and not isinstance(context, MainContext):
-            raise TypeError(f"context must be a MainContext or None, not {context!r}")
+        found = _context_of(context)
         if self._destroyed or self._context is not None:
             raise ValueError(f"{self!r} was attached or destroyed before, and can not be attached")
-        self._context = context or MainContext.default()
+        self._context = found
         self._id = next(_numbers)
         self._context._sources[self._id] = self
         self._prepare()
@@ -385,13 +382,18 @@ class MainContext:
 _default = MainContext()
 
 
+def _context_of(context: MainContext | None) -> MainContext:
+    """Give *context*, or the default one for None. Raises TypeError for anything else."""
+    if context is not None and not isinstance(context, MainContext):
+        raise TypeError(f"context must be a MainContext or None, not {context!r}")
+    return context or _default
+
+
 class MainLoop:
     """Iterates a context until it is told to quit (GLib.MainLoop)."""
 
     def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
-        if context is not None and not isinstance(context, MainContext):
-            raise TypeError(f"context must be a MainContext or None, not {context!r}")
-        self._context = context or MainContext.default()
+        self._context = _context_of(context)
         self._running = bool(is_running)
 
     @classmethod
@@ -439,7 +441,7 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
 
     Until it returns a false value. Gives a number for `source_remove`.
     """
-    source = Timeout(as_integer(interval, "interval", 0, _UINT_MAX) / 1000, priority)
+    source = Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000, priority)
     source.set_callback(function, *data)
     return source.attach()
 
@@ -448,7 +450,7 @@ def timeout_add_seconds(
     interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
 ) -> int:
     """`timeout_add` with an *interval* in seconds."""
-    source = Timeout(as_integer(interval, "interval", 0, _UINT_MAX), priority)
+    source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
     source.set_callback(function, *data)
     return source.attach()
 
@@ -459,7 +461,7 @@ def source_remove(tag: int) -> bool:
 
     Gives False, with a RuntimeWarning, where there is none: it has come to its end.
     """
-    source = _default._sources.get(as_integer(tag, "tag", 0, _UINT_MAX))
+    source = _default._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
     if source is None:
         warnings.warn(f"the default context has no source {tag}", RuntimeWarning, stacklevel=2)
         return False

@@ -19,6 +19,7 @@ from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error, IOErrorEnum, TooManyOpenFilesError, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.poll import IOCondition
+from unixconn.wakeup import NO_DESCRIPTOR_INTERVAL
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -33,8 +34,6 @@ WRITABLE = int(IOCondition.OUT)
 
 _LONGEST_POLL = 1_000_000.0
 """Seconds; poll() takes at most 2**31 milliseconds."""
-_NO_DESCRIPTOR_INTERVAL = 0.05
-"""Seconds between two looks at a socket's end where there is no descriptor left to be woken by."""
 
 
 class Operation(Generic[T]):
@@ -183,7 +182,7 @@ def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: obje
         poller.register(closing._hold(watcher), select.POLLIN)
     except TooManyOpenFilesError:
         # A socket that nobody closes meanwhile can be waited for all the same.
-        interval = _NO_DESCRIPTOR_INTERVAL
+        interval = NO_DESCRIPTOR_INTERVAL
     if cancellable is not None:
         poller.register(cancellable._hold(watcher), select.POLLIN)
     return poller, interval

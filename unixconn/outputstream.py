@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.arguments import as_bytes
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
@@ -15,17 +15,12 @@ from unixconn.poll import IOCondition
 from unixconn.results import Written
 from unixconn.streams import Bytes, SocketStream
 from unixconn.task import AsyncResult
-from unixconn.transfer import SendMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from unixconn.asynchronous import Callback
     from unixconn.sequence import Steps
-
-    Callback = Callable[..., object] | None
-
-T = TypeVar("T")
 
 
 class OutputStreamSpliceFlags(IntFlag):
@@ -253,8 +248,7 @@ class OutputStream(SocketStream):
     # --- step by step ---
 
     def _write(self, data: memoryview) -> Steps[int]:
-        piece = bytes(data[:_LARGEST_WRITE])
-        return (yield SendMessage(self._socket._handle, [piece], context="Error sending data: "))  # type: ignore[no-any-return]
+        return (yield self._socket._sending(bytes(data[:_LARGEST_WRITE])))  # type: ignore[no-any-return]
 
     def _write_all(self, data: memoryview) -> Steps[Written]:
         size = len(data)

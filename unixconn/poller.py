@@ -10,7 +10,9 @@ from itertools import chain
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import translated
+from unixconn.lock import Lock
 from unixconn.pending import serve
+from unixconn.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ class Poller:
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Pending[Any]] = set()
         self._ready: list[tuple[int, int]] = []
+        self._alarms: dict[Pending[Any], Callable[[], object]] = {}
         _pollers.add(self)
 
     @property
@@ -58,8 +61,7 @@ class Poller:
         self._waiting.add(pending)
         try:
             self._start()
-            if pending.alarm is not None:
-                self._set_alarm(pending, pending.alarm)
+            self._set_alarm(pending)
             self._arm(pending.handle)
         except OSError as error:
             raise translated(error, "Starting to wait in the background: ") from None
@@ -69,18 +71,24 @@ class Poller:
         """Have the epoll, and somebody who calls `_poll`."""
 
     @abstractmethod
-    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
-        """Call `_ring` with *pending* at *moment*, a time of `time.monotonic`."""
+    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
+        """Call `_ring` with *pending* at *moment*, a time of `time.monotonic`; give what undoes this, in any thread."""
+
+    def _set_alarm(self, pending: Pending[Any]) -> None:
+        if pending.alarm is not None:
+            self._alarms[pending] = self._call_at(pending.alarm, pending)
 
     def _ring(self, pending: Pending[Any]) -> None:
         pending.ring()
         # Also where the clock was a little too early.
-        if not pending.has_ended and pending.alarm is not None:
-            self._set_alarm(pending, pending.alarm)
+        if not pending.has_ended:
+            self._set_alarm(pending)
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""
         self._waiting.discard(pending)
+        if pending.alarm is not None and (undo := self._alarms.pop(pending, None)) is not None:
+            undo()
 
     def _arm(self, handle: Handle) -> None:
         number, events = handle.number, select.EPOLLONESHOT
@@ -137,6 +145,42 @@ class Poller:
         if epoll is not None:
             epoll.close()
             self._armed.clear()
+
+
+class WakeablePoller(Poller):
+    """A Poller whose thread waits in `_poll`, and which any thread can end that wait of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._wakeup = Wakeup()
+        self._can_wake = False
+
+    def _listen(self, epoll: select.epoll) -> None:
+        """
+        Be woken in a wait for *epoll*.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left for it.
+        """
+        with self._lock.entered:
+            if not self._can_wake:
+                try:  # noqa: SIM105 - contextlib would be imported for this alone
+                    # By its edge, it need not be cleared.
+                    epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                except FileExistsError:  # a signal handler had raised before the next line
+                    pass
+                self._can_wake = True
+
+    def wake(self) -> None:
+        """End the wait."""
+        if self._can_wake:
+            with self._lock.entered:
+                self._wakeup.set()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._wakeup.close_unless([])
+        self._can_wake = False
 
 
 _pollers: weakref.WeakSet[Poller] = weakref.WeakSet()

@@ -6,10 +6,9 @@ import sys
 import threading
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.arguments import as_integer
+from unixconn.arguments import INT_MAX, as_integer
 from unixconn.cancellable import Cancellable
 from unixconn.connection import SocketConnection
-from unixconn.descriptors import INT_MAX
 from unixconn.errors import CancelledError, ClosedError, Error
 from unixconn.home import Home
 from unixconn.listener import SocketListener
@@ -72,9 +71,8 @@ class SocketService(SocketListener):
             self._notify("active")
         if self._active:
             self._accept_next()
-        elif self._accepting is not None:
-            self._accepting.cancel()
-            self._accepting = None
+        else:
+            self._accept_no_more()
 
     def add_socket(self, socket: Socket, source_object: Object | None = None) -> bool:
         """See `SocketListener.add_socket`."""
@@ -85,6 +83,9 @@ class SocketService(SocketListener):
     def close(self) -> None:
         """Close all its sockets, and accept nothing more."""
         super().close()
+        self._accept_no_more()
+
+    def _accept_no_more(self) -> None:
         if self._accepting is not None:
             self._accepting.cancel()
             self._accepting = None

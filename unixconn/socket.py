@@ -14,18 +14,20 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
-from unixconn.arguments import as_copy, as_integer, as_writable
+from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
 from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import INT_MAX, adopt, as_descriptor, close_all
+from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.handle import Handle, adopt_socket
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
-from unixconn.operation import Operation, complete, wait
+from unixconn.operation import READABLE, Operation, complete, wait
+from unixconn.pending import serve
 from unixconn.poll import IOCondition
 from unixconn.results import Message, Option
+from unixconn.sequence import complete_all
 from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
 
 if TYPE_CHECKING:
@@ -33,12 +35,11 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from unixconn.connection import SocketConnection
+    from unixconn.sequence import Steps
     from unixconn.socketsource import SocketSource
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
-
-_UINT_MAX = 2**32 - 1
 
 
 class SocketType(IntEnum):
@@ -219,7 +220,7 @@ class Socket(Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set how long an operation waits at most, in whole seconds; 0 means without end."""
-        seconds = as_integer(timeout, "timeout", 0, _UINT_MAX)
+        seconds = as_integer(timeout, "timeout", 0, UINT_MAX)
         if self._timeout != seconds:
             self._timeout = seconds
             self._notify("timeout")
@@ -439,8 +440,10 @@ class Socket(Object):
 
     def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""
-        operation = SendMessage(self._handle, [as_copy(buffer)], context="Error sending data: ")
-        return self._complete(operation, cancellable)
+        return self._complete(self._sending(as_copy(buffer)), cancellable)
+
+    def _sending(self, data: bytes) -> SendMessage:
+        return SendMessage(self._handle, [data], context="Error sending data: ")
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
@@ -448,11 +451,18 @@ class Socket(Object):
 
         Descriptors that come with them are kept for a connection's `UnixConnection.receive_fd`.
         """
-        buffer = bytearray(as_integer(size, "size", 0, INT_MAX))
+        steps = self._receiving(as_integer(size, "size", 0, INT_MAX))
+        check_cancellable(cancellable)
+        return complete_all(steps, cancellable, blocking=self._blocking, timeout=self._timeout or None)
+
+    def _receiving(self, size: int) -> Steps[bytes]:
+        buffer = bytearray(size)
         operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
         try:
-            found = self._complete(operation, cancellable)
-            self._handle.keep(operation.owner)
+            found = yield operation
+            if operation.owner:
+                self._handle.keep(operation.owner)
+                serve(self._handle, READABLE)  # somebody may be waiting for just this
         finally:
             close_all(operation.owner)
         return bytes(buffer[: found.size])

@@ -14,22 +14,21 @@ from __future__ import annotations
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn.arguments import as_priority
 from unixconn.asynchronous import check_arguments, ended, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
-from unixconn.closable import Closable, as_priority
+from unixconn.closable import Closable
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.object import Object, Property
 from unixconn.sequence import complete_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, ClassVar
 
     from unixconn.sequence import Steps
     from unixconn.socket import Socket
 
-    Callback = Callable[..., object] | None
 
 T = TypeVar("T")
 
@@ -110,7 +109,7 @@ class SocketStream(Closable):
         data: tuple[object, ...],
     ) -> Future[T] | None:
         check_arguments(cancellable, callback)
-        priority, token = as_priority(io_priority), object()
+        priority, token = as_priority(io_priority, "io_priority"), object()
         try:
             self._begin(token)
         except Error as error:

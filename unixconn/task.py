@@ -8,8 +8,8 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.cancellable import Cancellable
 from unixconn.contexts import poller_of
 from unixconn.errors import Error
-from unixconn.loops import running_asyncio
-from unixconn.mainloop import PRIORITY_DEFAULT, MainContext
+from unixconn.home import Home
+from unixconn.mainloop import PRIORITY_DEFAULT
 from unixconn.object import Object, Property
 from unixconn.operation import READABLE
 from unixconn.workers import shared
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
-    from unixconn.loops import Loop
+    from unixconn.mainloop import MainContext
     from unixconn.operation import Operation
     from unixconn.poller import Poller
 
@@ -72,9 +72,7 @@ class Task(AsyncResult):
     """The callback was called, or is being called."""
     _completed = False
     _callback: Callable[[], object] | None = None
-    _context: MainContext | None = None
-    _loop: Loop | None = None
-    _post: Callable[[Callable[[], object]], None]
+    _home: Home | None = None
     _priority = PRIORITY_DEFAULT
 
     # --- what Gio tells of it ---
@@ -89,7 +87,7 @@ class Task(AsyncResult):
 
     def get_context(self) -> MainContext | None:
         """Give the context that its callback is called in; None where an event loop calls it."""
-        return self._context
+        return self._home.context if self._home is not None else None
 
     def get_priority(self) -> int:
         """Give the priority of its callback among others."""
@@ -163,26 +161,22 @@ class Task(AsyncResult):
         if callback is not None:
             self._callback = partial(callback, self._source, self, *data)
         self._priority = priority
-        context = MainContext.get_thread_default()
-        self._loop = running_asyncio() if context is None else None
-        if self._loop is not None:
-            self._post = self._loop.post
-        else:
-            self._context = context or MainContext.default()
-            self._post = partial(self._context._post, priority=priority)
+        self._home = Home()
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called where the callback is."""
-        self._post(call)
+        assert self._home is not None
+        self._home.post(call, self._priority)
 
     def poller_for(self, operation: Operation[Any]) -> Poller:
         """Give who is to look after *operation*."""
-        if self._loop is not None:
-            return self._loop
-        if self._context is None or self._callback is None or operation.condition != READABLE:
+        assert self._home is not None
+        if self._home.loop is not None:
+            return self._home.loop
+        if self._home.context is None or self._callback is None or operation.condition != READABLE:
             # What nobody, or the peer, waits for does not wait until a context is iterated.
             return shared()
-        return poller_of(self._context)
+        return poller_of(self._home.context)
 
     def end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
         """Take *result*, a list with the result that belongs to this from now on, or *error*; call *before* first."""
@@ -198,21 +192,22 @@ class Task(AsyncResult):
 
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:
-            self._post(before)
-        self._post(self._deliver)
+            self.post(before)
+        self.post(self._deliver)
 
     def _deliver(self) -> None:
         # Called again if a signal handler has raised on the way.
         callback = self._callback
-        if self._context is not None:
-            self._context.push_thread_default()
+        context = self.get_context()
+        if context is not None:
+            context.push_thread_default()
         try:
             if callback is not None and not self._told:
                 self._told = True
                 callback()
         finally:
-            if self._context is not None:
-                self._context.pop_thread_default()
+            if context is not None:
+                context.pop_thread_default()
             if not self._completed and (self._told or callback is None):
                 self._callback = None
                 self._completed = True

@@ -14,6 +14,10 @@ _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _ONE = (1).to_bytes(8, sys.byteorder)
 
 
+NO_DESCRIPTOR_INTERVAL = 0.05
+"""Seconds between two looks where there is no descriptor left to be woken by."""
+
+
 class Wakeup:
     """An eventfd that can be opened and closed again and again, and ends with the object."""
 

@@ -14,10 +14,8 @@ from operator import attrgetter
 from unixconn._typing import TYPE_CHECKING
 from unixconn.clock import Clock
 from unixconn.errors import Error, IOErrorEnum, io_error
-from unixconn.lock import Lock
 from unixconn.object import run_handler
-from unixconn.poller import Poller
-from unixconn.wakeup import Wakeup
+from unixconn.poller import WakeablePoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +27,7 @@ _LINGER = 0.25
 """Seconds without anything to wait for, after which the thread ends."""
 
 
-class Worker(Poller):
+class Worker(WakeablePoller):
     """
     A Poller with a thread of its own, which is there as long as something waits.
 
@@ -39,13 +37,11 @@ class Worker(Poller):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = Lock()
         # The thread that looks, and whether one was launched that has not said so yet. Two of them do no harm: the
         # second finds the first. Not a threading.Thread, as a signal handler could leave half of one: its start takes
         # many steps.
         self._ident: int | None = None
         self._launched = False
-        self._wakeup = Wakeup()
         self._calls: deque[Callable[[], object]] = deque()
         self._clock: Clock[Pending[Any]] = Clock(attrgetter("has_ended"))
         self._until = -math.inf
@@ -58,7 +54,7 @@ class Worker(Poller):
         super().remove(pending)
         if not self._waiting and threading.get_ident() != self._ident:
             # It would wait for ever, in place of coming to its end.
-            self._wake()
+            self.wake()
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called in the thread; in this one where there is no descriptor left for it."""
@@ -67,7 +63,7 @@ class Worker(Poller):
             self._start()
         except Error:
             self._call()
-        self._wake()
+        self.wake()
 
     def _call(self) -> None:
         while self._calls:
@@ -83,10 +79,8 @@ class Worker(Poller):
                 return
             try:
                 if self._epoll is None:
-                    epoll = select.epoll()
-                    # By its edge, it need not be cleared.
-                    epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
-                    self._epoll = epoll
+                    self._epoll = select.epoll()
+                self._listen(self._epoll)
                 _thread.start_new_thread(self._run, ())
                 self._launched = True
             except (Error, OSError):
@@ -96,18 +90,11 @@ class Worker(Poller):
                 self._stop()
                 raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
 
-    def _set_alarm(self, pending: Pending[Any], moment: float) -> None:
+    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
         self._clock.add(moment, pending)
         if moment < self._until:
-            self._wake()
-
-    def _wake(self) -> None:
-        with self._lock.entered:
-            self._wakeup.set()
-
-    def _stop(self) -> None:
-        super()._stop()
-        self._wakeup.close_unless([])
+            self.wake()
+        return bool  # the clock passes over what has ended
 
     # --- in its own thread ---
 

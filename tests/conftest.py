@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from helpers import adopt, open_descriptors, settle, threads
 
-from unixconn import UnixConnection
+from unixconn import MainContext, UnixConnection, workers
 
 
 def pytest_collection_finish() -> None:
@@ -62,3 +64,34 @@ def null() -> Iterator[int]:
     fd = os.open(os.devnull, os.O_RDWR)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """What went to sys.excepthook, without the frames, which would keep alive what was in them."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error.with_traceback(None)))
+    return found
+
+
+@pytest.fixture
+def on_alarm() -> Iterator[Callable[..., None]]:
+    """Sets what SIGALRM calls, and lets it come once, or at each interval; nothing is left of it after the test."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(handler: Callable[..., object], first: float = 0.05, interval: float = 0.0) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, first, interval)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def no_linger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
+    monkeypatch.setattr(workers, "_LINGER", 0.01)
+    yield
+    while MainContext.default().iteration(False):
+        pass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -86,6 +88,25 @@ def is_open(fd: int) -> bool:
     return Path(f"/proc/self/fd/{fd}").exists()
 
 
+class Calls(list):
+    """A callback, and the arguments of each of its calls."""
+
+    def __call__(self, *arguments: object) -> None:
+        self.append(arguments)
+
+    @property
+    def result(self) -> object:
+        """The result that came with the only call."""
+        [(_, result, *_)] = self
+        return result
+
+
+def collect() -> None:
+    """Collect garbage, in PyPy too, where what finalizers release is for the next collection."""
+    for _ in range(5):
+        gc.collect()
+
+
 class Background(threading.Thread):
     """Runs a function in a thread; `outcome` waits for what it gives or raises."""
 
@@ -129,3 +150,15 @@ def forked(function: Callable[[], object]) -> int:
 def in_child(function: Callable[[], object]) -> int:
     """Run *function* in a forked child; give the child's exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(forked(function), 0)[1])
+
+
+def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> int:
+    """Run *function* in a forked child; give its exit code, 0 for a true value, or -9 if it takes *seconds*."""
+    pid = forked(function)
+    killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
+    killer.start()
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        killer.cancel()
+        killer.join()

@@ -13,7 +13,7 @@ import time
 import weakref
 
 import pytest
-from helpers import Background, adopt, fill, forked, is_open, open_descriptors, same, settle
+from helpers import Background, Calls, adopt, fill, forked, is_open, open_descriptors, same, settle
 
 import unixconn
 from unixconn import (
@@ -36,19 +36,6 @@ KINDS = RECEIVING + SENDING
 PASSCRED = (socket.SOL_SOCKET, 16)
 CANCELLED = (19, "Operation was cancelled")
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-
-class Calls(list):
-    """A callback, and the arguments of each of its calls."""
-
-    def __call__(self, *arguments):
-        self.append(arguments)
-
-    @property
-    def result(self):
-        """The result that came with the only call."""
-        [(_, result, *_)] = self
-        return result
 
 
 @pytest.fixture(autouse=True)

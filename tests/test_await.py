@@ -13,7 +13,7 @@ import threading
 import warnings
 
 import pytest
-from helpers import Background, adopt, fill, in_child, is_open, open_descriptors, same, threads
+from helpers import Background, adopt, collect, fill, in_child, is_open, open_descriptors, same, threads
 
 import unixconn
 from unixconn import Cancellable, Credentials, Future, MainContext, Task, UnixConnection
@@ -153,14 +153,6 @@ def trio():
     return optional("trio")
 
 
-@pytest.fixture
-def reports(monkeypatch):
-    """What went to sys.excepthook."""
-    found = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error))
-    return found
-
-
 def pairs(count):
     """Make pairs of connections, and a stack that closes them."""
     stack = contextlib.ExitStack()
@@ -176,12 +168,6 @@ def later(call, *arguments):
     timer = threading.Timer(0.05, call, arguments)
     timer.start()
     return timer
-
-
-def collect():
-    """Collect garbage, in PyPy too, where what finalizers release is for the next collection."""
-    for _ in range(5):
-        gc.collect()
 
 
 def runs_asyncio():

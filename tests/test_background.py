@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import random
@@ -14,7 +15,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background, fill, forked, open_descriptors, room, same, settle, threads
+from helpers import Background, Calls, fill, forked, open_descriptors, outcome_of_child, room, same, settle, threads
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -25,13 +26,6 @@ from unixconn.descriptors import RETURN_IS_ATOMIC
 
 PASSCRED = (socket.SOL_SOCKET, 16)
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-
-class Calls(list):
-    """A callback, and the arguments of each of its calls."""
-
-    def __call__(self, *arguments):
-        self.append(arguments)
 
 
 @pytest.fixture
@@ -54,21 +48,6 @@ def many():
     for a, b in pairs:
         a.close()
         b.close()
-
-
-@pytest.fixture
-def on_alarm():
-    """Sets what SIGALRM calls, again and again; nothing is left of it after the test."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(handler, interval):
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, interval, interval)
-
-    # An interval of 0 only sets the handler.
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def iterate(until, context=None):
@@ -97,23 +76,15 @@ def close(fd):
     os.close(fd)
 
 
+# The machine may be busy with as much as these tests do.
+code_of_child = functools.partial(outcome_of_child, seconds=20)
+
+
 @contextlib.contextmanager
 def more_threads():
     """Give a function that gives the threads that were not there before."""
     before = threads()
     yield lambda: threads() - before
-
-
-def code_of_child(function):
-    """Run *function* in a forked child; give its exit code, 0 for a true value, or -9 if it hangs."""
-    pid = forked(function)
-    killer = threading.Timer(20, os.kill, (pid, signal.SIGKILL))
-    killer.start()
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    finally:
-        killer.cancel()
-        killer.join()
 
 
 class TestThread:
@@ -406,7 +377,7 @@ class TestFuture:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            on_alarm(handler, 0.05)
+            on_alarm(handler, 0.05, 0.05)
             future.result(10)
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert not future.done()
@@ -775,7 +746,7 @@ class TestSignals:
     def test_a_storm(self, many, on_alarm):
         """Signals that come all the time take nothing away from anybody."""
         seen, got = [], Calls()
-        on_alarm(lambda *_: seen.append(1), 0.0005)
+        on_alarm(lambda *_: seen.append(1), 0.0005, 0.0005)
         for _ in range(2):
             futures = [b.receive_fd_async() for _, b in many]
             for _, b in many:

@@ -13,7 +13,7 @@ import threading
 import traceback
 
 import pytest
-from helpers import Background, forked, is_open, open_descriptors, room
+from helpers import Background, is_open, open_descriptors, outcome_of_child, room
 
 import unixconn
 from unixconn import Cancellable, IOCondition, Object, PollFD, descriptors
@@ -30,32 +30,6 @@ def readable(fd):
 def cancellable():
     """A Cancellable, not cancelled."""
     return Cancellable()
-
-
-@pytest.fixture
-def on_alarm():
-    """Sets what SIGALRM calls, and lets it come; nothing is left of it after the test."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(handler, first=0.05, interval=0.0):
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, first, interval)
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def outcome_of_child(function):
-    """Run *function* in a forked child; give its exit code, 0 for a true value, or -9 if it hangs."""
-    pid = forked(function)
-    killer = threading.Timer(10, os.kill, (pid, signal.SIGKILL))
-    killer.start()
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    finally:
-        killer.cancel()
-        killer.join()
 
 
 def under_a_storm(use, handle):

@@ -6,12 +6,11 @@ import asyncio
 import gc
 import os
 import socket
-import sys
 import threading
 import time
 
 import pytest
-from helpers import Background, room, same, settle
+from helpers import Background, Calls, room, same, settle
 
 import unixconn
 from unixconn import (
@@ -32,7 +31,6 @@ from unixconn import (
     ThreadedSocketService,
     UnixConnection,
     UnixSocketAddress,
-    workers,
 )
 
 CANCELLED = (19, "Operation was cancelled")
@@ -41,28 +39,7 @@ TIMED_OUT = 24
 STREAM = (SocketType.STREAM, SocketProtocol.DEFAULT)
 
 
-class Calls(list):
-    """A callback, and the arguments of each of its calls."""
-
-    def __call__(self, *arguments):
-        self.append(arguments)
-
-
-@pytest.fixture(autouse=True)
-def no_linger(monkeypatch):
-    """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
-    monkeypatch.setattr(workers, "_LINGER", 0.01)
-    yield
-    while MainContext.default().iteration(False):
-        pass
-
-
-@pytest.fixture
-def reports(monkeypatch):
-    """What went to sys.excepthook."""
-    found = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error.with_traceback(None)))
-    return found
+pytestmark = pytest.mark.usefixtures("no_linger")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -46,28 +45,6 @@ def default():
 def context():
     """A context of one's own."""
     return MainContext.new()
-
-
-@pytest.fixture
-def reports(monkeypatch):
-    """What went to sys.excepthook."""
-    found = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error))
-    return found
-
-
-@pytest.fixture
-def on_alarm():
-    """Sets what SIGALRM calls, and lets it come once; nothing is left of it after the test."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(handler, first=0.1):
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, first)
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -619,7 +596,7 @@ class TestMainLoop:
         if sockets:
             pair[0].receive_fd_async(None, lambda *_: None)
         rescued(loop.quit)
-        on_alarm(lambda *_: loop.quit())
+        on_alarm(lambda *_: loop.quit(), 0.1)
         loop.run()
         pair[0].close()
         drain()
@@ -628,7 +605,7 @@ class TestMainLoop:
         """A loop that sleeps calls what a signal handler adds."""
         loop = MainLoop()
         rescued(loop.quit)
-        on_alarm(lambda *_: idle_add(loop.quit))
+        on_alarm(lambda *_: idle_add(loop.quit), 0.1)
         loop.run()
         drain()
 
@@ -639,7 +616,7 @@ class TestMainLoop:
         ended = []
         pair[0].receive_fd_async(cancellable, lambda _, result: (ended.append(result.had_error()), loop.quit()))
         rescued(loop.quit)
-        on_alarm(lambda *_: cancellable.cancel())
+        on_alarm(lambda *_: cancellable.cancel(), 0.1)
         loop.run()
         drain()
         assert ended == [True]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import warnings
 
 import pytest
+from helpers import collect
 
 from unixconn import (
     Cancellable,
@@ -25,12 +24,6 @@ from unixconn import (
 )
 
 
-def collect():
-    """Collect garbage, in PyPy too, where what finalizers release is for the next collection."""
-    for _ in range(5):
-        gc.collect()
-
-
 class Bell(Cancellable):
     """Records its class handler's calls."""
 
@@ -41,14 +34,6 @@ class Bell(Cancellable):
     def do_cancelled(self):
         """Note the class handler's turn."""
         self.heard.append("class")
-
-
-@pytest.fixture
-def reports(monkeypatch):
-    """What went to sys.excepthook."""
-    found = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(error))
-    return found
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import socket
 import time
 
 import pytest
-from helpers import Background, adopt, fill
+from helpers import Background, Calls, adopt, fill
 
 import unixconn
 from unixconn import (
@@ -25,7 +25,6 @@ from unixconn import (
     MainContext,
     OutputStreamSpliceFlags,
     UnixConnection,
-    workers,
 )
 
 READS = {"read": (9, b"hello"), "read_all": (5, b"hello"), "read_bytes": (9, Bytes(b"hello")), "skip": (9, 5)}
@@ -35,20 +34,7 @@ WRITES = {"write": (b"hello", 5), "write_all": (b"hello", (True, 5)), "write_byt
 BIG = 3_000_000
 
 
-class Calls(list):
-    """A callback, and the arguments of each of its calls."""
-
-    def __call__(self, *arguments):
-        self.append(arguments)
-
-
-@pytest.fixture(autouse=True)
-def no_linger(monkeypatch):
-    """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
-    monkeypatch.setattr(workers, "_LINGER", 0.01)
-    yield
-    while MainContext.default().iteration(False):
-        pass
+pytestmark = pytest.mark.usefixtures("no_linger")
 
 
 def iterate(until):

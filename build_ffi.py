@@ -104,6 +104,7 @@ struct ucred {
 };
 
 int eventfd(unsigned int value, int flags);
+int listen(int fd, int backlog);
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t recvmsg(int fd, struct msghdr *message, int flags);
 int getsockopt(int fd, int level, int name, void *value, socklen_t *length);

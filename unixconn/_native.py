@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         def eventfd(self, value: int, flags: int) -> int:
             """eventfd(2); -1 with `ffi.errno` on failure."""
 
+        def listen(self, fd: int, backlog: int) -> int:
+            """listen(2); -1 with `ffi.errno` on failure."""
+
         def sendmsg(self, fd: int, message: Any, flags: int) -> int:
             """sendmsg(2); -1 with `ffi.errno` on failure."""
 

@@ -224,6 +224,13 @@ class Handle:
             except OSError as error:
                 raise translated(error, context) from None
 
+    def listen(self, backlog: int) -> None:
+        """Let peers connect, *backlog* and one more waiting to be accepted."""
+        with self.lock.entered:
+            # Not by the standard library: PyPy's makes 1 of a backlog of 0.
+            if lib.listen(self.number, backlog) < 0:
+                raise self.error("could not listen: ")
+
     # --- options ---
 
     def get_option(self, level: int, name: int, context: str) -> int:

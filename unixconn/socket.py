@@ -326,7 +326,7 @@ class Socket(Object):
     def listen(self) -> bool:
         """Let peers connect, as many waiting as the listen backlog says, and give True."""
         self._check()
-        self._handle.call(python.socket.listen, self._listen_backlog, context="could not listen: ")
+        self._handle.listen(self._listen_backlog)
         return True
 
     def connect(self, address: SocketAddress, cancellable: Cancellable | None = None) -> bool:  # type: ignore[override]

@@ -18,7 +18,7 @@ from unixconn.loops import running
 from unixconn.mainloop import PRIORITY_DEFAULT
 from unixconn.object import Object
 from unixconn.operation import Operation
-from unixconn.pending import Pending
+from unixconn.pending import try_or_wait
 from unixconn.sequence import Sequence
 from unixconn.task import AsyncResult, Task
 
@@ -61,8 +61,12 @@ def start(
     none; whatever else is wrong is the operation's result.
     """
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = Pending(operation, cancellable, task.poller_for(operation), task.end)
-    return _begun(task, pending, partial(pending.start, blocking=blocking, timeout=timeout))
+    pending = try_or_wait(operation, cancellable, task.poller_for, task.end, blocking=blocking, timeout=timeout)
+    if not isinstance(task, Future):
+        return None
+    # What cancelling it ends.
+    task._pending = pending
+    return task
 
 
 def start_sequence(
@@ -152,7 +156,7 @@ def _task(
     return task
 
 
-def _begun(task: Task, pending: Pending[T] | Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
+def _begun(task: Task, pending: Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
     """Call *begin*, and give *task* if that is what the caller gets; *pending* is what cancelling it ends."""
     if not isinstance(task, Future):
         begin()

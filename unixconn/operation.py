@@ -114,11 +114,16 @@ def complete(
             operation.end()
     except BaseException:
         # Once more: a signal handler may have raised before the first one had any effect.
-        operation.end()
-        for each in result:
-            if each is not WOULD_BLOCK:
-                operation.discard(each)
+        give_up(operation, result)
         raise
+
+
+def give_up(operation: Operation[T], result: list[T | WouldBlock]) -> None:
+    """End *operation*, and discard the *result* of its tries, if there is any."""
+    operation.end()
+    for each in result:
+        if each is not WOULD_BLOCK:
+            operation.discard(each)
 
 
 def begin(operation: Operation[T], cancellable: Cancellable | None) -> None:

@@ -1,11 +1,11 @@
 """
 Operations that wait in the background.
 
-The first try is made in the caller's thread. What would block joins its handle's line, and a poller calls `serve` when
-there is something to try again: those in one line, for one handle and one direction, end in the order of their starts.
-Who is first in line is tried by any of the pollers that look after the line, and passed over when its own is closed, as
-is an event loop's with the loop, and the parent's in a forked child. Whatever ends a `Pending` holds its handle's lock,
-and does so once.
+`try_or_wait` makes the first try in the caller's thread. What would block joins its handle's line as a `Pending`, and a
+poller calls `serve` when there is something to try again: those in one line, for one handle and one direction, end in
+the order of their starts. Who is first in line is tried by any of the pollers that look after the line, and passed over
+when its own is closed, as is an event loop's with the loop, and the parent's in a forked child. Whatever ends a
+`Pending` holds its handle's lock, and does so once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.cancellable import Cancellable
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
-from unixconn.operation import Operation, begin, timed_out, would_block
+from unixconn.operation import Operation, begin, give_up, timed_out, would_block
 from unixconn.poll import IOCondition
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
 
 
 class Pending(Generic[T]):
-    """An operation that was started, until it ends. What has no lock of its own here needs the handle's."""
+    """An operation that waits, until it ends. What has no lock of its own here needs the handle's."""
 
     __slots__ = (
         "_cancellable",
@@ -60,7 +60,6 @@ class Pending(Generic[T]):
         "_deadline",
         "_finish",
         "_handle",
-        "_joined",
         "_missed",
         "_operation",
         "_result",
@@ -88,7 +87,7 @@ class Pending(Generic[T]):
         self._finish: Callable[[list[T], Error | None], None] | None = finish
         # Owns what arrives: from the try to this list is one step of the interpreter.
         self._result: list[Any] = []
-        self._trying = self._missed = self._cancelled = self._joined = False
+        self._trying = self._missed = self._cancelled = False
         operation.kept = []
 
     @property
@@ -101,39 +100,8 @@ class Pending(Generic[T]):
         """Whether the end was told."""
         return self._finish is None
 
-    def start(self, *, blocking: bool, timeout: float | None) -> None:
-        """Make the first try, and join the line if it would block, for at most *timeout* seconds in all."""
-        with self._handle.lock.entered:
-            try:
-                begin(self._operation, self._cancellable)
-                if (self._handle.waiting and self._has_predecessors()) or not self.advance():
-                    if not blocking:
-                        raise would_block()
-                    self._join(timeout)
-                    if self._cancellable is not None or self._handle.number < 0:
-                        # Cancelled or closed before it could be told.
-                        self.look()
-            except Error as error:
-                self._end(error)
-            except BaseException:  # of a signal handler: nobody will be told
-                self._finish = self._discard
-                self._end(None)
-                raise
-
-    def _discard(self, result: list[T], _error: Error | None) -> None:
-        for each in result:
-            if each is not WOULD_BLOCK:
-                self._operation.discard(each)
-
-    def _has_predecessors(self) -> bool:
-        for first in list(self._handle.waiting.get(self._condition, ())):
-            if not first._waker.is_closed:
-                return True
-            first._end(cancelled())
-        return False
-
-    def _join(self, timeout: float | None) -> None:
-        self._joined = True
+    def join(self, timeout: float | None) -> None:
+        """Join the handle's line, for at most *timeout* seconds; the handle's lock is held."""
         self._operation.hold()
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
@@ -145,6 +113,16 @@ class Pending(Generic[T]):
         if self._cancellable is not None:
             self._cancellable._watch(self)
         self._waker.add(self)
+        if self._finish is None:  # a signal handler has ended it meanwhile
+            self._leave()
+        elif self._cancellable is not None or self._handle.number < 0:
+            # Cancelled or closed before it could be told.
+            self.look()
+
+    def abandon(self) -> None:
+        """Leave, and tell nobody."""
+        self._finish = None
+        self._leave()
 
     def advance(self) -> bool:
         """Make a try; tell whether the operation has ended."""
@@ -224,11 +202,7 @@ class Pending(Generic[T]):
         finally:
             # In a forked child it still is the parent's to finish.
             if self._waker.is_ours and self._finish is not None:
-                if error is not None:
-                    # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio,
-                    # and says nothing of the operation.
-                    prefix = "" if isinstance(error, CancelledError) else self._operation.prefix
-                    error = error.prefixed(prefix).with_traceback(None)
+                error = error and _to_tell(error, self._operation)
                 finish = self._finish
                 try:
                     finish(self._result, error)
@@ -238,16 +212,78 @@ class Pending(Generic[T]):
             self._finish = None
 
     def _leave(self) -> None:
-        if self._joined:
-            line = self._handle.waiting.get(self._condition)
-            if line is not None:
-                line.pop(self, None)
-                if not line:
-                    self._handle.waiting.pop(self._condition, None)
-            self._waker.remove(self)
-            if self._cancellable is not None:
-                self._cancellable._unwatch(self)
+        line = self._handle.waiting.get(self._condition)
+        if line is not None:
+            line.pop(self, None)
+            if not line:
+                self._handle.waiting.pop(self._condition, None)
+        self._waker.remove(self)
+        if self._cancellable is not None:
+            self._cancellable._unwatch(self)
         self._operation.end()
+
+
+def try_or_wait(
+    operation: Operation[T],
+    cancellable: Cancellable | None,
+    waker_for: Callable[[Operation[T]], Waker],
+    finish: Callable[[list[T], Error | None], None],
+    *,
+    blocking: bool,
+    timeout: float | None,
+) -> Pending[T] | None:
+    """
+    Make the first try of *operation*, and where it would block let it wait for at most *timeout* seconds.
+
+    *finish* is told the end: the result in a list of its own, or the Error. Gives None if that is now; else what waits,
+    of which *waker_for* says who looks after it.
+    """
+    # Owns what arrives: from the try to this list is one step of the interpreter.
+    result: list[Any] = []
+    error: Error | None = None
+    pending: Pending[T] | None = None
+    with operation.handle.lock.entered:
+        try:
+            begin(operation, cancellable)
+            if not operation.handle.waiting or not _has_predecessors(operation):
+                result[:] = map(type(operation).attempt, (operation,))
+            if not result or result[0] is WOULD_BLOCK:
+                if not blocking:
+                    raise would_block()
+                pending = Pending(operation, cancellable, waker_for(operation), finish)
+                pending.join(timeout)
+                return pending
+            operation.end()
+        except Error as caught:
+            error = _to_tell(caught, operation)
+            if pending is not None:
+                pending.abandon()
+            operation.end()
+        except BaseException:  # of a signal handler: nobody will be told
+            if pending is not None:
+                pending.abandon()
+            give_up(operation, result)
+            raise
+        try:
+            finish(result, error)
+        except BaseException:  # of a signal handler: once more, which does nothing twice
+            finish(result, error)
+            raise
+    return None
+
+
+def _has_predecessors(operation: Operation[Any]) -> bool:
+    for first in list(operation.handle.waiting.get(operation.condition, ())):
+        if not first._waker.is_closed:
+            return True
+        first._end(cancelled())
+    return False
+
+
+def _to_tell(error: Error, operation: Operation[Any]) -> Error:
+    # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio, and says nothing
+    # of the operation.
+    return error.prefixed("" if isinstance(error, CancelledError) else operation.prefix).with_traceback(None)
 
 
 def cancelled() -> Error:

@@ -13,7 +13,7 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.errors import Error
 from unixconn.operation import complete
-from unixconn.pending import Pending, cancelled
+from unixconn.pending import Pending, cancelled, try_or_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -127,26 +127,38 @@ class Sequence(Generic[T]):
             except BaseException:  # of a signal handler, and the steps are over
                 self._end([], cancelled())
                 raise
-            step = _Step()
-            poller = self._poller_for(operation)
-            end = partial(self._end_step, poller, step)
-            self._pending = Pending(operation, self._cancellable, poller, end)
-            self._pending.start(blocking=True, timeout=self._timeout)
-            if self._cancelled:
-                self._pending.cancel()
+            step = _Step(operation)
+            cancellable = self._cancellable
+            end = partial(self._end_step, step)
+            self._pending = try_or_wait(
+                operation, cancellable, self._poller_for, end, blocking=True, timeout=self._timeout
+            )
+            if self._pending is not None:
+                self._catch_up(self._pending, cancellable)
             step.has_started = True
             if step.proceed is None or not step.claim():
                 return None
             proceed = step.proceed
         # Others have their turn, too.
-        (self._post or poller.post)(partial(self._go_on, proceed))
+        self._post_step(step)
         return None
+
+    def _catch_up(self, pending: Pending[Any], cancellable: Cancellable | None) -> None:
+        """Tell *pending*, which was started with *cancellable*, what has come meanwhile and found nothing to tell."""
+        if self._cancellable is not None and self._cancellable is not cancellable:
+            pending.attend(self._cancellable)
+        if self._cancelled:
+            pending.cancel()
+
+    def _post_step(self, step: _Step) -> None:
+        assert step.proceed is not None
+        (self._post or self._poller_for(step.operation).post)(partial(self._go_on, step.proceed))
 
     def _end(self, result: list[T], error: Error | None) -> None:
         self._over = True
         self._finish(result, error)
 
-    def _end_step(self, poller: Poller, step: _Step, result: list[Any], error: Error | None) -> None:
+    def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
@@ -155,7 +167,7 @@ class Sequence(Generic[T]):
             if self._cancelling_thread == threading.get_ident() and self._post is None:
                 self._left.append(step.proceed)
             else:
-                (self._post or poller.post)(partial(self._go_on, step.proceed))
+                self._post_step(step)
 
 
 class _Step:
@@ -165,9 +177,10 @@ class _Step:
     Each says first that it is there, and claims the going on if the other one is.
     """
 
-    __slots__ = ("_claims", "has_started", "proceed")
+    __slots__ = ("_claims", "has_started", "operation", "proceed")
 
-    def __init__(self) -> None:
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.operation = operation
         self.has_started = False
         self.proceed: Callable[[], Operation[Any]] | None = None
         self._claims = [True]

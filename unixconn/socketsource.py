@@ -9,7 +9,7 @@ from unixconn.contexts import poller_of
 from unixconn.handle import Handle
 from unixconn.mainloop import MainContext, Source
 from unixconn.operation import Operation
-from unixconn.pending import Pending
+from unixconn.pending import Pending, try_or_wait
 from unixconn.poll import IOCondition
 
 if TYPE_CHECKING:
@@ -64,9 +64,16 @@ class SocketSource(Source):
 
     def _prepare(self) -> None:
         operation = _AwaitCondition(self._socket._handle, self._socket, self._condition)
-        poller = poller_of(self._context or MainContext.default())
-        self._pending = Pending(operation, self._cancellable, poller, self._end)
-        self._pending.start(blocking=True, timeout=self._socket._timeout or None)
+        self._pending = try_or_wait(
+            operation,
+            self._cancellable,
+            lambda _operation: poller_of(self._context or MainContext.default()),
+            self._end,
+            blocking=True,
+            timeout=self._socket._timeout or None,
+        )
+        if self._destroyed and self._pending is not None:  # meanwhile, by another thread
+            self._pending.cancel()
 
     def _end(self, result: list[IOCondition], error: Error | None) -> None:
         self._found = result[0] if error is None else IOCondition(0)

@@ -652,6 +652,7 @@ class TestSignals:
 
         assert outcome_of_child(lambda: under_a_storm(use, handle) and whole()) == 0
 
+    @pytest.mark.breaks_off
     @pytest.mark.skipif(
         not descriptors.RETURN_IS_ATOMIC, reason="an exception can come between the end of a with block and its exit"
     )

@@ -17,6 +17,8 @@ from helpers import PYPY, Background, open_descriptors
 import unixconn
 from unixconn import Cancellable, UnixConnection, descriptors
 
+pytestmark = pytest.mark.breaks_off
+
 ROUNDS = 20_000
 AGAIN = 1.0
 """Seconds until the next try, as an exception in a finalizer goes no further."""
@@ -181,7 +183,8 @@ def test_credentials_broken_off(pair, alarm):
                 b.receive_credentials()
         except unixconn.WouldBlockError:
             b.get_socket().set_blocking(True)
-    assert alarm.hits > 50
+    # What PyPy has compiled hardly ever looks for signals.
+    assert alarm.hits > (5 if PYPY else 50)
 
 
 def test_sends_broken_off(pair, null, alarm):

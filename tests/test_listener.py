@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import socket
 import threading
 import time
 
 import pytest
-from helpers import Background, Calls, room, same, settle
+from helpers import Background, Calls, outcome_of_child, room, same, settle
 
 import unixconn
 from unixconn import (
@@ -440,6 +441,40 @@ class TestListener:
         """They end with CLOSED, and so do later ones."""
         assert failure(do, listener, name, meanwhile=listener.close) == CLOSED
         assert failure(do, listener, name) == CLOSED
+
+    @each_way
+    @pytest.mark.parametrize("name", ["accept", "accept_socket"])
+    def test_user_closes_the_last_socket(self, address, tmp_path, do, name):
+        """Who waits goes on while another one is left, and ends with CLOSED with the last; a new one can be added."""
+        with SocketListener() as listener:
+            sockets = []
+            listener.connect("event", lambda _listener, _event, made: sockets.append(made))
+            listener.add_address(address, *STREAM)
+            listener.add_address(UnixSocketAddress.new(tmp_path / "other"), *STREAM)
+            cancellable = Cancellable()
+
+            def close_one_and_cancel():
+                sockets[0].close()
+                time.sleep(0.02)
+                cancellable.cancel()
+
+            found = failure(do, listener, name, cancellable=cancellable, meanwhile=close_one_and_cancel)
+            assert found == CANCELLED
+            code, text = failure(do, listener, name, meanwhile=sockets[-1].close)
+            assert (code, text) == (18, "All sockets that were listened on are closed")
+            assert failure(do, listener, name)[0] == 18
+            listener.add_address(UnixSocketAddress.new(tmp_path / "third"), *STREAM)
+            with SocketClient().connect(UnixSocketAddress.new(tmp_path / "third")):
+                do(listener, name)[0].close()
+
+    def test_a_child_closes_its_own(self, listener, address):
+        """What a forked process closes is not closed here, and nothing goes round and round for it."""
+        waiting = Background(listener.accept)
+        waiting.join(0.05)
+        assert outcome_of_child(lambda: listener.close() is None) == 0
+        assert settle(lambda: select.select([listener._handle.number], [], [], 0)[0] == [])
+        with SocketClient().connect(address):
+            waiting.outcome().connection.close()
 
     def test_after_close(self, listener, address, tmp_path):
         """Nothing can be added, nobody connects, and closing again is no error."""

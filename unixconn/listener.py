@@ -48,11 +48,24 @@ class SocketListenerEvent(IntEnum):
 class _Entry:
     """A socket that is listened on, and what its user has given with it."""
 
-    __slots__ = ("socket", "source_object")
+    __slots__ = ("_closing", "socket", "source_object")
 
     def __init__(self, socket: Socket, source_object: Object | None) -> None:
         self.socket = socket
         self.source_object = source_object
+        self._closing = socket._handle.closing()
+
+    def hold(self) -> int:
+        """Give a descriptor that is readable when the socket is closed: an epoll does not tell that of itself."""
+        return self._closing._hold(self)
+
+    def show(self) -> None:
+        """Have the descriptor say what is so: a forked process may have closed its own."""
+        self._closing._show()
+
+    def let_go(self) -> None:
+        """Undo `hold`."""
+        self._closing._let_go(self)
 
 
 class _Gate:
@@ -64,11 +77,12 @@ class _Gate:
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
 
-    def register(self, number: int) -> None:
-        """Let a listening socket's descriptor make it ready."""
+    def register(self, *numbers: int) -> None:
+        """Let descriptors make it ready when they are readable."""
         if self._epoll is None:
             self._epoll = select.epoll()
-        self._epoll.register(number, select.EPOLLIN)
+        for number in numbers:
+            self._epoll.register(number, select.EPOLLIN)
 
     def fileno(self) -> int:
         """Give the epoll's descriptor."""
@@ -99,6 +113,7 @@ class _AcceptAny(Operation[AcceptedSocket]):
                 accepted = accept(entry.socket._handle)
             except ClosedError:  # by its user
                 self._entries.remove(entry)
+                entry.let_go()
                 continue
             if accepted is not WOULD_BLOCK:
                 made._take(accepted)
@@ -106,6 +121,9 @@ class _AcceptAny(Operation[AcceptedSocket]):
                 self._entries.remove(entry)
                 self._entries.append(entry)
                 return AcceptedSocket(made, entry.source_object)
+            entry.show()
+        if not self._entries:
+            raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")
         return WOULD_BLOCK
 
     def discard(self, result: AcceptedSocket) -> None:
@@ -165,13 +183,15 @@ class SocketListener(Object):
             raise TypeError(f"socket must be a Socket, not {socket!r}")
         self._check()
         socket._check()
+        entry = _Entry(socket, source_object)
         try:
-            self._gate.register(socket.get_fd())
+            self._gate.register(socket.get_fd(), entry.hold())
         except OSError as error:
+            entry.let_go()
             raise translated(error, "Listening on a socket: ") from None
         if not self._handle.opened:
             self._handle.open(self._gate)
-        self._entries.append(_Entry(socket, source_object))
+        self._entries.append(entry)
         return True
 
     def add_address(
@@ -220,7 +240,9 @@ class SocketListener(Object):
         self._closed = True
         self._handle.close()
         while self._entries:
-            self._entries.pop().socket.close()
+            entry = self._entries.pop()
+            entry.let_go()
+            entry.socket.close()
 
     def _check(self) -> None:
         if self._closed:
@@ -238,7 +260,8 @@ class SocketListener(Object):
         """
         Wait for a connection, and give (connection, source_object).
 
-        Errors: CLOSED, CANCELLED, TOO_MANY_OPEN_FILES; NOT_INITIALIZED if there is nothing to listen on.
+        Errors: CLOSED, also when its sockets were closed one by one; CANCELLED; TOO_MANY_OPEN_FILES; NOT_INITIALIZED if
+        there never was anything to listen on.
         """
         check_cancellable(cancellable)
         return complete_all(self._accept(), cancellable, blocking=True, timeout=None)

@@ -90,30 +90,35 @@ class SocketService(SocketListener):
             self._accepting.cancel()
             self._accepting = None
 
+    def _wants_more(self) -> bool:
+        return bool(self._active and self._entries and not self._closed)
+
     def _accept_next(self) -> None:
-        if self._active and self._accepting is None and self._entries and not self._closed:
+        if self._accepting is None and self._wants_more():
             self._home = Home()
             self._accepting = Cancellable()
             self.accept_async(self._accepting, self._arrived, self._accepting)
 
     def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
-        is_current = accepting is self._accepting
-        if is_current:
-            self._accepting = None
         try:
             connection, source_object = self.accept_finish(result)
-        except (CancelledError, ClosedError):
-            return
-        except Error:
-            sys.excepthook(*sys.exc_info())
-            if self._home is not None:
-                self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
+        except Error as error:
+            if accepting is self._accepting:
+                self._accepting = None
+            if not isinstance(error, (CancelledError, ClosedError)):
+                sys.excepthook(*sys.exc_info())
+                if self._home is not None:
+                    self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
             return
         try:
             self._incoming(connection, source_object)
         finally:
-            if is_current:
-                self._accept_next()
+            # Unless a handler has stopped it.
+            if accepting is self._accepting:
+                if self._wants_more():
+                    self.accept_async(accepting, self._arrived, accepting)
+                else:
+                    self._accepting = None
 
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
         self.emit("incoming", connection, source_object)
@@ -170,6 +175,5 @@ class ThreadedSocketService(SocketService):
             if self._home is not None:
                 self._home.call_later(0.0, self._accept_next)
 
-    def _accept_next(self) -> None:
-        if self._max_threads < 0 or len(self._running) < self._max_threads:
-            super()._accept_next()
+    def _wants_more(self) -> bool:
+        return super()._wants_more() and (self._max_threads < 0 or len(self._running) < self._max_threads)

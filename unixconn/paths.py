@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from contextlib import suppress
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.address import UnixSocketAddress
@@ -83,7 +84,8 @@ class UnixListener(SocketListener):
         except Error as error:
             if error.code != IOErrorEnum.ADDRESS_IN_USE:
                 raise
-            _remove_dead(self._path, address)
+            with suppress(FileNotFoundError):  # somebody else has done so
+                _remove_dead(self._path, address)
             socket.bind(address, False)
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         io_error_from_errno,
         io_error_quark,
     )
+    from unixconn.filedescriptor import FileDescriptor
     from unixconn.future import Future
     from unixconn.inputstream import InputStream
     from unixconn.iostream import IOStream, IOStreamSpliceFlags
@@ -93,6 +94,7 @@ _MODULES = {
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
         "io_error_from_errno io_error_quark "
     ),
+    "filedescriptor": "FileDescriptor",
     "future": "Future",
     "iostream": "IOStream IOStreamSpliceFlags",
     "listener": "SocketListener SocketListenerEvent",
@@ -132,6 +134,7 @@ __all__ = [
     "Credentials",
     "CredentialsSource",
     "Error",
+    "FileDescriptor",
     "Future",
     "GError",
     "IOCondition",

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from unixconn.address import SocketAddress
-    from unixconn.connection import SocketConnection
     from unixconn.messages import SocketControlMessage
     from unixconn.object import Object
     from unixconn.socket import Socket
+    from unixconn.socketconnection import SocketConnection
 
     class Option(NamedTuple):
         """The answer of `Socket.get_option`."""

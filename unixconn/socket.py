@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, ClassVar
 
-    from unixconn.connection import SocketConnection
     from unixconn.sequence import Steps
+    from unixconn.socketconnection import SocketConnection
     from unixconn.socketsource import SocketSource
 
 T = TypeVar("T")

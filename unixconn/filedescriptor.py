@@ -1,0 +1,158 @@
+"""FileDescriptor: a descriptor that belongs to an object."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.descriptors import adopt, as_descriptor, close_all
+from unixconn.errors import translated
+from unixconn.handle import adopt_socket
+
+if TYPE_CHECKING:
+    import socket
+    from types import TracebackType
+    from typing import IO, Any, NoReturn
+
+
+class FileDescriptor:
+    """
+    An open file descriptor, which is closed with this object at the latest.
+
+    Made of *fd*, a number or an object with ``fileno()``, whose descriptor belongs to it from now on. It goes wherever
+    a descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. ``with descriptor:``
+    closes it. One that is dropped while it is open is closed with a ResourceWarning.
+    """
+
+    __slots__ = ("__weakref__", "_owned", "_warns")
+
+    def __init__(self, fd: Any) -> None:
+        """Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none."""
+        self._warns = False
+        # Who owns it is whoever has the number in a list: it leaves in one step of the interpreter.
+        self._owned: list[int] = []
+        number = as_descriptor(fd)
+        os.fstat(number)
+        self._owned.append(number)
+        self._warns = True
+
+    @classmethod
+    def _empty(cls) -> FileDescriptor:
+        """Make one for a descriptor that is to come, into `_owned`."""
+        made = cls.__new__(cls)
+        made._warns = False
+        made._owned = []
+        return made
+
+    @classmethod
+    def _take(cls, owner: list[int]) -> FileDescriptor:
+        """Make one for the last descriptor that *owner* has."""
+        made = cls._empty()
+        made._owned.extend(map(owner.pop, (-1,)))
+        made._warns = True
+        return made
+
+    def fileno(self) -> int:
+        """Give the number. Raises ValueError once it is closed, or was detached."""
+        try:
+            return self._owned[0]
+        except IndexError:
+            raise ValueError("the FileDescriptor is closed, or was detached") from None
+
+    __index__ = fileno
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, or was detached."""
+        return not self._owned
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        close_all(self._owned)
+
+    def detach(self) -> int:
+        """Give the number, which is the caller's from now on. Raises ValueError once it is closed, or was detached."""
+        self.fileno()
+        return self._owned.pop()
+
+    def dup(self) -> FileDescriptor:
+        """
+        Make another one for the same open file, close-on-exec.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no room for it.
+        """
+        made = FileDescriptor._empty()
+        try:
+            adopt(made._owned, os.dup, self.fileno())
+        except OSError as error:
+            raise translated(error, "dup: ") from None
+        made._warns = True
+        return made
+
+    def to_file(self, mode: str = "r", buffering: int = -1, **others: Any) -> IO[Any]:
+        """
+        Make a file object of a duplicate, and close this; *mode* and the others are those of `open`.
+
+        On failure this stays open.
+        """
+        # Where open() fails it has closed a descriptor or has not: it gets its own.
+        with self.dup() as copy:
+            name = f"<descriptor {self.fileno()}>"
+            file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: PTH123, SIM115
+            self.close()
+        return file
+
+    def to_socket(self) -> socket.socket:
+        """
+        Make a socket of the standard library, which has the descriptor from now on.
+
+        Raises the Error for getsockopt()'s errno if it is none; the descriptor stays here then.
+        """
+        made = adopt_socket(self.fileno())
+        self._owned.clear()
+        if os.get_blocking(made.fileno()):
+            made.settimeout(None)
+        return made
+
+    def samefile(self, other: Any) -> bool:
+        """Tell whether *other*, a descriptor, is of the same file, be it opened anew."""
+        return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether *other* is this one, or has the same number, which is so only if one of them is wrong."""
+        if not isinstance(other, FileDescriptor):
+            return NotImplemented
+        return self is other or (bool(self._owned) and self._owned == other._owned)
+
+    __hash__ = object.__hash__
+
+    def __enter__(self) -> FileDescriptor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a FileDescriptor can not be pickled: a number means nothing in another process; UnixConnection sends it"
+        )
+
+    def __repr__(self) -> str:
+        if not self._owned:
+            return "<FileDescriptor closed>"
+        number = self._owned[0]
+        try:
+            return f"<FileDescriptor {number} {os.readlink(f'/proc/self/fd/{number}')!r}>"
+        except OSError:
+            return f"<FileDescriptor {number}>"
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        owned = getattr(self, "_owned", None)
+        if owned:
+            if self._warns:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            close_all(owned)

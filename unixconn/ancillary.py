@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from array import array
 from socket import CMSG_LEN, CMSG_SPACE
 
 from unixconn._native import ffi, lib
@@ -110,6 +111,27 @@ class OneCredentials(Outgoing):
         self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size)
 
 
+class ManyDescriptors(Outgoing):
+    """A NUL byte with up to `MAX_DESCRIPTORS` descriptors."""
+
+    __slots__ = ("_cmsghdr", "_count", "_payload")
+
+    def __init__(self) -> None:
+        super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(MAX_DESCRIPTORS * INT_SIZE))])
+        self._cmsghdr = ffi.cast("struct cmsghdr *", self.control)
+        self._payload = ffi.buffer(self.control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
+        self._count = MAX_DESCRIPTORS
+
+    def fill(self, numbers: Sequence[int]) -> None:
+        """Have it carry *numbers*."""
+        data = array("i", numbers).tobytes()
+        self._payload[: len(data)] = data
+        if len(numbers) != self._count:
+            self._count = len(numbers)
+            self._cmsghdr.cmsg_len = CMSG_LEN(len(data))
+            self.header.msg_controllen = CMSG_SPACE(len(data))
+
+
 class Incoming(Use):
     """Room for one byte, or for *vectors*, and for every control message that can come with it."""
 
@@ -141,6 +163,10 @@ class Incoming(Use):
         """The payload of the first control message, if that is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The same, if that is SCM_CREDENTIALS."""
+
+    def unpack(self, count: int) -> list[int]:
+        """Read *count* descriptors of the first control message, which is SCM_RIGHTS and has as many."""
+        return ffi.unpack(ffi.cast("int *", self._control + HEADER_SIZE), count)  # type: ignore[no-any-return]
 
     def contents(self) -> Contents:
         """Read what came. Nothing, if no system call has filled this buffer since it was offered whole."""
@@ -250,5 +276,6 @@ class Pool(Generic[BufferT]):
 
 
 outgoing_descriptor = Pool(OneDescriptor)
+outgoing_descriptors = Pool(ManyDescriptors)
 outgoing_credentials = Pool(OneCredentials)
 incoming = Pool(Incoming)

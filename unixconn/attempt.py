@@ -87,7 +87,7 @@ def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
         return True
     if ffi.errno == errno.EBADF and handle.number >= 0:
         raise not_open(fd)
-    return _sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
+    return check_sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
 def not_open(fd: int) -> Error:
@@ -113,7 +113,7 @@ def send_credentials(handle: Handle) -> bool | WouldBlock:
     _append_credentials(message)
     if sent == 1:
         return True
-    return _sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
+    return check_sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
 def send_message(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
@@ -125,10 +125,11 @@ def send_message(handle: Handle, message: Outgoing, flags: int, context: str) ->
         message.user = None
     if handle.number < 0:
         handle.reap()
-    return _sent(handle, sent, context)
+    return check_sent(handle, sent, context)
 
 
-def _sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
+def check_sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
+    """Give what sendmsg() has returned, or WOULD_BLOCK; raise for a try that has failed."""
     if sent >= 0:
         return sent
     if ffi.errno in _AGAIN:
@@ -167,7 +168,7 @@ def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | W
             fd = message.descriptors[0]
             _append_incoming(message)
             return fd
-        if _would_block(handle, count):
+        if must_wait(handle, count):
             in_pool = True
             _append_incoming(message)
             return WOULD_BLOCK
@@ -207,7 +208,7 @@ def _stray(handle: Handle) -> int | None:
         handle.strays.appendleft(owner)
         raise
     close_all(owner)
-    raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {count}\n")
+    raise wrong_number(1, count)
 
 
 def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -> Credentials | WouldBlock:
@@ -230,7 +231,7 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
             handle.reap()
         if count == 1 and message.outcome() == OUTCOME_ONE_CREDENTIALS:
             numbers = UCRED.unpack(message.credentials)
-        elif _would_block(handle, count):
+        elif must_wait(handle, count):
             numbers = None
         else:
             numbers = _only_credentials(message, count)
@@ -280,7 +281,7 @@ def receive_message(
         message.user = None
         if handle.number < 0:
             handle.reap()
-        if _would_block(handle, count, context):
+        if must_wait(handle, count, context):
             return WOULD_BLOCK
         messages, damage = ancillary.parse(message.control())
         if damage:
@@ -297,7 +298,7 @@ def receive_message(
         raise
 
 
-def _would_block(handle: Handle, count: int, context: str = RECEIVING) -> bool:
+def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
     """Tell a try that has to be made again from one that has brought something; raise for one that has failed."""
     if count >= 0:
         return False
@@ -331,12 +332,23 @@ def _damaged(damage: str) -> Error:
 
 def _only_descriptor(handle: Handle, message: Incoming, count: int) -> tuple[int, list[int]]:
     """Give the one descriptor of *message*, and others to close; refuse a message without one, or with several."""
-    found = _contents(message)
+    found = contents_with_descriptors(handle, message, count)
     if len(found.descriptors) == 1:
         return found.descriptors[0], found.pidfds
-    # The texts are Gio's, the newline too.
+    raise wrong_number(1, len(found.descriptors))
+
+
+def wrong_number(wanted: int, found: int) -> Error:
+    """Make the error of who wants *wanted* descriptors, and gets *found*. For one it is Gio's, newline and all."""
+    expected = "one fd" if wanted == 1 else f"{wanted} fds"
+    return io_error(IOErrorEnum.FAILED, f"Expecting {expected}, but got {found}" + "\n" * (wanted == 1))
+
+
+def contents_with_descriptors(handle: Handle, message: Incoming, count: int) -> Contents:
+    """Read *message*, of *count* bytes; refuse one without descriptors. The texts are Gio's."""
+    found = _contents(message)
     if found.descriptors:
-        raise io_error(IOErrorEnum.FAILED, f"Expecting one fd, but got {len(found.descriptors)}\n")
+        return found
     credentials = found.credentials is not None and not are_absent(*found.credentials)
     # At the end of a stream Linux adds a zeroed struct ucred: nobody's, though it says root.
     if not count and (handle.is_stream or not (handle.is_datagram or credentials)):

@@ -40,10 +40,10 @@ def close_all(owner: list[int]) -> None:
 
 
 def move_all(source: list[int], target: list[int]) -> None:
-    """Move all that *source* has to *target*."""
+    """Move all that *source* has to *target*, in their order."""
     while source:
         try:
-            target.extend(map(source.pop, (-1,)))
+            target.extend(map(source.pop, (0,)))
         except IndexError:  # a signal handler has taken it
             return
 
@@ -51,6 +51,16 @@ def move_all(source: list[int], target: list[int]) -> None:
 def close_numbers(numbers: Iterable[int]) -> None:
     """Close *numbers*, which nobody else owns."""
     close_all(list(numbers))
+
+
+def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
+    """Give the numbers of descriptors; see `as_descriptor`. Raises ValueError for none at all."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"fds must be descriptors, and {values!r} is no list of any")
+    numbers = tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(values))
+    if not numbers:
+        raise ValueError("fds must have at least one descriptor")
+    return numbers
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

@@ -45,13 +45,14 @@ class FileDescriptor:
         made._owned = []
         return made
 
-    @classmethod
-    def _take(cls, owner: list[int]) -> FileDescriptor:
-        """Make one for the last descriptor that *owner* has."""
-        made = cls._empty()
-        made._owned.extend(map(owner.pop, (-1,)))
-        made._warns = True
-        return made
+    def _take_first(self, owner: list[int]) -> None:
+        """Take over the first descriptor that *owner* has."""
+        self._owned.extend(map(owner.pop, (0,)))
+
+    def _hand_over(self) -> FileDescriptor:
+        """Say that it is its user's to close from now on, and give it."""
+        self._warns = True
+        return self
 
     def fileno(self) -> int:
         """Give the number. Raises ValueError once it is closed, or was detached."""
@@ -87,8 +88,7 @@ class FileDescriptor:
             adopt(made._owned, os.dup, self.fileno())
         except OSError as error:
             raise translated(error, "dup: ") from None
-        made._warns = True
-        return made
+        return made._hand_over()
 
     def to_file(self, mode: str = "r", buffering: int = -1, **others: Any) -> IO[Any]:
         """
@@ -99,7 +99,7 @@ class FileDescriptor:
         # Where open() fails it has closed a descriptor or has not: it gets its own.
         with self.dup() as copy:
             name = f"<descriptor {self.fileno()}>"
-            file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: PTH123, SIM115
+            file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: SIM115 - for the caller
             self.close()
         return file
 

@@ -169,6 +169,19 @@ class Handle:
             self.strays.append([])
             move_all(owner, self.strays[-1])
 
+    def give_back(self, messages: list[list[int]]) -> bool:
+        """Take over what *messages* have, to be received once more, before all others; tell whether there is any."""
+        kept = False
+        while messages:
+            if messages[-1]:
+                self.strays.appendleft([])
+                move_all(messages[-1], self.strays[0])
+                kept = True
+            messages.pop()
+        if self.number < 0:
+            self.reap()
+        return kept
+
     # --- the end ---
 
     def check(self) -> None:

@@ -58,11 +58,7 @@ class SendDescriptor(Operation[bool]):
 
     def begin(self) -> None:
         """Refuse a socket that would lose the descriptor, and say that it went."""
-        self.handle.check()
-        if not self.handle.is_unix:
-            raise io_error(
-                IOErrorEnum.NOT_SUPPORTED, f"Only a Unix socket can carry a descriptor, and this is no such: {self._fd}"
-            )
+        check_carries(self.handle, self._fd)
 
     def hold(self) -> None:
         """Keep the file: the caller's number may be another one's by the next try."""
@@ -78,6 +74,15 @@ class SendDescriptor(Operation[bool]):
     def __del__(self) -> None:
         # Also where a signal handler has raised before the constructor's end.
         close_all(getattr(self, "_owned", []))
+
+
+def check_carries(handle: Handle, what: object) -> None:
+    """Raise the Error NOT_SUPPORTED where the kernel would drop descriptors, *what* to send."""
+    handle.check()
+    if not handle.is_unix:
+        raise io_error(
+            IOErrorEnum.NOT_SUPPORTED, f"Only a Unix socket can carry descriptors, and this is no such: {what}"
+        )
 
 
 class ReceiveDescriptor(Operation[int]):

@@ -1,0 +1,112 @@
+"""Messages with any number of descriptors: one non-blocking try of each kind; attempt.py has those with one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from socket import CMSG_SPACE
+
+from unixconn import ancillary
+from unixconn._native import ffi, lib
+from unixconn._typing import TYPE_CHECKING
+from unixconn.ancillary import INT_SIZE, ROOM
+from unixconn.attempt import RECEIVING, SENDING, WOULD_BLOCK, check_sent, contents_with_descriptors, must_wait, not_open
+from unixconn.descriptors import close_all, move_all
+from unixconn.handle import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unixconn.ancillary import Incoming
+    from unixconn.attempt import WouldBlock
+
+_SEND = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
+_RECEIVE = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
+
+_counts: dict[bytes, int] = {}
+"""How many descriptors a message has that has left this outcome, and nothing else; learnt from those that came."""
+
+
+def send_descriptors(handle: Handle, numbers: Sequence[int]) -> bool | WouldBlock:
+    """Send a NUL byte with the descriptors *numbers*, one to 253."""
+    try:
+        message = ancillary.outgoing_descriptors.pop()
+    except IndexError:
+        message = ancillary.outgoing_descriptors.make()
+    message.fill(numbers)
+    try:
+        message.user = handle
+        count = lib.sendmsg(handle.number, message.header, _SEND)
+    finally:
+        message.user = None
+    if handle.number < 0:
+        handle.reap()
+    ancillary.outgoing_descriptors.append(message)
+    if count == 1:
+        return True
+    if ffi.errno == errno.EBADF and handle.number >= 0:
+        check_open(numbers)
+    return check_sent(handle, count, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
+
+
+def check_open(numbers: Sequence[int]) -> None:
+    """Raise the Error for the first of *numbers* that is not open."""
+    for number in numbers:
+        try:
+            os.fstat(number)
+        except OSError:
+            raise not_open(number) from None
+
+
+def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
+    """
+    Receive one byte with descriptors, which *owner*, an empty list, has from then on, whatever comes.
+
+    A message without descriptors is refused: it is consumed, and the error says what it was. Credentials and a pidfd
+    that come along are dropped.
+    """
+    try:
+        # Of a message whose byte was read by a stream, or by who wanted more and was cancelled.
+        stray = handle.strays.popleft()
+    except IndexError:
+        pass
+    else:
+        move_all(stray, owner)
+        return True
+    try:
+        message = ancillary.incoming.pop()
+    except IndexError:
+        message = ancillary.incoming.make()
+    message.room[0] = ROOM
+    in_pool = False
+    try:
+        message.user = handle
+        count = lib.recvmsg(handle.number, message.header, _RECEIVE)
+        message.user = None
+        if handle.number < 0:
+            handle.reap()
+        if must_wait(handle, count, RECEIVING):
+            result: bool | WouldBlock = WOULD_BLOCK
+        else:
+            result = True
+            known = _counts.get(message.outcome()) if count == 1 else None
+            if known is not None:
+                owner += message.unpack(known)
+            else:
+                _take(handle, message, count, owner)
+        in_pool = True
+        ancillary.incoming.append(message)
+        return result
+    except BaseException:  # a refused message, or of a signal handler
+        message.user = None
+        if not owner and not in_pool:
+            close_all(message.contents().all_descriptors)
+        raise
+
+
+def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> None:
+    found = contents_with_descriptors(handle, message, count)
+    owner += found.descriptors
+    if count == 1 and message.header.msg_controllen == CMSG_SPACE(len(owner) * INT_SIZE):
+        _counts[message.outcome()] = len(owner)
+    close_all(found.pidfds)

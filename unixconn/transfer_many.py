@@ -1,0 +1,198 @@
+"""The operations for many descriptors, which may take several messages; beside transfer.py."""
+
+from __future__ import annotations
+
+import os
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.ancillary import MAX_DESCRIPTORS
+from unixconn.attempt import WOULD_BLOCK, wrong_number
+from unixconn.attempt_many import check_open, receive_descriptors, send_descriptors
+from unixconn.descriptors import adopt, close_all, move_all
+from unixconn.errors import Error, translated
+from unixconn.filedescriptor import FileDescriptor
+from unixconn.handle import Handle
+from unixconn.operation import READABLE, WRITABLE, Operation
+from unixconn.pending import serve
+from unixconn.transfer import check_carries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unixconn.attempt import WouldBlock
+
+
+class SendDescriptors(Operation[bool]):
+    """Send descriptors, in as many messages as it takes."""
+
+    __slots__ = ("_numbers", "_owned", "_sent")
+
+    condition = WRITABLE
+
+    def __init__(self, handle: Handle, numbers: Sequence[int]) -> None:
+        super().__init__(handle)
+        self._numbers = numbers
+        self._sent = 0
+        self._owned: list[int] = []
+
+    def attempt(self) -> bool | WouldBlock:
+        """Send what is left."""
+        while self._sent < len(self._numbers):
+            part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
+            if send_descriptors(self.handle, part) is WOULD_BLOCK:
+                return WOULD_BLOCK
+            self._sent += len(part)
+        return True
+
+    def check(self) -> None:
+        """Refuse a number that is not open."""
+        check_open(self._numbers)
+
+    def begin(self) -> None:
+        """Refuse a socket that would lose the descriptors, and say that they went."""
+        check_carries(self.handle, self._numbers)
+
+    def hold(self) -> None:
+        """Keep the files: the caller's numbers may be others' by the next try."""
+        try:
+            for number in self._numbers[self._sent :]:
+                adopt(self._owned, os.dup, number)
+        except OSError as error:
+            raise translated(error, "dup: ") from None
+        self._numbers, self._sent = tuple(self._owned), 0
+
+    def end(self) -> None:
+        """Close the copies."""
+        close_all(self._owned)
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        close_all(getattr(self, "_owned", []))
+
+
+class ReceiveDescriptors(Operation[list[int]]):
+    """
+    Receive *count* descriptors, over as many messages as it takes; those of the next message without a count.
+
+    What ends it early, if that is not a message with too many, leaves what has come to the next one who receives.
+    """
+
+    __slots__ = ("_count", "_messages", "owner")
+
+    condition = READABLE
+
+    def __init__(self, handle: Handle, count: int | None, owner: list[int]) -> None:
+        """Let *owner* have the descriptors in the end."""
+        super().__init__(handle)
+        self._count = count
+        # The first one needs not be moved.
+        self._messages: list[list[int]] = [owner]
+        self.owner = owner
+
+    def attempt(self) -> list[int] | WouldBlock:
+        """Receive what is left."""
+        try:
+            while not self._has_all():
+                if self._messages[-1]:
+                    self._messages.append([])
+                if receive_descriptors(self.handle, self._messages[-1]) is WOULD_BLOCK:
+                    return WOULD_BLOCK
+        except Error:
+            self._close()
+            raise
+        for message in self._messages[1:]:
+            move_all(message, self.owner)
+        self._messages.clear()
+        return self.owner
+
+    def _has_all(self) -> bool:
+        found = sum(map(len, self._messages))
+        if self._count is None:
+            return found > 0
+        if found > self._count:
+            raise wrong_number(self._count, found)
+        return found == self._count
+
+    def _close(self) -> None:
+        for message in self._messages:
+            close_all(message)
+
+    def end(self) -> None:
+        """Give back what was not enough."""
+        if self.handle.give_back(self._messages):
+            serve(self.handle, READABLE)  # somebody may be waiting for just this
+
+    def discard(self, result: list[int]) -> None:
+        """Close the descriptors."""
+        close_all(result)
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        if hasattr(self, "_messages"):
+            self._close()
+
+
+class ReceiveOwned(Operation[list[FileDescriptor]]):
+    """Receive descriptors as `ReceiveDescriptors` does, each with an owner."""
+
+    __slots__ = ("_numbers", "_owners")
+
+    condition = READABLE
+
+    def __init__(self, handle: Handle, count: int | None) -> None:
+        super().__init__(handle)
+        self._numbers = ReceiveDescriptors(handle, count, [])
+        self._owners: list[FileDescriptor] = []
+
+    def attempt(self) -> list[FileDescriptor] | WouldBlock:
+        """Receive what is left."""
+        if self._numbers.attempt() is WOULD_BLOCK:
+            return WOULD_BLOCK
+        own_all(self._numbers.owner, self._owners)
+        owners, self._owners = self._owners, []
+        return owners
+
+    def end(self) -> None:
+        """Give back what was not enough."""
+        self._numbers.end()
+        self.discard(self._owners)
+
+    def discard(self, result: list[FileDescriptor]) -> None:
+        """Close the descriptors."""
+        for each in result:
+            each.close()
+
+
+class ReceiveOwner(Operation[FileDescriptor]):
+    """Receive one descriptor, with its owner."""
+
+    __slots__ = ("_descriptors",)
+
+    condition = READABLE
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle)
+        self._descriptors = ReceiveOwned(handle, 1)
+
+    def attempt(self) -> FileDescriptor | WouldBlock:
+        """Receive it."""
+        found = self._descriptors.attempt()
+        return WOULD_BLOCK if found is WOULD_BLOCK else found[0]
+
+    def end(self) -> None:
+        """Close what was not handed over."""
+        self._descriptors.end()
+
+    def discard(self, result: FileDescriptor) -> None:
+        """Close it."""
+        result.close()
+
+
+def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
+    """Let *owners* have all that *numbers* has, in their order; it can be called again if a signal handler raises."""
+    while numbers:
+        if not owners or not owners[-1].closed:
+            owners.append(FileDescriptor._empty())
+        owners[-1]._take_first(numbers)
+    for each in owners:
+        each._hand_over()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import gc
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from unixconn import Socket, UnixConnection
 
@@ -162,3 +167,34 @@ def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> i
     finally:
         killer.cancel()
         killer.join()
+
+
+def forbid_option(option: int) -> None:
+    """
+    Have the kernel answer ENOPROTOOPT to setsockopt() and getsockopt() of *option*, as one does that lacks it.
+
+    For this process and its children, for good: for a forked child. By a filter of system calls (seccomp(2)).
+    """
+    numbers = {"x86_64": (54, 55, 0xC000003E), "aarch64": (208, 209, 0xC00000B7)}
+    if os.uname().machine not in numbers:
+        pytest.skip("no system call numbers for this machine")
+    setsockopt, getsockopt, architecture = numbers[os.uname().machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    allow, fail = 0x7FFF0000, 0x00050000 | errno.ENOPROTOOPT
+    program = [
+        (load, 0, 0, 4),
+        (equal, 0, 6, architecture),
+        (load, 0, 0, 0),
+        (equal, 1, 0, setsockopt),
+        (equal, 0, 3, getsockopt),
+        (load, 0, 0, 16 + 8 * 2),
+        (equal, 0, 1, option),
+        (give, 0, 0, fail),
+        (give, 0, 0, allow),
+    ]
+    code = b"".join(struct.pack("HBBI", *each) for each in program)
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(code)
+    filter_program = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS"
+    assert libc.prctl(22, 2, ctypes.create_string_buffer(filter_program), 0, 0) == 0, "PR_SET_SECCOMP"

@@ -245,6 +245,7 @@ class TestFDList:
             Broken()
         gc.collect()
 
+    @pytest.mark.breaks_off
     def test_an_interrupted_append(self, fds, null):
         """An exception out of a signal handler in the middle of appending leaves each duplicate in the list."""
         before = open_descriptors()

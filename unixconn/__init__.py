@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         timeout_add,
         timeout_add_seconds,
     )
+    from unixconn.message import Message
     from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
     from unixconn.object import Object
     from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
@@ -102,6 +103,7 @@ _MODULES = {
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
         "SOURCE_REMOVE MainContext MainLoop Source idle_add source_remove timeout_add timeout_add_seconds"
     ),
+    "message": "Message",
     "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "object": "Object",
     "paths": "UnixListener connect listen",
@@ -146,6 +148,7 @@ __all__ = [
     "InvalidDataError",
     "MainContext",
     "MainLoop",
+    "Message",
     "NotConnectedError",
     "NotFoundError",
     "NotInitializedError",

@@ -253,9 +253,9 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
 class Received:
     """What `receive_message` took from the socket."""
 
-    __slots__ = ("address", "flags", "messages", "size")
+    __slots__ = ("address", "flags", "messages", "refused", "size")
 
-    def __init__(self, size: int, address: bytes, messages: list[ControlMessage], flags: int) -> None:
+    def __init__(self, size: int, address: bytes, messages: list[ControlMessage], flags: int, refused: int = 0) -> None:
         self.size = size
         """Data bytes."""
         self.address = address
@@ -264,6 +264,8 @@ class Received:
         """The control messages, in their order; the descriptors in them belong to the caller."""
         self.flags = flags
         """msg_flags."""
+        self.refused = refused
+        """How many descriptors were closed, as the socket refuses them."""
 
 
 def receive_message(
@@ -290,7 +292,13 @@ def receive_message(
         if not count and handle.is_stream:
             # The end of the stream, to which Linux adds a zeroed struct ucred: nobody's, though it says root.
             messages = []
-        return Received(count, message.address(), messages, int(message.header.msg_flags))
+        closed = 0
+        if handle.refuses:
+            closed = len(ancillary.contents_of(messages).descriptors)
+            messages = [each for each in messages if each[:2] != (ancillary.SOL_SOCKET, ancillary.SCM_RIGHTS)]
+            close_all(owner[:closed])
+            del owner[:closed]
+        return Received(count, message.address(), messages, int(message.header.msg_flags), closed)
     except BaseException:
         message.user = None
         if not owner:
@@ -317,13 +325,30 @@ def _contents(message: Incoming) -> Contents:
     if found.damage:
         raise _damaged(found.damage)
     if message.truncated:
-        raise system_error(
-            errno.EMFILE,
-            RECEIVING,
-            f"{len(found.all_descriptors)} of the message's descriptors found a free number and were closed again, the "
-            "others are lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
-        )
+        raise table_is_full(len(found.all_descriptors))
     return found
+
+
+def table_is_full(count: int) -> Error:
+    """Make the error for a message of which only *count* descriptors have found a free number."""
+    return system_error(
+        errno.EMFILE,
+        RECEIVING,
+        f"{count} of the message's descriptors found a free number and were closed again, the others are lost: close "
+        "some descriptors, or raise the limit (RLIMIT_NOFILE)",
+    )
+
+
+def refused(count: int) -> Error:
+    """Make the error for *count* descriptors that have come though they are refused."""
+    return io_error(
+        IOErrorEnum.PERMISSION_DENIED, f"{RECEIVING}{count} descriptors came and were closed: this socket refuses them"
+    )
+
+
+def peer_has_gone() -> Error:
+    """Make the error of who receives at the end of a stream."""
+    return io_error(IOErrorEnum.CLOSED, "Connection closed by the peer")
 
 
 def _damaged(damage: str) -> Error:
@@ -352,7 +377,7 @@ def contents_with_descriptors(handle: Handle, message: Incoming, count: int) -> 
     credentials = found.credentials is not None and not are_absent(*found.credentials)
     # At the end of a stream Linux adds a zeroed struct ucred: nobody's, though it says root.
     if not count and (handle.is_stream or not (handle.is_datagram or credentials)):
-        raise io_error(IOErrorEnum.CLOSED, "Connection closed by the peer")
+        raise peer_has_gone()
     if credentials:
         raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
     raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 0")

@@ -10,7 +10,15 @@ from unixconn import ancillary
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, ROOM
-from unixconn.attempt import RECEIVING, SENDING, WOULD_BLOCK, check_sent, contents_with_descriptors, must_wait, not_open
+from unixconn.attempt import (
+    RECEIVING,
+    SENDING,
+    WOULD_BLOCK,
+    check_sent,
+    contents_with_descriptors,
+    must_wait,
+    not_open,
+)
 from unixconn.descriptors import close_all, move_all
 from unixconn.handle import Handle
 

@@ -16,6 +16,7 @@ from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error
+from unixconn.framing import MessageFraming
 from unixconn.future import Future
 from unixconn.passing import DescriptorPassing
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
@@ -42,7 +43,7 @@ _SEND_CREDENTIALS = "g_unix_connection_send_credentials_async"
 _RECEIVE_CREDENTIALS = "g_unix_connection_receive_credentials_async"
 
 
-class UnixConnection(DescriptorPassing):
+class UnixConnection(DescriptorPassing, MessageFraming):
     """
     A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
 
@@ -55,13 +56,17 @@ class UnixConnection(DescriptorPassing):
     """
 
     @classmethod
-    def create_pair(cls: type[ConnectionT]) -> tuple[ConnectionT, ConnectionT]:
+    def create_pair(
+        cls: type[ConnectionT],
+        type: SocketType = SocketType.STREAM,  # noqa: A002 - as in Socket.new
+    ) -> tuple[ConnectionT, ConnectionT]:
         """
-        Make two connections, each the other's peer: socketpair(2), a stream, close-on-exec.
+        Make two connections of sockets of *type*, each the other's peer: socketpair(2), close-on-exec.
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no room for two descriptors.
+        Raises the Error TOO_MANY_OPEN_FILES where there is no room for two descriptors, TypeError for another *type*
+        than STREAM, DATAGRAM and SEQPACKET.
         """
-        one, other = Socket._pair()
+        one, other = Socket._pair(type)
         return cls(socket=one), cls(socket=other)
 
     @classmethod
@@ -117,7 +122,7 @@ class UnixConnection(DescriptorPassing):
         free number for it, and then the descriptor is lost.
         """
         handle = self._socket._handle
-        if cancellable is not None:
+        if cancellable is not None or handle.refuses:
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
         if RETURN_IS_ATOMIC:
             fd = receive_descriptor(handle)

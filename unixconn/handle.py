@@ -117,12 +117,14 @@ class Handle:
         "_passcred_users",
         "_restore_passcred",
         "is_datagram",
+        "is_sequence",
         "is_stream",
         "is_unix",
         "lock",
         "number",
         "opened",
         "python",
+        "refuses",
         "strays",
         "waiting",
     )
@@ -134,7 +136,9 @@ class Handle:
         self.python = _NO_SOCKET
         self.number = -1
         """The descriptor's number, -1 before it is opened and once it is closed."""
-        self.is_unix = self.is_stream = self.is_datagram = False
+        self.is_unix = self.is_stream = self.is_datagram = self.is_sequence = False
+        self.refuses = False
+        """Whether descriptors that come are closed, as the kernel can not refuse them itself."""
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False
@@ -153,6 +157,7 @@ class Handle:
         self.is_unix = python.family == socket.AF_UNIX
         self.is_stream = python.type == socket.SOCK_STREAM
         self.is_datagram = python.type == socket.SOCK_DGRAM
+        self.is_sequence = python.type == socket.SOCK_SEQPACKET
         self.opened = True
         self.number = python.fileno()
 

@@ -64,6 +64,9 @@ class Operation(Generic[T]):
     def check(self) -> None:
         """Raise for what is wrong with the arguments, which Gio looks at before the socket and the cancellable."""
 
+    def explain(self, error: Error) -> None:
+        """Add to *error*, which has ended it, how far it had come."""
+
     def begin(self) -> None:
         """Get ready for the first try. Whatever comes of it, `end` follows."""
 
@@ -112,9 +115,11 @@ def complete(
             return result[0]
         finally:
             operation.end()
-    except BaseException:
+    except BaseException as error:
         # Once more: a signal handler may have raised before the first one had any effect.
         give_up(operation, result)
+        if isinstance(error, Error):
+            operation.explain(error)
         raise
 
 

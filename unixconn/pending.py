@@ -283,7 +283,9 @@ def _has_predecessors(operation: Operation[Any]) -> bool:
 def _to_tell(error: Error, operation: Operation[Any]) -> Error:
     # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio, and says nothing
     # of the operation.
-    return error.prefixed("" if isinstance(error, CancelledError) else operation.prefix).with_traceback(None)
+    told = error.prefixed("" if isinstance(error, CancelledError) else operation.prefix)
+    operation.explain(told)
+    return told.with_traceback(None)
 
 
 def cancelled() -> Error:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
         ok: bool
         value: int
 
+    class Datagram(NamedTuple):
+        """The answer of `Socket.receive_from`."""
+
+        data: bytes
+        address: SocketAddress | None
+        """The sender's, None for one without a name."""
+
     class Message(NamedTuple):
         """The answer of `Socket.receive_message`."""
 
@@ -60,8 +67,9 @@ else:
     Accepted = namedtuple("Accepted", "connection source_object")
     AcceptedSocket = namedtuple("AcceptedSocket", "socket source_object")
     AddressAdded = namedtuple("AddressAdded", "ok effective_address")
+    Datagram = namedtuple("Datagram", "data address")
     Option = namedtuple("Option", "ok value")
     Message = namedtuple("Message", "size address messages flags")
     Written = namedtuple("Written", "ok bytes_written")
 
-__all__ = ["Accepted", "AcceptedSocket", "AddressAdded", "Message", "Option", "Written"]
+__all__ = ["Accepted", "AcceptedSocket", "AddressAdded", "Datagram", "Message", "Option", "Written"]

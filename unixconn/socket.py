@@ -26,7 +26,7 @@ from unixconn.object import Object, Property
 from unixconn.operation import READABLE, Operation, complete, wait
 from unixconn.pending import serve
 from unixconn.poll import IOCondition
-from unixconn.results import Message, Option
+from unixconn.results import Datagram, Message, Option
 from unixconn.sequence import complete_all
 from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
 
@@ -165,10 +165,12 @@ class Socket(Object):
             raise translated(error, "Unable to create socket: ") from None
 
     @staticmethod
-    def _pair() -> tuple[Socket, Socket]:
+    def _pair(type: SocketType) -> tuple[Socket, Socket]:  # noqa: A002
+        if type not in _KERNEL_TYPES:
+            raise TypeError(f"type must be SocketType.STREAM, DATAGRAM or SEQPACKET, not {type!r}")
         one, other = Socket(), Socket()
         try:
-            ends = python.socketpair(python.AF_UNIX, python.SOCK_STREAM)
+            ends = python.socketpair(python.AF_UNIX, _KERNEL_TYPES[type])
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
         one._take(ends[0])
@@ -456,6 +458,9 @@ class Socket(Object):
         return complete_all(steps, cancellable, blocking=self._blocking, timeout=self._timeout or None)
 
     def _receiving(self, size: int) -> Steps[bytes]:
+        return (yield from self._receiving_from(size)).data
+
+    def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
         operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
         try:
@@ -465,7 +470,27 @@ class Socket(Object):
                 serve(self._handle, READABLE)  # somebody may be waiting for just this
         finally:
             close_all(operation.owner)
-        return bytes(buffer[: found.size])
+        return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
+
+    def send_to(self, address: SocketAddress | None, buffer: Any, cancellable: Cancellable | None = None) -> int:
+        """
+        Send the bytes of *buffer* to *address*, None for the peer; give how many went.
+
+        Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
+        """
+        name = b"" if address is None else _unix_address(address)._for_kernel()
+        operation = SendMessage(self._handle, [as_copy(buffer)], address=name, context="Error sending data: ")
+        return self._complete(operation, cancellable)
+
+    def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
+        """
+        Receive at most *size* bytes, and give (data, address): the sender's, None if it has none.
+
+        Descriptors that come with them are kept, as by `receive`.
+        """
+        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
+        check_cancellable(cancellable)
+        return complete_all(steps, cancellable, blocking=self._blocking, timeout=self._timeout or None)
 
     # --- waiting ---
 

@@ -10,15 +10,18 @@ from unixconn.ancillary import Outgoing
 from unixconn.attempt import (
     RECEIVING,
     SENDING,
+    WOULD_BLOCK,
     Received,
     not_open,
     receive_credentials,
     receive_descriptor,
     receive_message,
+    refused,
     send_credentials,
     send_descriptor,
     send_message,
 )
+from unixconn.attempt_many import receive_descriptors
 from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, close_all
 from unixconn.errors import IOErrorEnum, io_error, translated
@@ -94,7 +97,15 @@ class ReceiveDescriptor(Operation[int]):
 
     def attempt(self) -> int | WouldBlock:
         """Receive it."""
-        return receive_descriptor(self.handle, self.kept)
+        if not self.handle.refuses:
+            return receive_descriptor(self.handle, self.kept)
+        owner: list[int] = []
+        try:
+            if receive_descriptors(self.handle, owner) is WOULD_BLOCK:
+                return WOULD_BLOCK
+            raise refused(len(owner))
+        finally:
+            close_all(owner)
 
     def discard(self, result: int) -> None:
         """Close the descriptor."""

@@ -6,7 +6,7 @@ import os
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS
-from unixconn.attempt import WOULD_BLOCK, wrong_number
+from unixconn.attempt import WOULD_BLOCK, refused, wrong_number
 from unixconn.attempt_many import check_open, receive_descriptors, send_descriptors
 from unixconn.descriptors import adopt, close_all, move_all
 from unixconn.errors import Error, translated
@@ -97,6 +97,8 @@ class ReceiveDescriptors(Operation[list[int]]):
                     self._messages.append([])
                 if receive_descriptors(self.handle, self._messages[-1]) is WOULD_BLOCK:
                     return WOULD_BLOCK
+                if self.handle.refuses:
+                    raise refused(len(self._messages[-1]))
         except Error:
             self._close()
             raise

@@ -1,0 +1,184 @@
+"""The operations for whole messages: data with descriptors and credentials; beside transfer.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+from array import array
+
+from unixconn._typing import TYPE_CHECKING
+from unixconn.ancillary import SCM_RIGHTS, SOL_SOCKET, Outgoing, contents_of
+from unixconn.attempt import (
+    RECEIVING,
+    SENDING,
+    WOULD_BLOCK,
+    Received,
+    peer_has_gone,
+    receive_message,
+    send_message,
+    table_is_full,
+)
+from unixconn.attempt_many import check_open
+from unixconn.credentials import Credentials, CredentialsSource, are_absent
+from unixconn.descriptors import adopt, close_all
+from unixconn.errors import Error, IOErrorEnum, io_error, translated
+from unixconn.handle import Handle
+from unixconn.message import Message
+from unixconn.operation import READABLE, WRITABLE, Operation
+from unixconn.transfer import check_carries
+from unixconn.transfer_many import own_all
+
+if TYPE_CHECKING:
+    from unixconn.ancillary import Contents, ControlMessage
+    from unixconn.attempt import WouldBlock
+
+_AT_ONCE = 2**20
+"""Bytes of a stream that are offered to the kernel at a time, which takes about 200,000 at most."""
+
+
+class SendWhole(Operation[int]):
+    """Send all of *data*, with *fds* and another control message at its first byte."""
+
+    __slots__ = ("_credentials", "_data", "_fds", "_message", "_owned", "_sent")
+
+    condition = WRITABLE
+
+    def __init__(self, handle: Handle, data: bytes, fds: tuple[int, ...], credentials: ControlMessage | None) -> None:
+        super().__init__(handle)
+        self._data = data
+        self._fds = fds
+        self._credentials = credentials
+        self._sent = 0
+        self._message: Outgoing | None = None
+        self._owned: list[int] = []
+
+    def attempt(self) -> int | WouldBlock:
+        """Send what is left."""
+        while True:
+            if self._message is None:
+                end = self._sent + _AT_ONCE if self.handle.is_stream else None
+                self._message = Outgoing(self._controls(), [self._data[self._sent : end]])
+            sent = send_message(self.handle, self._message, 0, SENDING)
+            if sent is WOULD_BLOCK:
+                return WOULD_BLOCK
+            self._sent += sent
+            # What comes after the first byte comes without descriptors: they have gone.
+            self._message = None
+            if self._sent >= len(self._data):
+                return self._sent
+
+    def _controls(self) -> list[ControlMessage]:
+        if self._sent:
+            return []
+        controls = [self._credentials] if self._credentials is not None else []
+        if self._fds:
+            controls.append((SOL_SOCKET, SCM_RIGHTS, array("i", self._fds).tobytes()))
+        return controls
+
+    def check(self) -> None:
+        """Refuse a number that is not open."""
+        check_open(self._fds)
+
+    def begin(self) -> None:
+        """Refuse a socket that would lose the descriptors, and say that they went."""
+        if self._fds:
+            check_carries(self.handle, self._fds)
+
+    def hold(self) -> None:
+        """Keep the files: the caller's numbers may be others' by the next try."""
+        if self._sent:
+            return
+        try:
+            for number in self._fds:
+                adopt(self._owned, os.dup, number)
+        except OSError as error:
+            raise translated(error, "dup: ") from None
+        self._fds = tuple(self._owned)
+        self._message = None
+
+    def end(self) -> None:
+        """Close the copies."""
+        close_all(self._owned)
+
+    def explain(self, error: Error) -> None:
+        """Say what went: a stream that has the half of a message is of little more use."""
+        if self._sent:
+            error.__notes__.append(f"{self._sent} of {len(self._data)} bytes had been sent, with all descriptors")
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        close_all(getattr(self, "_owned", []))
+
+
+class ReceiveWhole(Operation[Message]):
+    """Receive data, and what comes with them; of a record all of it."""
+
+    __slots__ = ("_buffer", "_found", "_owner", "_result")
+
+    condition = READABLE
+
+    def __init__(self, handle: Handle, max_bytes: int) -> None:
+        super().__init__(handle)
+        self._buffer = bytearray(max_bytes)
+        self._owner: list[int] = []
+        self._found: Received | None = None
+        self._result = Message()
+
+    def begin(self) -> None:
+        """Have a record of no bytes differ from the end, to which the kernel adds no credentials."""
+        if self.handle.is_sequence:
+            self.handle.enter_passcred(self)
+
+    def attempt(self) -> Message | WouldBlock:
+        """Receive it."""
+        if self._found is None:
+            # To be told how long a record is that does not fit; of a stream it would throw away the bytes.
+            flags = 0 if self.handle.is_stream else socket.MSG_TRUNC
+            found = receive_message(self.handle, [self._buffer], flags, RECEIVING, self._owner)
+            if found is WOULD_BLOCK:
+                return WOULD_BLOCK
+            self._found = found
+        self._check(self._found)
+        contents = contents_of(self._found.messages)
+        result = self._result
+        result.data = bytes(self._buffer[: self._found.size])
+        result.end_of_record = not self.handle.is_stream
+        result.credentials = _credentials(contents)
+        result.refused = self._found.refused
+        own_all(self._owner, result.fds)
+        if contents.pidfds:
+            # The last ones that came.
+            result.pidfd = result.fds.pop()
+        return result
+
+    def _check(self, found: Received) -> None:
+        if found.flags & socket.MSG_CTRUNC:
+            raise table_is_full(len(self._owner))
+        if not found.size and (self.handle.is_stream or (self.handle.is_sequence and not found.messages)):
+            raise peer_has_gone()
+        if found.size > len(self._buffer):
+            raise io_error(
+                IOErrorEnum.MESSAGE_TOO_LARGE,
+                f"{RECEIVING}a record of {found.size} bytes came, and max_bytes is {len(self._buffer)}: it is lost",
+            )
+
+    def end(self) -> None:
+        """Close what was not handed over, and leave the flag as the user has set it."""
+        if self.handle.is_sequence:
+            self.handle.leave_passcred(self)
+        close_all(self._owner)
+
+    def discard(self, result: Message) -> None:
+        """Close the descriptors."""
+        result.close()
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        close_all(getattr(self, "_owner", []))
+
+
+def _credentials(contents: Contents) -> Credentials | None:
+    numbers = contents.credentials
+    if numbers is None or are_absent(*numbers):
+        return None
+    return Credentials._of(numbers, CredentialsSource.MESSAGE)

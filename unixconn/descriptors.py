@@ -15,7 +15,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import INT_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
@@ -46,6 +46,25 @@ def move_all(source: list[int], target: list[int]) -> None:
             target.extend(map(source.pop, (0,)))
         except IndexError:  # a signal handler has taken it
             return
+
+
+class Guard:
+    """
+    Closes what *owners*, lists of descriptors, have when it goes.
+
+    Made where something starts to wait, and may be dropped while it does. Not for more: an exception that a signal
+    handler raises in a destructor goes no further.
+    """
+
+    __slots__ = ("_owners",)
+
+    def __init__(self, owners: Sequence[list[int]]) -> None:
+        self._owners = owners
+
+    def __del__(self) -> None:
+        # Also where a signal handler has raised before the constructor's end.
+        for owner in getattr(self, "_owners", ()):
+            close_all(owner)
 
 
 def close_numbers(numbers: Iterable[int]) -> None:

@@ -23,7 +23,7 @@ from unixconn.attempt import (
 )
 from unixconn.attempt_many import receive_descriptors
 from unixconn.credentials import Credentials
-from unixconn.descriptors import adopt, close_all
+from unixconn.descriptors import Guard, adopt, close_all
 from unixconn.errors import IOErrorEnum, io_error, translated
 from unixconn.establish import accept, connect
 from unixconn.handle import Handle
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class SendDescriptor(Operation[bool]):
     """Send a descriptor."""
 
-    __slots__ = ("_fd", "_owned")
+    __slots__ = ("_fd", "_guard", "_owned")
 
     condition = WRITABLE
 
@@ -65,6 +65,7 @@ class SendDescriptor(Operation[bool]):
 
     def hold(self) -> None:
         """Keep the file: the caller's number may be another one's by the next try."""
+        self._guard = Guard([self._owned])
         try:
             adopt(self._owned, os.dup, self._fd)
         except OSError as error:
@@ -73,10 +74,6 @@ class SendDescriptor(Operation[bool]):
     def end(self) -> None:
         """Close the copy."""
         close_all(self._owned)
-
-    def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
-        close_all(getattr(self, "_owned", []))
 
 
 def check_carries(handle: Handle, what: object) -> None:

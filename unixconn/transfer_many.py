@@ -8,7 +8,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS
 from unixconn.attempt import WOULD_BLOCK, refused, wrong_number
 from unixconn.attempt_many import check_open, receive_descriptors, send_descriptors
-from unixconn.descriptors import adopt, close_all, move_all
+from unixconn.descriptors import Guard, adopt, close_all, move_all
 from unixconn.errors import Error, translated
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.handle import Handle
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class SendDescriptors(Operation[bool]):
     """Send descriptors, in as many messages as it takes."""
 
-    __slots__ = ("_numbers", "_owned", "_sent")
+    __slots__ = ("_guard", "_numbers", "_owned", "_sent")
 
     condition = WRITABLE
 
@@ -54,6 +54,7 @@ class SendDescriptors(Operation[bool]):
 
     def hold(self) -> None:
         """Keep the files: the caller's numbers may be others' by the next try."""
+        self._guard = Guard([self._owned])
         try:
             for number in self._numbers[self._sent :]:
                 adopt(self._owned, os.dup, number)
@@ -65,10 +66,6 @@ class SendDescriptors(Operation[bool]):
         """Close the copies."""
         close_all(self._owned)
 
-    def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
-        close_all(getattr(self, "_owned", []))
-
 
 class ReceiveDescriptors(Operation[list[int]]):
     """
@@ -77,7 +74,7 @@ class ReceiveDescriptors(Operation[list[int]]):
     What ends it early, if that is not a message with too many, leaves what has come to the next one who receives.
     """
 
-    __slots__ = ("_count", "_messages", "owner")
+    __slots__ = ("_count", "_guard", "_messages", "owner")
 
     condition = READABLE
 
@@ -119,6 +116,10 @@ class ReceiveDescriptors(Operation[list[int]]):
         for message in self._messages:
             close_all(message)
 
+    def hold(self) -> None:
+        """Close what has come if nobody waits for the rest any more."""
+        self._guard = Guard(self._messages)
+
     def end(self) -> None:
         """Give back what was not enough."""
         if self.handle.give_back(self._messages):
@@ -127,11 +128,6 @@ class ReceiveDescriptors(Operation[list[int]]):
     def discard(self, result: list[int]) -> None:
         """Close the descriptors."""
         close_all(result)
-
-    def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
-        if hasattr(self, "_messages"):
-            self._close()
 
 
 class ReceiveOwned(Operation[list[FileDescriptor]]):
@@ -154,9 +150,14 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
         owners, self._owners = self._owners, []
         return owners
 
+    def hold(self) -> None:
+        """See `ReceiveDescriptors.hold`."""
+        self._numbers.hold()
+
     def end(self) -> None:
-        """Give back what was not enough."""
+        """Give back what was not enough, and close what was not handed over."""
         self._numbers.end()
+        close_all(self._numbers.owner)
         self.discard(self._owners)
 
     def discard(self, result: list[FileDescriptor]) -> None:
@@ -180,6 +181,10 @@ class ReceiveOwner(Operation[FileDescriptor]):
         """Receive it."""
         found = self._descriptors.attempt()
         return WOULD_BLOCK if found is WOULD_BLOCK else found[0]
+
+    def hold(self) -> None:
+        """See `ReceiveDescriptors.hold`."""
+        self._descriptors.hold()
 
     def end(self) -> None:
         """Close what was not handed over."""

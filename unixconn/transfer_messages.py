@@ -20,7 +20,7 @@ from unixconn.attempt import (
 )
 from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
-from unixconn.descriptors import adopt, close_all
+from unixconn.descriptors import Guard, adopt, close_all
 from unixconn.errors import Error, IOErrorEnum, io_error, translated
 from unixconn.handle import Handle
 from unixconn.message import Message
@@ -39,7 +39,7 @@ _AT_ONCE = 2**20
 class SendWhole(Operation[int]):
     """Send all of *data*, with *fds* and another control message at its first byte."""
 
-    __slots__ = ("_credentials", "_data", "_fds", "_message", "_owned", "_sent")
+    __slots__ = ("_credentials", "_data", "_fds", "_guard", "_message", "_owned", "_sent")
 
     condition = WRITABLE
 
@@ -58,7 +58,12 @@ class SendWhole(Operation[int]):
             if self._message is None:
                 end = self._sent + _AT_ONCE if self.handle.is_stream else None
                 self._message = Outgoing(self._controls(), [self._data[self._sent : end]])
-            sent = send_message(self.handle, self._message, 0, SENDING)
+            try:
+                sent = send_message(self.handle, self._message, 0, SENDING)
+            except Error:
+                if self.handle.number >= 0 and not self._sent:
+                    check_open(self._fds)
+                raise
             if sent is WOULD_BLOCK:
                 return WOULD_BLOCK
             self._sent += sent
@@ -88,6 +93,7 @@ class SendWhole(Operation[int]):
         """Keep the files: the caller's numbers may be others' by the next try."""
         if self._sent:
             return
+        self._guard = Guard([self._owned])
         try:
             for number in self._fds:
                 adopt(self._owned, os.dup, number)
@@ -104,10 +110,6 @@ class SendWhole(Operation[int]):
         """Say what went: a stream that has the half of a message is of little more use."""
         if self._sent:
             error.__notes__.append(f"{self._sent} of {len(self._data)} bytes had been sent, with all descriptors")
-
-    def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
-        close_all(getattr(self, "_owned", []))
 
 
 class ReceiveWhole(Operation[Message]):
@@ -171,10 +173,6 @@ class ReceiveWhole(Operation[Message]):
     def discard(self, result: Message) -> None:
         """Close the descriptors."""
         result.close()
-
-    def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
-        close_all(getattr(self, "_owner", []))
 
 
 def _credentials(contents: Contents) -> Credentials | None:

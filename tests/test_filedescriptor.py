@@ -1,0 +1,170 @@
+"""FileDescriptor: an owner."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import socket
+
+import pytest
+from helpers import collect, is_open, open_descriptors, room
+
+import unixconn
+from unixconn import FileDescriptor
+
+
+@pytest.fixture
+def number(tmp_path):
+    """The number of an open file, which a FileDescriptor is to own."""
+    return os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+
+
+def test_owns(number):
+    """It has the number until it is closed, which may be done again."""
+    made = FileDescriptor(number)
+    assert made.fileno() == int(made) == number
+    assert not made.closed
+    made.close()
+    made.close()
+    assert made.closed
+    assert not is_open(number)
+    for call in (made.fileno, made.detach, made.dup, made.to_file, made.to_socket):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+def test_with(number):
+    """The end of a with block closes it."""
+    with FileDescriptor(number) as made:
+        assert made.fileno() == number
+    assert not is_open(number)
+
+
+def test_wherever_one_is_accepted(number, pair):
+    """It goes where a number goes, and where an object with fileno() does."""
+    a, b = pair
+    with FileDescriptor(number) as made:
+        os.write(made, b"hello")
+        assert os.fstat(made).st_size == 5
+        assert select.select([made], [], [], 0)[0] == [made]
+        a.send_fd(made)
+        a.send_fds([made])
+        unixconn.UnixFDList.new().append(made)
+        with b.receive_descriptor() as one, b.receive_descriptor() as other:
+            assert one.samefile(other)
+            assert one.samefile(made)
+            assert one.samefile(number)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [(None, TypeError), ("1", TypeError), (1.0, TypeError), (True, TypeError), (-1, ValueError)]
+)
+def test_wrong_values(wrong, error):
+    """What can not be a descriptor is refused by name, and one that is not open."""
+    with pytest.raises(error, match=str(wrong)):
+        FileDescriptor(wrong)
+    with pytest.raises(OSError, match="Bad file"):
+        FileDescriptor(987)
+
+
+def test_detach(number):
+    """The number is the caller's again."""
+    made = FileDescriptor(number)
+    assert made.detach() == number
+    assert made.closed
+    os.close(number)
+
+
+def test_dup(number):
+    """Another one of the same open file, close-on-exec."""
+    with FileDescriptor(number) as made, made.dup() as other:
+        assert other != made
+        assert other.fileno() != number
+        assert other.samefile(made)
+        assert not os.get_inheritable(other.fileno())
+
+
+def test_dup_without_room(number):
+    """It is TOO_MANY_OPEN_FILES."""
+    with FileDescriptor(number) as made, room(0), pytest.raises(unixconn.TooManyOpenFilesError):
+        made.dup()
+
+
+def test_to_file(number):
+    """The file has it from then on, and nothing else is open."""
+    before = len(open_descriptors())
+    made = FileDescriptor(number)
+    with made.to_file("w+", encoding="utf-8") as file:
+        assert made.closed
+        assert len(open_descriptors()) == before
+        file.write("größer")
+        file.seek(0)
+        assert file.read() == "größer"
+    assert len(open_descriptors()) == before - 1
+
+
+@pytest.mark.parametrize(("mode", "encoding"), [("x y", None), ("r", "nonsense"), ("rb", "utf-8")])
+def test_to_file_fails(number, mode, encoding):
+    """It stays here, and nothing else is left open."""
+    before = open_descriptors()
+    with FileDescriptor(number) as made:
+        with pytest.raises((ValueError, LookupError)):
+            made.to_file(mode, encoding=encoding)
+        assert made.fileno() == number
+        assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_to_socket(blocking):
+    """The socket has it from then on, and O_NONBLOCK is as it was."""
+    one, other = socket.socketpair()
+    one.setblocking(blocking)
+    made = FileDescriptor(one.detach())
+    with other, made.to_socket() as sock:
+        assert made.closed
+        assert (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
+        assert os.get_blocking(sock.fileno()) is blocking
+        assert (sock.gettimeout() is None) is blocking
+        sock.send(b"x")
+        assert other.recv(9) == b"x"
+
+
+def test_to_socket_fails(number):
+    """A file is no socket: it stays here."""
+    with FileDescriptor(number) as made:
+        with pytest.raises(unixconn.Error):
+            made.to_socket()
+        assert made.fileno() == number
+
+
+def test_comparison(number):
+    """It equals itself, and can be in sets."""
+    with FileDescriptor(number) as made, made.dup() as other:
+        assert made == made  # noqa: PLR0124
+        assert made not in (other, number, None)
+        assert len({made, other, made}) == 2
+
+
+def test_repr(number, tmp_path):
+    """It says what is open."""
+    made = FileDescriptor(number)
+    assert repr(made) == f"<FileDescriptor {number} '{tmp_path}/file'>"
+    made.close()
+    assert repr(made) == "<FileDescriptor closed>"
+
+
+def test_pickling(number):
+    """A number means nothing in another process: the error says so."""
+    with FileDescriptor(number) as made, pytest.raises(TypeError, match="another process"):
+        pickle.dumps(made)
+
+
+def test_dropped(number):
+    """It is closed with a ResourceWarning that says what it was."""
+    with pytest.warns(  # noqa: PT031 - PyPy warns when it collects
+        ResourceWarning, match=f"unclosed <FileDescriptor {number} '.*file'>"
+    ):
+        FileDescriptor(number)
+        collect()
+    assert not is_open(number)

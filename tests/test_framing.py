@@ -1,0 +1,423 @@
+"""send_message and receive_message, the other types of sockets, and datagrams with addresses."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+
+import pytest
+from helpers import Background, collect, fill, open_descriptors, outcome_of_child, room, same, settle
+from ways import each_way, failure
+
+import unixconn
+from unixconn import (
+    Cancellable,
+    Credentials,
+    CredentialsSource,
+    Error,
+    IOErrorEnum,
+    Message,
+    Socket,
+    SocketFamily,
+    SocketType,
+    UnixConnection,
+    UnixSocketAddress,
+)
+
+CANCELLED = (19, "Operation was cancelled")
+GONE = (18, "Connection closed by the peer")
+STREAM, DATAGRAM, SEQPACKET = SocketType.STREAM, SocketType.DATAGRAM, SocketType.SEQPACKET
+each_type = pytest.mark.parametrize("kind", [STREAM, DATAGRAM, SEQPACKET], ids=lambda kind: kind.name)
+each_record = pytest.mark.parametrize("kind", [DATAGRAM, SEQPACKET], ids=lambda kind: kind.name)
+
+pytestmark = pytest.mark.usefixtures("no_linger")
+
+
+@pytest.fixture
+def ends(kind):
+    """A pair of connections of the type."""
+    a, b = UnixConnection.create_pair(kind)
+    with a, b:
+        yield a, b
+
+
+class TestMessages:
+    @each_way
+    @each_type
+    def test_data_and_descriptors(self, ends, null, do, kind):
+        """They come together, in their order, with owners."""
+        a, b = ends
+        assert do(a, "send_message", b"hello", [null, 0], None) == 5
+        with do(b, "receive_message", 100) as message:
+            assert isinstance(message, Message)
+            assert (message.data, message.credentials, message.pidfd) == (b"hello", None, None) or kind == SEQPACKET
+            assert message.end_of_record == (kind != STREAM)
+            first, second = message.fds
+            assert same(first.fileno(), null)
+            assert same(second.fileno(), 0)
+            assert not os.get_inheritable(first.fileno())
+        assert first.closed
+        assert second.closed
+        assert message.fds == []
+
+    @each_way
+    @each_type
+    def test_credentials(self, ends, do, kind):
+        """They come with the message if they were asked for, and say where they are from."""
+        a, b = ends
+        b.pass_credentials()
+        for attached in (True, Credentials(), None):
+            do(a, "send_message", b"x", (), attached)
+            found = do(b, "receive_message", 100).credentials
+            assert (found.get_unix_pid(), found.get_unix_user()) == (os.getpid(), os.geteuid())
+            assert found.source is CredentialsSource.MESSAGE
+        b.pass_credentials(False)
+        a.send_message(b"x", (), True)
+        if kind != SEQPACKET:
+            assert b.receive_message(9).credentials is None
+
+    @each_type
+    def test_nobody_s_credentials(self, ends, kind):
+        """A message that was sent before they were asked for has none: the kernel's zeros are not believed."""
+        a, b = ends
+        a.send_message(b"x")
+        b.pass_credentials()
+        assert b.receive_message(9).credentials is None
+
+    @each_type
+    def test_others_credentials(self, ends, kind):
+        """The kernel checks them: a process may not pose as another one."""
+
+        def child():
+            os.setuid(65534)
+            other = Credentials()
+            other.set_unix_user(0)
+            return failure(ends[0].send_message, b"x", (), other)[0] == IOErrorEnum.PERMISSION_DENIED
+
+        if os.geteuid():
+            pytest.skip("needs root")
+        assert outcome_of_child(child) == 0
+
+    @each_type
+    def test_pidfd(self, ends, null, kind):
+        """The sender's process comes as a descriptor of its own, and is not among the others."""
+        a, b = ends
+        b.pass_pidfds()
+        for fds in ([], [null] * 2):
+            a.send_message(b"x", fds)
+            with b.receive_message(9) as message:
+                assert len(message.fds) == len(fds)
+                info = os.readlink(f"/proc/self/fd/{message.pidfd.fileno()}")
+                assert "pidfd" in info
+            assert message.pidfd.closed
+
+    def test_taking_descriptors(self, pair, null):
+        """What is taken out of a Message is not closed with it."""
+        a, b = pair
+        a.send_message(b"x", [null] * 3)
+        with b.receive_message(9) as message:
+            taken = message.fds.pop(0)
+            number = message.fds[0].detach()
+        assert not taken.closed
+        taken.close()
+        os.close(number)
+
+    @each_way
+    def test_all_of_it(self, pair, null, do):
+        """More than the queue holds goes in parts, the descriptors once."""
+        a, b = pair
+        data = bytes(range(256)) * 8000
+        received, counts = bytearray(), []
+
+        def receive():
+            while len(received) < len(data):
+                with b.receive_message(2**16) as message:
+                    received.extend(message.data)
+                    counts.append(len(message.fds))
+
+        receiver = Background(receive)
+        assert do(a, "send_message", data, [null] * 3, None) == len(data)
+        receiver.outcome()
+        assert received == data
+        assert (counts[0], sum(counts)) == (3, 3)
+
+    def test_the_data_are_copied(self, pair):
+        """What is changed while it waits is sent as it was."""
+        a, b = pair
+        fill(a)
+        left = b.get_socket().get_available_bytes()
+        data = bytearray(b"as it was")
+        future = a.send_message_async(data)
+        data[:] = b"otherwise"
+        while left:
+            left -= len(b.get_socket().receive(left))
+        assert future.result(5) == len(data)
+        assert b.receive_message(100).data == b"as it was"
+
+    @each_way
+    def test_in_the_middle(self, pair, null, do):
+        """An Error tells whether a part had gone."""
+        a, b = pair
+        for data, sent in ((bytes(10**6), True), (b"x", False)):
+            cancellable = Cancellable()
+            with pytest.raises(Error) as caught:
+                do(a, "send_message", data, [null], None, cancellable=cancellable, meanwhile=cancellable.cancel)
+            assert (caught.value.code, caught.value.message) == CANCELLED
+            assert bool(caught.value.__notes__) is sent
+        assert "of 1000000 bytes had been sent" in "".join(failing_notes(a, bytes(10**6), b))
+
+    def test_where_descriptors_belong(self, pair, null):
+        """On a stream a message ends with the bytes that were sent with descriptors."""
+        a, b = pair
+        a.send_message(b"one")
+        a.send_message(b"two", [null])
+        a.send_message(b"three", [null])
+        a.send_message(b"four")
+        found = []
+        for _ in range(3):
+            with b.receive_message(100) as message:
+                found.append((message.data, len(message.fds)))
+        assert found == [(b"onetwo", 1), (b"three", 1), (b"four", 0)]
+
+    @each_way
+    @pytest.mark.parametrize("kind", [STREAM, SEQPACKET], ids=lambda kind: kind.name)
+    def test_the_end(self, ends, do, kind):
+        """It is CLOSED, after all that was sent."""
+        a, b = ends
+        a.send_message(b"last")
+        a.close()
+        assert do(b, "receive_message", 9).data == b"last"
+        assert failure(do, b, "receive_message", 9) == GONE
+        assert failure(do, b, "receive_message", 9) == GONE
+
+    @each_way
+    def test_cancelled(self, pair, do):
+        """A receive that is cancelled has consumed nothing."""
+        a, b = pair
+        cancellable = Cancellable()
+        found = failure(do, b, "receive_message", 9, cancellable=cancellable, meanwhile=cancellable.cancel)
+        assert found == CANCELLED
+        a.send_message(b"x")
+        assert b.receive_message(9).data == b"x"
+
+    def test_in_line(self, pair):
+        """Those in one direction end in the order of their starts, and do not mix."""
+        a, b = pair
+        sent = [a.send_message_async(bytes([number]) * 300_000) for number in range(5)]
+        received = bytearray()
+        while len(received) < 1_500_000:
+            received += b.receive_message(2**20).data
+        assert [future.result(5) for future in sent] == [300_000] * 5
+        assert received == b"".join(bytes([number]) * 300_000 for number in range(5))
+
+    def test_full_table(self, pair, null):
+        """It is TOO_MANY_OPEN_FILES, and nothing is left open."""
+        a, b = pair
+        before = open_descriptors()
+        for free in range(3):
+            with room(free):
+                a.send_message(b"data", [null] * 3)
+                assert failure(b.receive_message, 9)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+            assert open_descriptors() == before
+
+    def test_that_nobody_takes(self, pair, null):
+        """Its descriptors are closed with the result."""
+        a, b = pair
+        a.send_message(b"x", [null])
+        future = b.receive_message_async(9)
+        assert settle(future.done)
+        del future
+        collect()
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ((None,), TypeError, "None"),
+            (("text",), TypeError, "text|str"),
+            ((b"", [0]), ValueError, "a byte"),
+            ((b"", (), True), ValueError, "a byte"),
+            ((b"x", [0] * 254), ValueError, "254"),
+            ((b"x", [-1]), ValueError, "-1"),
+            ((b"x", 5), TypeError, "5|int"),
+            ((b"x", (), 5), TypeError, "5"),
+        ],
+    )
+    def test_wrong_arguments(self, pair, arguments, error, text):
+        """They are named, and nothing is sent."""
+        a, b = pair
+        for call in (a.send_message, a.send_message_async):
+            with pytest.raises(error, match=text):
+                call(*arguments)
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_message, 9)[0] == IOErrorEnum.WOULD_BLOCK
+
+    @pytest.mark.parametrize("wrong", [0, -1, 2**40])
+    def test_wrong_sizes(self, pair, wrong):
+        """At least one byte."""
+        with pytest.raises((ValueError, OverflowError), match=str(wrong)):
+            pair[1].receive_message(wrong)
+
+    def test_no_bytes_on_a_stream(self, pair):
+        """Nothing is sent."""
+        a, _ = pair
+        assert a.send_message(b"") == 0
+
+    def test_one_that_is_not_open(self, pair):
+        """It is FAILED, and nothing is sent."""
+        a, b = pair
+        assert failure(a.send_message, b"x", [0, 900]) == (0, "dup: Bad file descriptor")
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_message, 9)[0] == IOErrorEnum.WOULD_BLOCK
+
+    def test_the_standard_library_s(self, raw, null):
+        """Both understand each other."""
+        sock, connection = raw
+        connection.send_message(b"abc", [null] * 2)
+        data, ancillary, _, _ = sock.recvmsg(100, 1000)
+        got = array.array("i", ancillary[0][2])
+        assert (data, len(got)) == (b"abc", 2)
+        for each in got:
+            os.close(each)
+        socket.send_fds(sock, [b"de", b"f"], [null])
+        with connection.receive_message(100) as message:
+            assert (message.data, len(message.fds)) == (b"def", 1)
+
+
+def failing_notes(sender, data, receiver):
+    """Send what nobody reads, and give the notes of the Error."""
+    while True:
+        receiver.get_socket().set_blocking(False)
+        try:
+            receiver.receive_message(2**20).close()
+        except unixconn.WouldBlockError:
+            break
+    sender.get_socket().set_blocking(False)
+    with pytest.raises(unixconn.WouldBlockError) as caught:
+        sender.send_message(data)
+    return caught.value.__notes__
+
+
+class TestRecords:
+    @each_way
+    @each_record
+    def test_of_no_bytes(self, ends, null, do, kind):
+        """A record may have no bytes, with descriptors or without."""
+        a, b = ends
+        do(a, "send_message", b"", [null], None)
+        do(a, "send_message", b"", (), None)
+        do(a, "send_message", b"x", (), None)
+        found = []
+        for _ in range(3):
+            with do(b, "receive_message", 9) as message:
+                found.append((message.data, len(message.fds), message.end_of_record))
+        assert found == [(b"", 1, True), (b"", 0, True), (b"x", 0, True)]
+
+    def test_the_end_and_a_record_of_no_bytes(self):
+        """They are told from each other, also where the sender has gone meanwhile; the option is left as it was."""
+        a, b = UnixConnection.create_pair(SEQPACKET)
+        with b:
+            with a:
+                a.send_message(b"")
+            assert b.receive_message(9).data == b""
+            assert failure(b.receive_message, 9) == GONE
+            assert b.get_socket().get_option(socket.SOL_SOCKET, socket.SO_PASSCRED).value == 0
+
+    @each_way
+    @each_record
+    def test_too_long(self, ends, null, do, kind):
+        """What does not fit is an error that tells its length; its descriptors are closed, and the next one comes."""
+        a, b = ends
+        a.send_message(b"0123456789", [null])
+        a.send_message(b"next")
+        code, text = failure(do, b, "receive_message", 4)
+        assert (code, "10 bytes" in text, "4" in text) == (IOErrorEnum.MESSAGE_TOO_LARGE, True, True)
+        assert do(b, "receive_message", 4).data == b"next"
+
+    @each_record
+    def test_more_than_the_kernel_takes(self, ends, kind):
+        """It is MESSAGE_TOO_LARGE, and not sent in parts."""
+        assert failure(ends[0].send_message, bytes(10**7))[0] == IOErrorEnum.MESSAGE_TOO_LARGE
+
+    @each_type
+    def test_descriptors_and_credentials(self, ends, null, kind):
+        """The other methods work on each type."""
+        a, b = ends
+        a.send_fd(null)
+        os.close(b.receive_fd())
+        a.send_fds([null] * 2)
+        for each in b.receive_fds():
+            os.close(each)
+        a.send_credentials()
+        assert b.receive_credentials().get_unix_pid() == os.getpid()
+
+    @pytest.mark.parametrize("wrong", [SocketType.INVALID, 9, None, "STREAM"])
+    def test_no_such_type(self, wrong):
+        """There are three types."""
+        with pytest.raises(TypeError):
+            UnixConnection.create_pair(wrong)
+
+    def test_seqpacket_by_a_name(self, tmp_path):
+        """A service may be of another type, under an abstract name too."""
+        for address in (
+            UnixSocketAddress.new(tmp_path / "s"),
+            UnixSocketAddress.new_with_type(f"unixconn-test-{os.getpid()}", unixconn.UnixSocketAddressType.ABSTRACT),
+        ):
+            with unixconn.SocketListener() as listener:
+                listener.add_address(address, SEQPACKET, unixconn.SocketProtocol.DEFAULT)
+                client = unixconn.SocketClient()
+                client.set_socket_type(SEQPACKET)
+                with client.connect(address) as one, listener.accept().connection as other:
+                    one.get_socket().send(b"record")
+                    one.get_socket().send(b"two")
+                    assert other.get_socket().receive(100) == b"record"
+                    assert other.get_socket().receive(100) == b"two"
+
+
+class TestDatagrams:
+    @pytest.fixture
+    def bound(self, tmp_path):
+        """Two sockets with names of their own."""
+        made = [Socket.new(SocketFamily.UNIX, DATAGRAM, unixconn.SocketProtocol.DEFAULT) for _ in range(2)]
+        addresses = [UnixSocketAddress.new(tmp_path / name) for name in "ab"]
+        for each, address in zip(made, addresses):
+            each.bind(address, False)
+        yield made, addresses
+        for each in made:
+            each.close()
+
+    def test_there_and_back(self, bound):
+        """Who receives learns who has sent."""
+        (a, b), (at_a, at_b) = bound
+        assert a.send_to(at_b, b"question") == 8
+        data, sender = b.receive_from(100)
+        assert (data, sender.get_path()) == (b"question", at_a.get_path())
+        assert b.send_to(sender, b"answer") == 6
+        assert a.receive_from(100).data == b"answer"
+        assert at_b.get_path() != at_a.get_path()
+
+    def test_without_a_name(self, bound):
+        """A sender without one has no address."""
+        (_, b), (_, at_b) = bound
+        with UnixConnection(
+            socket=Socket.new(SocketFamily.UNIX, DATAGRAM, unixconn.SocketProtocol.DEFAULT)
+        ) as nameless:
+            nameless.get_socket().send_to(at_b, b"x")
+        assert b.receive_from(9) == (b"x", None)
+
+    def test_to_the_peer(self, pair):
+        """None is the peer of a connected one."""
+        a, b = pair
+        assert a.get_socket().send_to(None, b"x") == 1
+        assert b.get_socket().receive_from(9).data == b"x"
+
+    def test_errors(self, bound, tmp_path):
+        """Nobody there, and what is no address."""
+        (a, b), (_, at_b) = bound
+        assert failure(a.send_to, UnixSocketAddress.new(tmp_path / "none"), b"x")[0] == IOErrorEnum.NOT_FOUND
+        b.close()
+        assert failure(a.send_to, at_b, b"x")[0] == IOErrorEnum.CONNECTION_REFUSED
+        with pytest.raises(TypeError):
+            a.send_to("path", b"x")
+        a.set_blocking(False)
+        assert failure(a.receive_from, 9)[0] == IOErrorEnum.WOULD_BLOCK

@@ -1,0 +1,465 @@
+"""send_fds and receive_fds, receive_descriptor and receive_descriptors."""
+
+from __future__ import annotations
+
+import array
+import os
+import resource
+import signal
+import socket
+
+import pytest
+from helpers import Background, collect, fill, forbid_option, open_descriptors, outcome_of_child, room, same, settle
+from ways import each_way, failure
+
+import unixconn
+from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, UnixConnection
+
+CANCELLED = (19, "Operation was cancelled")
+GONE = (18, "Connection closed by the peer")
+
+pytestmark = pytest.mark.usefixtures("no_linger")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three open files, each another one."""
+    made = [os.open(tmp_path / name, os.O_CREAT | os.O_RDWR) for name in "abc"]
+    yield made
+    for fd in made:
+        os.close(fd)
+
+
+@pytest.fixture
+def roomy():
+    """Room for the descriptors of several messages."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def send_rights(connection, fds, data=b"\0"):
+    """Send descriptors by the standard library."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+        sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def close(got):
+    """Close what was received, be it numbers or FileDescriptors."""
+    for each in got:
+        if isinstance(each, FileDescriptor):
+            each.close()
+        else:
+            os.close(each)
+
+
+class TestMany:
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptors"])
+    def test_in_their_order(self, pair, files, do, name):
+        """The receiver gets descriptors of its own, close-on-exec, in the order of the sender's."""
+        a, b = pair
+        assert do(a, "send_fds", files) is True
+        got = do(b, name, None)
+        assert [same(one, int_of(other)) for one, other in zip(files, got)] == [True] * 3
+        assert not any(os.get_inheritable(int_of(each)) for each in got)
+        close(got)
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 64, 252, 253])
+    def test_one_message(self, raw, null, count):
+        """Up to 253 go with one message of one byte, again and again."""
+        sock, connection = raw
+        for _ in range(3):
+            connection.send_fds([null] * count)
+            data, ancillary, flags, _ = sock.recvmsg(100, 4096)
+            got = array.array("i", b"".join(each[2] for each in ancillary))
+            assert (data, len(got), flags & socket.MSG_CTRUNC) == (b"\0", count, 0)
+            close(got)
+            send_rights(sock, [null] * count)
+            got = connection.receive_fds()
+            assert len(got) == len(set(got)) == count
+            close(got)
+
+    @pytest.mark.usefixtures("roomy")
+    @pytest.mark.parametrize("count", [254, 506, 507, 1000])
+    def test_several_messages(self, pair, raw, null, count):
+        """More are split, at 253 for a message, and received together."""
+        a, b = pair
+        a.send_fds([null] * count)
+        got = b.receive_fds(count)
+        assert len(set(got)) == count
+        close(got)
+        sock, connection = raw
+        connection.send_fds([null] * count)
+        sizes = []
+        while sum(sizes) < count:
+            _, ancillary, _, _ = sock.recvmsg(1, 4096)
+            got = array.array("i", ancillary[0][2])
+            sizes.append(len(got))
+            close(got)
+        assert sizes == [253] * (count // 253) + [count % 253] * (count % 253 > 0)
+
+    def test_objects(self, pair, files):
+        """Whatever has fileno() will do, and any iterable of such."""
+        a, b = pair
+        with open(files[0], closefd=False) as file, FileDescriptor(os.dup(files[1])) as descriptor:
+            a.send_fds(each for each in (file, descriptor, files[2]))
+        got = b.receive_fds(3)
+        assert all(map(same, got, files))
+        close(got)
+
+    @pytest.mark.parametrize(
+        ("wrong", "error", "text"),
+        [
+            ([], ValueError, "at least one"),
+            (5, TypeError, "5"),
+            (None, TypeError, "None"),
+            ("12", TypeError, "12"),
+            ([0, -1], ValueError, r"fds\[1\].*-1"),
+            ([0, "x"], TypeError, r"fds\[1\].*'x'"),
+            ([True], TypeError, "True"),
+            ([2**40], OverflowError, str(2**40)),
+        ],
+    )
+    def test_wrong_descriptors(self, pair, wrong, error, text):
+        """They are named, and nothing is sent."""
+        a, b = pair
+        for call in (a.send_fds, a.send_fds_async):
+            with pytest.raises(error, match=text):
+                call(wrong)
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_fds)[0] == IOErrorEnum.WOULD_BLOCK
+
+    @pytest.mark.parametrize("wrong", [0, -1])
+    def test_wrong_counts(self, pair, wrong):
+        """A count is one at least."""
+        for name in ("receive_fds", "receive_descriptors", "receive_fds_async", "receive_descriptors_async"):
+            with pytest.raises((ValueError, OverflowError), match=str(wrong)):
+                getattr(pair[1], name)(wrong)
+            with pytest.raises(TypeError):
+                getattr(pair[1], name)("1")
+
+    @each_way
+    def test_one_that_is_not_open(self, pair, null, do):
+        """It is FAILED, names the number, and nothing is sent."""
+        a, b = pair
+        number = 900
+        with pytest.raises(Error) as caught:
+            do(a, "send_fds", [null, number, null])
+        assert (caught.value.code, caught.value.message) == (0, "dup: Bad file descriptor")
+        assert str(number) in caught.value.__notes__[0]
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_fds)[0] == IOErrorEnum.WOULD_BLOCK
+
+    @each_way
+    def test_kept_while_it_waits(self, pair, files, do):
+        """What waits keeps the files, whatever becomes of the numbers."""
+        a, b = pair
+        fill(a)
+        left = b.get_socket().get_available_bytes()
+        copies = [os.dup(each) for each in files]
+
+        def meanwhile():
+            for each in copies:
+                os.close(each)
+            others = [os.open(os.devnull, os.O_RDONLY) for _ in copies]
+            for _ in range(left // 1000):
+                drop(b, 1000)
+            drop(b, left % 1000)
+            close(others)
+
+        if do.__name__ == "blocking":
+            # Until it waits the numbers are the caller's to keep.
+            running = Background(a.send_fds, copies)
+            assert running.is_waiting()
+            meanwhile()
+            assert running.outcome() is True
+        else:
+            assert do(a, "send_fds", copies, meanwhile=meanwhile) is True
+        got = b.receive_fds(3)
+        assert all(map(same, got, files))
+        close(got)
+
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptors"])
+    def test_over_several_messages(self, pair, null, do, name):
+        """A count is reached by as many messages as it takes; what is after them stays."""
+        a, b = pair
+        a.send_fds([null])
+        got = do(b, name, 6, meanwhile=lambda: [a.send_fds([null] * 3), a.send_fds([null] * 2), a.send_fd(null)])
+        assert len({int_of(each) for each in got}) == 6
+        close([*got, b.receive_fd()])
+
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptors"])
+    def test_too_many(self, pair, null, do, name):
+        """A message that brings more than are missing is an error, and all that came is closed."""
+        a, b = pair
+        before = open_descriptors()
+        a.send_fds([null] * 2)
+        a.send_fds([null] * 3)
+        assert failure(do, b, name, 4) == (0, "Expecting 4 fds, but got 5")
+        assert settle(lambda: len(open_descriptors()) <= len(before))
+        a.send_fd(null)
+        close(b.receive_fds())
+
+    @each_way
+    def test_wrong_messages(self, pair, null, do):
+        """Without descriptors it is consumed, and what came before it is closed."""
+        a, b = pair
+        a.send_credentials()
+        assert failure(do, b, "receive_fds", None) == (0, "Expecting 1 control message, got 0")
+        a.send_fds([null] * 2)
+        a.send_credentials()
+        assert failure(do, b, "receive_fds", 3) == (0, "Expecting 1 control message, got 0")
+        a.send_fd(null)
+        close(do(b, "receive_fds", 1))
+
+    @each_way
+    @pytest.mark.parametrize("count", [None, 3])
+    def test_the_end(self, pair, null, do, count):
+        """At the end of the stream it is CLOSED, and what came before it is closed."""
+        a, b = pair
+        if count:
+            a.send_fds([null] * 2)
+        a.close()
+        assert failure(do, b, "receive_fds", count) == GONE
+
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptors"])
+    def test_cancelled_half_way(self, pair, files, do, name):
+        """What has come is not lost: the next one who receives gets it, message by message."""
+        a, b = pair
+        a.send_fds(files[:2])
+        a.send_fds(files[2:])
+        cancellable = Cancellable()
+        assert failure(do, b, name, 5, cancellable=cancellable, meanwhile=cancellable.cancel) == CANCELLED
+        first = b.receive_fds()
+        assert all(map(same, first, files[:2]))
+        assert len(first) == 2
+        assert failure(do, b, name, 5, cancellable=cancellable) == CANCELLED
+        last = b.receive_fd()
+        assert same(last, files[2])
+        close([*first, last])
+
+    def test_who_is_behind_gets_what_was_given_back(self, pair, files):
+        """One that waits behind one that is cancelled half way gets what that had."""
+        a, b = pair
+        first, second = b.receive_fds_async(5), b.receive_fds_async()
+        a.send_fds(files)
+        assert not settle(second.done, 0.05)
+        assert first.cancel()
+        got = second.result(5)
+        assert all(map(same, got, files))
+        close(got)
+
+    def test_nobody_receives_what_was_given_back(self, pair, files):
+        """It is closed with the connection."""
+        a, b = pair
+        a.send_fds(files)
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_fds, 5)[0] == IOErrorEnum.WOULD_BLOCK
+        b.close()
+
+    @each_way
+    def test_results_that_nobody_takes(self, pair, files, do):
+        """They are closed with the result."""
+        a, b = pair
+        for name in ("receive_fds_async", "receive_descriptors_async"):
+            a.send_fds(files)
+            future = getattr(b, name)()
+            assert settle(future.done)
+            del future
+            collect()
+
+    def test_in_line(self, pair, files):
+        """Receivers of all kinds end in the order of their starts, and none takes what another one needs."""
+        a, b = pair
+        futures = [b.receive_fds_async(2), b.receive_fd_async(), b.receive_descriptors_async(3), b.receive_fds_async()]
+        for _ in range(7):
+            a.send_fd(files[0])
+        got = [future.result(5) for future in futures]
+        assert [len(each) if isinstance(each, list) else each > 0 for each in got] == [2, True, 3, 1]
+        close([*got[0], got[1], *got[2], *got[3]])
+
+    def test_other_finish(self, pair, null):
+        """The finish of another operation is refused, and the result stays."""
+        a, b = pair
+        a.send_fd(null)
+        future = b.receive_fds_async()
+        assert settle(future.done)
+        for finish in (b.receive_fd_finish, b.receive_descriptors_finish, b.send_fds_finish, a.receive_fds_finish):
+            with pytest.raises(ValueError, match=r"receive_fds|no result"):
+                finish(future)
+        close(b.receive_fds_finish(future))
+
+    def test_full_table(self, pair, null):
+        """It is TOO_MANY_OPEN_FILES, with nothing left open, at each number of free descriptors."""
+        a, b = pair
+        before = open_descriptors()
+        for free in range(3):
+            with room(free):
+                a.send_fds([null] * 3)
+                assert failure(b.receive_fds)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+            assert open_descriptors() == before
+        with room(3):
+            a.send_fds([null] * 3)
+            close(b.receive_fds())
+
+    def test_another_family(self):
+        """It would lose them: NOT_SUPPORTED."""
+        with UnixConnection(socket=unixconn.Socket.new(2, 1, 0)) as other:
+            assert failure(other.send_fds, [0, 1])[0] == IOErrorEnum.NOT_SUPPORTED
+
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptor", "receive_descriptors"])
+    def test_with_credentials_and_a_pidfd(self, pair, null, do, name):
+        """What else comes along is dropped, and closed."""
+        a, b = pair
+        b.pass_credentials()
+        b.pass_pidfds()
+        for _ in range(2):
+            a.send_fd(null)
+            got = do(b, name, *[None] * name.endswith("s"))
+            close([got] if isinstance(got, FileDescriptor) else got)
+
+
+def int_of(descriptor):
+    """Give the number of one that was received."""
+    return descriptor if isinstance(descriptor, int) else descriptor.fileno()
+
+
+def drop(connection, size):
+    """Read so many bytes, and no more."""
+    while size:
+        size -= len(connection.get_socket().receive(size))
+
+
+class TestOwned:
+    @each_way
+    def test_receive_descriptor(self, pair, null, do):
+        """It has an owner, which closes it."""
+        a, b = pair
+        a.send_fd(null)
+        with do(b, "receive_descriptor") as got:
+            assert isinstance(got, FileDescriptor)
+            assert same(got.fileno(), null)
+            number = got.fileno()
+        assert number not in open_descriptors()
+
+    @each_way
+    def test_not_one(self, pair, null, do):
+        """Several are refused, and closed."""
+        a, b = pair
+        a.send_fds([null] * 2)
+        assert failure(do, b, "receive_descriptor") == (0, "Expecting one fd, but got 2\n")
+
+    def test_dropped(self, pair, null):
+        """One that nobody has kept is closed with a ResourceWarning."""
+        a, b = pair
+        a.send_fd(null)
+        with pytest.warns(ResourceWarning, match="unclosed <FileDescriptor"):  # noqa: PT031 - PyPy warns when it collects
+            b.receive_descriptor()
+            collect()
+
+
+@pytest.mark.breaks_off
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "count", "rounds"), [("receive_descriptor", 1, 10_000), ("receive_descriptors", 10, 3000)]
+)
+def test_owners_and_interruption(pair, null, name, count, rounds, monkeypatch):
+    """Receives that are broken off at a random moment, in the words of any program: nothing is left open."""
+    a, b = pair
+    monkeypatch.setattr("sys.unraisablehook", bool)
+    before = open_descriptors()
+    hits = 0
+
+    class Stop(Exception):  # noqa: N818 - it is no error
+        pass
+
+    def handler(*_):
+        if armed:
+            raise Stop
+
+    def receive(seconds):
+        nonlocal armed
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        kept = getattr(b, name)()
+        armed = False
+        return kept
+
+    armed = False
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        for number in range(rounds):
+            a.send_fds([null] * count)
+            try:
+                got = receive(10e-6 + number % 60 * 1e-6)
+                close(got if isinstance(got, list) else [got])
+            except Stop:
+                hits += 1
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            got = None
+            drain(b)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert hits > 20
+    collect()
+    assert settle(lambda: open_descriptors() == before)
+
+
+def drain(connection):
+    """Take what is under way."""
+    connection.get_socket().set_blocking(False)
+    try:
+        while True:
+            close(connection.receive_fds())
+    except unixconn.WouldBlockError:
+        connection.get_socket().set_blocking(True)
+
+
+class TestRefusing:
+    @each_way
+    def test_the_sender_is_told(self, pair, null, do):
+        """A peer that sends descriptors gets PERMISSION_DENIED, and bytes go through."""
+        a, b = pair
+        b.refuse_fds()
+        assert failure(do, a, "send_fd", null)[0] == IOErrorEnum.PERMISSION_DENIED
+        assert failure(do, a, "send_fds", [null] * 2)[0] == IOErrorEnum.PERMISSION_DENIED
+        assert a.send_message(b"x") == 1
+        assert b.receive_message(9).data == b"x"
+        b.refuse_fds(False)
+        a.send_fd(null)
+        os.close(b.receive_fd())
+
+    def test_where_the_kernel_can_not(self, null):
+        """They come, and are closed; each receive says so."""
+        assert outcome_of_child(lambda: self._refuses(null)) == 0
+
+    def _refuses(self, null):
+        forbid_option(83)
+        a, b = UnixConnection.create_pair()
+        before = open_descriptors()
+        b.refuse_fds()
+        for name in ("receive_fd", "receive_fds", "receive_descriptor", "receive_descriptors"):
+            a.send_fds([null] * 2)
+            code, text = failure(getattr(b, name))
+            assert (code, "2 descriptors came and were closed" in text) == (IOErrorEnum.PERMISSION_DENIED, True)
+            a.send_fd(null)
+            code, text = failure(getattr(b, f"{name}_async")().result, 5)
+            assert code == IOErrorEnum.PERMISSION_DENIED
+        b.pass_credentials()
+        a.send_message(b"xyz", [null] * 2)
+        with b.receive_message(9) as message:
+            found = message.data[-3:], message.fds, message.refused
+        assert found == (b"xyz", [], 2), found
+        assert settle(lambda: len(open_descriptors()) <= len(before) + 3)
+        b.refuse_fds(False)
+        a.send_fd(null)
+        os.close(b.receive_fd())
+        return True

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InvalidArgumentError,
         InvalidDataError,
         IOErrorEnum,
+        NoSuchProcessError,
         NotConnectedError,
         NotFoundError,
         NotInitializedError,
@@ -89,7 +90,7 @@ _MODULES = {
     "credentials": "Credentials CredentialsSource",
     "errors": (
         "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
-        "IOErrorEnum NotConnectedError NotFoundError NotInitializedError NotSupportedError "
+        "IOErrorEnum NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError "
         "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
         "io_error_from_errno io_error_quark "
@@ -146,6 +147,7 @@ __all__ = [
     "InvalidDataError",
     "MainContext",
     "MainLoop",
+    "NoSuchProcessError",
     "NotConnectedError",
     "NotFoundError",
     "NotInitializedError",

@@ -17,6 +17,7 @@ from unixconn.credentials import Credentials
 from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error
 from unixconn.future import Future
+from unixconn.identity import PeerIdentity
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn.socketconnection import SocketConnection
 from unixconn.task import AsyncResult
@@ -41,7 +42,7 @@ _SEND_CREDENTIALS = "g_unix_connection_send_credentials_async"
 _RECEIVE_CREDENTIALS = "g_unix_connection_receive_credentials_async"
 
 
-class UnixConnection(SocketConnection):
+class UnixConnection(PeerIdentity):
     """
     A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
 

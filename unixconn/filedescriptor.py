@@ -99,7 +99,7 @@ class FileDescriptor:
         # Where open() fails it has closed a descriptor or has not: it gets its own.
         with self.dup() as copy:
             name = f"<descriptor {self.fileno()}>"
-            file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: PTH123, SIM115
+            file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: SIM115
             self.close()
         return file
 

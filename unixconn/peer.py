@@ -58,31 +58,32 @@ def _no_peer(handle: Handle) -> Error:
 
 
 def _groups(handle: Handle) -> tuple[int, ...] | Error:
-    answer = _ask(handle, lib.SO_PEERGROUPS, "The peer's groups are not known: " + _needs("SO_PEERGROUPS", "4.13"))
-    if isinstance(answer, Error):
-        return answer
+    answer = _ask(handle, lib.SO_PEERGROUPS)
+    if answer is None:
+        return _lacking("The peer's groups are not known", "SO_PEERGROUPS", "4.13")
     return struct.unpack(f"{len(answer) // 4}I", answer)
 
 
 def _label(handle: Handle) -> bytes | Error:
-    answer = _ask(
-        handle,
-        lib.SO_PEERSEC,
-        "The peer's security label is not known: SO_PEERSEC needs a security module that labels sockets, as SELinux, "
-        "AppArmor and Smack do since Linux 2.6.17, and none is active here",
-    )
-    return answer if isinstance(answer, Error) else answer.rstrip(b"\0")
+    answer = _ask(handle, lib.SO_PEERSEC)
+    if answer is None:
+        return io_error(
+            IOErrorEnum.NOT_SUPPORTED,
+            "The peer's security label is not known: SO_PEERSEC needs Linux 2.6.2 or later with a security module that "
+            "labels sockets, as SELinux, AppArmor and Smack do, and none is active here",
+        )
+    return answer.rstrip(b"\0")
 
 
-def _ask(handle: Handle, option: int, lacking: str) -> bytes | Error:
-    """Give an option of any length, or the Error NOT_SUPPORTED with the text *lacking* where there is no such."""
+def _ask(handle: Handle, option: int) -> bytes | None:
+    """Give an option of any length, None where there is no such."""
     length = ffi.new("socklen_t *", _FIRST_ROOM)
     while True:
         value = ffi.new("char[]", length[0])
         if lib.getsockopt(handle.number, lib.SOL_SOCKET, option, value, length) == 0:
             return bytes(ffi.buffer(value, length[0]))
         if ffi.errno == errno.ENOPROTOOPT:
-            return io_error(IOErrorEnum.NOT_SUPPORTED, lacking)
+            return None
         # With ERANGE the kernel says how much room it takes.
         if ffi.errno != errno.ERANGE or length[0] <= len(value):
             raise handle.error(_CONTEXT)
@@ -95,7 +96,7 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
         adopt(made._owned, handle.python.getsockopt, lib.SOL_SOCKET, lib.SO_PEERPIDFD)
     except OSError as error:
         if error.errno == errno.ENOPROTOOPT:
-            return io_error(IOErrorEnum.NOT_SUPPORTED, "There is no pidfd: " + _needs("SO_PEERPIDFD", "6.5"))
+            return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
         # Before Linux 6.16 there is no pidfd for a process that was waited for: EINVAL, later ESRCH.
         if error.errno in (errno.EINVAL, errno.ESRCH):
             return system_error(
@@ -105,6 +106,9 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
     return made
 
 
-def _needs(option: str, version: str) -> str:
+def _lacking(what: str, option: str, version: str) -> Error:
     system = os.uname()
-    return f"{option} needs Linux {version} or later, and this is {system.sysname} {system.release}"
+    return io_error(
+        IOErrorEnum.NOT_SUPPORTED,
+        f"{what}: {option} needs Linux {version} or later, and this is {system.sysname} {system.release}",
+    )

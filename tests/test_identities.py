@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers import Background, Calls, adopt, collect, fill, forked, in_child, open_descriptors, room
+from helpers import Background, Calls, adopt, collect, fill, forked, in_child, open_descriptors, room, settle
 
 import unixconn
 from unixconn import (
@@ -191,7 +191,7 @@ def pid_of(pidfd):
 def end(pid):
     """Have a child ended, and wait until it is a zombie."""
     os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert settle(lambda: Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z")
 
 
 def test_sources():
@@ -420,7 +420,7 @@ class TestPeer:
                 first, old = come()
                 early = old.get_peer_credentials()
                 assert early.is_alive()
-                end(first)
+                os.kill(first, signal.SIGKILL)
                 os.waitpid(first, 0)
                 # The next process gets the number after this one; pid namespaces count on their own.
                 Path("/proc/sys/kernel/ns_last_pid").write_text(str(first - 1), encoding="ascii")

@@ -61,7 +61,8 @@ class TestParser:
         """All descriptors are found, and the last credentials."""
         found = contents_of(*parse(b"".join(map(pack, several))))
         assert found.descriptors == [fd for _, kind, data in several if kind == SCM_RIGHTS for fd in ints(data)]
-        assert found.pidfds == [fd for _, kind, data in several if kind == SCM_PIDFD for fd in ints(data)]
+        # An errno in the place of a descriptor is negative.
+        assert found.pidfds == [fd for _, kind, data in several if kind == SCM_PIDFD for fd in ints(data) if fd >= 0]
         credentials = [struct.unpack("iII", data) for _, kind, data in several if kind == SCM_CREDENTIALS]
         assert found.credentials == (credentials[-1] if credentials else None)
         assert found.all_descriptors == found.descriptors + found.pidfds

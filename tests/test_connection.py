@@ -426,7 +426,7 @@ class TestArguments:
             lambda: a.get_socket(1),
             lambda: a.is_connected(1),
             lambda: a.close(None, None),
-            lambda: UnixConnection.create_pair(1),
+            lambda: UnixConnection.create_pair(1, 2),
         ):
             with pytest.raises(TypeError):
                 call()

@@ -45,7 +45,8 @@ class TestCredentials:
         own = Credentials()
         assert (own.get_unix_pid(), own.get_unix_user()) == ME[:2]
         assert own.to_string() == "GCredentials:linux-ucred:pid={},uid={},gid={}".format(*ME)
-        assert own.source is CredentialsSource.OWN
+        assert own.source is CredentialsSource.SELF
+        assert own.source == "self"
         assert Credentials.new().is_same_user(own)
 
     def test_are_no_value(self):

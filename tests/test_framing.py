@@ -7,7 +7,18 @@ import os
 import socket
 
 import pytest
-from helpers import Background, collect, fill, open_descriptors, outcome_of_child, room, same, settle
+from helpers import (
+    Background,
+    collect,
+    fill,
+    forbid_option,
+    in_child,
+    open_descriptors,
+    outcome_of_child,
+    room,
+    same,
+    settle,
+)
 from ways import each_way, failure
 
 import unixconn
@@ -111,6 +122,32 @@ class TestMessages:
                 info = os.readlink(f"/proc/self/fd/{message.pidfd.fileno()}")
                 assert "pidfd" in info
             assert message.pidfd.closed
+
+    @each_type
+    def test_the_sender_s_process(self, ends, kind):
+        """The credentials have the pidfd too, and keep it when the message is closed."""
+        a, b = ends
+        b.pass_credentials()
+        b.pass_pidfds()
+        assert in_child(lambda: a.send_message(b"x")) == 0
+        with b.receive_message(9) as message:
+            credentials = message.credentials
+        assert credentials.is_alive() is False
+        with credentials.get_pidfd() as pidfd:
+            assert "pidfd" in os.readlink(f"/proc/self/fd/{pidfd.fileno()}")
+        a.send_message(b"x")
+        with b.receive_message(9) as message:
+            assert message.credentials.is_alive() is True
+
+    def test_no_pidfds(self):
+        """A kernel that has none says which one does."""
+
+        def child():
+            forbid_option(76)
+            code, text = failure(UnixConnection.create_pair()[0].pass_pidfds)
+            return code == IOErrorEnum.NOT_SUPPORTED and "6.5" in text
+
+        assert outcome_of_child(child) == 0
 
     def test_taking_descriptors(self, pair, null):
         """What is taken out of a Message is not closed with it."""

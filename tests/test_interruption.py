@@ -103,6 +103,18 @@ def check_no_leak(before):
     assert open_descriptors() == before
 
 
+def test_asking_for_the_peer_broken_off(pair, alarm):
+    """A pidfd is the Credentials' from the system call on: none leaks."""
+    before = open_descriptors()
+    owner = []
+    for _ in range(ROUNDS // 10):
+        alarm.during(50e-6, lambda: owner.append(pair[0].get_peer_credentials()))
+        # Only now, as a finalizer that is broken off has closed nothing.
+        owner.clear()
+    assert alarm.hits > ROUNDS / 500
+    check_no_leak(before)
+
+
 def test_receives_broken_off(pair, null, alarm):
     """20,000 receives of a message that is there, each broken off at a random moment: no descriptor leaks."""
     a, b = pair

@@ -425,7 +425,7 @@ class TestDeserialize:
         message = SocketControlMessage.deserialize(SOL_SOCKET, SCM_CREDENTIALS, struct.pack("iII", 7, 8, 9))
         assert type(message) is UnixCredentialsMessage
         assert message.get_credentials().to_string() == "GCredentials:linux-ucred:pid=7,uid=8,gid=9"
-        assert message.get_credentials().source is unixconn.CredentialsSource.OWN
+        assert message.get_credentials().source is unixconn.CredentialsSource.SELF
 
     @pytest.mark.parametrize("numbers", [(0, 8, 9), (7, 2**32 - 1, 9), (7, 8, 2**32 - 1), (0, 65534, 65534)])
     def test_invalid_credentials(self, numbers):

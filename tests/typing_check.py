@@ -30,6 +30,7 @@ from unixconn import (
     Credentials,
     CredentialsSource,
     Error,
+    FileDescriptor,
     Future,
     InputStream,
     InvalidArgumentError,
@@ -40,6 +41,7 @@ from unixconn import (
     IOStreamSpliceFlags,
     MainContext,
     MainLoop,
+    NoSuchProcessError,
     NotConnectedError,
     NotFoundError,
     NotInitializedError,
@@ -96,6 +98,7 @@ KINDS: tuple[type[Error], ...] = (
     ClosedError,
     InvalidArgumentError,
     InvalidDataError,
+    NoSuchProcessError,
     NotConnectedError,
     NotFoundError,
     NotInitializedError,
@@ -149,6 +152,35 @@ def pass_things() -> None:
         both: tuple[bool, bool] = (ours.is_connected(), peer.is_closed())
         address: SocketAddress | None = ours.get_local_address()
         print(both, address)
+
+
+def ask_who_it_is() -> None:
+    """Ask for all that is known of the peer, and claim to be somebody."""
+    ours, theirs = UnixConnection.create_pair()
+    with ours, theirs:
+        peer: Credentials = ours.get_peer_credentials()
+        is_peer: bool = peer.source == "peer"
+        group: int = peer.get_unix_group()
+        try:
+            pidfd: FileDescriptor = peer.get_pidfd()
+            with pidfd:
+                alive: bool = peer.is_alive()
+            groups: list[int] = peer.get_groups()
+            label: bytes = peer.get_security_label()
+            print(alive, groups, label)
+        except NotSupportedError as error:
+            print(error.message)
+        own = (os.getpid(), os.getuid(), os.getgid())
+        sent: bool = ours.send_fake_credentials(*own)
+        future: Future[bool] = ours.send_fake_credentials_async(*own, Cancellable())
+        ours.send_fake_credentials_async(*own, None, faked)
+        print(is_peer, group, sent, future.result(1))
+
+
+def faked(connection: UnixConnection, result: AsyncResult) -> None:
+    """Be a callback."""
+    sent: bool = connection.send_fake_credentials_finish(result)
+    print(sent)
 
 
 def pass_things_by_a_class_of_ones_own() -> None:
@@ -318,6 +350,7 @@ def main() -> None:
     backend: str = BACKEND
     print(backend, unixconn.__version__, len(KINDS))
     pass_things()
+    ask_who_it_is()
     pass_things_by_a_class_of_ones_own()
     one, other = UnixConnection.create_pair()
     with other:

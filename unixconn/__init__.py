@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         InvalidArgumentError,
         InvalidDataError,
         IOErrorEnum,
+        NoSuchProcessError,
         NotConnectedError,
         NotFoundError,
         NotInitializedError,
@@ -90,7 +91,7 @@ _MODULES = {
     "credentials": "Credentials CredentialsSource",
     "errors": (
         "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
-        "IOErrorEnum NotConnectedError NotFoundError NotInitializedError NotSupportedError "
+        "IOErrorEnum NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError "
         "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
         "io_error_from_errno io_error_quark "
@@ -149,6 +150,7 @@ __all__ = [
     "MainContext",
     "MainLoop",
     "Message",
+    "NoSuchProcessError",
     "NotConnectedError",
     "NotFoundError",
     "NotInitializedError",

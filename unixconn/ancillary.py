@@ -52,7 +52,7 @@ ROOM = CMSG_SPACE(MAX_DESCRIPTORS * INT_SIZE) + CMSG_SPACE(UCRED.size) + CMSG_SP
 class Contents:
     """What a control buffer holds."""
 
-    __slots__ = ("credentials", "damage", "descriptors", "pidfds")
+    __slots__ = ("credentials", "damage", "descriptors", "label", "pidfds", "sender_has_ended")
 
     def __init__(self, damage: str = "") -> None:
         self.descriptors: list[int] = []
@@ -61,6 +61,10 @@ class Contents:
         """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
         self.credentials: tuple[int, int, int] | None = None
         """pid, uid and gid of the last SCM_CREDENTIALS message of the right length."""
+        self.sender_has_ended = False
+        """Whether an SCM_PIDFD message says so, in the place of a descriptor: before Linux 6.16."""
+        self.label: bytes | None = None
+        """Of an SCM_SECURITY message."""
         self.damage = damage
         """What is wrong with the buffer, or ""."""
 
@@ -239,10 +243,15 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
     for level, kind, data in messages:
         if level != SOL_SOCKET:
             continue
-        if kind in (SCM_RIGHTS, SCM_PIDFD):
-            numbers = found.descriptors if kind == SCM_RIGHTS else found.pidfds
-            count = len(data) // INT_SIZE
-            numbers += struct.unpack_from(f"{count}i", data)
+        numbers = struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
+        if kind == SCM_RIGHTS:
+            found.descriptors += numbers
+        elif kind == SCM_PIDFD:
+            # An errno in the place of a descriptor is negative.
+            found.pidfds += (number for number in numbers if number >= 0)
+            found.sender_has_ended = not found.pidfds
+        elif kind == SCM_SECURITY:
+            found.label = data.rstrip(b"\0")
         elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
             found.credentials = UCRED.unpack(data)
     return found

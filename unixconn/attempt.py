@@ -27,6 +27,7 @@ from unixconn.credentials import Credentials, CredentialsSource, are_absent, ove
 from unixconn.descriptors import as_descriptor, close_all, close_numbers
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
+from unixconn.peer import peer_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -397,17 +398,3 @@ def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
         raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2")
     close_numbers(found.pidfds)
     return numbers
-
-
-# --- others ---
-
-
-def peer_credentials(handle: Handle) -> Credentials:
-    """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
-    value, length = ffi.new("struct ucred *"), ffi.new("socklen_t *", UCRED.size)
-    if lib.getsockopt(handle.number, lib.SOL_SOCKET, lib.SO_PEERCRED, value, length) < 0:
-        raise handle.error("Unable to read socket credentials: ")
-    # A zeroed struct would say root: only what the kernel has filled in whole is believed.
-    if length[0] != UCRED.size:
-        raise io_error(IOErrorEnum.INVALID_DATA, f"Unable to read socket credentials: {length[0]} bytes came")
-    return Credentials._of((int(value.pid), int(value.uid), int(value.gid)), CredentialsSource.PEER)

@@ -18,6 +18,7 @@ from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
 from unixconn.errors import Error
 from unixconn.framing import MessageFraming
 from unixconn.future import Future
+from unixconn.identity import PeerIdentity
 from unixconn.passing import DescriptorPassing
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn.socketconnection import SocketConnection
@@ -43,7 +44,7 @@ _SEND_CREDENTIALS = "g_unix_connection_send_credentials_async"
 _RECEIVE_CREDENTIALS = "g_unix_connection_receive_credentials_async"
 
 
-class UnixConnection(DescriptorPassing, MessageFraming):
+class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
     """
     A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
 

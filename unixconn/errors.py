@@ -234,6 +234,10 @@ class TooManyReferencesError(Error, OSError):
     """FAILED (ETOOMANYREFS): too many descriptors of this user are under way; try again when some were received."""
 
 
+class NoSuchProcessError(Error, ProcessLookupError):
+    """FAILED (ESRCH): there is no such process, or not any more."""
+
+
 class NotConnectedError(Error, OSError):
     """NOT_CONNECTED: the socket has no peer yet."""
 
@@ -278,6 +282,7 @@ _KINDS: dict[IOErrorEnum, type[Error]] = {
 # Where one code of Gio's stands for several of Python's exceptions.
 _ERRNO_KINDS: dict[int, type[Error]] = {
     errno.ECONNRESET: PeerResetError,
+    errno.ESRCH: NoSuchProcessError,
     errno.ETOOMANYREFS: TooManyReferencesError,
 }
 

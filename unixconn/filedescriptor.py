@@ -83,12 +83,15 @@ class FileDescriptor:
 
         Raises the Error TOO_MANY_OPEN_FILES where there is no room for it.
         """
+        return self._duplicate()._hand_over()
+
+    def _duplicate(self) -> FileDescriptor:
         made = FileDescriptor._empty()
         try:
             adopt(made._owned, os.dup, self.fileno())
         except OSError as error:
             raise translated(error, "dup: ") from None
-        return made._hand_over()
+        return made
 
     def to_file(self, mode: str = "r", buffering: int = -1, **others: Any) -> IO[Any]:
         """

@@ -131,7 +131,7 @@ class SocketControlMessage(Object):
         if level == SOL_SOCKET and type == SCM_RIGHTS:
             return _descriptors_from(payload)
         if level == SOL_SOCKET and type == SCM_CREDENTIALS and len(payload) == UCRED.size:
-            credentials = Credentials._of(UCRED.unpack(payload), CredentialsSource.OWN)
+            credentials = Credentials._of(UCRED.unpack(payload), CredentialsSource.SELF)
             if credentials._numbers[0] and credentials._has_user():
                 return UnixCredentialsMessage(credentials=credentials)
         return None

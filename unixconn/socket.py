@@ -15,7 +15,6 @@ from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
-from unixconn.attempt import peer_credentials
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, as_descriptor, close_all
@@ -24,6 +23,7 @@ from unixconn.handle import Handle, adopt_socket
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
 from unixconn.operation import READABLE, Operation, complete, wait
+from unixconn.peer import peer_credentials
 from unixconn.pending import serve
 from unixconn.poll import IOCondition
 from unixconn.results import Datagram, Message, Option

@@ -6,7 +6,7 @@ import os
 import socket
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import Outgoing
+from unixconn.ancillary import SCM_CREDENTIALS, SOL_SOCKET, UCRED, Outgoing
 from unixconn.attempt import (
     RECEIVING,
     SENDING,
@@ -24,7 +24,7 @@ from unixconn.attempt import (
 from unixconn.attempt_many import receive_descriptors
 from unixconn.credentials import Credentials
 from unixconn.descriptors import Guard, adopt, close_all
-from unixconn.errors import IOErrorEnum, io_error, translated
+from unixconn.errors import IOErrorEnum, NoSuchProcessError, PermissionDeniedError, io_error, translated
 from unixconn.establish import accept, connect
 from unixconn.handle import Handle
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -123,6 +123,28 @@ class SendCredentials(Operation[bool]):
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
         return send_credentials(self.handle)
+
+
+class SendFakeCredentials(Operation[bool]):
+    """Send credentials as they are claimed: pid, uid and gid."""
+
+    __slots__ = ("_claimed", "_message")
+
+    condition = WRITABLE
+    prefix = SendCredentials.prefix
+
+    def __init__(self, handle: Handle, claimed: tuple[int, int, int]) -> None:
+        super().__init__(handle)
+        self._claimed = claimed
+        self._message = Outgoing([(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*claimed))])
+
+    def attempt(self) -> bool | WouldBlock:
+        """Send them."""
+        try:
+            return send_message(self.handle, self._message, 0, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
+        except (NoSuchProcessError, PermissionDeniedError) as error:
+            error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
+            raise
 
 
 class ReceiveCredentials(Operation[Credentials]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from array import array
@@ -21,7 +22,7 @@ from unixconn.attempt import (
 from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import Guard, adopt, close_all
-from unixconn.errors import Error, IOErrorEnum, io_error, translated
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.handle import Handle
 from unixconn.message import Message
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -31,6 +32,7 @@ from unixconn.transfer_many import own_all
 if TYPE_CHECKING:
     from unixconn.ancillary import Contents, ControlMessage
     from unixconn.attempt import WouldBlock
+    from unixconn.filedescriptor import FileDescriptor
 
 _AT_ONCE = 2**20
 """Bytes of a stream that are offered to the kernel at a time, which takes about 200,000 at most."""
@@ -145,12 +147,12 @@ class ReceiveWhole(Operation[Message]):
         result = self._result
         result.data = bytes(self._buffer[: self._found.size])
         result.end_of_record = not self.handle.is_stream
-        result.credentials = _credentials(contents)
         result.refused = self._found.refused
         own_all(self._owner, result.fds)
         if contents.pidfds:
-            # The last ones that came.
+            # The last one that came.
             result.pidfd = result.fds.pop()
+        result.credentials = _credentials(contents, result.pidfd)
         return result
 
     def _check(self, found: Received) -> None:
@@ -175,8 +177,19 @@ class ReceiveWhole(Operation[Message]):
         result.close()
 
 
-def _credentials(contents: Contents) -> Credentials | None:
+def _credentials(contents: Contents, pidfd: FileDescriptor | None) -> Credentials | None:
     numbers = contents.credentials
     if numbers is None or are_absent(*numbers):
         return None
-    return Credentials._of(numbers, CredentialsSource.MESSAGE)
+    made = Credentials._of(numbers, CredentialsSource.MESSAGE)
+    if contents.label is not None:
+        made._label = contents.label
+    if contents.sender_has_ended:
+        made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended")
+    elif pidfd is not None:
+        # One of its own: the message's may be closed before.
+        try:
+            made._pidfd = pidfd._duplicate()
+        except Error as error:
+            made._pidfd = error.with_traceback(None)
+    return made

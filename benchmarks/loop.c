@@ -12,7 +12,7 @@
 
 static int sender, receiver, file;
 
-static char out_byte, in_byte, out_control[CMSG_SPACE(sizeof(struct ucred))], in_control[2048];
+static char out_byte, in_byte, out_control[CMSG_SPACE(253 * sizeof(int))], in_control[2048];
 static struct iovec out_vector = {&out_byte, 1}, in_vector = {&in_byte, 1};
 static struct msghdr out = {.msg_iov = &out_vector, .msg_iovlen = 1, .msg_control = out_control};
 static struct msghdr in = {.msg_iov = &in_vector, .msg_iovlen = 1, .msg_control = in_control};
@@ -34,13 +34,33 @@ static void *receive(int type)
     return header && header->cmsg_type == type ? CMSG_DATA(header) : NULL;
 }
 
-static int pass_descriptor(void)
+static int pass_descriptors(int count)
 {
-    memcpy(prepare(SCM_RIGHTS, sizeof file), &file, sizeof file);
+    int *sent = prepare(SCM_RIGHTS, count * sizeof file);
+    for (int i = 0; i < count; i++)
+        sent[i] = file;
     if (sendmsg(sender, &out, SEND) != 1)
         return -1;
     int *received = receive(SCM_RIGHTS);
-    return received ? close(*received) : -1;
+    for (int i = 0; i < count; i++)
+        if (!received || close(received[i]) < 0)
+            return -1;
+    return 0;
+}
+
+static int pass_descriptor(void)
+{
+    return pass_descriptors(1);
+}
+
+static int pass_64(void)
+{
+    return pass_descriptors(64);
+}
+
+static int pass_253(void)
+{
+    return pass_descriptors(253);
 }
 
 /* The three calls for SO_PASSCRED are those of Gio, which leaves the option as it was. */
@@ -78,12 +98,26 @@ int main(void)
         return 1;
     sender = pair[0], receiver = pair[1], file = open("/dev/null", O_RDONLY);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    puts("descriptor\tcredentials");
+    static const struct {
+        const char *name;
+        int (*pass)(void);
+    } operations[] = {
+        {"descriptor", pass_descriptor},
+        {"64", pass_64},
+        {"253", pass_253},
+        {"credentials", pass_credentials},
+    };
+    puts("descriptor\t64\t253\tcredentials");
 
     char operation[32];
     long times;
     while (scanf("%31s %ld", operation, &times) == 2) {
-        int (*pass)(void) = strcmp(operation, "descriptor") ? pass_credentials : pass_descriptor;
+        int (*pass)(void) = NULL;
+        for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+            if (!strcmp(operation, operations[i].name))
+                pass = operations[i].pass;
+        if (!pass)
+            return 3;
         double start = now();
         for (long i = 0; i < times; i++)
             if (pass() < 0)

@@ -1,9 +1,10 @@
 """
 Measures unixconn against C, the standard library and PyGObject's Gio: ``python benchmarks/run.py``.
 
-What is measured is the round trip of a descriptor (send, receive, close) and of credentials (send, receive) over one
-socket pair within one process. Each contestant is a process of its own, and the rounds go in turn through all of them.
-Last comes the time to import unixconn and Gio. What waits in the background is measured by waiting.py.
+What is measured is the round trip of a descriptor, and of 64 and 253 in a message (send, receive, close), and of
+credentials (send, receive) over one socket pair within one process. Each contestant is a process of its own, and the
+rounds go in turn through all of them. Last comes the time to import unixconn and Gio. What waits in the background is
+measured by waiting.py.
 
 Needs a C compiler, and unixconn installed in the interpreter that runs this; interpreters with PyGObject, and PyPy,
 take part where they are found. The figures are CPU time, medians of the rounds, and ratios are medians of the ratios
@@ -33,6 +34,12 @@ TARGETS = (
     Target("descriptor", "unixconn api", "Gio", 0.65),
     Target("credentials", "unixconn api", "Gio", 0.85),
     Target("credentials", "unixconn abi", "Gio", 0.95),
+    Target("64", "unixconn api", C_LOOP, 1.25),
+    Target("64", "unixconn", C_LOOP, 1.15, pypy=True),
+    Target("64", "unixconn api", "socket", 1.0),
+    Target("253", "unixconn api", C_LOOP, 1.25),
+    Target("253", "unixconn", C_LOOP, 1.15, pypy=True),
+    Target("253", "unixconn api", "socket", 1.0),
 )
 IMPORTS = ("import unixconn", "from gi.repository import Gio")
 IMPORT_LIMIT = 0.5

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Operation = Callable[[int], object]
@@ -22,6 +23,9 @@ Clock = Callable[[], float]
 
 MODULES = {"unixconn": "unixconn", "Gio": "gi.repository.Gio"}
 """Those that have Gio's interface."""
+
+MANY = (64, 253)
+"""How many descriptors go with a message, beside one."""
 
 
 def connections(module: Any, *sockets: socket.socket) -> list[Any]:
@@ -44,7 +48,17 @@ def gio_interface(module: Any) -> dict[str, Operation]:
             one.send_credentials()
             other.receive_credentials()
 
-    return {"descriptor": descriptor, "credentials": credentials}
+    def many(count: int, times: int) -> None:
+        files = [file] * count
+        for _ in itertools.repeat(None, times):
+            one.send_fds(files)
+            for received in other.receive_fds():
+                os.close(received)
+
+    operations: dict[str, Operation] = {"descriptor": descriptor, "credentials": credentials}
+    if hasattr(one, "send_fds"):
+        operations.update({str(count): partial(many, count) for count in MANY})
+    return operations
 
 
 def standard_library() -> dict[str, Operation]:
@@ -57,7 +71,14 @@ def standard_library() -> dict[str, Operation]:
             socket.send_fds(one, [b"\0"], [file])
             os.close(socket.recv_fds(other, 1, 1)[1][0])
 
-    return {"descriptor": descriptor}
+    def many(count: int, times: int) -> None:
+        files = [file] * count
+        for _ in itertools.repeat(None, times):
+            socket.send_fds(one, [b"\0"], files)
+            for received in socket.recv_fds(other, 1, count)[1]:
+                os.close(received)
+
+    return {"descriptor": descriptor, **{str(count): partial(many, count) for count in MANY}}
 
 
 def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:

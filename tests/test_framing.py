@@ -34,6 +34,7 @@ from unixconn import (
     SocketType,
     UnixConnection,
     UnixSocketAddress,
+    ancillary,
 )
 
 CANCELLED = (19, "Operation was cancelled")
@@ -358,7 +359,7 @@ class TestRecords:
                 a.send_message(b"")
             assert b.receive_message(9).data == b""
             assert failure(b.receive_message, 9) == GONE
-            assert b.get_socket().get_option(socket.SOL_SOCKET, socket.SO_PASSCRED).value == 0
+            assert b.get_socket().get_option(socket.SOL_SOCKET, ancillary.SO_PASSCRED).value == 0
 
     @each_way
     @each_record

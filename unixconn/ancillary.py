@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import sys
-from array import array
 from socket import CMSG_LEN, CMSG_SPACE
 
 from unixconn._native import ffi, lib
@@ -131,8 +130,8 @@ class ManyDescriptors(Outgoing):
         self._count = MAX_DESCRIPTORS
 
     def fill(self, numbers: Sequence[int]) -> None:
-        """Have it carry *numbers*."""
-        data = array("i", numbers).tobytes()
+        """Have it carry *numbers*. Raises struct.error for one that can not be a descriptor."""
+        data = struct.pack(f"{len(numbers)}I", *numbers)
         self._payload[: len(data)] = data
         if len(numbers) != self._count:
             self._count = len(numbers)

@@ -76,10 +76,10 @@ def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
     """Give the numbers of descriptors; see `as_descriptor`. Raises ValueError for none at all."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise TypeError(f"fds must be descriptors, and {values!r} is no list of any")
-    numbers = tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(values))
-    if not numbers:
+    given = tuple(values)
+    if not given:
         raise ValueError("fds must have at least one descriptor")
-    return numbers
+    return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(given))
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

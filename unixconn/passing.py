@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING, overload
+from unixconn.ancillary import MAX_DESCRIPTORS
 from unixconn.arguments import INT_MAX, as_integer
 from unixconn.asynchronous import AWAIT, finish
+from unixconn.attempt import WOULD_BLOCK
+from unixconn.attempt_many import receive_descriptors, send_descriptors
 from unixconn.cancellable import Cancellable
 from unixconn.descriptors import as_descriptors, close_all
 from unixconn.filedescriptor import FileDescriptor
@@ -41,8 +44,19 @@ class DescriptorPassing(SocketConnection):
 
         Errors: those of `UnixConnection.send_fd`; ValueError for none at all.
         """
-        operation = SendDescriptors(self._socket._handle, as_descriptors(fds))
-        return self._socket._complete(operation, cancellable)
+        handle = self._socket._handle
+        # A look at each number takes longer than the kernel does for it: here all are looked at in C.
+        given = tuple(fds) if isinstance(fds, (list, tuple)) else ()
+        tried = (
+            cancellable is None
+            and len(given) <= MAX_DESCRIPTORS
+            and handle.is_unix
+            and set(map(type, given)) == {int}
+            and min(given) >= 0
+        )
+        if tried and send_descriptors(handle, given) is not WOULD_BLOCK:
+            return True
+        return self._socket._complete(SendDescriptors(handle, as_descriptors(fds)), cancellable, tried=tried)
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
         """
@@ -54,9 +68,13 @@ class DescriptorPassing(SocketConnection):
         Errors: those of `UnixConnection.receive_fd`, but for the number; FAILED, ``Expecting N fds, but got M``, if a
         message brings more than are missing, and CLOSED at the end of the stream: all that came is closed then.
         """
+        handle = self._socket._handle
         owner: list[int] = []
         try:
-            self._socket._complete(ReceiveDescriptors(self._socket._handle, _count(count), owner), cancellable)
+            tried = count is None and cancellable is None and not handle.refuses
+            if not tried or receive_descriptors(handle, owner) is WOULD_BLOCK:
+                operation = ReceiveDescriptors(handle, _count(count), owner)
+                self._socket._complete(operation, cancellable, tried=tried)
             # PyPy's compiled code looks for signals where a loop goes round; see UnixConnection.receive_fd.
             for _ in (0, 1):
                 pass

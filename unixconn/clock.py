@@ -41,6 +41,10 @@ class Clock(Generic[T]):
         """Tell whether something was added since `next` was called."""
         return bool(self._arrivals)
 
+    def is_crowded(self) -> bool:
+        """Tell whether so much was added since `next` was called that it may be most of what there is."""
+        return len(self._arrivals) > self._limit
+
     def next(self) -> float:
         """Give the earliest moment, infinity if there is none."""
         push_all(self._arrivals, self._heap)

@@ -205,14 +205,15 @@ def _poll(
         poller.register(number, condition)
     while True:
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        pause = longest if cancellable is None else min(longest, cancellable._seconds_left())
         # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
-        ready = dict(poller.poll(math.ceil(min(left, longest, interval) * 1000)))
+        ready = dict(poller.poll(math.ceil(min(left, pause, interval) * 1000)))
         handle.check()
-        if not ready and left <= min(longest, interval):
+        if not ready and left <= min(pause, interval):
             raise timed_out()
         if cancellable is not None:
             cancellable.set_error_if_cancelled()
-        if number in ready or (not ready and interval <= longest):
+        if number in ready or (not ready and interval <= pause):
             return IOCondition(ready.get(number, 0))
         for each in (handle.closing(), cancellable):
             if each is not None:

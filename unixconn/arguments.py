@@ -41,7 +41,7 @@ def as_seconds(value: Any, name: str) -> float:
     Raises TypeError for anything that is no number, a bool too, and ValueError for a negative one and NaN, naming
     *name* and the value.
     """
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, not {value!r}")
     try:
         seconds = float(value)

@@ -12,6 +12,7 @@ import math
 import os
 import random
 import select
+import sys
 import threading
 import weakref
 
@@ -271,6 +272,20 @@ class TestTold:
         cancellable.connect(told.set)
         assert told.wait(10)
         assert [type(each) for each in reports] == [ZeroDivisionError]
+
+    def test_a_handler_that_ends_its_thread(self, pair):
+        """Another one does the rest, at once and later."""
+        told = Calls()
+        futures = []
+        for _ in range(5):
+            cancellable = Cancellable.with_timeout(SOON)
+            cancellable.connect(told)
+            cancellable.connect(sys.exit)
+            futures.append(pair[0].receive_fd_async(cancellable))
+        for each in futures:
+            check_timed_out(each.exception(10))
+        assert settle(lambda: len(told) == 5)
+        check_timed_out(pair[0].receive_fd_async(Cancellable.with_timeout(SOON)).exception(10))
 
     def test_a_handler_drops_it(self):
         """It may be the last to know of it."""

@@ -56,7 +56,7 @@ class Clock(Generic[T]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def move_due(self, target: list[T]) -> None:
+    def move_due(self, target: list[T] | deque[T]) -> None:
         """Move to *target* what has its moment now or had it before."""
         if self._heap or self._arrivals:
             now = time.monotonic()

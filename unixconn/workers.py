@@ -60,6 +60,7 @@ class Worker(WakeablePoller):
         self._calls: deque[Callable[[], object]] = deque()
         # Of Pendings and Alarms.
         self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
+        self._late: deque[Any] = deque()
         self._until = -math.inf
         """When the thread will look at the clock by itself; at once, while it is awake."""
 
@@ -141,16 +142,23 @@ class Worker(WakeablePoller):
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
-        while True:
-            needed = self._is_needed()
-            ready = self._poll(self._pause())
-            self._call()
-            late: list[Any] = []
-            self._clock.move_due(late)
-            for each in late:
-                self._ring(each)
-            if not ready and not needed and self._retire():
-                return
+        try:
+            while self._goes_on():
+                pass
+        except BaseException:  # SystemExit, of the user's code: that ends this thread, and another one goes on
+            self._ident = None
+            self._start()
+            raise
+
+    def _goes_on(self) -> bool:
+        """Wait for something to do, and do it; tell whether there is or may be more."""
+        needed = self._is_needed()
+        ready = self._poll(self._pause())
+        self._call()
+        self._clock.move_due(self._late)
+        while self._late:
+            self._ring(self._late.popleft())
+        return ready or needed or not self._retire()
 
     def _is_needed(self) -> bool:
         return bool(self._waiting) or self._clock.next() != math.inf
@@ -161,7 +169,7 @@ class Worker(WakeablePoller):
         while self._until != self._clock.next() or self._clock.has_arrivals():
             # Who adds something from here on wakes this thread, if it is for an earlier moment.
             self._until = self._clock.next()
-        if self._calls:
+        if self._calls or self._late:
             return 0.0
         if not self._is_needed():
             self._until = time.monotonic() + _LINGER

@@ -428,6 +428,19 @@ class TestEnds:
         assert not waits.done()
         assert not later.done()
 
+    def test_a_timeout_that_poll_does_not_take(self, many, calls):
+        """One of months is waited for like any other, in the worker and in a context."""
+        (a, b), (c, d) = many[:2]
+        for each in (b, d):
+            each.get_socket().set_timeout(2**32 - 1)
+        future = b.receive_fd_async()
+        d.receive_fd_async(None, calls)
+        timeout_add(100, lambda: not c.send_fd(0))
+        iterate(lambda: calls)
+        close(d.receive_fd_finish(calls.result))
+        a.send_fd(0)
+        close(future.result(10))
+
     def test_the_descriptor_s_number_is_used_again(self, calls):
         """Who waits on a new socket under the number of a closed one is not taken for another."""
         for _ in range(50):

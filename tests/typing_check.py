@@ -245,7 +245,9 @@ def use_cancellables() -> None:
     cancellable.release_fd()
     cancellable.disconnect(number)
     current: Cancellable | None = Cancellable.get_current()
-    print(told, made, events, current)
+    deadline: Cancellable = Cancellable.with_timeout(0.5)
+    ours: Noting = Noting.with_timeout(3)
+    print(told, made, events, current, deadline, ours)
 
 
 def use_errors() -> None:

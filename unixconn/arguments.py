@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from unixconn._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +32,24 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
 def as_priority(value: Any, name: str) -> int:
     """Give the priority *value* as an integer. Raises TypeError and OverflowError as `as_integer` does."""
     return as_integer(value, name, -INT_MAX - 1, INT_MAX)
+
+
+def as_seconds(value: Any, name: str) -> float:
+    """
+    Give *value* as a number of seconds, 0 or more; infinity for one that a float does not hold.
+
+    Raises TypeError for anything that is no number, a bool too, and ValueError for a negative one and NaN, naming
+    *name* and the value.
+    """
+    if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf if value > 0 else -math.inf
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    return seconds
 
 
 def as_writable(value: Any) -> memoryview:

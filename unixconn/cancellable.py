@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
+import weakref
+from functools import partial
 
-from unixconn._typing import TYPE_CHECKING
+from unixconn._typing import TYPE_CHECKING, TypeVar
+from unixconn.arguments import as_seconds
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn.lock import Lock, this_process
 from unixconn.mainloop import MainContext, Source
@@ -14,13 +19,18 @@ from unixconn.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ClassVar, Protocol
+    from typing import Any, ClassVar, Protocol
+
+    from unixconn.workers import Worker
 
     class Watcher(Protocol):
         """What a Cancellable tells when it is cancelled."""
 
         def look(self) -> None:
             """Look whether that ends something; called in any thread, also for nothing."""
+
+
+CancellableT = TypeVar("CancellableT", bound="Cancellable")
 
 
 class _Emission:
@@ -31,6 +41,29 @@ class _Emission:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.process = this_process()
+
+
+class _Alarm:
+    """What *worker* has of a Cancellable until *moment*: not the Cancellable itself, which may be dropped before."""
+
+    __slots__ = ("_owner", "moment", "worker")
+
+    def __init__(self, owner: Cancellable, moment: float, worker: Worker) -> None:
+        self._owner = weakref.ref(owner, partial(worker.pass_over, moment))
+        self.moment = moment
+        self.worker = worker
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing to be done any more."""
+        owner = self._owner()
+        return owner is None or not owner._has_time_left()
+
+    def ring(self) -> None:
+        """Do what is to be done."""
+        owner = self._owner()
+        if owner is not None:
+            owner._cancel(None)
 
 
 _USER = object()
@@ -46,17 +79,26 @@ class _Stack(threading.local):
 _current = _Stack()
 
 
+_TEXTS = {IOErrorEnum.CANCELLED: "Operation was cancelled", IOErrorEnum.TIMED_OUT: "Operation timed out"}
+
+
 class Cancellable(Object):
     """
     A flag that any thread or signal handler can set to end the operations that were given it (Gio.Cancellable).
 
-    One object serves any number of operations at a time. Signal: ``cancelled``.
+    One object serves any number of operations at a time. Signal: ``cancelled``. `with_timeout` makes one that is
+    cancelled by itself.
     """
+
+    _deadline = math.inf
+    """When it is cancelled by itself, a time of `time.monotonic`."""
+    _alarm: _Alarm | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = Lock()
-        self._cancelled = False
+        # One store says that it is cancelled, and why.
+        self._code: IOErrorEnum | None = None
         self._emissions: list[_Emission] = []
         # One for good: a destructor at the end of each wait would swallow what a signal handler raises in it.
         self._wakeup = Wakeup()
@@ -70,19 +112,46 @@ class Cancellable(Object):
         """Make one."""
         return cls()
 
+    @classmethod
+    def with_timeout(cls: type[CancellableT], seconds: float) -> CancellableT:
+        """
+        Make one that is cancelled by itself after *seconds*; infinity is never.
+
+        What it ends has the Error TIMED_OUT then, unless `cancel` was called before; `reset` takes the time back. Plain
+        methods that wait look at the clock themselves. For the descriptor, handlers and what waits in the background
+        there is one thread for all deadlines, which runs the handlers, too: they should not wait for anything. An
+        object that is dropped before its time calls nobody. A forked child's copy has the same deadline; the handlers
+        of the parent run there once it is watched there, by `get_fd`, `connect` or an operation in the background.
+
+        Raises TypeError for what is no number, and ValueError for one that is negative or NaN; the Error
+        TOO_MANY_OPEN_FILES for a subclass with a `do_cancelled`, where there is no descriptor left for the thread.
+        """
+        left = as_seconds(seconds, "seconds")
+        made = cls()
+        made._deadline = time.monotonic() + left
+        if made._is_heard("cancelled"):
+            made._set_alarm()
+        return made
+
     def cancel(self) -> None:
         """
         Set the flag, make the descriptor readable, and run the handlers in this thread.
 
-        Does nothing while it is set already. An operation that has waited ends with CANCELLED and has consumed nothing.
+        Does nothing while it is set already. An operation that has waited ends with CANCELLED, or TIMED_OUT if the time
+        of `with_timeout` has passed, and has consumed nothing.
         """
+        self._cancel(IOErrorEnum.CANCELLED)
+
+    def _cancel(self, otherwise: IOErrorEnum | None) -> None:
+        """Do so at the deadline, and before that if there is a code for it: *otherwise*."""
         emission = _Emission()
         try:
             with self._lock.entered:
-                if self._cancelled:
+                reason = self._reason() or otherwise
+                if self._code is not None or reason is None:
                     return
                 self._emissions.append(emission)
-                self._cancelled = True
+                self._code = reason
                 self._show()
             for each in tuple(self._watchers):
                 each.look()
@@ -93,6 +162,7 @@ class Cancellable(Object):
             raise
 
     def _end(self, emission: _Emission) -> None:
+        self._drop_alarm()
         with self._lock.entered:
             if emission in self._emissions:
                 self._emissions.remove(emission)
@@ -103,24 +173,33 @@ class Cancellable(Object):
         """Tell whether the flag is set. ``Cancellable.is_cancelled(None)`` is a TypeError, as in PyGObject."""
         if not isinstance(self, Cancellable):
             raise TypeError(f"a Cancellable is needed, not {self!r}")
-        return self._cancelled
+        return self._reason() is not None
 
     def set_error_if_cancelled(self) -> bool:
-        """Raise the Error CANCELLED if the flag is set, else give False."""
-        if self._cancelled:
-            raise io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
+        """Raise the Error CANCELLED if the flag is set, TIMED_OUT if that was by `with_timeout`, else give False."""
+        reason = self._reason()
+        if reason is not None:
+            raise io_error(reason, _TEXTS[reason])
         return False
+
+    def _reason(self) -> IOErrorEnum | None:
+        """Give the code of what it ends, None while it does not: by the clock, also before anybody was told."""
+        if self._code is None and self._deadline != math.inf and time.monotonic() >= self._deadline:
+            return IOErrorEnum.TIMED_OUT
+        return self._code
 
     def reset(self) -> None:
         """
-        Clear the flag. Handlers stay connected.
+        Clear the flag, and take back the time of `with_timeout`. Handlers stay connected.
 
         Waits for handlers that run in another thread.
         """
         with self._lock.entered:
             self._wait_for_handlers()
-            self._cancelled = False
+            self._deadline = math.inf
+            self._code = None
             self._show()
+        self._drop_alarm()
 
     def do_cancelled(self) -> None:
         """Run at cancel(), after the plain handlers. For subclasses."""
@@ -134,15 +213,20 @@ class Cancellable(Object):
         Call *callback*, without arguments, at each `cancel`; give the handler's number (g_cancellable_connect).
 
         Called at once, with 0 as the number, if the flag is set already. *data* is accepted and not handed on, as in
-        PyGObject. It hides `Object.connect`, which is reached as ``Object.connect(cancellable, "cancelled", ...)``.
+        PyGObject. It hides `Object.connect`, which is reached as ``Object.connect(cancellable, "cancelled", ...)``. For
+        one with a deadline both raise the Error TOO_MANY_OPEN_FILES where there is no descriptor left to be called by.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         with self._lock.entered:
-            if not self._cancelled:
+            if not self.is_cancelled():
                 return self._connect("cancelled", callback, (), (), after=False)
         run_handler(callback)
         return 0
+
+    def _connect(self, name: str, callback: Callable[..., object], *arguments: Any, after: bool) -> int:
+        self._set_alarm()
+        return super()._connect(name, callback, *arguments, after=after)
 
     def disconnect(self, handler_id: int) -> None:
         """
@@ -169,6 +253,7 @@ class Cancellable(Object):
         It is made at the first call, and shared: each call needs a `release_fd` of its own. Raises the Error
         TOO_MANY_OPEN_FILES where there is no room for it.
         """
+        self._set_alarm()
         return self._hold(_USER)
 
     def release_fd(self) -> None:
@@ -220,7 +305,7 @@ class Cancellable(Object):
         Also for a wait that was woken and is not cancelled: a forked process shares the descriptor, not the flag.
         """
         with self._lock.entered:
-            if self._cancelled:
+            if self.is_cancelled():
                 self._wakeup.set()
             else:
                 self._wakeup.clear()
@@ -236,12 +321,40 @@ class Cancellable(Object):
         return CancellableSource(self)
 
     def _watch(self, watcher: Watcher) -> None:
-        """Have *watcher* told of each cancel() from now on; it has to look once itself, for one that has just been."""
+        """
+        Have *watcher* told of each cancel() from now on; it has to look once itself, for one that has just been.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to have it told of the deadline.
+        """
+        self._set_alarm()
         self._watchers[watcher] = None
 
     def _unwatch(self, watcher: Watcher) -> None:
         """Undo `_watch`; may be called again."""
         self._watchers.pop(watcher, None)
+
+    # --- the deadline ---
+
+    def _seconds_left(self) -> float:
+        """Give the seconds until it is cancelled by itself, infinity for never."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _has_time_left(self) -> bool:
+        """Tell whether it is yet to be cancelled by itself."""
+        return self._deadline != math.inf and self._code is None
+
+    def _set_alarm(self) -> None:
+        """Have it cancelled at its deadline, for who has to be told. Before that, nobody needs a thread for it."""
+        if self._has_time_left() and (self._alarm is None or not self._alarm.worker.is_ours):
+            from unixconn.workers import shared
+
+            alarm = _Alarm(self, self._deadline, shared())
+            alarm.worker.look_after(alarm)
+            self._alarm = alarm
+
+    def _drop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.worker.pass_over(self._alarm.moment)
 
     # --- the current one of a thread ---
 
@@ -272,6 +385,8 @@ class CancellableSource(Source):
 
     def attach(self, context: MainContext | None = None) -> int:
         """See `Source.attach`."""
+        # While nothing is done yet, as it may fail.
+        self._cancellable._set_alarm()
         number = super().attach(context)
         self._cancellable._watch(self)
         self.look()

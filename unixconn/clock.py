@@ -41,6 +41,10 @@ class Clock(Generic[T]):
         """Tell whether something was added since `next` was called."""
         return bool(self._arrivals)
 
+    def is_crowded(self) -> bool:
+        """Tell whether so much was added since `next` was called that it may be most of what there is."""
+        return len(self._arrivals) > self._limit
+
     def next(self) -> float:
         """Give the earliest moment, infinity if there is none."""
         push_all(self._arrivals, self._heap)
@@ -52,7 +56,7 @@ class Clock(Generic[T]):
             heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def move_due(self, target: list[T]) -> None:
+    def move_due(self, target: list[T] | deque[T]) -> None:
         """Move to *target* what has its moment now or had it before."""
         if self._heap or self._arrivals:
             now = time.monotonic()

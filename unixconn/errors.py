@@ -199,7 +199,7 @@ class ClosedError(Error, ConnectionError):
 
 
 class TimedOutError(Error, TimeoutError):
-    """TIMED_OUT: the Socket's timeout passed."""
+    """TIMED_OUT: the Socket's timeout passed, or that of the operation's Cancellable (`Cancellable.with_timeout`)."""
 
 
 class WouldBlockError(Error, BlockingIOError):

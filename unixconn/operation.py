@@ -19,7 +19,7 @@ from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error, IOErrorEnum, TooManyOpenFilesError, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.poll import IOCondition
-from unixconn.wakeup import NO_DESCRIPTOR_INTERVAL
+from unixconn.wakeup import LONGEST_POLL, NO_DESCRIPTOR_INTERVAL
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -31,9 +31,6 @@ T = TypeVar("T")
 # As plain numbers: IntFlags are slow to work with.
 READABLE = int(IOCondition.IN)
 WRITABLE = int(IOCondition.OUT)
-
-_LONGEST_POLL = 1_000_000.0
-"""Seconds; poll() takes at most 2**31 milliseconds."""
 
 
 class Operation(Generic[T]):
@@ -187,7 +184,7 @@ def wait(
 def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: object) -> tuple[select.poll, float]:
     """Give a poll object that knows what may end the wait, and after how many seconds to look for it all the same."""
     poller = select.poll()
-    interval = _LONGEST_POLL
+    interval = LONGEST_POLL
     try:
         poller.register(closing._hold(watcher), select.POLLIN)
     except TooManyOpenFilesError:
@@ -213,14 +210,15 @@ def _poll(
         poller.register(number, condition)
     while True:
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        pause = longest if cancellable is None else min(longest, cancellable._seconds_left())
         # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
-        ready = dict(poller.poll(math.ceil(min(left, longest, interval) * 1000)))
+        ready = dict(poller.poll(math.ceil(min(left, pause, interval) * 1000)))
         handle.check()
-        if not ready and left <= min(longest, interval):
+        if not ready and left <= min(pause, interval):
             raise timed_out()
         if cancellable is not None:
             cancellable.set_error_if_cancelled()
-        if number in ready or (not ready and interval <= longest):
+        if number in ready or (not ready and interval <= pause):
             return IOCondition(ready.get(number, 0))
         for each in (handle.closing(), cancellable):
             if each is not None:

@@ -12,7 +12,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import translated
 from unixconn.lock import Lock
 from unixconn.pending import serve
-from unixconn.wakeup import Wakeup
+from unixconn.wakeup import LONGEST_POLL, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class Poller:
             return False
         try:
             # From the kernel to this list is one step of the interpreter: what was reported is armed no longer.
-            self._ready.extend(chain.from_iterable(map(self._epoll.poll, (seconds,))))
+            self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
             found = bool(self._ready)
             while self._ready:
                 self._serve(*self._ready[-1])

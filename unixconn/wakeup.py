@@ -16,6 +16,8 @@ _ONE = (1).to_bytes(8, sys.byteorder)
 
 NO_DESCRIPTOR_INTERVAL = 0.05
 """Seconds between two looks where there is no descriptor left to be woken by."""
+LONGEST_POLL = 1_000_000.0
+"""Seconds; poll() and epoll_wait() take at most 2**31 milliseconds."""
 
 
 class Wakeup:

@@ -13,15 +13,30 @@ from operator import attrgetter
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.clock import Clock
-from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.errors import Error, IOErrorEnum, io_error, translated
 from unixconn.object import run_handler
 from unixconn.poller import WakeablePoller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from unixconn.pending import Pending
+
+    class Alarm(Protocol):
+        """What is to be done at a time, by something that is not kept for it."""
+
+        @property
+        def moment(self) -> float:
+            """When, a time of `time.monotonic`."""
+
+        @property
+        def has_ended(self) -> bool:
+            """Whether there is nothing to be done any more."""
+
+        def ring(self) -> None:
+            """Do it, in the worker's thread; it has ended then."""
+
 
 _LINGER = 0.25
 """Seconds without anything to wait for, after which the thread ends."""
@@ -32,7 +47,7 @@ class Worker(WakeablePoller):
     A Poller with a thread of its own, which is there as long as something waits.
 
     One is enough: nothing that it does blocks, and it runs no code of the user's but the callbacks of `Future`s that
-    belong to no event loop.
+    belong to no event loop, and the handlers of Cancellables that were cancelled by their deadline.
     """
 
     def __init__(self) -> None:
@@ -43,7 +58,9 @@ class Worker(WakeablePoller):
         self._ident: int | None = None
         self._launched = False
         self._calls: deque[Callable[[], object]] = deque()
-        self._clock: Clock[Pending[Any]] = Clock(attrgetter("has_ended"))
+        # Of Pendings and Alarms.
+        self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
+        self._late: deque[Any] = deque()
         self._until = -math.inf
         """When the thread will look at the clock by itself; at once, while it is awake."""
 
@@ -83,18 +100,39 @@ class Worker(WakeablePoller):
                 self._listen(self._epoll)
                 _thread.start_new_thread(self._run, ())
                 self._launched = True
-            except (Error, OSError):
+            except Error:
                 self._stop()
                 raise
+            except OSError as error:
+                self._stop()
+                raise translated(error, "Starting to wait in the background: ") from None
             except RuntimeError as error:
                 self._stop()
                 raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
 
     def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
-        self._clock.add(moment, pending)
-        if moment < self._until:
-            self.wake()
+        self._set(moment, pending)
         return bool  # the clock passes over what has ended
+
+    def look_after(self, alarm: Alarm) -> None:
+        """
+        Have *alarm* rung at its moment, unless it has ended by then.
+
+        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to do so.
+        """
+        self._set(alarm.moment, alarm)
+        self._start()
+
+    def pass_over(self, moment: float, _gone: object = None) -> None:
+        """Come to an end, if an Alarm that has ended before its *moment* was what the thread is there for."""
+        if moment <= self._until and threading.get_ident() != self._ident:
+            self.wake()
+
+    def _set(self, moment: float, item: Pending[Any] | Alarm) -> None:
+        self._clock.add(moment, item)
+        # Crowded also by what has ended, for which nobody else would wake it.
+        if moment < self._until or self._clock.is_crowded():
+            self.wake()
 
     # --- in its own thread ---
 
@@ -104,16 +142,26 @@ class Worker(WakeablePoller):
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
-        while True:
-            waiting = bool(self._waiting)
-            ready = self._poll(self._pause())
-            self._call()
-            late: list[Pending[Any]] = []
-            self._clock.move_due(late)
-            for each in late:
-                self._ring(each)
-            if not ready and not waiting and self._retire():
-                return
+        try:
+            while self._goes_on():
+                pass
+        except BaseException:  # SystemExit, of the user's code: that ends this thread, and another one goes on
+            self._ident = None
+            self._start()
+            raise
+
+    def _goes_on(self) -> bool:
+        """Wait for something to do, and do it; tell whether there is or may be more."""
+        needed = self._is_needed()
+        ready = self._poll(self._pause())
+        self._call()
+        self._clock.move_due(self._late)
+        while self._late:
+            self._ring(self._late.popleft())
+        return ready or needed or not self._retire()
+
+    def _is_needed(self) -> bool:
+        return bool(self._waiting) or self._clock.next() != math.inf
 
     def _pause(self) -> float:
         """Give the seconds until the thread has something to do, should nothing become ready."""
@@ -121,15 +169,16 @@ class Worker(WakeablePoller):
         while self._until != self._clock.next() or self._clock.has_arrivals():
             # Who adds something from here on wakes this thread, if it is for an earlier moment.
             self._until = self._clock.next()
-        if self._calls:
+        if self._calls or self._late:
             return 0.0
-        if not self._waiting:
+        if not self._is_needed():
+            self._until = time.monotonic() + _LINGER
             return _LINGER
         return -1.0 if self._until == math.inf else max(0.0, self._until - time.monotonic())
 
     def _retire(self) -> bool:
         with self._lock.entered:
-            if self._waiting or self._calls:
+            if self._is_needed() or self._calls:
                 return False
             self._ident = None
             self._stop()

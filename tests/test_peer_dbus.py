@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from helpers import adopt
@@ -92,3 +94,22 @@ def test_descriptors_between_two_clients(address):
         with adopt(socket.socket(fileno=second.fds[0])) as passed:
             passed.get_output_stream().write_all(b"hello")
             assert ours.get_input_stream().read_bytes(99).get_data() == b"hello"
+
+
+def test_frames_of_the_documentation(address):
+    """Messages with and without descriptors, read in any pieces, keep what belongs to them."""
+    frames_of = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "dbus_frames.py"))["Frames"]
+    one, other = connect(address), connect(address)
+    with one.connection, other.connection:
+        for count in (0, 1, 0, 3, 2):
+            fields = {PATH: "/here", DESTINATION: other.name, INTERFACE: "org.example.Test", MEMBER: f"Take{count}"}
+            one.send(METHOD_CALL, fields, "s", "text" * 50, fds=(0,) * count)
+        frames, found = frames_of(other.connection), []
+        while len(found) < 5:
+            frame, fds = frames.receive()
+            if b"Take" in frame:
+                found.append((frame[frame.index(b"Take") + 4 :][:1], len(fds)))
+            for each in fds:
+                assert each.samefile(0)
+                each.close()
+        assert found == [(b"0", 0), (b"1", 1), (b"0", 0), (b"3", 3), (b"2", 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shlex
 import socket
 import struct
@@ -146,6 +147,18 @@ def test_haproxys_listening_sockets(haproxy):
     # It binds to a temporary name and renames that.
     bound = {each.rsplit(".", 2)[0] for each in addresses if isinstance(each, str)}
     assert paths < bound
+
+
+def test_haproxys_listening_sockets_by_the_documentation(haproxy):
+    """The example in the documentation takes them all over."""
+    client, ports, paths = haproxy
+    client.close()
+    example = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "haproxy_sockets.py"))
+    found = example["listening_sockets"](Path(next(iter(paths))).parent / "stats")
+    assert len(found) == len(ports) + len(paths) + 1
+    assert {each.getsockname()[1] for each in found if each.family == socket.AF_INET} == ports
+    for each in found:
+        each.close()
 
 
 # --- command line tools ---

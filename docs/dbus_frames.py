@@ -1,0 +1,79 @@
+"""
+Frames of a stream: D-Bus messages, each with the descriptors that belong to it.
+
+A read may bring the end of one message and the beginning of the next, with descriptors of either. They come in the
+order in which they were sent, and each message says how many it has: so they wait in a queue. Wayland's protocol is
+read in the same way.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import unixconn
+
+UNIX_FDS = 9
+"""The header field that says how many descriptors a message has."""
+
+
+class Frames:
+    """Reads D-Bus messages from *connection*, after the authentication."""
+
+    def __init__(self, connection: unixconn.UnixConnection) -> None:
+        self._connection = connection
+        self._data = bytearray()
+        self._fds: list[unixconn.FileDescriptor] = []
+
+    def receive(self) -> tuple[bytes, list[unixconn.FileDescriptor]]:
+        """Give the next message and its descriptors, the caller's to close."""
+        while len(self._data) < size_of(self._data):
+            with self._connection.receive_message(65536) as message:
+                self._data += message.data
+                self._fds += message.fds
+                message.fds.clear()
+        size = size_of(self._data)
+        frame = bytes(self._data[:size])
+        del self._data[:size]
+        count = dict(header_fields(frame)).get(UNIX_FDS, 0)
+        fds, self._fds = self._fds[:count], self._fds[count:]
+        return frame, fds
+
+
+def size_of(data: bytes | bytearray) -> int:
+    """Give the size of the message at the beginning of *data*; that of its fixed part while there is less."""
+    if len(data) < 16:
+        return 16
+    body, _serial, fields = struct.unpack_from(order_of(data) + "III", data, 4)
+    return 16 + aligned(fields, 8) + int(body)
+
+
+def header_fields(frame: bytes) -> Iterator[tuple[int, int]]:
+    """Give number and content of those header fields that are numbers."""
+    order = order_of(frame)
+    (length,) = struct.unpack_from(order + "I", frame, 12)
+    at, end = 16, 16 + length
+    while at < end:
+        field, kind = frame[at], frame[at + 2 : at + 3]
+        # Number, and a variant: the length of its signature, that, a NUL, the value.
+        at += 4
+        if kind == b"g":
+            at += 1 + frame[at] + 1
+        else:
+            (value,) = struct.unpack_from(order + "I", frame, at)
+            at += 4
+            if kind == b"u":
+                yield field, value
+            else:  # a text of that length
+                at += value + 1
+        at = aligned(at, 8)
+
+
+def order_of(data: bytes | bytearray) -> str:
+    """Give struct's letter for the byte order."""
+    return "<" if data[0] == ord("l") else ">"
+
+
+def aligned(size: int, boundary: int) -> int:
+    """Give *size*, or the next multiple of *boundary*."""
+    return size + -size % boundary

@@ -1,0 +1,35 @@
+"""
+Take over the listening sockets of a running haproxy: ``python haproxy_sockets.py STATS_SOCKET``.
+
+Its stats socket needs ``expose-fd listeners``. An example of a protocol in which descriptors come with data.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+
+import unixconn
+
+
+def listening_sockets(path: str | os.PathLike[str]) -> list[socket.socket]:
+    """Give the sockets that the haproxy with its stats socket at *path* listens on."""
+    found: list[socket.socket] = []
+    with unixconn.connect(path) as connection:
+        connection.send_message(b"_getsocks\n")
+        (count,) = struct.unpack("i", connection.receive_message(4).data)
+        while len(found) < count:
+            # The data say where each one is bound, which the sockets tell too.
+            with connection.receive_message(65536) as message:
+                found += [each.to_socket() for each in message.fds]
+            if len(found) < count:
+                connection.send_message(bytes(4))
+    return found
+
+
+if __name__ == "__main__":
+    for each in listening_sockets(sys.argv[1]):
+        with each:
+            print(each.getsockname())

@@ -41,6 +41,7 @@ from unixconn import (
     IOStreamSpliceFlags,
     MainContext,
     MainLoop,
+    Message,
     NoSuchProcessError,
     NotConnectedError,
     NotFoundError,
@@ -310,6 +311,30 @@ async def use_futures() -> None:
     os.close(fd)
     closed: bool = await a.close_async()
     print(sent, sender, name, closed, future.done(), future.result().get_unix_user())
+
+
+async def use_many_and_messages() -> None:
+    """Pass any number of descriptors, owners, and data with them."""
+    a, b = UnixConnection.create_pair(SocketType.SEQPACKET)
+    sent: bool = a.send_fds([0, 1]) and await a.send_fds_async((0, 1))
+    numbers: list[int] = b.receive_fds(4) + await b.receive_fds_async()
+    with b.receive_descriptor() as one, await b.receive_descriptor_async() as other:
+        same: bool = one.samefile(other) or one == other
+        number: int = one.dup().detach()
+    owners: list[FileDescriptor] = b.receive_descriptors(2) + await b.receive_descriptors_async(None, Cancellable())
+    for each in owners:
+        each.to_file("rb").close()
+    size: int = a.send_message(b"data", owners, Credentials()) + await a.send_message_async(b"data", (), True)
+    b.pass_credentials()
+    b.pass_pidfds(False)
+    b.refuse_fds()
+    with b.receive_message(100) as message, await b.receive_message_async(100, None) as another:
+        sender: Credentials | None = message.credentials
+        received: Message = another
+    a.receive_message_async(100, None, print, "data")
+    data, address = b.get_socket().receive_from(10)
+    length: int = b.get_socket().send_to(address, data)
+    print(sent, numbers, same, number, size, sender, received.data, message.end_of_record, message.pidfd, length)
 
 
 def heard(service: SocketService, connection: SocketConnection, source: Object | None) -> bool:

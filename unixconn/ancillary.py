@@ -121,28 +121,27 @@ class OneCredentials(Outgoing):
 class ManyDescriptors(Outgoing):
     """A NUL byte with up to `MAX_DESCRIPTORS` descriptors."""
 
-    __slots__ = ("_cmsghdr", "_count", "_payload")
+    __slots__ = ("_cmsghdr", "_payload", "_size")
 
     def __init__(self) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(MAX_DESCRIPTORS * INT_SIZE))])
         self._cmsghdr = ffi.cast("struct cmsghdr *", self.control)
-        self._payload = ffi.buffer(self.control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
-        self._count = MAX_DESCRIPTORS
+        self._size = MAX_DESCRIPTORS * INT_SIZE
+        self._payload = ffi.buffer(self.control + HEADER_SIZE, self._size)
 
-    def fill(self, numbers: Sequence[int]) -> None:
-        """Have it carry *numbers*. Raises struct.error for one that can not be a descriptor."""
-        data = struct.pack(f"{len(numbers)}I", *numbers)
-        self._payload[: len(data)] = data
-        if len(numbers) != self._count:
-            self._count = len(numbers)
-            self._cmsghdr.cmsg_len = CMSG_LEN(len(data))
-            self.header.msg_controllen = CMSG_SPACE(len(data))
+    def fill(self, numbers: bytes) -> None:
+        """Have it carry *numbers*, packed as ints."""
+        self._payload[: len(numbers)] = numbers
+        if len(numbers) != self._size:
+            self._size = len(numbers)
+            self._cmsghdr.cmsg_len = CMSG_LEN(self._size)
+            self.header.msg_controllen = CMSG_SPACE(self._size)
 
 
 class Incoming(Use):
     """Room for one byte, or for *vectors*, and for every control message that can come with it."""
 
-    __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome", "room")
+    __slots__ = ("_alive", "_control", "_name", "_numbers", "credentials", "descriptors", "header", "outcome", "room")
 
     def __init__(self, vectors: Sequence[bytearray] = (), *, with_address: bool = False) -> None:
         super().__init__()
@@ -166,6 +165,7 @@ class Incoming(Use):
         self.room = _items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
         """msg_controllen: set it to ROOM before each use."""
         self.room[0] = ROOM
+        self._numbers = ffi.cast("int *", self._control + HEADER_SIZE)
         self.descriptors = _items(self._control + HEADER_SIZE, "int")
         """The payload of the first control message, if that is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
@@ -173,7 +173,7 @@ class Incoming(Use):
 
     def unpack(self, count: int) -> list[int]:
         """Read *count* descriptors of the first control message, which is SCM_RIGHTS and has as many."""
-        return ffi.unpack(ffi.cast("int *", self._control + HEADER_SIZE), count)  # type: ignore[no-any-return]
+        return ffi.unpack(self._numbers, count)  # type: ignore[no-any-return]
 
     def contents(self) -> Contents:
         """Read what came. Nothing, if no system call has filled this buffer since it was offered whole."""

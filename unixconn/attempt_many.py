@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+from itertools import islice
 from socket import CMSG_SPACE
 
 from unixconn import ancillary
@@ -35,8 +37,8 @@ _counts: dict[bytes, int] = {}
 """How many descriptors a message has that has left this outcome, and nothing else; learnt from those that came."""
 
 
-def send_descriptors(handle: Handle, numbers: Sequence[int]) -> bool | WouldBlock:
-    """Send a NUL byte with the descriptors *numbers*, one to 253."""
+def send_descriptors(handle: Handle, numbers: bytes) -> bool | WouldBlock:
+    """Send a NUL byte with the descriptors *numbers*, one to 253, packed as ints."""
     try:
         message = ancillary.outgoing_descriptors.pop()
     except IndexError:
@@ -53,7 +55,7 @@ def send_descriptors(handle: Handle, numbers: Sequence[int]) -> bool | WouldBloc
     if count == 1:
         return True
     if ffi.errno == errno.EBADF and handle.number >= 0:
-        check_open(numbers)
+        check_open(struct.unpack(f"{len(numbers) // INT_SIZE}i", numbers))
     return check_sent(handle, count, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
@@ -73,13 +75,7 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
     A message without descriptors is refused: it is consumed, and the error says what it was. Credentials and a pidfd
     that come along are dropped.
     """
-    try:
-        # Of a message whose byte was read by a stream, or by who wanted more and was cancelled.
-        stray = handle.strays.popleft()
-    except IndexError:
-        pass
-    else:
-        move_all(stray, owner)
+    if handle.strays and _take_stray(handle, owner):
         return True
     try:
         message = ancillary.incoming.pop()
@@ -110,6 +106,21 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
         if not owner and not in_pool:
             close_all(message.contents().all_descriptors)
         raise
+
+
+def _take_stray(handle: Handle, owner: list[int]) -> bool:
+    """Take what is there of a message whose byte was read by a stream, or by who wanted more and was cancelled."""
+    taken: list[list[int]] = []
+    try:
+        # In one step of the interpreter, as it is nobody's in between.
+        taken.extend(islice(iter(handle.strays.popleft, None), 1))
+        move_all(taken[0], owner)
+    except IndexError:  # another thread was quicker
+        return False
+    except BaseException:  # of a signal handler
+        handle.give_back(taken)
+        raise
+    return True
 
 
 def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> None:

@@ -9,6 +9,7 @@ of Python runs between the system call and the list. Whoever holds the list clos
 from __future__ import annotations
 
 import os
+import struct
 import sys
 
 from unixconn._typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from unixconn.arguments import INT_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
+
+_FALSE, _TRUE = struct.pack("I", 0), struct.pack("I", 1)
 
 RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
@@ -80,6 +83,16 @@ def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
     if not given:
         raise ValueError("fds must have at least one descriptor")
     return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(given))
+
+
+def pack_plain(values: Sequence[Any]) -> bytes:
+    """Pack *values* as ints if all are plain numbers that descriptors can have; else, and for 0 and 1, give b""."""
+    try:
+        packed = struct.pack(f"{len(values)}I", *values)
+    except struct.error:
+        return b""
+    # True and False are packed as well. To look at the type of each value takes a twentieth of what the kernel does.
+    return b"" if _FALSE in packed or _TRUE in packed else packed
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

@@ -9,7 +9,7 @@ from unixconn.asynchronous import AWAIT, finish
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.attempt_many import receive_descriptors, send_descriptors
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import as_descriptors, close_all
+from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptors, close_all, pack_plain
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.future import Future
 from unixconn.socketconnection import SocketConnection
@@ -45,18 +45,12 @@ class DescriptorPassing(SocketConnection):
         Errors: those of `UnixConnection.send_fd`; ValueError for none at all.
         """
         handle = self._socket._handle
-        # A look at each number takes longer than the kernel does for it: here all are looked at in C.
-        given = tuple(fds) if isinstance(fds, (list, tuple)) else ()
-        tried = (
-            cancellable is None
-            and len(given) <= MAX_DESCRIPTORS
-            and handle.is_unix
-            and set(map(type, given)) == {int}
-            and min(given) >= 0
-        )
-        if tried and send_descriptors(handle, given) is not WOULD_BLOCK:
-            return True
-        return self._socket._complete(SendDescriptors(handle, as_descriptors(fds)), cancellable, tried=tried)
+        packed = b""
+        if cancellable is None and isinstance(fds, (list, tuple)) and len(fds) <= MAX_DESCRIPTORS and handle.is_unix:
+            packed = pack_plain(fds)
+            if packed and send_descriptors(handle, packed) is not WOULD_BLOCK:
+                return True
+        return self._socket._complete(SendDescriptors(handle, as_descriptors(fds)), cancellable, tried=bool(packed))
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
         """
@@ -75,9 +69,10 @@ class DescriptorPassing(SocketConnection):
             if not tried or receive_descriptors(handle, owner) is WOULD_BLOCK:
                 operation = ReceiveDescriptors(handle, _count(count), owner)
                 self._socket._complete(operation, cancellable, tried=tried)
-            # PyPy's compiled code looks for signals where a loop goes round; see UnixConnection.receive_fd.
-            for _ in (0, 1):
-                pass
+            if not RETURN_IS_ATOMIC:
+                # PyPy's compiled code looks for signals where a loop goes round; see UnixConnection.receive_fd.
+                for _ in (0, 1):
+                    pass
             return owner
         except BaseException:
             close_all(owner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.descriptors import adopt, as_descriptor, close_all
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     import socket
     from types import TracebackType
     from typing import IO, Any, NoReturn
+
+
+# What a signal handler raises at the first step of a destructor keeps that from closing anything. A weak reference's
+# callback comes after it, and what that would meet is another signal.
+_backstop: dict[weakref.ref[FileDescriptor], list[int]] = {}
+
+
+def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
+    close_all(_backstop.pop(gone))
 
 
 class FileDescriptor:
@@ -29,20 +39,23 @@ class FileDescriptor:
 
     def __init__(self, fd: Any) -> None:
         """Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none."""
-        self._warns = False
-        # Who owns it is whoever has the number in a list: it leaves in one step of the interpreter.
-        self._owned: list[int] = []
+        self._prepare()
         number = as_descriptor(fd)
         os.fstat(number)
         self._owned.append(number)
         self._warns = True
 
+    def _prepare(self) -> None:
+        self._warns = False
+        # Who owns it is whoever has the number in a list: it leaves in one step of the interpreter.
+        self._owned: list[int] = []
+        _backstop[weakref.ref(self, _close_left)] = self._owned
+
     @classmethod
     def _empty(cls) -> FileDescriptor:
         """Make one for a descriptor that is to come, into `_owned`."""
         made = cls.__new__(cls)
-        made._warns = False
-        made._owned = []
+        made._prepare()
         return made
 
     def _take_first(self, owner: list[int]) -> None:

@@ -1094,6 +1094,17 @@ class TestAsyncio:
 
         run(main)
 
+    def test_cancelled_with_a_message(self, run, pair):
+        """It is the error's, as of asyncio's own futures."""
+
+        async def main():
+            future = pair[1].receive_fd_async()
+            future.cancel("the reason")
+            with pytest.raises(asyncio.CancelledError, match="the reason"):
+                await future
+
+        run(main)
+
     def test_task_is_cancelled(self, run, pair, null):
         """The await raises asyncio's CancelledError, and the message stays."""
         a, b = pair

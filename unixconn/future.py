@@ -95,7 +95,7 @@ class Future(Task, Generic[T]):
     def _make_cancelled_error(self) -> BaseException | None:
         """Make what a cancelled one raises; asyncio.gather asks for it."""
         if isinstance(self._loop, AsyncioLoop) and self.cancelled():
-            return self._loop.cancelled_error()
+            return self._loop.cancelled_error(self._cancel_message)
         return self._error
 
     def get_loop(self) -> object:

@@ -141,9 +141,10 @@ class AsyncioLoop(Loop):
         """Give the loop itself, None if it is gone."""
         return self._loop()
 
-    def cancelled_error(self) -> BaseException:
-        """Make what a cancelled future raises."""
-        return sys.modules["asyncio"].CancelledError()  # type: ignore[no-any-return]
+    def cancelled_error(self, message: object) -> BaseException:
+        """Make what a future raises that was cancelled with *message*."""
+        arguments = () if message is None else (message,)
+        return sys.modules["asyncio"].CancelledError(*arguments)  # type: ignore[no-any-return]
 
     def report(self, error: BaseException, source: object) -> None:
         """See `Loop.report`."""

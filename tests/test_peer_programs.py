@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,6 +160,66 @@ def test_haproxys_listening_sockets_by_the_documentation(haproxy):
     assert {each.getsockname()[1] for each in found if each.family == socket.AF_INET} == ports
     for each in found:
         each.close()
+
+
+# --- qemu: takes descriptors by its monitor ---
+
+
+@pytest.fixture
+def monitor():
+    """A connection to the monitor of a machine without anything, in command mode."""
+    program = need("qemu-system-x86_64", "qemu-system-x86")
+    with short_folder() as folder:
+        options = [
+            "-nodefaults",
+            "-machine",
+            "none",
+            "-display",
+            "none",
+            "-qmp",
+            f"unix:{folder}/qmp,server=on,wait=off",
+        ]
+        with running([program, *options]) as process:
+            client, end = None, time.monotonic() + 30
+            while client is None and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+                client = connected(folder / "qmp")
+            assert client is not None, "qemu has not started"
+            with client:
+                assert "QMP" in answer_of(client)
+                assert ask(client, "qmp_capabilities") == {}
+                yield client
+
+
+def ask(client, command, fds=(), **arguments):
+    """Send a command with descriptors, and give what it returns; an error is what it says."""
+    client.send_message(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n", fds)
+    answer = answer_of(client)
+    return answer["error"]["desc"] if "error" in answer else answer["return"]
+
+
+def answer_of(client):
+    """Give what the next line says that is no event."""
+    while True:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += client.receive_message(65536).data
+        (answer,) = [each for each in map(json.loads, line.splitlines()) if "event" not in each] or [None]
+        if answer is not None:
+            return answer
+
+
+def test_qemu_gets_descriptors(monitor):
+    """It has those that come with a command, under a name or in a set, and misses one that does not."""
+    with tempfile.TemporaryFile() as file:
+        assert ask(monitor, "getfd", [file], fdname="ours") == {}
+        assert ask(monitor, "closefd", fdname="ours") == {}
+        assert "ours" in ask(monitor, "closefd", fdname="ours")
+        assert "No file descriptor supplied" in ask(monitor, "getfd", fdname="none")
+        added = ask(monitor, "add-fd", [file], opaque="a file of ours")
+    (found,) = ask(monitor, "query-fdsets")
+    assert found["fdset-id"] == added["fdset-id"]
+    assert [(each["fd"], each["opaque"]) for each in found["fds"]] == [(added["fd"], "a file of ours")]
 
 
 # --- command line tools ---

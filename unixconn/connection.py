@@ -48,9 +48,9 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
     """
     A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
 
-    All four methods wait until they are done: for at most the Socket's timeout, until *cancellable* is cancelled, or
-    until the connection is closed, be it by another thread; and not at all if the Socket is set not to block. An
-    exception out of a signal handler ends the wait as well. Whatever ends it early has consumed nothing.
+    The methods that send and receive wait until they are done: for at most the Socket's timeout, until *cancellable* is
+    cancelled, or until the connection is closed, be it by another thread; and not at all if the Socket is set not to
+    block. An exception out of a signal handler ends the wait as well. Whatever ends it early has consumed nothing.
 
     Their common errors: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE, the
     peer has gone; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.

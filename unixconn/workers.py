@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import atexit
+import importlib
 import math
 import os
 import select
@@ -61,6 +63,7 @@ class Worker(WakeablePoller):
         # Of Pendings and Alarms.
         self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
         self._late: deque[Any] = deque()
+        self._has_to_end = False
         self._until = -math.inf
         """When the thread will look at the clock by itself; at once, while it is awake."""
 
@@ -134,6 +137,18 @@ class Worker(WakeablePoller):
         if moment < self._until or self._clock.is_crowded():
             self.wake()
 
+    def end(self) -> None:
+        """Have the thread end, whatever waits, and wait until it has, or for a second at most."""
+        if self._ident is None and not self._launched:
+            return
+        others = _thread._count() - 1
+        self._has_to_end = True
+        deadline = time.monotonic() + 1
+        # It counts as one until all of it is gone.
+        while _thread._count() > others and time.monotonic() < deadline:
+            self.wake()
+            time.sleep(0.001)
+
     # --- in its own thread ---
 
     def _run(self) -> None:
@@ -144,7 +159,9 @@ class Worker(WakeablePoller):
             self._ident = threading.get_ident()
         try:
             while self._goes_on():
-                pass
+                if self._has_to_end:
+                    self._leave()
+                    return
         except BaseException:  # SystemExit, of the user's code: that ends this thread, and another one goes on
             self._ident = None
             self._start()
@@ -180,9 +197,13 @@ class Worker(WakeablePoller):
         with self._lock.entered:
             if self._is_needed() or self._calls:
                 return False
+            self._leave()
+            return True
+
+    def _leave(self) -> None:
+        with self._lock.entered:
             self._ident = None
             self._stop()
-            return True
 
 
 _shared: dict[str, Worker] = {}
@@ -190,7 +211,29 @@ _shared: dict[str, Worker] = {}
 
 def shared() -> Worker:
     """Give this interpreter's worker."""
-    return _shared.get("worker") or _shared.setdefault("worker", Worker())
+    known = _shared.get("worker")
+    if known is None:
+        known = _shared.setdefault("worker", Worker())
+        if not _is_main_interpreter():
+            # A process outlives the threads of its main interpreter. It dies of one that another interpreter leaves.
+            atexit.register(_end)
+    return known
+
+
+def _is_main_interpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # as CPython 3.13 names it, and as older ones do
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        return bool(module.get_current() == module.get_main())
+    return True
+
+
+def _end() -> None:
+    worker = _shared.get("worker")
+    if worker is not None:
+        worker.end()
 
 
 # The thread stays behind in the parent, with what waits there.

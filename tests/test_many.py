@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import array
 import os
+import random
 import resource
 import signal
 import socket
+import time
 
 import pytest
 from helpers import Background, collect, fill, forbid_option, open_descriptors, outcome_of_child, room, same, settle
@@ -463,3 +465,48 @@ class TestRefusing:
         a.send_fd(null)
         os.close(b.receive_fd())
         return True
+
+
+@pytest.mark.usefixtures("roomy")
+def test_threads_that_give_up(pair, null):
+    """Many receivers in all ways, many of which give up half way: every descriptor comes to one of them, once."""
+    a, b = pair
+    sent, received = [], []
+    over = time.monotonic() + 1.5
+
+    def send(seed):
+        chance = random.Random(seed)
+        while time.monotonic() < over:
+            a.send_fd(null, Cancellable.with_timeout(0.2)) if chance.random() < 0.5 else a.send_fd(null)
+            sent.append(1)
+            time.sleep(chance.random() * 0.002)
+
+    def receive(seed):
+        chance = random.Random(seed)
+        while time.monotonic() < over:
+            name = chance.choice(["receive_fd", "receive_descriptor", "receive_fds", "receive_descriptors"])
+            arguments = [chance.choice([1, 2, 5])] * name.endswith("s")
+            deadline = Cancellable.with_timeout(chance.random() * 0.01)
+            try:
+                if chance.random() < 0.5:
+                    got = getattr(b, name)(*arguments, deadline)
+                else:
+                    got = getattr(b, f"{name}_async")(*arguments, deadline).result(5)
+            except unixconn.TimedOutError:
+                continue
+            got = got if isinstance(got, list) else [got]
+            received.extend(got)
+
+    workers = [Background(send, seed) for seed in range(2)] + [Background(receive, seed) for seed in range(6)]
+    for each in workers:
+        assert each.outcome() is None
+    b.get_socket().set_blocking(False)
+    try:
+        while True:
+            received.extend(b.receive_fds())
+    except unixconn.WouldBlockError:
+        pass
+    assert len(received) == len(sent) > 50
+    numbers = [int_of(each) for each in received]
+    assert len(set(numbers)) == len(numbers)
+    close(received)

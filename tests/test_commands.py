@@ -20,9 +20,9 @@ import pytest
 from helpers import forked, in_child
 
 import unixconn
-from unixconn import fdnames
+from unixconn import cli_send, fdnames
 from unixconn.__main__ import main
-from unixconn.users import user_name
+from unixconn.users import group_name, named, user_name
 
 COMMAND = [sys.executable, "-m", "unixconn"]
 OTHER = 65534
@@ -335,10 +335,30 @@ def test_root_is_one_of_many(door, file):
 
     door.parent.chmod(0o777)
     receiver = forked(receive)
-    send("--wait", 60, door, file)
-    assert door.exists()
-    assert as_other("send", door, file) == 0
-    assert os.waitstatus_to_exitcode(os.waitpid(receiver, 0)[1]) == 0
+    try:
+        # It may be refused before it has sent.
+        assert run("send", "--wait", 60, door, file).returncode in (0, os.EX_IOERR)
+        assert as_other("send", door, file) == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(receiver, 0)[1]) == 0
+    except BaseException:
+        os.kill(receiver, signal.SIGKILL)
+        os.waitpid(receiver, 0)
+        raise
+
+
+def test_a_sender_that_is_sent_away(file, monkeypatch, capsys):
+    """Where the connection is closed before all was sent, the message tells why that may be."""
+
+    def connect(_path):
+        ours, theirs = unixconn.UnixConnection.create_pair()
+        theirs.close()
+        return ours
+
+    monkeypatch.setattr(cli_send, "connect", connect)
+    assert main(["send", "door", str(file)]) == os.EX_IOERR
+    assert (
+        capsys.readouterr().err == "unixconn: door: closed by who listens, as is done to who is not allowed to send\n"
+    )
 
 
 def test_a_silent_one_delays_nobody(door, file):
@@ -535,6 +555,114 @@ def test_a_dead_receiver_s_socket_is_replaced(door, file):
         assert end_of(receiver)[0] == 0
 
 
+# --- peer ------------------------------------------------------------------------------------------------------------
+
+has_details = pytest.mark.skipif(
+    not hasattr(unixconn.UnixConnection, "get_peer_credentials"), reason="the library does not tell as much yet"
+)
+
+
+@pytest.fixture
+def served(door):
+    """A socket file that another process serves."""
+    program = f"import socket; s = socket.socket(socket.AF_UNIX); s.bind({str(door)!r}); s.listen(); print(); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        assert process.stdout.readline() == "\n"
+        yield process
+        process.stdin.close()
+
+
+def names_of_facts(output):
+    """Give what the command has printed, by its names."""
+    return dict(line.split(maxsplit=1) for line in output.splitlines())
+
+
+def test_peer(door, served):
+    """It tells who serves a socket."""
+    done = run("peer", door)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = names_of_facts(done.stdout)
+    assert list(told) == ["pid", "user", "group", "groups", "label", "executable", "alive"]
+    assert told["pid"] == str(served.pid)
+    assert told["user"] == f"{user_name(os.geteuid())} ({os.geteuid()})"
+
+
+@has_details
+def test_peer_in_detail(door, served):
+    """Group, groups, executable and life are of the process that serves."""
+    told = names_of_facts(run("peer", door).stdout)
+    gid = os.getegid()
+    assert told["group"] == f"{group_name(gid)} ({gid})"
+    assert told["groups"] == (", ".join(named(each, group_name(each)) for each in os.getgroups()) or "none")
+    assert told["executable"] == os.readlink(f"/proc/{served.pid}/exe")
+    assert told["alive"] == "yes"
+
+
+@has_details
+def test_peer_as_json(door, served):
+    """With --json it is one object."""
+    done = run("peer", "--json", door)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    told.pop("label")
+    uid, gid = os.geteuid(), os.getegid()
+    assert told == {
+        "pid": served.pid,
+        "uid": uid,
+        "user": user_name(uid),
+        "gid": gid,
+        "group": group_name(gid),
+        "groups": [{"gid": each, "group": group_name(each)} for each in os.getgroups()],
+        "executable": os.readlink(f"/proc/{served.pid}/exe"),
+        "alive": True,
+    }
+
+
+class Peer:
+    """Credentials of which some can not be told."""
+
+    def __init__(self, pid=1, alive=True):
+        self.get_unix_pid = lambda: pid
+        self.is_alive = lambda: alive
+        self.get_unix_user = self.get_unix_group = lambda: 4294967294
+        self.get_groups = list
+
+    def get_security_label(self):
+        """Say that there is none."""
+        raise unixconn.NotSupportedError("no labels here", "g-io-error-quark", unixconn.IOErrorEnum.NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("peer", "executable", "alive"),
+    [
+        (Peer(os.getpid()), os.readlink("/proc/self/exe"), "yes"),
+        (Peer(os.getpid(), alive=False), "unknown (the process is gone)", "no"),
+        (Peer(2**31 - 1), "unknown (not readable: No such file or directory)", "yes"),
+    ],
+)
+def test_peer_of_whom_not_all_is_known(peer, executable, alive, door, monkeypatch, capsys):
+    """What is not known is named so, with the reason; the executable is believed of who lives only."""
+    monkeypatch.setattr(unixconn.UnixConnection, "get_peer_credentials", lambda _: peer, raising=False)
+    with unixconn.listen(door):
+        assert main(["peer", str(door)]) == 0
+        told = names_of_facts(capsys.readouterr().out)
+        assert told == {
+            "pid": str(peer.get_unix_pid()),
+            "user": "4294967294",
+            "group": "4294967294",
+            "groups": "none",
+            "label": "unknown (no labels here)",
+            "executable": executable,
+            "alive": alive,
+        }
+        assert main(["peer", "--json", str(door)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["user"], told["group"], told["groups"], told["label"]) == (None, None, [], None)
+        assert told["executable"] == (executable if executable.startswith("/") else None)
+        assert told["alive"] == (alive == "yes")
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -579,6 +707,8 @@ def test_usage(arguments, text, folder):
         (["send", "--append", "door", "absent/x"], os.EX_CANTCREAT, "absent/x: No such file or directory"),
         (["send", "door", "--fd", "3"], os.EX_NOINPUT, "descriptor 3: Bad file descriptor"),
         (["send", "door", "--fd", "9999999999"], os.EX_NOINPUT, "descriptor 9999999999: .*"),
+        (["peer", "absent"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
+        (["peer", "letter.txt"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
         (["send", "x" * 108], os.EX_USAGE, "x+: The name of a Unix socket has at most 107 bytes, and this one 108: .*"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
@@ -623,9 +753,10 @@ def test_a_socket_that_is_not_for_us(door, file):
     """A socket file whose permissions do not let us connect."""
     with receiving(door):
         assert as_other("send", door, file) != 0
+        assert as_other("peer", door) != 0
 
 
-@pytest.mark.parametrize("command", ["receive", "send"])
+@pytest.mark.parametrize("command", ["receive", "send", "peer"])
 def test_help(command):
     """--help is a short manual page."""
     done = run(command, "--help")

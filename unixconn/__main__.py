@@ -1,4 +1,4 @@
-"""The command line: ``unixconn receive``, ``send``, ``demo`` and ``info``, also as ``python -m unixconn``."""
+"""The command line: ``unixconn receive``, ``send``, ``peer``, ``demo``, ``info``, also as ``python -m unixconn``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unixconn import __version__, cli, cli_receive, cli_send, demo, info
+from unixconn import __version__, cli, cli_peer, cli_receive, cli_send, demo, info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +43,7 @@ def _parser() -> cli.Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     cli_receive.add(commands)
     cli_send.add(commands)
+    cli_peer.add(commands)
 
     show = commands.add_parser("demo", help="start a second process, exchange an open file and credentials with it")
     show.add_argument(

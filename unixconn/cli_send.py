@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unixconn import fdnames
 from unixconn.cli import CommandError, Commands, Parser, add_command, add_verbose, explained, progress
-from unixconn.errors import Error, NotFoundError, RefusedError
+from unixconn.errors import Error, NotFoundError, PeerClosedError, PeerResetError, RefusedError
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.paths import connect
 
@@ -109,6 +109,9 @@ def _run(options: argparse.Namespace) -> int:
             connection = owned.enter_context(_connect(options))
             for place in range(0, len(sources), _AT_ONCE):
                 _send(connection, sources[place : place + _AT_ONCE])
+        except (PeerClosedError, PeerResetError):
+            text = f"{options.path}: closed by who listens, as is done to who is not allowed to send"
+            raise CommandError(text, os.EX_IOERR) from None
         except Error as error:
             raise explained(options.path, error) from None
         progress(options)(f"sent {', '.join(each.name for each in sources)} to {options.path}")

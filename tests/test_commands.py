@@ -761,6 +761,6 @@ def test_help(command):
     """--help is a short manual page."""
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for part in ("usage: unixconn", "examples:", "options:", "exit codes, those of sysexits.h:"):
+    for part in ("usage: unixconn", "examples:", "-h, --help", "exit codes, those of sysexits.h:"):
         assert part in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 81

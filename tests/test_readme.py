@@ -50,11 +50,8 @@ def test_the_two_shells(tmp_path):
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m unixconn "$@"\n')
     program.chmod(0o755)
     shutil.copy(ROOT / "LICENSE", tmp_path)
-    shell = {
-        "shell": True,
-        "cwd": tmp_path,
-        "env": {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
-    }
+    environment = {**os.environ, "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+    shell = {"shell": True, "cwd": tmp_path, "env": environment}
     with subprocess.Popen(receiver, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **shell) as receiving:
         try:
             subprocess.run(sender, check=True, timeout=60, **shell)

@@ -626,11 +626,11 @@ class Peer:
         self.get_unix_pid = lambda: pid
         self.is_alive = lambda: alive
         self.get_unix_user = self.get_unix_group = lambda: 4294967294
-        self.get_groups = list
+        self.get_security_label = lambda: b"system_u:\xff"
 
-    def get_security_label(self):
-        """Say that there is none."""
-        raise unixconn.NotSupportedError("no labels here", "g-io-error-quark", unixconn.IOErrorEnum.NOT_SUPPORTED)
+    def get_groups(self):
+        """Say that there are none to be had."""
+        raise unixconn.NotSupportedError("not here", "g-io-error-quark", unixconn.IOErrorEnum.NOT_SUPPORTED)
 
 
 @pytest.mark.parametrize(
@@ -651,14 +651,14 @@ def test_peer_of_whom_not_all_is_known(peer, executable, alive, door, monkeypatc
             "pid": str(peer.get_unix_pid()),
             "user": "4294967294",
             "group": "4294967294",
-            "groups": "none",
-            "label": "unknown (no labels here)",
+            "groups": "unknown (not here)",
+            "label": r"system_u:\xff",
             "executable": executable,
             "alive": alive,
         }
         assert main(["peer", "--json", str(door)]) == 0
         told = json.loads(capsys.readouterr().out)
-        assert (told["user"], told["group"], told["groups"], told["label"]) == (None, None, [], None)
+        assert (told["user"], told["group"], told["groups"], told["label"]) == (None, None, None, r"system_u:\xff")
         assert told["executable"] == (executable if executable.startswith("/") else None)
         assert told["alive"] == (alive == "yes")
 

@@ -88,7 +88,7 @@ def _look(credentials: Any) -> _Facts:
         _ask(credentials.get_unix_user),
         _ask(credentials.get_unix_group),
         _ask(credentials.get_groups),
-        _ask(credentials.get_security_label),
+        _ask(lambda: _printable(credentials.get_security_label())),
         executable,
         alive,
     )
@@ -103,9 +103,13 @@ def _ask(question: Callable[[], T]) -> T | _Unknown:
 
 def _executable(pid: int) -> str | _Unknown:
     try:
-        return os.readlink(f"/proc/{pid}/exe")
+        return _printable(os.readlink(f"/proc/{pid}/exe".encode()))
     except OSError as error:
         return _Unknown(f"not readable: {error.strerror}")
+
+
+def _printable(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _object(facts: _Facts) -> dict[str, object]:

@@ -49,6 +49,7 @@ examples:
   unixconn receive ./door --count 2 -- sh -c 'cmp /dev/fd/3 /dev/fd/4'\
 """
 _CODES = """
+  143  ended by SIGTERM, and 129 by SIGHUP
   126  COMMAND can not be run
   127  COMMAND was not found
   else, with COMMAND, its own\

@@ -73,18 +73,18 @@ def test_demo_with_gio():
 
 
 def test_demo_without_gio(tmp_path):
-    """Where no interpreter has PyGObject, the message names those that were asked, and the exit code is 2."""
+    """Where no interpreter has PyGObject, the message names those that were asked, and the exit code is 69."""
     (tmp_path / "gi.py").write_text("raise ImportError\n")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = run("demo", "--peer", "gio", environment={"PYTHONPATH": path})
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (os.EX_UNAVAILABLE, "")
     assert "--peer gio needs PyGObject, and none of these can import it: " + sys.executable in done.stderr
 
 
 def test_demo_with_an_unknown_peer():
     """A peer that there is not is a usage error."""
     done = run("demo", "--peer", "dbus")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
     assert "invalid choice: 'dbus'" in done.stderr
 
 
@@ -182,15 +182,18 @@ def test_help(arguments):
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("info", "more")])
 def test_usage_errors(arguments):
-    """What is no command line of this program prints the usage and ends with 2."""
+    """What is no command line of this program prints the usage and ends with 64."""
     done = run(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
     assert done.stderr.startswith("usage: unixconn")
 
 
 def test_import_stays_light():
     """The package itself imports none of what only its command line needs."""
-    program = "import sys, unixconn; print(*sorted({'subprocess', 'argparse', 'asyncio', 'json'} & set(sys.modules)))"
+    program = (
+        "import sys, unixconn; unixconn.UnixConnection, unixconn.listen; "
+        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn.cli'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "\n"
 

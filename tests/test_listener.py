@@ -33,6 +33,8 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
 )
+from unixconn import listener as module
+from unixconn.attempt import WOULD_BLOCK
 
 CANCELLED = (19, "Operation was cancelled")
 CLOSED = (18, "Listener is already closed")
@@ -341,6 +343,12 @@ class TestListener:
             assert {id(each.source_object) for each in found} == {id(each) for each in sources}
             for each in (*clients, *(each.connection for each in found)):
                 each.close()
+
+    def test_a_look_makes_nothing_that_is_destroyed(self, listener, monkeypatch):
+        """A destructor before the wait would swallow what a signal handler raises."""
+        operation = module._AcceptAny(listener._handle, listener._entries)
+        monkeypatch.setattr(module, "Socket", None)
+        assert operation.attempt() is WOULD_BLOCK
 
     def test_is_fair(self, tmp_path):
         """A socket where many wait does not keep the others from their turn."""

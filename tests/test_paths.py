@@ -193,6 +193,14 @@ class TestFiles:
         finally:
             os.umask(before)
 
+    def test_pass_credentials(self, path):
+        """What was sent before the connection was accepted has its sender, too, if that was asked for."""
+        for wanted in (True, False):
+            with unixconn.listen(path, pass_credentials=wanted) as listener, unixconn.connect(path) as client:
+                client.send_message(b"early")
+                with listener.accept().connection as served, served.receive_message(5) as message:
+                    assert (message.data, message.credentials is not None) == (b"early", wanted)
+
     def test_is_removed(self, path):
         """Closing removes the file, once."""
         listener = unixconn.listen(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,25 @@ def test_the_first_example(tmp_path):
 def test_the_other_examples(program, tmp_path):
     """They come to their end, and have nothing to complain of."""
     assert output_of(program, tmp_path) == ""
+
+
+def test_the_two_shells(tmp_path):
+    """What the one shell sends comes to the command in the other."""
+    receiver, sender = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    program = tmp_path / "unixconn"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m unixconn "$@"\n')
+    program.chmod(0o755)
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    environment = {**os.environ, "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]])}
+    shell = {"shell": True, "cwd": tmp_path, "env": environment}
+    with subprocess.Popen(receiver, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **shell) as receiving:
+        try:
+            subprocess.run(sender, check=True, timeout=60, **shell)
+            output, errors = receiving.communicate(timeout=60)
+        finally:
+            receiving.kill()
+    assert (receiving.returncode, errors) == (0, "")
+    assert re.fullmatch(r"process \d+ has LICENSE:\nMIT License\n", output)
 
 
 def test_what_it_names_exists():

@@ -1,4 +1,4 @@
-"""The command line: ``unixconn demo`` and ``unixconn info``, also as ``python -m unixconn``."""
+"""The command line: ``unixconn receive``, ``send``, ``peer``, ``demo``, ``info``, also as ``python -m unixconn``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,43 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unixconn import __version__, demo, info
+from unixconn import __version__, cli, cli_peer, cli_receive, cli_send, demo, info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments*, by default this process's, and give the exit code."""
-    parser = argparse.ArgumentParser(
+    given, program = cli_receive.split(sys.argv[1:] if arguments is None else list(arguments))
+    options = _parser().parse_args(given, argparse.Namespace(program=program))
+    try:
+        return options.run(options)  # type: ignore[no-any-return]
+    except cli.CommandError as failed:
+        cli.say(str(failed))
+        return failed.code
+    except BrokenPipeError:  # who reads our output has enough, like head(1)
+        _give_up_output()
+        return 1
+    except OSError as error:
+        _give_up_output()
+        cli.say(f"standard output: {error.strerror}")
+        return os.EX_IOERR
+    except KeyboardInterrupt:
+        return cli.INTERRUPTED
+
+
+def _give_up_output() -> None:
+    # Python would complain once more when it flushes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
         prog="unixconn", description="Pass file descriptors and credentials between processes over Unix sockets."
     )
     parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    cli_receive.add(commands)
+    cli_send.add(commands)
+    cli_peer.add(commands)
 
     show = commands.add_parser("demo", help="start a second process, exchange an open file and credentials with it")
     show.add_argument(
@@ -25,30 +52,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="unixconn",
         help="what the second process uses: this library (the default), or Gio of PyGObject",
     )
-    commands.add_parser("info", help="show the layer in use, and what this machine's kernel can do")
-
-    chosen = parser.parse_args(arguments)
-    try:
-        return _run(chosen, show)
-    except BrokenPipeError:
-        # Who reads our output has enough, like head(1). Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    show.set_defaults(run=_demo)
+    tell = commands.add_parser("info", help="show the layer in use, and what this machine's kernel can do")
+    tell.set_defaults(run=_info)
+    return parser
 
 
-def _run(chosen: argparse.Namespace, show: argparse.ArgumentParser) -> int:
-    if chosen.command == "info":
-        print(info.describe(), flush=True)
-        return 0
-    python = sys.executable if chosen.peer == "unixconn" else demo.find_gio()
+def _demo(options: argparse.Namespace) -> int:
+    python = sys.executable if options.peer == "unixconn" else demo.find_gio()
     if python is None:
-        show.error("--peer gio needs PyGObject, and none of these can import it: " + ", ".join(demo.gio_candidates()))
+        candidates = ", ".join(demo.gio_candidates())
+        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}"
+        raise cli.CommandError(text, os.EX_UNAVAILABLE)
     try:
-        demo.run(chosen.peer, python)
+        demo.run(options.peer, python)
     except demo.DemoError as error:
-        print(f"unixconn: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise cli.CommandError(str(error), 1) from None
+    return os.EX_OK
+
+
+def _info(_options: argparse.Namespace) -> int:
+    print(info.describe(), flush=True)
+    return os.EX_OK
 
 
 if __name__ == "__main__":

@@ -133,7 +133,6 @@ class Handle:
         self.lock = Lock()
         """No number is closed for good while it is held, so system calls made inside need no `Use`."""
         self.opened = False
-        self.python = _NO_SOCKET
         self.number = -1
         """The descriptor's number, -1 before it is opened and once it is closed."""
         self.is_unix = self.is_stream = self.is_datagram = self.is_sequence = False
@@ -146,6 +145,8 @@ class Handle:
         """Descriptors of messages whose bytes were read by a stream, for `receive_fd` to give; closed at the end."""
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """Lines of what waits in the background, by poll()'s number for what they wait for; pending.py has them."""
+        # The last, as the destructor asks for it.
+        self.python = _NO_SOCKET
 
     def open(self, python: Any) -> None:
         """

@@ -97,18 +97,19 @@ class _Gate:
 class _AcceptAny(Operation[AcceptedSocket]):
     """Accept a connection on any of *entries*; its handle is of the epoll that knows them all."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_made")
 
     condition = READABLE
 
     def __init__(self, handle: Handle, entries: list[_Entry]) -> None:
         super().__init__(handle)
         self._entries = entries
+        # Not anew for each attempt: its destructor, right before each wait, would swallow what a signal handler raises.
+        self._made = Socket()
 
     def attempt(self) -> AcceptedSocket | WouldBlock:
         """Accept one."""
         for entry in tuple(self._entries):
-            made = Socket()
             try:
                 accepted = accept(entry.socket._handle)
             except ClosedError:  # by its user
@@ -116,11 +117,11 @@ class _AcceptAny(Operation[AcceptedSocket]):
                 entry.let_go()
                 continue
             if accepted is not WOULD_BLOCK:
-                made._take(accepted)
+                self._made._take(accepted)
                 # The others come first the next time.
                 self._entries.remove(entry)
                 self._entries.append(entry)
-                return AcceptedSocket(made, entry.source_object)
+                return AcceptedSocket(self._made, entry.source_object)
             entry.show()
         if not self._entries:
             raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")

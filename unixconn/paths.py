@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.address import UnixSocketAddress
+from unixconn.ancillary import SO_PASSCRED, SOL_SOCKET
 from unixconn.client import SocketClient
 from unixconn.connection import UnixConnection
 from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
@@ -34,15 +35,18 @@ def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: 
     return connection
 
 
-def listen(path: PathLike, *, mode: int | None = None, backlog: int = 128) -> UnixListener:
+def listen(
+    path: PathLike, *, mode: int | None = None, backlog: int = 128, pass_credentials: bool = False
+) -> UnixListener:
     """
     Listen on the socket file *path*, which is made, and removed when the listener is closed.
 
     A file that a dead server has left is replaced. *mode* are the permissions of the new one, None for what the umask
-    leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. Raises the Error
+    leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. With
+    *pass_credentials* all of them have `UnixConnection.pass_credentials` from their first byte on. Raises the Error
     ADDRESS_IN_USE if somebody has it, or the file is no socket.
     """
-    return UnixListener(path, mode, backlog)
+    return UnixListener(path, mode, backlog, pass_credentials)
 
 
 class UnixListener(SocketListener):
@@ -53,7 +57,7 @@ class UnixListener(SocketListener):
     ``with`` and ``async with`` close it.
     """
 
-    def __init__(self, path: PathLike, mode: int | None, backlog: int) -> None:
+    def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
         super().__init__(listen_backlog=backlog)
         address = UnixSocketAddress.new(path)
         self._path = os.path.abspath(address._for_python())
@@ -65,6 +69,9 @@ class UnixListener(SocketListener):
             self._file = found.st_dev, found.st_ino
             if mode is not None:
                 os.chmod(self._path, mode)
+            if pass_credentials:
+                # Connections inherit it; set on one of them it would miss what came before it was accepted.
+                socket.set_option(SOL_SOCKET, SO_PASSCRED, True)
             # Who connects before this is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()

@@ -1,0 +1,171 @@
+"""``unixconn peer``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from unixconn.cli import Commands, Parser, add_command, explained
+from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.paths import connect
+from unixconn.users import group_name, named, user_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from unixconn.connection import UnixConnection
+
+T = TypeVar("T")
+
+_TEXT = """\
+Connect to the socket file PATH, and tell which process serves it, by what the
+kernel says: its number, user, group, supplementary groups, security label and
+executable, and whether it still lives.
+
+It is the process that has called listen(), as it was then. That may have handed
+the socket on: sockets that systemd listens on are its own, process 1.
+
+What can not be told is "unknown", with the reason. The executable is that of the
+process with this number, and told only if the one that serves lives still after
+it was read; of other users' processes it is not readable.
+
+The server sees a connection that is closed without a word.
+
+examples:
+  unixconn peer /run/dbus/system_bus_socket
+  unixconn peer --json ./door\
+"""
+
+
+class _Unknown(NamedTuple):
+    """In the place of what can not be told."""
+
+    reason: str
+
+
+class _Facts(NamedTuple):
+    pid: int | _Unknown
+    uid: int | _Unknown
+    gid: int | _Unknown
+    groups: list[int] | _Unknown
+    label: str | _Unknown
+    executable: str | _Unknown
+    alive: bool | _Unknown
+
+
+def add(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    parser = add_command(commands, "peer", _run, "tell which process serves a socket", _TEXT, "[OPTIONS] PATH")
+    parser.add_argument("path", metavar="PATH", help="the socket file")
+    parser.add_argument("--json", action="store_true", help="print an object, null being what can not be told")
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        with connect(options.path) as connection:
+            facts = _look(_credentials(connection))
+    except Error as error:
+        raise explained(options.path, error) from None
+    if options.json:
+        print(json.dumps(_object(facts)), flush=True)
+    else:
+        print("\n".join(f"{name:<12}{value}" for name, value in _lines(facts)), flush=True)
+    return os.EX_OK
+
+
+def _look(credentials: Any) -> _Facts:
+    pid = _ask(credentials.get_unix_pid)
+    executable = pid if isinstance(pid, _Unknown) else _executable(pid)
+    # Asked after that was read: only if it still lives, the number was its own meanwhile.
+    alive = _ask(credentials.is_alive)
+    if isinstance(executable, str) and alive is not True:
+        executable = _Unknown("the process is gone") if alive is False else alive
+    return _Facts(
+        pid,
+        _ask(credentials.get_unix_user),
+        _ask(credentials.get_unix_group),
+        _ask(credentials.get_groups),
+        _ask(lambda: _printable(credentials.get_security_label())),
+        executable,
+        alive,
+    )
+
+
+def _ask(question: Callable[[], T]) -> T | _Unknown:
+    try:
+        return question()
+    except Error as error:
+        return _Unknown(error.message)
+
+
+def _executable(pid: int) -> str | _Unknown:
+    try:
+        return _printable(os.readlink(f"/proc/{pid}/exe".encode()))
+    except OSError as error:
+        return _Unknown(f"not readable: {error.strerror}")
+
+
+def _printable(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _object(facts: _Facts) -> dict[str, object]:
+    return {
+        "pid": _value(facts.pid),
+        "uid": _value(facts.uid),
+        "user": _value(facts.uid, user_name),
+        "gid": _value(facts.gid),
+        "group": _value(facts.gid, group_name),
+        "groups": _value(facts.groups, lambda groups: [{"gid": gid, "group": group_name(gid)} for gid in groups]),
+        "label": _value(facts.label),
+        "executable": _value(facts.executable),
+        "alive": _value(facts.alive),
+    }
+
+
+def _value(value: T | _Unknown, describe: Callable[[T], object] = lambda value: value) -> object:
+    return None if isinstance(value, _Unknown) else describe(value)
+
+
+def _lines(facts: _Facts) -> list[tuple[str, str]]:
+    return [
+        ("pid", _text(facts.pid, str)),
+        ("user", _text(facts.uid, lambda uid: named(uid, user_name(uid)))),
+        ("group", _text(facts.gid, _group)),
+        ("groups", _text(facts.groups, lambda groups: ", ".join(map(_group, groups)) or "none")),
+        ("label", _text(facts.label, str)),
+        ("executable", _text(facts.executable, str)),
+        ("alive", _text(facts.alive, lambda alive: "yes" if alive else "no")),
+    ]
+
+
+def _text(value: T | _Unknown, describe: Callable[[T], str]) -> str:
+    return f"unknown ({value.reason})" if isinstance(value, _Unknown) else describe(value)
+
+
+def _group(gid: int) -> str:
+    return named(gid, group_name(gid))
+
+
+def _credentials(connection: UnixConnection) -> Any:
+    """Give what the kernel tells of the server. Until the method is there, with what there is of old."""
+    if hasattr(connection, "get_peer_credentials"):
+        return connection.get_peer_credentials()
+    return _Fallback(connection)
+
+
+class _Fallback:
+    """Stands in for the peer's Credentials; to be removed together with its user."""
+
+    def __init__(self, connection: UnixConnection) -> None:
+        credentials = connection.get_socket().get_credentials()
+        self.get_unix_pid = credentials.get_unix_pid
+        self.get_unix_user = credentials.get_unix_user
+
+    def _unsupported(self) -> Any:
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, "not supported yet")
+
+    get_unix_group = get_groups = get_security_label = is_alive = _unsupported

@@ -1,0 +1,167 @@
+"""``unixconn send``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from unixconn import fdnames
+from unixconn.cli import CommandError, Commands, Parser, add_command, add_verbose, explained, progress
+from unixconn.errors import Error, NotFoundError, PeerClosedError, PeerResetError, RefusedError
+from unixconn.filedescriptor import FileDescriptor
+from unixconn.paths import connect
+
+if TYPE_CHECKING:
+    from unixconn.connection import UnixConnection
+
+_TEXT = """\
+Send open files to who listens on the socket file PATH: those of FILE, opened
+for reading, "-" being standard input, then the descriptors that --fd names; with
+none of them standard input. This process's credentials go with them.
+
+The receiver gets descriptors of the same open files, and may use them as this
+process could, whatever its own rights are. They are named after their files. It
+is done when the kernel has them: what the receiver makes of them, and whether it
+takes them, is told there. Options stand before PATH, or after the last FILE.
+
+examples:
+  unixconn send ./door LICENSE
+  date | unixconn send ./door
+  unixconn send --wait 10 ./door --fd 5 5<LICENSE\
+"""
+_AT_ONCE = 64
+"""Descriptors in a message: their names must be in one piece, and a stream takes long messages in several."""
+_PAUSE = 0.05
+_STDIN = 0
+
+
+class _Source(NamedTuple):
+    descriptor: FileDescriptor
+    name: str
+
+
+def add(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
+    parser = add_command(commands, "send", _run, "send open files to who listens", _TEXT, usage)
+    parser.add_argument("path", metavar="PATH", help="the socket file of who listens")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", default=[], help="a file to open and send, - for standard input"
+    )
+    parser.add_argument(
+        "--fd",
+        metavar="N",
+        type=_number,
+        action="append",
+        default=[],
+        help="send this descriptor, which the shell has opened; may be repeated",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--write",
+        dest="flags",
+        action="store_const",
+        const=os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+        default=os.O_RDONLY,
+        help="open each FILE for writing instead, emptied or new",
+    )
+    how.add_argument(
+        "--append",
+        dest="flags",
+        action="store_const",
+        const=os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+        help="open each FILE for writing at its end instead",
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=0.0,
+        help="wait so long for somebody to listen, inf for ever; without it nobody there is an error at once",
+    )
+    add_verbose(parser)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a descriptor")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _run(options: argparse.Namespace) -> int:
+    with ExitStack() as owned:
+        sources = _open_all(options, owned)
+        try:
+            connection = owned.enter_context(_connect(options))
+            for place in range(0, len(sources), _AT_ONCE):
+                _send(connection, sources[place : place + _AT_ONCE])
+        except (PeerClosedError, PeerResetError):
+            text = f"{options.path}: closed by who listens, as is done to who is not allowed to send"
+            raise CommandError(text, os.EX_IOERR) from None
+        except Error as error:
+            raise explained(options.path, error) from None
+        progress(options)(f"sent {', '.join(each.name for each in sources)} to {options.path}")
+    return os.EX_OK
+
+
+def _open_all(options: argparse.Namespace, owned: ExitStack) -> list[_Source]:
+    # First what is given by its number, while nothing that is opened here can have the same.
+    given = [_given(number, f"fd{number}", owned) for number in options.fd]
+    if not options.files and not given:
+        return [_given(_STDIN, "stdin", owned)]
+    return [_opened(file, options.flags, owned) for file in options.files] + given
+
+
+def _given(number: int, name: str, owned: ExitStack) -> _Source:
+    try:
+        return _Source(owned.enter_context(FileDescriptor(os.dup(number))), name)
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"descriptor {number}: {getattr(error, 'strerror', error)}", os.EX_NOINPUT) from None
+
+
+def _opened(file: str, flags: int, owned: ExitStack) -> _Source:
+    if file == "-":
+        return _given(_STDIN, "stdin", owned)
+    try:
+        # As open() of Python and the shell do: what the umask leaves.
+        descriptor = FileDescriptor(os.open(file, flags, 0o666))
+    except OSError as error:
+        code = os.EX_NOINPUT if flags == os.O_RDONLY else os.EX_CANTCREAT
+        raise CommandError(f"{file}: {error.strerror}", code) from None
+    return _Source(owned.enter_context(descriptor), os.path.basename(file))  # noqa: PTH119 - of whatever was typed
+
+
+def _connect(options: argparse.Namespace) -> UnixConnection:
+    try:
+        return connect(options.path)
+    except (NotFoundError, RefusedError):
+        if not options.wait:
+            raise
+    progress(options)(f"waiting for somebody to listen on {options.path} ...")
+    end = time.monotonic() + options.wait
+    while True:
+        time.sleep(_PAUSE)
+        try:
+            return connect(options.path)
+        except (NotFoundError, RefusedError):
+            if time.monotonic() >= end:
+                raise
+
+
+def _send(connection: UnixConnection, sources: list[_Source]) -> None:
+    names = fdnames.joined([each.name for each in sources])
+    connection.send_message(names, [each.descriptor for each in sources], credentials=True)

@@ -1,0 +1,37 @@
+"""Users and groups by name."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+
+
+def user_name(uid: int) -> str | None:
+    """Give the name of a user, None for one without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def group_name(gid: int) -> str | None:
+    """Give the name of a group, None for one without a name."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
+def uid_of(user: str) -> int:
+    """Give the uid of *user*, a name or a number. Raises ValueError for a name that nobody has."""
+    if user.isdecimal():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"no user has the name {user!r}") from None
+
+
+def named(number: int, name: str | None) -> str:
+    """Describe a user or group: ``root (0)``, or the number alone."""
+    return f"{name} ({number})" if name is not None else str(number)

@@ -558,9 +558,15 @@ class TestMany:
 
     def test_dropped_ones_do_not_pile_up(self, calls):
         """Where one that stays has the thread wait for long, those that come and go behind it leave no trail."""
+        crowd = [Cancellable.with_timeout(LATER) for _ in range(5000)]
+        for each in crowd:
+            each.connect(bool)
+        for each in crowd:
+            each.cancel()
+        clock = shared()._clock
+        assert settle(lambda: not clock._heap)
         stays = Cancellable.with_timeout(LATER)
         stays.connect(calls)
-        clock = shared()._clock
         for _ in range(20):
             for _ in range(1000):
                 Cancellable.with_timeout(2 * LATER).connect(calls)

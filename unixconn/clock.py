@@ -18,6 +18,10 @@ T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 
 
+_FEW = 64
+"""Items that are over are left alone while there are not more than that."""
+
+
 class Clock(Generic[T]):
     """
     Items, each with a moment, a time of `time.monotonic`.
@@ -31,7 +35,7 @@ class Clock(Generic[T]):
         self._arrivals: deque[tuple[float, int, T]] = deque()
         self._heap: list[tuple[float, int, T]] = []
         self._numbers = count()
-        self._limit = 64
+        self._limit = _FEW
 
     def add(self, moment: float, item: T) -> None:
         """Add *item* for *moment*."""
@@ -51,10 +55,14 @@ class Clock(Generic[T]):
         if len(self._heap) > self._limit:
             self._heap = [each for each in self._heap if not self._is_over(each[2])]
             heapify(self._heap)
-            self._limit = 2 * len(self._heap) + 64
+            self._limit = 2 * len(self._heap) + _FEW
         while self._heap and self._is_over(self._heap[0][2]):
             heappop(self._heap)
-        return self._heap[0][0] if self._heap else math.inf
+        if not self._heap:
+            # Or after a crowd few would pile up to the size of that.
+            self._limit = _FEW
+            return math.inf
+        return self._heap[0][0]
 
     def move_due(self, target: list[T] | deque[T]) -> None:
         """Move to *target* what has its moment now or had it before."""

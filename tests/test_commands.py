@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -22,11 +23,14 @@ from helpers import forked, in_child
 import unixconn
 from unixconn import cli_send, fdnames
 from unixconn.__main__ import main
+from unixconn.receiver import Receiver
 from unixconn.users import group_name, named, user_name
 
 COMMAND = [sys.executable, "-m", "unixconn"]
 OTHER = 65534
 """A uid that is not this process's."""
+# Before that: another user may not be allowed to read this Python, and so can not load what is loaded late.
+codecs.lookup("ascii")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -219,6 +223,20 @@ def test_json(door, file):
             "uid": uid,
             "user": user_name(uid),
         }
+
+
+@pytest.mark.usefixtures("no_linger")
+def test_a_failure_in_between_is_the_end(door, null, monkeypatch):
+    """What nobody has foreseen ends the wait as well."""
+
+    def split(_data, _count):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(fdnames, "split", split)
+    with unixconn.listen(door, pass_credentials=True) as listener, unixconn.connect(door) as sender:
+        sender.send_fd(null)
+        with pytest.raises(RuntimeError, match="unforeseen"):
+            Receiver(listener, {os.geteuid()}, 1, print, print).run()
 
 
 def test_what_can_not_be_read(door, file, folder):

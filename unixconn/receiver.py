@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from unixconn import fdnames
@@ -11,7 +12,7 @@ from unixconn.mainloop import MainLoop
 from unixconn.users import named, user_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from unixconn.credentials import Credentials
     from unixconn.filedescriptor import FileDescriptor
@@ -56,10 +57,10 @@ class Receiver:
         self._loop = MainLoop()
         self._connections: set[UnixConnection] = set()
         self._received: list[Received] = []
-        self._failure: Error | None = None
+        self._failure: Exception | None = None
 
     def run(self) -> list[Received]:
-        """Wait for all descriptors, and give them. Raises the Error that accepting or receiving has ended with."""
+        """Wait for all descriptors, and give them. Raises what accepting or receiving has ended with."""
         try:
             self._listener.accept_async(None, self._accepted)
             self._loop.run()
@@ -75,37 +76,32 @@ class Receiver:
                 connection.close()
 
     def _accepted(self, listener: UnixListener, result: AsyncResult) -> None:
-        try:
+        with self._failing():
             connection = listener.accept_finish(result).connection
-        except Error as error:
-            self._fail(error)
-            return
-        assert isinstance(connection, UnixConnection)
-        self._connections.add(connection)
-        listener.accept_async(None, self._accepted)
-        if self._is_welcome(connection.get_socket().get_credentials()):
-            self._wait_for(connection)
-        else:
-            self._end(connection)
+            assert isinstance(connection, UnixConnection)
+            self._connections.add(connection)
+            listener.accept_async(None, self._accepted)
+            if self._is_welcome(connection.get_socket().get_credentials()):
+                self._wait_for(connection)
+            else:
+                self._end(connection)
 
     def _wait_for(self, connection: UnixConnection) -> None:
         connection.receive_message_async(_MAX_BYTES, None, self._came)
 
     def _came(self, connection: UnixConnection, result: AsyncResult) -> None:
-        try:
-            message = connection.receive_message_finish(result)
-        except (ClosedError, PeerResetError):
-            self._end(connection)
-            return
-        except Error as error:
-            self._fail(error)
-            return
-        with message:
-            if self._is_welcome(message.credentials):
-                self._take(message)
-                self._wait_for(connection)
-            else:
+        with self._failing():
+            try:
+                message = connection.receive_message_finish(result)
+            except (ClosedError, PeerResetError):
                 self._end(connection)
+                return
+            with message:
+                if self._is_welcome(message.credentials):
+                    self._take(message)
+                    self._wait_for(connection)
+                else:
+                    self._end(connection)
 
     def _is_welcome(self, credentials: Credentials | None) -> bool:
         uid = _user_of(credentials)
@@ -132,9 +128,14 @@ class Receiver:
         self._connections.discard(connection)
         connection.close()
 
-    def _fail(self, error: Error) -> None:
-        self._failure = error
-        self._loop.quit()
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Have `run` raise what is raised in a callback, which the loop would report, and then wait for ever."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again
+            self._failure = error
+            self._loop.quit()
 
 
 def _user_of(credentials: Credentials | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddressType,
 )
+from unixconn.socket import connection_types
 
 
 def new_socket(kind=SocketType.STREAM):
@@ -437,3 +439,28 @@ def test_the_factory_without_its_classes_asked_for():
     program = "import unixconn; print(unixconn.Socket.new(1, 1, 0).connection_factory_create_connection())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "UnixConnection" in done.stdout
+
+
+def test_another_class_of_connections(raw):
+    """A class that was registered for a kind of sockets is that of their connections; others keep theirs."""
+
+    class Records(UnixConnection):
+        pass
+
+    kind = SocketFamily.UNIX, SocketType.SEQPACKET, SocketProtocol.DEFAULT
+    try:
+        SocketConnection.factory_register_type(Records, *kind)
+        assert SocketConnection.factory_lookup_type(*kind) is Records
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        made = [Socket.new_from_fd(each.detach()).connection_factory_create_connection() for each in ends]
+        assert [type(each) for each in made] == [Records, Records]
+        for each in made:
+            assert each.get_socket().check_connect_result() is True
+            each.close()
+        assert type(raw[1].get_socket().connection_factory_create_connection()) is UnixConnection
+        for wrong in (int, None, "Records", Socket):
+            with pytest.raises(TypeError, match=re.escape(repr(wrong))):
+                SocketConnection.factory_register_type(wrong, *kind)
+    finally:
+        # It is for good, else.
+        del connection_types[kind]

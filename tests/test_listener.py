@@ -428,6 +428,17 @@ class TestListener:
         assert not (tmp_path / "other").exists()
         assert failure(SocketClient().connect, address)[0] == 39
 
+    def test_the_same_socket_twice(self, address):
+        """It is an error, and changes nothing."""
+        with SocketListener() as listener:
+            sock = Socket.new(SocketFamily.UNIX, *STREAM)
+            sock.bind(address, False)
+            sock.listen()
+            listener.add_socket(sock)
+            assert failure(listener.add_socket, sock)[0] == 2
+            with SocketClient().connect(address):
+                listener.accept().connection.close()
+
     def test_without_a_socket(self):
         """There is nothing to wait for: NOT_INITIALIZED."""
         with SocketListener() as listener:

@@ -11,7 +11,7 @@ import socket
 import time
 
 import pytest
-from helpers import Background, Calls, adopt, fill
+from helpers import Background, Calls, adopt, fill, settle
 
 import unixconn
 from unixconn import (
@@ -1071,3 +1071,22 @@ class TestFileObjects:
         assert first.result(9) == b"xy"
         sock.send(b"z")
         assert reader.read(1) == b"z"
+
+
+@pytest.mark.parametrize("how", ["cancel", "cancellable"])
+def test_each_kind_can_be_cancelled_by_its_own(pair, how):
+    """What consists of steps, or of two streams, ends by its Future and by the Cancellable of that."""
+    a, b = pair
+    other, peer = UnixConnection.create_pair()
+    with other, peer:
+        for start in (a.get_input_stream().read_all_async, other.get_input_stream().skip_async):
+            end(start(5), how)
+        end(b.splice_async(other), how)
+
+
+def end(future, how):
+    """Cancel *future*, and see that it is over."""
+    assert not settle(future.done, 0.02)
+    (future if how == "cancel" else future.cancellable).cancel()
+    with pytest.raises(unixconn.CancelledError):
+        future.result(5)

@@ -8,15 +8,14 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from unixconn.cli import Commands, Parser, add_command, explained
-from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.errors import Error
 from unixconn.paths import connect
 from unixconn.users import group_name, named, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from unixconn.connection import UnixConnection
+    from unixconn.credentials import Credentials
 
 T = TypeVar("T")
 
@@ -66,7 +65,7 @@ def add(commands: Commands[Parser]) -> None:
 def _run(options: argparse.Namespace) -> int:
     try:
         with connect(options.path) as connection:
-            facts = _look(_credentials(connection))
+            facts = _look(connection.get_peer_credentials())
     except Error as error:
         raise explained(options.path, error) from None
     if options.json:
@@ -76,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
-def _look(credentials: Any) -> _Facts:
+def _look(credentials: Credentials) -> _Facts:
     pid = _ask(credentials.get_unix_pid)
     executable = pid if isinstance(pid, _Unknown) else _executable(pid)
     # Asked after that was read: only if it still lives, the number was its own meanwhile.
@@ -148,24 +147,3 @@ def _text(value: T | _Unknown, describe: Callable[[T], str]) -> str:
 
 def _group(gid: int) -> str:
     return named(gid, group_name(gid))
-
-
-def _credentials(connection: UnixConnection) -> Any:
-    """Give what the kernel tells of the server. Until the method is there, with what there is of old."""
-    if hasattr(connection, "get_peer_credentials"):
-        return connection.get_peer_credentials()
-    return _Fallback(connection)
-
-
-class _Fallback:
-    """Stands in for the peer's Credentials; to be removed together with its user."""
-
-    def __init__(self, connection: UnixConnection) -> None:
-        credentials = connection.get_socket().get_credentials()
-        self.get_unix_pid = credentials.get_unix_pid
-        self.get_unix_user = credentials.get_unix_user
-
-    def _unsupported(self) -> Any:
-        raise io_error(IOErrorEnum.NOT_SUPPORTED, "not supported yet")
-
-    get_unix_group = get_groups = get_security_label = is_alive = _unsupported

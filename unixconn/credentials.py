@@ -256,14 +256,15 @@ def overflow_ids() -> tuple[int, int]:
 
 
 def _read_id(name: str) -> int:
-    with open(f"/proc/sys/kernel/{name}", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+    # As bytes: who has become another user may not be able to load a codec any more.
+    with open(f"/proc/sys/kernel/{name}", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
         return int(file.read())
 
 
 def _are_all_mapped(kind: str) -> bool:
     """Tell whether all of a *kind*, "uid" or "gid", have a number in this process's user namespace."""
     try:
-        with open(f"/proc/self/{kind}_map", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+        with open(f"/proc/self/{kind}_map", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
             return sum(int(line.split()[2]) for line in file) >= _NO_ID
     except OSError:  # no /proc, or no user namespaces
         return True

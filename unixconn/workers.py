@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import importlib
 import math
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -157,6 +157,9 @@ class Worker(WakeablePoller):
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
+        # As the module threading does in its own threads, so that debuggers and the like see what runs here.
+        if threading._trace_hook:  # type: ignore[attr-defined]
+            sys.settrace(threading._trace_hook)  # type: ignore[attr-defined]
         try:
             while self._goes_on():
                 if self._has_to_end:
@@ -221,13 +224,14 @@ def shared() -> Worker:
 
 
 def _is_main_interpreter() -> bool:
-    for name in ("_interpreters", "_xxsubinterpreters"):  # as CPython 3.13 names it, and as older ones do
+    try:
+        import _interpreters as interpreters  # CPython 3.13 and later
+    except ImportError:
         try:
-            module = importlib.import_module(name)
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,no-redef]
         except ImportError:
-            continue
-        return bool(module.get_current() == module.get_main())
-    return True
+            return True
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _end() -> None:

@@ -38,6 +38,8 @@ _STYLE = """
 
 _TITLES = {
     "descriptor": "A descriptor: send, receive, close",
+    "64": "64 descriptors in a message",
+    "253": "253 descriptors in a message",
     "credentials": "Credentials: send, receive",
 }
 

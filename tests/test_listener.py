@@ -428,6 +428,23 @@ class TestListener:
         assert not (tmp_path / "other").exists()
         assert failure(SocketClient().connect, address)[0] == 39
 
+    def test_with_and_async_with(self, address):
+        """Listeners, services and sockets are closed at the end of either."""
+        made = [SocketListener(), SocketService(), ThreadedSocketService(), Socket.new(SocketFamily.UNIX, *STREAM)]
+
+        async def use(each):
+            async with each as entered:
+                assert entered is each
+
+        for each in made[::2]:
+            with each as entered:
+                assert entered is each
+        for each in made[1::2]:
+            asyncio.run(use(each))
+        assert made[3].is_closed()
+        for each in made[:3]:
+            assert failure(each.add_address, address, *STREAM)[0] == CLOSED[0]
+
     def test_the_same_socket_twice(self, address):
         """It is an error, and changes nothing."""
         with SocketListener() as listener:

@@ -32,6 +32,7 @@ from unixconn import (
     Error,
     FileDescriptor,
     Future,
+    GError,
     InputStream,
     InvalidArgumentError,
     InvalidDataError,
@@ -277,6 +278,11 @@ def received(connection: UnixConnection, result: AsyncResult, loop: MainLoop) ->
     """Be a callback."""
     os.close(connection.receive_fd_finish(result))
     loop.quit()
+
+
+def of_glib(error: BaseException) -> bool:
+    """Tell whether an error has GLib's parts, by the name that it has there."""
+    return isinstance(error, GError) and bool(error.domain) and error.code >= 0
 
 
 def use_callbacks() -> None:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from unixconn._typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.arguments import as_priority
 from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.managed import Managed
 from unixconn.object import Object
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from unixconn.asynchronous import Callback
 
 
-ClosableT = TypeVar("ClosableT", bound="Closable")
-
 _CLOSE = "g_io_stream_close_async"
 
 
-class Closable(Object):
+class Closable(Managed, Object):
     """What can be closed once, and has one operation under way at a time."""
 
     def __init__(self) -> None:
@@ -142,19 +140,3 @@ class Closable(Object):
 
     @abstractmethod
     def _close(self) -> None: ...
-
-    def __enter__(self: ClosableT) -> ClosableT:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self: ClosableT) -> ClosableT:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-_FALSE, _TRUE = struct.pack("I", 0), struct.pack("I", 1)
+# By the number of descriptors: to take a format apart takes as long as to pack some.
+_packers: dict[int, Callable[..., bytes]] = {}
 
 RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
@@ -87,12 +88,13 @@ def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
 
 def pack_plain(values: Sequence[Any]) -> bytes:
     """Pack *values* as ints if all are plain numbers that descriptors can have; else, and for 0 and 1, give b""."""
+    count = len(values)
+    pack = _packers.get(count) or _packers.setdefault(count, struct.Struct(f"{count}I").pack)
     try:
-        packed = struct.pack(f"{len(values)}I", *values)
-    except struct.error:
+        # True and False would be packed as well. To look at the type of each value takes longer than this.
+        return pack(*values) if min(values) > 1 else b""
+    except (struct.error, TypeError, ValueError):
         return b""
-    # True and False are packed as well. To look at the type of each value takes a twentieth of what the kernel does.
-    return b"" if _FALSE in packed or _TRUE in packed else packed
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

@@ -10,10 +10,10 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import translated
 from unixconn.handle import adopt_socket
+from unixconn.managed import Managed
 
 if TYPE_CHECKING:
     import socket
-    from types import TracebackType
     from typing import IO, Any, NoReturn
 
 
@@ -26,7 +26,7 @@ def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
     close_all(_backstop.pop(gone))
 
 
-class FileDescriptor:
+class FileDescriptor(Managed):
     """
     An open file descriptor, which is closed with this object at the latest.
 
@@ -142,14 +142,6 @@ class FileDescriptor:
         return self is other or (bool(self._owned) and self._owned == other._owned)
 
     __hash__ = object.__hash__
-
-    def __enter__(self) -> FileDescriptor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -17,6 +17,7 @@ from unixconn.errors import ClosedError, IOErrorEnum, io_error, translated
 from unixconn.establish import accept
 from unixconn.future import Future
 from unixconn.handle import Handle
+from unixconn.managed import Managed
 from unixconn.object import Object, Property, Signal
 from unixconn.operation import READABLE, Operation
 from unixconn.results import Accepted, AcceptedSocket, AddressAdded
@@ -132,11 +133,12 @@ class _AcceptAny(Operation[AcceptedSocket]):
         result.socket.close()
 
 
-class SocketListener(Object):
+class SocketListener(Managed, Object):
     """
     Accepts connections on any number of sockets (Gio.SocketListener).
 
-    Signal: ``event`` (SocketListenerEvent, socket), for sockets that `add_address` makes. ``with listener:`` closes it.
+    Signal: ``event`` (SocketListenerEvent, socket), for sockets that `add_address` makes. ``with listener:`` closes it,
+    and so does ``async with``.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -248,12 +250,6 @@ class SocketListener(Object):
     def _check(self) -> None:
         if self._closed:
             raise io_error(IOErrorEnum.CLOSED, "Listener is already closed")
-
-    def __enter__(self) -> SocketListener:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
 
     # --- accepting ---
 

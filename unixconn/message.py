@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.managed import Managed
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from unixconn.credentials import Credentials
     from unixconn.filedescriptor import FileDescriptor
 
 
-class Message:
+class Message(Managed):
     """
     What `UnixConnection.receive_message` has received.
 
@@ -40,14 +39,6 @@ class Message:
             self.fds.pop().close()
         if self.pidfd is not None:
             self.pidfd.close()
-
-    def __enter__(self) -> Message:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"

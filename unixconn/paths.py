@@ -119,9 +119,6 @@ class UnixListener(SocketListener):
         assert isinstance(connection, UnixConnection)
         return connection
 
-    def __enter__(self) -> UnixListener:
-        return self
-
     def __aiter__(self) -> UnixListener:
         return self
 
@@ -132,12 +129,6 @@ class UnixListener(SocketListener):
             raise StopAsyncIteration from None
         assert isinstance(connection, UnixConnection)
         return connection
-
-    async def __aenter__(self) -> UnixListener:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        self.close()
 
 
 def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:

@@ -20,6 +20,7 @@ from unixconn.credentials import Credentials
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.handle import Handle, adopt_socket
+from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
 from unixconn.operation import READABLE, Operation, complete, wait
@@ -74,14 +75,14 @@ connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, t
 """The classes of connections for the kinds of sockets, None for all others; connection.py fills it in."""
 
 
-class Socket(Object):
+class Socket(Managed, Object):
     """
     A socket (Gio.Socket); made by `new` or `new_from_fd`.
 
     The methods raise the Error CLOSED on a closed one and NOT_INITIALIZED on one that was made by ``Socket(fd=...)``
     without `init`. Those that may wait do so until the timeout, TIMED_OUT, or until their *cancellable* is cancelled,
     CANCELLED, or the socket is closed, CLOSED; they raise WOULD_BLOCK instead if the Socket is set not to block.
-    The descriptor is closed with the object.
+    The descriptor is closed with the object, and at the end of ``with socket:``.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (

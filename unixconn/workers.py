@@ -128,7 +128,8 @@ class Worker(WakeablePoller):
 
     def pass_over(self, moment: float, _gone: object = None) -> None:
         """Come to an end, if an Alarm that has ended before its *moment* was what the thread is there for."""
-        if moment <= self._until and threading.get_ident() != self._ident:
+        # Also in the thread itself: it may have had the last reference, while it looked whether this has ended.
+        if moment <= self._until:
             self.wake()
 
     def _set(self, moment: float, item: Pending[Any] | Alarm) -> None:

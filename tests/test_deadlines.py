@@ -558,7 +558,7 @@ class TestMany:
 
     def test_dropped_ones_do_not_pile_up(self, calls):
         """Where one that stays has the thread wait for long, those that come and go behind it leave no trail."""
-        crowd = [Cancellable.with_timeout(LATER) for _ in range(5000)]
+        crowd = [Cancellable.with_timeout(LATER) for _ in range(3000)]
         for each in crowd:
             each.connect(bool)
         for each in crowd:
@@ -567,7 +567,7 @@ class TestMany:
         assert settle(lambda: not clock._heap)
         stays = Cancellable.with_timeout(LATER)
         stays.connect(calls)
-        for _ in range(20):
+        for _ in range(5):
             for _ in range(1000):
                 Cancellable.with_timeout(2 * LATER).connect(calls)
             collect()
@@ -695,7 +695,7 @@ class TestSignals:
                 armed.clear()
 
         before = threads()
-        for _ in range(200):
+        for _ in range(50):
             with contextlib.suppress(StopError):
                 break_off()
             # What was started waits, though its Future may have come to nobody.

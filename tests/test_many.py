@@ -264,8 +264,7 @@ class TestMany:
         assert failure(b.receive_fds, 5)[0] == IOErrorEnum.WOULD_BLOCK
         b.close()
 
-    @each_way
-    def test_results_that_nobody_takes(self, pair, files, do):
+    def test_results_that_nobody_takes(self, pair, files):
         """They are closed with the result."""
         a, b = pair
         for name in ("receive_fds_async", "receive_descriptors_async"):

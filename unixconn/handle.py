@@ -63,6 +63,11 @@ def _is_used(handle: Handle) -> bool:
 _receiving: dict[weakref.ref[Handle], None] = {}
 
 
+def _forget_receiver(gone: weakref.ref[Handle]) -> None:
+    # It may be gone from there: PyPy calls this also for a reference that is only waiting to be collected.
+    _receiving.pop(gone, None)
+
+
 def _start_in_child() -> None:
     """Forget the threads that a forked child does not have."""
     for each in tuple(_uses):
@@ -281,7 +286,7 @@ class Handle:
             first = not self._passcred_users
             self._passcred_users.add(token)
             if first:
-                _receiving[weakref.ref(self, _receiving.pop)] = None
+                _receiving[weakref.ref(self, _forget_receiver)] = None
                 self._switch_on_passcred()
 
     def leave_passcred(self, token: object) -> None:

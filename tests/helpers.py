@@ -36,7 +36,11 @@ def open_descriptors() -> dict[int, str]:
 
 
 def threads() -> set[str]:
-    """Give the numbers of this process's threads, those too that Python's threading does not know."""
+    """
+    Give the numbers of this process's threads, those too that Python's threading does not know.
+
+    One that has been joined is in the kernel's list for a moment longer: compare by <=, and not by ==.
+    """
     return set(os.listdir("/proc/self/task"))
 
 

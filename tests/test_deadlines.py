@@ -110,7 +110,8 @@ class TestFlag:
         before = threads(), set(open_descriptors())
         cancellable = Cancellable.with_timeout(SOON)
         assert settle(cancellable.is_cancelled)
-        assert (threads(), set(open_descriptors())) == before
+        assert threads() <= before[0]
+        assert set(open_descriptors()) == before[1]
 
     def test_zero(self):
         """The time has passed at once."""
@@ -192,9 +193,9 @@ class TestFlag:
         before = threads()
         cancellable = Cancellable.with_timeout(LATER)
         cancellable.connect(calls)
-        assert threads() != before
+        assert threads() - before
         cancellable.reset()
-        assert settle(lambda: threads() == before)
+        assert settle(lambda: threads() <= before)
         assert not cancellable.is_cancelled()
 
     def test_of_a_subclass(self):
@@ -522,7 +523,7 @@ class TestMany:
         for each in later:
             each.cancel()
         assert all(each.cancelled() for each in waiting)
-        assert settle(lambda: threads() == before)
+        assert settle(lambda: threads() <= before)
         for a, b in pairs:
             a.close()
             b.close()
@@ -553,7 +554,7 @@ class TestMany:
         del each, dropped
         collect()
         assert not any(each() for each in gone)
-        assert settle(lambda: (threads(), set(open_descriptors())) == before)
+        assert settle(lambda: threads() <= before[0] and set(open_descriptors()) == before[1])
         assert calls == []
 
     def test_dropped_ones_do_not_pile_up(self, calls):
@@ -583,7 +584,7 @@ class TestMany:
             os.close(future.result(10))
             del future
         collect()
-        assert settle(lambda: threads() == before)
+        assert settle(lambda: threads() <= before)
 
 
 @forks
@@ -708,4 +709,4 @@ class TestSignals:
             assert readable(last.get_fd(), 10)
             last.release_fd()
         collect()
-        assert settle(lambda: threads() == before)
+        assert settle(lambda: threads() <= before)

@@ -62,7 +62,7 @@ class Worker(WakeablePoller):
         # Of Pendings and Alarms.
         self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
         self._late: deque[Any] = deque()
-        self._has_to_end = False
+        self._has_to_end = self._looks_again = False
         self._until = -math.inf
         """When the thread will look at the clock by itself; at once, while it is awake."""
 
@@ -127,8 +127,11 @@ class Worker(WakeablePoller):
 
     def pass_over(self, moment: float, _gone: object = None) -> None:
         """Come to an end, if an Alarm that has ended before its *moment* was what the thread is there for."""
-        # Also in the thread itself: it may have had the last reference, while it looked whether this has ended.
-        if moment <= self._until:
+        if threading.get_ident() == self._ident:
+            # It may have had the last reference, while it looked whether this has ended. Without the lock, which a
+            # signal handler's thread may hold that waits for this one.
+            self._looks_again = True
+        elif moment <= self._until:
             self.wake()
 
     def _set(self, moment: float, item: Pending[Any] | Alarm) -> None:
@@ -183,12 +186,16 @@ class Worker(WakeablePoller):
     def _pause(self) -> float:  # pragma: no cover
         """Give the seconds until the thread has something to do, should nothing become ready."""
         self._until = -math.inf
+        self._looks_again = False
         while self._until != self._clock.next() or self._clock.has_arrivals():
             # Who adds something from here on wakes this thread, if it is for an earlier moment.
             self._until = self._clock.next()
         if self._calls or self._late:
             return 0.0
-        if not self._is_needed():
+        is_needed = self._is_needed()
+        if self._looks_again:
+            return 0.0
+        if not is_needed:
             self._until = time.monotonic() + _LINGER
             return _LINGER
         return -1.0 if self._until == math.inf else max(0.0, self._until - time.monotonic())

@@ -236,18 +236,21 @@ def parse(control: bytes) -> tuple[list[ControlMessage], str]:
     return messages, ""
 
 
+def _ints(data: bytes) -> tuple[int, ...]:
+    return struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
+
+
 def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Contents:
     """Sort *messages* by what they carry; unknown ones are passed over."""
     found = Contents(damage)
     for level, kind, data in messages:
         if level != SOL_SOCKET:
             continue
-        numbers = struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
         if kind == SCM_RIGHTS:
-            found.descriptors += numbers
+            found.descriptors += _ints(data)
         elif kind == SCM_PIDFD:
             # An errno in the place of a descriptor is negative.
-            found.pidfds += (number for number in numbers if number >= 0)
+            found.pidfds += (number for number in _ints(data) if number >= 0)
             found.sender_has_ended = not found.pidfds
         elif kind == SCM_SECURITY:
             found.label = data.rstrip(b"\0")

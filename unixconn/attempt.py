@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     WouldBlock = Literal[_WouldBlock.WOULD_BLOCK]
 WOULD_BLOCK: Final = _WouldBlock.WOULD_BLOCK
 
-_SEND = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
-_RECEIVE = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
+SEND_FLAGS = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
+RECEIVE_FLAGS = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
 SENDING = "Error sending message: "
 RECEIVING = "Error receiving message: "
 # EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
@@ -78,7 +78,7 @@ def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
         raise not_open(fd) from None
     try:
         message.user = handle
-        sent = _sendmsg(handle.number, message.header, _SEND)
+        sent = _sendmsg(handle.number, message.header, SEND_FLAGS)
     finally:
         message.user = None
     if handle.number < 0:
@@ -106,7 +106,7 @@ def send_credentials(handle: Handle) -> bool | WouldBlock:
     UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
     try:
         message.user = handle
-        sent = _sendmsg(handle.number, message.header, _SEND)
+        sent = _sendmsg(handle.number, message.header, SEND_FLAGS)
     finally:
         message.user = None
     if handle.number < 0:
@@ -121,7 +121,7 @@ def send_message(handle: Handle, message: Outgoing, flags: int, context: str) ->
     """Send *message*; give the number of data bytes that went. *context* is an error's prefix."""
     try:
         message.user = handle
-        sent = _sendmsg(handle.number, message.header, flags | _SEND)
+        sent = _sendmsg(handle.number, message.header, flags | SEND_FLAGS)
     finally:
         message.user = None
     if handle.number < 0:
@@ -161,7 +161,7 @@ def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | W
     in_pool = False
     try:
         message.user = handle
-        count = _recvmsg(handle.number, message.header, _RECEIVE)
+        count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
         message.user = None
         if handle.number < 0:
             handle.reap()
@@ -226,7 +226,7 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
     message.room[0] = ROOM
     try:
         message.user = handle
-        count = _recvmsg(handle.number, message.header, _RECEIVE)
+        count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
         message.user = None
         if handle.number < 0:
             handle.reap()
@@ -280,7 +280,7 @@ def receive_message(
     message = Incoming(vectors, with_address=True)
     try:
         message.user = handle
-        count = _recvmsg(handle.number, message.header, flags | _RECEIVE)
+        count = _recvmsg(handle.number, message.header, flags | RECEIVE_FLAGS)
         message.user = None
         if handle.number < 0:
             handle.reap()

@@ -13,7 +13,9 @@ from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, ROOM
 from unixconn.attempt import (
+    RECEIVE_FLAGS,
     RECEIVING,
+    SEND_FLAGS,
     SENDING,
     WOULD_BLOCK,
     check_sent,
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from unixconn.ancillary import Incoming
     from unixconn.attempt import WouldBlock
 
-_SEND = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
-_RECEIVE = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
-
 _counts: dict[bytes, int] = {}
 """How many descriptors a message has that has left this outcome, and nothing else; learnt from those that came."""
 
@@ -46,7 +45,7 @@ def send_descriptors(handle: Handle, numbers: bytes) -> bool | WouldBlock:
     message.fill(numbers)
     try:
         message.user = handle
-        count = lib.sendmsg(handle.number, message.header, _SEND)
+        count = lib.sendmsg(handle.number, message.header, SEND_FLAGS)
     finally:
         message.user = None
     if handle.number < 0:
@@ -85,7 +84,7 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
     in_pool = False
     try:
         message.user = handle
-        count = lib.recvmsg(handle.number, message.header, _RECEIVE)
+        count = lib.recvmsg(handle.number, message.header, RECEIVE_FLAGS)
         message.user = None
         if handle.number < 0:
             handle.reap()

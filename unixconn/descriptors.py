@@ -14,6 +14,7 @@ import sys
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import INT_MAX
+from unixconn.errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,15 @@ def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
     """Call *create* with *arguments*, let *owner* have the descriptor that it returns, and give its number."""
     owner.extend(map(create, *((each,) for each in arguments)))
     return owner[-1]
+
+
+def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
+    """Let *owner* have a duplicate of each of *numbers*. Raises the Error for dup(2)'s errno."""
+    try:
+        for number in numbers:
+            adopt(owner, os.dup, number)
+    except OSError as error:
+        raise translated(error, "dup: ") from None
 
 
 def close_all(owner: list[int]) -> None:

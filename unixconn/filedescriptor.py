@@ -7,8 +7,7 @@ import warnings
 import weakref
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.descriptors import adopt, as_descriptor, close_all
-from unixconn.errors import translated
+from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.handle import adopt_socket
 from unixconn.managed import Managed
 
@@ -100,10 +99,7 @@ class FileDescriptor(Managed):
 
     def _duplicate(self) -> FileDescriptor:
         made = FileDescriptor._empty()
-        try:
-            adopt(made._owned, os.dup, self.fileno())
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+        duplicate_all(made._owned, (self.fileno(),))
         return made
 
     def to_file(self, mode: str = "r", buffering: int = -1, **others: Any) -> IO[Any]:

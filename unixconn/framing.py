@@ -88,13 +88,9 @@ class MessageFraming(SocketConnection):
 
         Raises the Error NOT_SUPPORTED before Linux 6.5.
         """
-        try:
-            self._socket.set_option(SOL_SOCKET, SO_PASSPIDFD, bool(wanted))
-        except Error as error:
-            if getattr(error, "errno", None) != errno.ENOPROTOOPT:
-                raise
+        if not self._switch(SO_PASSPIDFD, bool(wanted)):
             text = "Error asking for pidfds of senders: this kernel has none, Linux 6.5 has"
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, text) from None
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
 
     def refuse_fds(self, refused: bool = True) -> None:
         """
@@ -104,12 +100,17 @@ class MessageFraming(SocketConnection):
         and are closed: `receive_message` tells how many, and the methods for descriptors raise PERMISSION_DENIED.
         From Linux 6.16 on, connections inherit it from a listening Socket whose option was set.
         """
+        if not self._switch(SO_PASSRIGHTS, not refused):
+            self._socket._handle.refuses = bool(refused)
+
+    def _switch(self, option: int, on: bool) -> bool:
+        """Switch an option of newer kernels; tell whether this one has it."""
         try:
-            self._socket.set_option(SOL_SOCKET, SO_PASSRIGHTS, not refused)
+            return self._socket.set_option(SOL_SOCKET, option, on)
         except Error as error:
             if getattr(error, "errno", None) != errno.ENOPROTOOPT:
                 raise
-            self._socket._handle.refuses = bool(refused)
+            return False
 
     def _sending(self, data: Any, fds: Iterable[Any], credentials: Credentials | bool | None) -> SendWhole:
         content, listed = as_copy(data), list(fds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 from unixconn._typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from unixconn.attempt import (
     SENDING,
     WOULD_BLOCK,
     Received,
-    not_open,
     receive_credentials,
     receive_descriptor,
     receive_message,
@@ -21,10 +19,10 @@ from unixconn.attempt import (
     send_descriptor,
     send_message,
 )
-from unixconn.attempt_many import receive_descriptors
+from unixconn.attempt_many import check_open, receive_descriptors
 from unixconn.credentials import Credentials
-from unixconn.descriptors import Guard, adopt, close_all
-from unixconn.errors import IOErrorEnum, NoSuchProcessError, PermissionDeniedError, io_error, translated
+from unixconn.descriptors import Guard, close_all, duplicate_all
+from unixconn.errors import IOErrorEnum, NoSuchProcessError, PermissionDeniedError, io_error
 from unixconn.establish import accept, connect
 from unixconn.handle import Handle
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -54,10 +52,7 @@ class SendDescriptor(Operation[bool]):
 
     def check(self) -> None:
         """Refuse a number that is not open."""
-        try:
-            os.fstat(self._fd)
-        except OSError:
-            raise not_open(self._fd) from None
+        check_open((self._fd,))
 
     def begin(self) -> None:
         """Refuse a socket that would lose the descriptor, and say that it went."""
@@ -66,10 +61,7 @@ class SendDescriptor(Operation[bool]):
     def hold(self) -> None:
         """Keep the file: the caller's number may be another one's by the next try."""
         self._guard = Guard([self._owned])
-        try:
-            adopt(self._owned, os.dup, self._fd)
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+        duplicate_all(self._owned, (self._fd,))
 
     def end(self) -> None:
         """Close the copy."""

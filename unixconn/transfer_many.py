@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import struct
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS
 from unixconn.attempt import WOULD_BLOCK, refused, wrong_number
 from unixconn.attempt_many import check_open, receive_descriptors, send_descriptors
-from unixconn.descriptors import Guard, adopt, close_all, move_all
-from unixconn.errors import Error, translated
+from unixconn.descriptors import Guard, close_all, duplicate_all, move_all
+from unixconn.errors import Error
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.handle import Handle
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -56,11 +55,7 @@ class SendDescriptors(Operation[bool]):
     def hold(self) -> None:
         """Keep the files: the caller's numbers may be others' by the next try."""
         self._guard = Guard([self._owned])
-        try:
-            for number in self._numbers[self._sent :]:
-                adopt(self._owned, os.dup, number)
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+        duplicate_all(self._owned, self._numbers[self._sent :])
         self._numbers, self._sent = tuple(self._owned), 0
 
     def end(self) -> None:
@@ -90,7 +85,7 @@ class ReceiveDescriptors(Operation[list[int]]):
     def attempt(self) -> list[int] | WouldBlock:
         """Receive what is left."""
         try:
-            while not self._has_all():
+            while self._messages and not self._has_all():
                 if self._messages[-1]:
                     self._messages.append([])
                 if receive_descriptors(self.handle, self._messages[-1]) is WOULD_BLOCK:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from array import array
 
@@ -21,8 +20,8 @@ from unixconn.attempt import (
 )
 from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
-from unixconn.descriptors import Guard, adopt, close_all
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn.descriptors import Guard, close_all, duplicate_all
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.message import Message
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -96,11 +95,7 @@ class SendWhole(Operation[int]):
         if self._sent:
             return
         self._guard = Guard([self._owned])
-        try:
-            for number in self._fds:
-                adopt(self._owned, os.dup, number)
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+        duplicate_all(self._owned, self._fds)
         self._fds = tuple(self._owned)
         self._message = None
 

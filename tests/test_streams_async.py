@@ -12,6 +12,7 @@ import time
 
 import pytest
 from helpers import Background, Calls, adopt, fill, settle
+from ways import iterate
 
 import unixconn
 from unixconn import (
@@ -22,7 +23,6 @@ from unixconn import (
     Cancellable,
     Error,
     IOStreamSpliceFlags,
-    MainContext,
     OutputStreamSpliceFlags,
     UnixConnection,
 )
@@ -35,15 +35,6 @@ BIG = 3_000_000
 
 
 pytestmark = pytest.mark.usefixtures("no_linger")
-
-
-def iterate(until):
-    """Iterate the default context until a condition holds."""
-    end = time.monotonic() + 5
-    while not until():
-        assert time.monotonic() < end, "it does not come"
-        if not MainContext.default().iteration(False):
-            time.sleep(0.001)
 
 
 def by_callback(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):

@@ -124,6 +124,7 @@ class FileDescriptor(Managed):
         made = adopt_socket(self.fileno())
         self._owned.clear()
         if os.get_blocking(made.fileno()):
+            # Else it is as it should be, and O_NONBLOCK, which all who have the socket share, is not touched.
             made.settimeout(None)
         return made
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import select
 import socket as python
 import sys
@@ -17,8 +16,9 @@ from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import adopt, as_descriptor, close_all
+from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
+from unixconn.filedescriptor import FileDescriptor
 from unixconn.handle import Handle, adopt_socket
 from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
@@ -445,8 +445,8 @@ class Socket(Managed, Object):
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""
         return self._complete(self._sending(as_copy(buffer)), cancellable)
 
-    def _sending(self, data: bytes) -> SendMessage:
-        return SendMessage(self._handle, [data], context="Error sending data: ")
+    def _sending(self, data: bytes, name: bytes = b"") -> SendMessage:
+        return SendMessage(self._handle, [data], address=name, context="Error sending data: ")
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
@@ -454,9 +454,7 @@ class Socket(Managed, Object):
 
         Descriptors that come with them are kept for a connection's `UnixConnection.receive_fd`.
         """
-        steps = self._receiving(as_integer(size, "size", 0, INT_MAX))
-        check_cancellable(cancellable)
-        return complete_all(steps, cancellable, blocking=self._blocking, timeout=self._timeout or None)
+        return self.receive_from(size, cancellable).data
 
     def _receiving(self, size: int) -> Steps[bytes]:
         return (yield from self._receiving_from(size)).data
@@ -480,8 +478,7 @@ class Socket(Managed, Object):
         Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
         """
         name = b"" if address is None else _unix_address(address)._for_kernel()
-        operation = SendMessage(self._handle, [as_copy(buffer)], address=name, context="Error sending data: ")
-        return self._complete(operation, cancellable)
+        return self._complete(self._sending(as_copy(buffer), name), cancellable)
 
     def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
         """
@@ -539,19 +536,9 @@ class Socket(Managed, Object):
 
     def _duplicate(self) -> python.socket:
         self._check()
-        owner: list[int] = []
-        try:
-            adopt(owner, os.dup, self._handle.call(python.socket.fileno, context=""))
-            blocks = os.get_blocking(owner[0])
-            made = adopt_socket(owner[0])
-            owner.clear()
-        except OSError as error:
-            raise translated(error, "dup: ") from None
-        finally:
-            close_all(owner)
-        if blocks:  # else it is as it should be, and O_NONBLOCK, which all who have the socket share, is not touched
-            made.settimeout(None)
-        return made
+        with FileDescriptor._empty() as made:
+            duplicate_all(made._owned, (self._handle.call(python.socket.fileno, context=""),))
+            return made.to_socket()
 
     def _check(self) -> None:
         self._handle.check()

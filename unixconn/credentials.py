@@ -7,7 +7,7 @@ import select
 from enum import Enum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.arguments import as_integer
+from unixconn.arguments import UINT_MAX, as_integer
 from unixconn.descriptors import adopt
 from unixconn.errors import Error, IOErrorEnum, NoSuchProcessError, io_error, translated
 from unixconn.filedescriptor import FileDescriptor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NO_ID = 2**32 - 1
+_NO_ID = UINT_MAX
 """(uid_t) -1, which is nobody's."""
 _UID, _GID = 1, 2
 """Where each is in the numbers."""
@@ -201,7 +201,7 @@ class Credentials(Object):
         Raises TypeError for no number, OverflowError for one that is no uid_t, and ValueError for 2**32 - 1, which the
         kernel reads as "no user".
         """
-        number = as_integer(uid, "uid", 0, 2**32 - 1)
+        number = as_integer(uid, "uid", 0, UINT_MAX)
         if number == _NO_ID:
             raise ValueError(f"uid must be a user's, and {number} means no user")
         self._numbers = (self._numbers[0], number, self._numbers[2])
@@ -237,8 +237,7 @@ def _own_pidfd() -> FileDescriptor:
         adopt(made._owned, open_one, os.getpid())
     except OSError as error:
         raise translated(error, "pidfd_open(), since Linux 5.3: ") from None
-    made._warns = True
-    return made
+    return made._hand_over()
 
 
 _DEFAULT_OVERFLOW_ID = 65534

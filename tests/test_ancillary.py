@@ -187,7 +187,7 @@ class TestRealMessages:
 class TestPool:
     def test_lends_to_one_at_a_time(self):
         """Threads that take and give back: nobody gets what another one has."""
-        pool = ancillary.Pool(object)
+        pool = ancillary.Pool()
         for _ in range(4):
             pool.append(object())
         taken, failures = set(), []
@@ -197,7 +197,7 @@ class TestPool:
                 try:
                     one = pool.pop()
                 except IndexError:
-                    one = pool.make()
+                    one = object()
                 if one in taken:
                     failures.append(one)
                 taken.add(one)

@@ -16,7 +16,7 @@ from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.handle import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     ControlMessage = tuple[int, int, bytes]
@@ -119,29 +119,28 @@ class OneCredentials(Outgoing):
 
 
 class ManyDescriptors(Outgoing):
-    """A NUL byte with up to `MAX_DESCRIPTORS` descriptors."""
+    """A NUL byte with up to `MAX_DESCRIPTORS` descriptors, whose numbers go to ``payload[place]``, packed as ints."""
 
-    __slots__ = ("_cmsghdr", "_payload", "_size")
+    __slots__ = ("_cmsghdr", "payload", "place", "size")
 
     def __init__(self) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(MAX_DESCRIPTORS * INT_SIZE))])
         self._cmsghdr = ffi.cast("struct cmsghdr *", self.control)
-        self._size = MAX_DESCRIPTORS * INT_SIZE
-        self._payload = ffi.buffer(self.control + HEADER_SIZE, self._size)
+        self.payload = ffi.buffer(self.control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
+        self.resize(MAX_DESCRIPTORS * INT_SIZE)
 
-    def fill(self, numbers: bytes) -> None:
-        """Have it carry *numbers*, packed as ints."""
-        self._payload[: len(numbers)] = numbers
-        if len(numbers) != self._size:
-            self._size = len(numbers)
-            self._cmsghdr.cmsg_len = CMSG_LEN(self._size)
-            self.header.msg_controllen = CMSG_SPACE(self._size)
+    def resize(self, size: int) -> None:
+        """Have it carry *size* bytes of numbers."""
+        self.size = size
+        self.place = slice(0, size)
+        self._cmsghdr.cmsg_len = CMSG_LEN(size)
+        self.header.msg_controllen = CMSG_SPACE(size)
 
 
 class Incoming(Use):
     """Room for one byte, or for *vectors*, and for every control message that can come with it."""
 
-    __slots__ = ("_alive", "_control", "_name", "_numbers", "credentials", "descriptors", "header", "outcome", "room")
+    __slots__ = ("_alive", "_control", "_name", "credentials", "descriptors", "header", "outcome", "payload", "room")
 
     def __init__(self, vectors: Sequence[bytearray] = (), *, with_address: bool = False) -> None:
         super().__init__()
@@ -165,15 +164,12 @@ class Incoming(Use):
         self.room = _items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
         """msg_controllen: set it to ROOM before each use."""
         self.room[0] = ROOM
-        self._numbers = ffi.cast("int *", self._control + HEADER_SIZE)
         self.descriptors = _items(self._control + HEADER_SIZE, "int")
         """The payload of the first control message, if that is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The same, if that is SCM_CREDENTIALS."""
-
-    def unpack(self, count: int) -> list[int]:
-        """Read *count* descriptors of the first control message, which is SCM_RIGHTS and has as many."""
-        return ffi.unpack(self._numbers, count)  # type: ignore[no-any-return]
+        self.payload = ffi.buffer(self._control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
+        """The same, whatever it is, with room for the longest SCM_RIGHTS."""
 
     def contents(self) -> Contents:
         """Read what came. Nothing, if no system call has filled this buffer since it was offered whole."""
@@ -279,18 +275,17 @@ class Pool(Generic[BufferT]):
     Buffers that wait for their next use.
 
     `pop` and `append` are those of a list, which are atomic with and without the GIL: no two threads get the same
-    buffer, and no lock is needed. `pop` raises IndexError where all are in use, for `make` to be called. A buffer that
+    buffer, and no lock is needed. `pop` raises IndexError where all are in use, for another to be made. A buffer that
     is never brought back, as its user was interrupted, is simply collected.
     """
 
-    def __init__(self, make: Callable[[], BufferT]) -> None:
-        self.make = make
+    def __init__(self) -> None:
         idle: list[BufferT] = []
         self.pop = idle.pop
         self.append = idle.append
 
 
-outgoing_descriptor = Pool(OneDescriptor)
-outgoing_descriptors = Pool(ManyDescriptors)
-outgoing_credentials = Pool(OneCredentials)
-incoming = Pool(Incoming)
+outgoing_descriptor: Pool[OneDescriptor] = Pool()
+outgoing_descriptors: Pool[ManyDescriptors] = Pool()
+outgoing_credentials: Pool[OneCredentials] = Pool()
+incoming: Pool[Incoming] = Pool()

@@ -11,7 +11,7 @@ from socket import CMSG_SPACE
 from unixconn import ancillary
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import INT_SIZE, ROOM
+from unixconn.ancillary import INT_SIZE, ROOM, Incoming
 from unixconn.attempt import (
     RECEIVE_FLAGS,
     RECEIVING,
@@ -27,30 +27,38 @@ from unixconn.descriptors import close_all, move_all
 from unixconn.handle import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-    from unixconn.ancillary import Incoming
     from unixconn.attempt import WouldBlock
 
-_counts: dict[bytes, int] = {}
-"""How many descriptors a message has that has left this outcome, and nothing else; learnt from those that came."""
+# Bound once, as in attempt.py.
+_sendmsg = lib.sendmsg
+_recvmsg = lib.recvmsg
+_pop_outgoing, _append_outgoing = ancillary.outgoing_descriptors.pop, ancillary.outgoing_descriptors.append
+_pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
+
+_unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
+"""How to read the payload of a message with descriptors alone, by the outcome that it leaves; learnt as they come."""
 
 
 def send_descriptors(handle: Handle, numbers: bytes) -> bool | WouldBlock:
     """Send a NUL byte with the descriptors *numbers*, one to 253, packed as ints."""
     try:
-        message = ancillary.outgoing_descriptors.pop()
+        message = _pop_outgoing()
     except IndexError:
-        message = ancillary.outgoing_descriptors.make()
-    message.fill(numbers)
+        message = ancillary.ManyDescriptors()
+    if message.size != len(numbers):
+        message.resize(len(numbers))
+    message.payload[message.place] = numbers
     try:
         message.user = handle
-        count = lib.sendmsg(handle.number, message.header, SEND_FLAGS)
+        count = _sendmsg(handle.number, message.header, SEND_FLAGS)
     finally:
         message.user = None
     if handle.number < 0:
         handle.reap()
-    ancillary.outgoing_descriptors.append(message)
+    _append_outgoing(message)
     if count == 1:
         return True
     if ffi.errno == errno.EBADF and handle.number >= 0:
@@ -77,28 +85,27 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
     if handle.strays and _take_stray(handle, owner):
         return True
     try:
-        message = ancillary.incoming.pop()
+        message = _pop_incoming()
     except IndexError:
-        message = ancillary.incoming.make()
+        message = Incoming()
     message.room[0] = ROOM
     in_pool = False
     try:
         message.user = handle
-        count = lib.recvmsg(handle.number, message.header, RECEIVE_FLAGS)
+        count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
         message.user = None
         if handle.number < 0:
             handle.reap()
-        if must_wait(handle, count, RECEIVING):
-            result: bool | WouldBlock = WOULD_BLOCK
+        unpack = _unpackers.get(message.outcome()) if count == 1 else None
+        result: bool | WouldBlock = True
+        if unpack is not None:
+            owner += unpack(message.payload)
+        elif must_wait(handle, count, RECEIVING):
+            result = WOULD_BLOCK
         else:
-            result = True
-            known = _counts.get(message.outcome()) if count == 1 else None
-            if known is not None:
-                owner += message.unpack(known)
-            else:
-                _take(handle, message, count, owner)
+            _take(handle, message, count, owner)
         in_pool = True
-        ancillary.incoming.append(message)
+        _append_incoming(message)
         return result
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
@@ -126,5 +133,5 @@ def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> No
     found = contents_with_descriptors(handle, message, count)
     owner += found.descriptors
     if count == 1 and message.header.msg_controllen == CMSG_SPACE(len(owner) * INT_SIZE):
-        _counts[message.outcome()] = len(owner)
+        _unpackers[message.outcome()] = struct.Struct(f"{len(owner)}i").unpack_from
     close_all(found.pidfds)

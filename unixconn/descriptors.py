@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+_IS_PYPY = sys.implementation.name == "pypy"
+if _IS_PYPY:
+    from array import array
+
+_INT_SIZE = struct.calcsize("i")
+# Of packed ints the bytes that count ones.
+_ONES = slice(0 if sys.byteorder == "little" else _INT_SIZE - 1, None, _INT_SIZE)
 # By the number of descriptors: to take a format apart takes as long as to pack some.
 _packers: dict[int, Callable[..., bytes]] = {}
 
-RETURN_IS_ATOMIC = sys.implementation.name == "cpython" and sys.version_info >= (3, 11)
+RETURN_IS_ATOMIC = not _IS_PYPY and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
 
 
@@ -97,14 +104,24 @@ def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
 
 
 def pack_plain(values: Sequence[Any]) -> bytes:
-    """Pack *values* as ints if all are plain numbers that descriptors can have; else, and for 0 and 1, give b""."""
-    count = len(values)
-    pack = _packers.get(count) or _packers.setdefault(count, struct.Struct(f"{count}I").pack)
+    """
+    Pack *values* as ints if all are plain numbers that descriptors can have.
+
+    Gives b"" for anything else, and also for some numbers that are right, 0 and 1 among them.
+    """
     try:
-        # True and False would be packed as well. To look at the type of each value takes longer than this.
-        return pack(*values) if min(values) > 1 else b""
-    except (struct.error, TypeError, ValueError):
+        if _IS_PYPY:
+            # Where a call with some hundred arguments is slow.
+            packed = array("I", values).tobytes()
+        else:
+            count = len(values)
+            pack = _packers.get(count) or _packers.setdefault(count, struct.Struct(f"{count}I").pack)
+            packed = pack(*values)
+    except (struct.error, TypeError, ValueError, OverflowError):
         return b""
+    # True and False are packed as well. To look at the type of each value takes longer than this.
+    ones = packed[_ONES]
+    return b"" if 0 in ones or 1 in ones else packed
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import importlib
 import math
 import os
 import select
@@ -228,14 +229,13 @@ def shared() -> Worker:
 
 
 def _is_main_interpreter() -> bool:
-    try:
-        import _interpreters as interpreters  # CPython 3.13 and later
-    except ImportError:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # since CPython 3.13, and before
         try:
-            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,no-redef]
+            interpreters = importlib.import_module(name)
         except ImportError:
-            return True
-    return bool(interpreters.get_current() == interpreters.get_main())
+            continue
+        return bool(interpreters.get_current() == interpreters.get_main())
+    return True
 
 
 def _end() -> None:

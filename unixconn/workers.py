@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import importlib
 import math
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -229,13 +229,14 @@ def shared() -> Worker:
 
 
 def _is_main_interpreter() -> bool:
-    for name in ("_interpreters", "_xxsubinterpreters"):  # since CPython 3.13, and before
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() == interpreters.get_main())
-    return True
+    try:
+        if sys.version_info >= (3, 13):
+            import _interpreters as interpreters
+        else:
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:  # PyPy has no others
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _end() -> None:

@@ -18,13 +18,13 @@ from collections import deque
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import close_all, move_all
+from unixconn.descriptors import close_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.lock import Lock
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 T = TypeVar("T")
@@ -174,21 +174,23 @@ class Handle:
             python.close()
             self._close_strays()
 
-    def keep(self, owner: list[int]) -> None:
-        """Take over what *owner* has, if anything, as the descriptors of one message."""
-        if owner:
-            self.strays.append([])
-            move_all(owner, self.strays[-1])
+    def keep(self, messages: list[list[int]]) -> bool:
+        """Take over *messages*, lists of descriptors, to be received after all others; tell whether there is any."""
+        return self._take_over(messages, self.strays.extend)
 
     def give_back(self, messages: list[list[int]]) -> bool:
-        """Take over what *messages* have, to be received once more, before all others; tell whether there is any."""
+        """Take over *messages*, lists of descriptors, to be received before all others; tell whether there is any."""
+        return self._take_over(messages, self.strays.extendleft)
+
+    def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:
         kept = False
         while messages:
             if messages[-1]:
-                self.strays.appendleft([])
-                move_all(messages[-1], self.strays[0])
+                # The list itself, in one step of the interpreter: nobody who receives meanwhile finds an empty one.
+                put(map(messages.pop, (-1,)))
                 kept = True
-            messages.pop()
+            else:
+                messages.pop()
         if self.number < 0:
             self.reap()
         return kept

@@ -462,13 +462,14 @@ class Socket(Managed, Object):
     def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
         operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
+        messages = [operation.owner]
         try:
             found = yield operation
-            if operation.owner:
-                self._handle.keep(operation.owner)
+            if self._handle.keep(messages):
                 serve(self._handle, READABLE)  # somebody may be waiting for just this
         finally:
-            close_all(operation.owner)
+            for message in messages:
+                close_all(message)
         return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
 
     def send_to(self, address: SocketAddress | None, buffer: Any, cancellable: Cancellable | None = None) -> int:

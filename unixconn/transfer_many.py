@@ -78,8 +78,7 @@ class ReceiveDescriptors(Operation[list[int]]):
         """Let *owner* have the descriptors in the end."""
         super().__init__(handle)
         self._count = count
-        # The first one needs not be moved.
-        self._messages: list[list[int]] = [owner]
+        self._messages: list[list[int]] = [[]]
         self.owner = owner
 
     def attempt(self) -> list[int] | WouldBlock:
@@ -95,13 +94,13 @@ class ReceiveDescriptors(Operation[list[int]]):
         except Error:
             self._close()
             raise
-        for message in self._messages[1:]:
+        for message in self._messages:
             move_all(message, self.owner)
         self._messages.clear()
         return self.owner
 
     def _has_all(self) -> bool:
-        found = sum(map(len, self._messages))
+        found = len(self.owner) + sum(map(len, self._messages))
         if self._count is None:
             return found > 0
         if found > self._count:

@@ -9,14 +9,18 @@ _WARM = 0.5
 _BATCH = 2_000
 
 
-def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, seconds: float) -> None:
-    """Go *rounds* times through all *workers*, having each work for about *seconds* on each of its operations."""
+def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, seconds: float, kind: str = "") -> None:
+    """
+    Go *rounds* times through all *workers*, having each work for about *seconds* on each of its operations.
+
+    Of these on those only whose names begin with *kind*.
+    """
     operations = dict.fromkeys(operation for worker in workers.values() for operation in worker.operations)
     courses = [
         (operation, contestant, worker, calibrate(worker, operation, seconds))
         for operation in operations
         for contestant, worker in workers.items()
-        if operation in worker.operations
+        if operation in worker.operations and operation.startswith(kind)
     ]
     for _ in range(rounds):
         for operation, contestant, worker, times in courses:

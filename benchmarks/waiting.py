@@ -4,8 +4,9 @@ Measures what waits in the background, unixconn against PyGObject's Gio and anyi
 Three things, each of them by processes of their own, whose rounds go in turn through all contestants:
 
 - The callback form, credentials sent and received within one process. In wall-clock time, since Gio's work is spread
-  over threads that wait for each other. It takes twice as long while the kernel has these threads on two cores as while
-  it has them on one, and that changes within one process, without any other load too: look at more than one run.
+  over threads that wait for each other. The kernel may have these threads on one core at first, and has them on two
+  cores soon, where they take nearly twice as long. So a round is a second, as of a program that goes on working; the
+  short rounds of ``--quick`` show the beginning.
 - The await form, a descriptor sent and received within one process, by asyncio's loop and by uvloop. In CPU time. The
   message is sent so late that all contestants have to wait for it, and by the same function. add_reader is the loop's
   own method with `socket.recv_fds`: no library could do with less, except by another way to watch.
@@ -42,6 +43,7 @@ def main() -> None:
     """Measure and print, and draw if that is asked for."""
     chosen = parse("Measure unixconn's asynchronous forms against Gio and anyio.", "the latency among many that wait")
     rounds, seconds = (5, 0.02) if chosen.quick else (31, 0.04)
+    long_rounds, long_seconds = (rounds, seconds) if chosen.quick else (9, 1.0)
     crowd_rounds, repetitions, patience = (1, 50, 3) if chosen.quick else (5, 200, 15)
 
     results = Results(("Gio", "anyio", "add_reader"))
@@ -50,7 +52,8 @@ def main() -> None:
             workers = dict(start("async_worker.py", WAYS, interpreters(chosen), folder))
             for worker in workers.values():
                 stack.callback(worker.close)
-            measure(workers, results, rounds, seconds)
+            measure(workers, results, long_rounds, long_seconds, "callback")
+            measure(workers, results, rounds, seconds, "await")
         many = crowds.measure(workers, folder, crowd_rounds, repetitions, patience)
 
     print(*results.table(), "callback: wall-clock time; await: CPU time", "", *many.table(), "targets", sep="\n")

@@ -1123,31 +1123,68 @@ class TestAsyncio:
 
         run(main)
 
-    def test_task_is_cancelled_when_it_has_arrived(self, run, pair, null):
+    def test_task_is_cancelled_when_it_has_arrived(self, run, null):
         """The result is there and the task has not had its turn: the descriptor is closed, and the stream is empty."""
-        a, b = pair
+        made, stack = pairs(2)
+        tasks, futures, ends = [], [], []
+
+        async def wait(index):
+            try:
+                os.close(await futures[index])
+                ends.append("taken")
+                # Both have arrived in one look, and this one was the first to go on.
+                assert futures[1 - index].done()
+                assert not tasks[1 - index].done()
+                tasks[1 - index].cancel()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                with pytest.raises(unixconn.CancelledError):
+                    await futures[index]
 
         async def main():
             before = set(open_descriptors())
-            future = b.receive_fd_async()
-            task = asyncio.ensure_future(wait_for(future))
+            futures.extend(b.receive_fd_async() for _, b in made)
+            tasks.extend(asyncio.ensure_future(wait(index)) for index in range(2))
             await asyncio.sleep(0.01)
-            a.send_fd(null)
-            while not future.done():
-                await asyncio.sleep(0)
-            assert not task.done()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            for a, _ in made:
+                a.send_fd(null)
+            await asyncio.gather(*tasks)
+            assert ends == ["taken", "cancelled"]
             assert not [
                 fd for fd in set(open_descriptors()) - before if os.readlink(f"/proc/self/fd/{fd}") == os.devnull
             ]
-            with pytest.raises(unixconn.CancelledError):
-                await future
-            with pytest.raises(BlockingIOError):
-                take(b)
+            for _, b in made:
+                with pytest.raises(BlockingIOError):
+                    take(b)
 
-        run(main)
+        with stack:
+            run(main)
+
+    @pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+    def test_a_task_ends_the_loop(self, module, null):
+        """SystemExit in a task goes through the loop, and the tasks that were to go on with it do so when that does."""
+        made, stack = pairs(3)
+        loop = optional(module).new_event_loop()
+        ends = []
+
+        async def wait(connection):
+            os.close(await connection.receive_fd_async())
+            ends.append(connection)
+            if len(ends) == 1:
+                raise SystemExit("the reason")
+
+        def send():
+            for a, _ in made:
+                a.send_fd(null)
+
+        with stack, contextlib.closing(loop):
+            tasks = [loop.create_task(wait(b)) for _, b in made]
+            loop.call_later(0.02, send)
+            with pytest.raises(SystemExit, match="the reason"):
+                loop.run_until_complete(asyncio.sleep(5))
+            loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+            assert len(ends) == 3
+            assert sum(isinstance(each.exception(), SystemExit) for each in tasks) == 1
 
     def test_task_is_cancelled_and_another_has_it(self, run, pair, null):
         """A descriptor that another task was given already stays open when a second await is cancelled."""
@@ -1266,6 +1303,27 @@ class TestAsyncio:
 
         run(main)
         assert found == ["inner"]
+
+    def test_context_of_the_task(self, run, pair, null):
+        """A task goes on in its own context, whoever has received the message."""
+        contextvars = pytest.importorskip("contextvars")
+        variable = contextvars.ContextVar("variable", default="outer")
+        a, b = pair
+
+        async def wait():
+            variable.set("inner")
+            os.close(await b.receive_fd_async())
+            assert variable.get() == "inner"
+            variable.set("innermost")
+
+        async def main():
+            task = asyncio.ensure_future(wait())
+            await asyncio.sleep(0.01)
+            a.send_fd(null)
+            await task
+            assert variable.get() == "outer"
+
+        run(main)
 
     def test_debug_mode(self, pair, null):
         """Its checks for wrong threads find nothing, wherever the message, the close and the cancel are from."""

@@ -114,13 +114,16 @@ class Future(Task, Generic[T]):
         not wait: asyncio.InvalidStateError, in trio RuntimeError.
         """
         self._wait(timeout)
-        error = self._make_cancelled_error()
-        if error is not None:
-            self._seen = True
+        return self._outcome()
+
+    def _outcome(self) -> T:
+        self._seen = True
+        if self._error is not None:
+            error = self._make_cancelled_error()
+            assert error is not None
             raise error.with_traceback(None)
         if not self._result:
             raise ValueError(f"the result of {self._name} was handed out already")
-        self._seen = True
         return self._result[0]  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> Error | None:
@@ -166,7 +169,9 @@ class Future(Task, Generic[T]):
             wake()
 
     def __await__(self) -> Generator[Any, Any, T]:
-        loop = running()
+        loop = self._loop
+        if loop is None or not loop.runs_here():
+            loop = running()
         if loop is None:
             raise RuntimeError("await needs asyncio or trio: where neither runs, result() waits")
         self._look_after_its_loop()
@@ -178,7 +183,7 @@ class Future(Task, Generic[T]):
         except BaseException:  # the task was cancelled
             self._abandon()
             raise
-        return self.result()
+        return self._outcome()
 
     __iter__ = __await__
 

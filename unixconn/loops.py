@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from abc import abstractmethod
+from collections import deque
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING
@@ -57,6 +58,10 @@ class Loop(Poller):
         else:
             self.post(call)
 
+    def runs_here(self) -> bool:
+        """Whether it is what `running` gives: to be asked for what is quicker to find out. False is no answer."""
+        return False
+
     @abstractmethod
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
         """Suspend the task that runs, until what is given to *subscribe* is called, in any thread; what await needs."""
@@ -74,11 +79,72 @@ class Loop(Poller):
         """Tell that nobody has looked at the *error* of *source*."""
 
 
+class _Turn:
+    """
+    What a task of asyncio's waits for: as little of a future as it takes.
+
+    asyncio's own resumes the task one round of the loop later, which takes as long as all that is done here.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_error", "_is_over", "_loop", "_poller")
+
+    def __init__(self, poller: AsyncioLoop, loop: asyncio.AbstractEventLoop) -> None:
+        # Says to the task that this was yielded to be waited for.
+        self._asyncio_future_blocking = True
+        self._poller = poller
+        self._loop = loop
+        self._callback: Callable[[_Turn], object] | None = None
+        self._context: Any = None
+        self._error: BaseException | None = None
+        self._is_over = False
+
+    def end(self) -> None:
+        """Have the task go on; from any thread."""
+        if self._poller._is_looking:
+            self._poller._turns.append(self)
+        else:
+            self._poller.post(self.take)
+
+    def take(self) -> None:
+        """Let the task go on at once: in the loop's thread, and while no task runs. Once, though called again."""
+        if not self._is_over:
+            self._is_over = True
+            if self._callback is not None:
+                self._context.run(self._callback, self)
+
+    # --- what the task calls ---
+
+    def get_loop(self) -> object:
+        """Give asyncio's loop."""
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[_Turn], object], *, context: Any) -> None:
+        """Take what lets the task go on."""
+        self._callback, self._context = callback, context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Have the task go on with asyncio.CancelledError in the loop's next round, unless it has gone on."""
+        if self._is_over:
+            return False
+        self._is_over = True
+        self._error = self._poller.cancelled_error(msg)
+        assert self._callback is not None
+        self._loop.call_soon(self._callback, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        """Tell nothing, or raise asyncio.CancelledError."""
+        if self._error is not None:
+            raise self._error
+
+
 class AsyncioLoop(Loop):
     """A loop with asyncio's interface."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
+        self._turns: deque[_Turn] = deque()
+        self._running_loop = sys.modules["asyncio"]._get_running_loop
         # The epoll goes with the loop, though what waited in it may still be in some line.
         stop = weakref.WeakMethod(self._stop)
         self._loop = weakref.ref(loop, lambda _gone: _call(stop))
@@ -94,6 +160,19 @@ class AsyncioLoop(Loop):
         if self._epoll is None and loop is not None:
             self._epoll = select.epoll()
             loop.add_reader(self._epoll.fileno(), self._look_on)
+
+    def _look_on(self) -> None:
+        try:
+            super()._look_on()
+            # Not before: the tasks may do anything, and to serve is under locks.
+            while self._turns:
+                self._turns[0].take()
+                self._turns.popleft()
+        finally:
+            # After KeyboardInterrupt or SystemExit, in a task or by a signal handler.
+            while self._turns:
+                self.post(self._turns[0].take)
+                self._turns.popleft()
 
     def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
         loop = self._loop()
@@ -116,18 +195,17 @@ class AsyncioLoop(Loop):
         if loop is not None:
             self.post(partial(loop.call_later, seconds, call))
 
+    def runs_here(self) -> bool:
+        """See `Loop.runs_here`."""
+        return self._running_loop() is self._loop() and "trio" not in sys.modules
+
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
         """See `Loop.wait`."""
         loop = self._loop()
         assert loop is not None
-        woken = loop.create_future()
-
-        def set_result() -> None:
-            if not woken.done():
-                woken.set_result(None)
-
-        subscribe(partial(self._call_or_post, set_result))
-        yield from woken
+        turn = _Turn(self, loop)
+        subscribe(turn.end)
+        yield turn
 
     def checkpoint(self) -> Generator[Any, Any, None]:
         """See `Loop.checkpoint`."""

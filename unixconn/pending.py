@@ -293,13 +293,15 @@ def cancelled() -> Error:
     return io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
 
 
-def serve(handle: Handle, events: int) -> bool:
-    """Try those who wait for *events*, as poll() numbers them; tell whether anybody still waits."""
+def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
+    """Let *waker* try those who wait for *events*, as poll() numbers them; tell whether anybody still waits."""
     with handle.lock.entered:
         for condition, line in tuple(handle.waiting.items()):
             while line and events & (condition | _ANY_DIRECTION):
                 first = next(iter(line))
-                if first._waker.is_closed:
+                # Not asked of the one that is just here: an event loop takes long to tell.
+                is_here = waker is not None and first._waker is waker and waker.is_ours
+                if not is_here and first._waker.is_closed:
                     first._end(cancelled())
                 elif not first.advance():
                     break

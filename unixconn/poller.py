@@ -132,7 +132,7 @@ class Poller:
             return
         waiting = True
         try:
-            waiting = serve(handle, events)
+            waiting = serve(handle, events, self)
         finally:
             # After an exception out of a signal handler, too.
             if waiting:

@@ -1,11 +1,12 @@
 """
 The C declarations of unixconn, and the two layers that are generated from them.
 
-`PLATFORMS` is the table: one entry holds what a platform's C library declares. From the entry of the machine that
-builds come
+`PLATFORMS` is the table: one entry holds what a platform's C library declares. From it come
 
-- ``unixconn/_abi.py``, out-of-line ABI mode: plain Python with exact layouts and values, always there;
-- ``unixconn._api``, the same declarations completed and compiled by the C compiler, where there is one.
+- ``unixconn/_abi_*.py``, out-of-line ABI mode: plain Python with exact layouts and values, a module for each entry, and
+  ``unixconn/_abi.py``, which tells for which machines each is; always there, and the same for all of them;
+- ``unixconn._api``, the declarations for the machine that builds, completed and compiled by the C compiler, where there
+  is one.
 
 setuptools calls `build_py`, `build_ext` and `bdist_wheel` (see pyproject.toml). ``python build_ffi.py`` writes the ABI
 layer into the source tree, for those who want to look at it.
@@ -18,7 +19,7 @@ import re
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -34,46 +35,29 @@ from setuptools.errors import PlatformError
 class Platform:
     """What one platform's C library declares, written exactly, as the ABI layer needs it."""
 
+    system: str
+    """How `sys.platform` begins there."""
     declarations: str
     """Types, structures and functions."""
     headers: str
-    """The C text in front of the compiled layer: includes, and names for types that have none."""
+    """The C text in front of the compiled layer: includes, and declarations of what these lack."""
     constants: dict[str, int]
-    """Names and values, for most machines."""
-    exceptions: dict[str, dict[str, int]] = field(default_factory=dict)
-    """The constants that differ: by a regular expression for the machine's name."""
-
-    def constants_for(self, machine: str) -> dict[str, int]:
-        """Give the constants of *machine*, a name as ``uname -m`` prints it."""
-        values = dict(self.constants)
-        for pattern, different in self.exceptions.items():
-            if re.fullmatch(pattern, machine):
-                values.update(different)
-        return values
+    """Names and values."""
+    machines: tuple[str, ...] = ("",)
+    """How the names of machines begin, as ``uname -m`` prints them."""
 
 
-# The lengths are size_t by Linux and glibc, int or socklen_t with padding by POSIX and musl. A size_t covers both, as
-# musl clears the padding; the compiler is asked for the type by these names.
-_LENGTHS = {
-    "msg_iovlen_t": ("struct msghdr", "msg_iovlen"),
-    "msg_controllen_t": ("struct msghdr", "msg_controllen"),
-    "cmsg_len_t": ("struct cmsghdr", "cmsg_len"),
-}
+# --- what platforms share --------------------------------------------------------------------------------------------
 
-# Machines whose first Unix was not Linux kept its numbers.
-_BSD_NUMBERS = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SO_PROTOCOL": 0x1028, "SO_DOMAIN": 0x1029}
-_MIPS = {
-    **_BSD_NUMBERS,
-    "SO_PASSCRED": 17,
-    "SO_PEERCRED": 18,
-    "SO_PEERSEC": 30,
-}
+_FUNCTIONS = """
+int listen(int fd, int backlog);
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t recvmsg(int fd, struct msghdr *message, int flags);
+int getsockopt(int fd, int level, int name, void *value, socklen_t *length);
+int setsockopt(int fd, int level, int name, const void *value, socklen_t length);
+"""
 
-LINUX = Platform(
-    declarations="""
-typedef size_t msg_iovlen_t;
-typedef size_t msg_controllen_t;
-typedef size_t cmsg_len_t;
+_STRUCTURES = """
 typedef unsigned int socklen_t;
 typedef int pid_t;
 typedef unsigned int uid_t;
@@ -97,21 +81,54 @@ struct cmsghdr {
     int cmsg_level;
     int cmsg_type;
 };
+"""
+
+# The lengths are size_t by Linux and glibc, int or socklen_t with padding by POSIX and musl. There a size_t covers
+# both, as musl clears the padding.
+_LINUX_LENGTHS = """
+typedef size_t msg_iovlen_t;
+typedef size_t msg_controllen_t;
+typedef size_t cmsg_len_t;
+"""
+_POSIX_LENGTHS = """
+typedef int msg_iovlen_t;
+typedef unsigned int msg_controllen_t;
+typedef unsigned int cmsg_len_t;
+"""
+
+# The compiler is asked for the types of the lengths by these names.
+_LENGTHS = {
+    "msg_iovlen_t": ("struct msghdr", "msg_iovlen"),
+    "msg_controllen_t": ("struct msghdr", "msg_controllen"),
+    "cmsg_len_t": ("struct cmsghdr", "cmsg_len"),
+}
+
+
+def _headers(*names: str) -> str:
+    includes = "".join(f"#include <sys/{name}.h>\n" for name in ("types", "param", "socket", "uio", *names))
+    aliases = (f"typedef __typeof__((({owner} *)0)->{name}) {alias};\n" for alias, (owner, name) in _LENGTHS.items())
+    return includes + "".join(aliases)
+
+
+# --- Linux -----------------------------------------------------------------------------------------------------------
+
+# Machines whose first Unix was not Linux kept its numbers.
+_BSD_NUMBERS = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SO_PROTOCOL": 0x1028, "SO_DOMAIN": 0x1029}
+
+LINUX = Platform(
+    system="linux",
+    declarations=_LINUX_LENGTHS
+    + _STRUCTURES
+    + """
 struct ucred {
     pid_t pid;
     uid_t uid;
     gid_t gid;
 };
-
 int eventfd(unsigned int value, int flags);
-int listen(int fd, int backlog);
-ssize_t sendmsg(int fd, const struct msghdr *message, int flags);
-ssize_t recvmsg(int fd, struct msghdr *message, int flags);
-int getsockopt(int fd, int level, int name, void *value, socklen_t *length);
-int setsockopt(int fd, int level, int name, const void *value, socklen_t length);
-""",
-    headers="#include <sys/types.h>\n#include <sys/eventfd.h>\n#include <sys/socket.h>\n#include <sys/uio.h>\n"
-    + "".join(f"typedef __typeof__((({owner} *)0)->{name}) {alias};\n" for alias, (owner, name) in _LENGTHS.items()),
+"""
+    + _FUNCTIONS,
+    headers=_headers("eventfd"),
     constants={
         "SOL_SOCKET": 1,
         "SO_TYPE": 3,
@@ -133,33 +150,260 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
         "MSG_NOSIGNAL": 0x4000,
         "MSG_CMSG_CLOEXEC": 0x40000000,
     },
-    exceptions={
-        r"ppc.*|powerpc.*": {"SO_PASSCRED": 20, "SO_PEERCRED": 21},
-        r"mips.*|alpha": _MIPS,
-        r"sparc.*": {
-            **_BSD_NUMBERS,
-            "SO_PASSCRED": 2,
-            "SO_PEERCRED": 0x40,
-            "SO_PEERSEC": 0x1E,
-            "SO_PEERGROUPS": 0x3D,
-            "SO_PASSPIDFD": 0x55,
-            "SO_PEERPIDFD": 0x56,
-            "SO_PASSRIGHTS": 0x5C,
-        },
-        r"parisc.*|hppa.*": {
-            **_BSD_NUMBERS,
-            "SO_PASSCRED": 0x4010,
-            "SO_PEERCRED": 0x4011,
-            "SO_PEERSEC": 0x401D,
-            "SO_PEERGROUPS": 0x4034,
-            "SO_PASSPIDFD": 0x404A,
-            "SO_PEERPIDFD": 0x404B,
-            "SO_PASSRIGHTS": 0x4051,
-        },
+)
+
+
+def _linux_on(*machines: str, **different: int) -> Platform:
+    return replace(LINUX, machines=machines, constants={**LINUX.constants, **different})
+
+
+# --- the others ------------------------------------------------------------------------------------------------------
+
+_BSD = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SCM_RIGHTS": 1, "MSG_CTRUNC": 0x20, "MSG_DONTWAIT": 0x80}
+
+_CMSGCRED = """
+struct cmsgcred {
+    pid_t cmcred_pid;
+    uid_t cmcred_uid;
+    uid_t cmcred_euid;
+    gid_t cmcred_gid;
+    short cmcred_ngroups;
+    gid_t cmcred_groups[16];
+};
+"""
+
+FREEBSD = Platform(
+    system="freebsd",
+    declarations=_POSIX_LENGTHS
+    + _STRUCTURES
+    + _CMSGCRED
+    + """
+struct sockcred2 {
+    int sc_version;
+    pid_t sc_pid;
+    uid_t sc_uid;
+    uid_t sc_euid;
+    gid_t sc_gid;
+    gid_t sc_egid;
+    int sc_ngroups;
+    gid_t sc_groups[1];
+};
+struct xucred {
+    unsigned int cr_version;
+    uid_t cr_uid;
+    short cr_ngroups;
+    gid_t cr_groups[16];
+    union {
+        void *_cr_unused1;
+        pid_t cr_pid;
+    };
+};
+"""
+    + _FUNCTIONS,
+    headers=_headers("un", "ucred"),
+    constants={
+        **_BSD,
+        "SOL_LOCAL": 0,
+        "SO_PROTOCOL": 0x1016,
+        "SO_DOMAIN": 0x1019,
+        "SCM_CREDS": 3,
+        "SCM_CREDS2": 8,
+        "LOCAL_PEERCRED": 1,
+        "LOCAL_CREDS_PERSISTENT": 3,
+        "XUCRED_VERSION": 0,
+        "MSG_NOSIGNAL": 0x20000,
+        "MSG_CMSG_CLOEXEC": 0x40000,
     },
 )
 
-PLATFORMS = {"linux": LINUX}
+# FreeBSD's kernel of version 10 with glibc, which no longer is made: its last release had no more than this.
+KFREEBSD = Platform(
+    system="gnukfreebsd",
+    declarations=_POSIX_LENGTHS + _STRUCTURES + _CMSGCRED + _FUNCTIONS,
+    headers=_headers("un"),
+    constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x20000},
+)
+
+# DragonFlyBSD, sys/sys/socket.h (commit 03d6a592), lines 97 and 151 for SO_TYPE and SOL_SOCKET, 362 to 387 for msghdr
+# and the flags, 394 for cmsghdr, 415 for cmsgcred, 448 for SCM_RIGHTS and SCM_CREDS.
+DRAGONFLY = Platform(
+    system="dragonfly",
+    declarations=_POSIX_LENGTHS + _STRUCTURES + _CMSGCRED + _FUNCTIONS,
+    headers=_headers("un"),
+    constants={**_BSD, "SCM_CREDS": 3},
+)
+
+NETBSD = Platform(
+    system="netbsd",
+    declarations=_POSIX_LENGTHS
+    + _STRUCTURES
+    + """
+struct sockcred {
+    pid_t sc_pid;
+    uid_t sc_uid;
+    uid_t sc_euid;
+    gid_t sc_gid;
+    gid_t sc_egid;
+    int sc_ngroups;
+    gid_t sc_groups[1];
+};
+struct unpcbid {
+    pid_t unp_pid;
+    uid_t unp_euid;
+    gid_t unp_egid;
+};
+"""
+    + _FUNCTIONS,
+    headers=_headers("un"),
+    constants={
+        **_BSD,
+        "SOL_LOCAL": 0,
+        "SCM_CREDS": 0x10,
+        "LOCAL_CREDS": 4,
+        "LOCAL_PEEREID": 3,
+        "MSG_NOSIGNAL": 0x400,
+        "MSG_CMSG_CLOEXEC": 0x800,
+    },
+)
+
+OPENBSD = Platform(
+    system="openbsd",
+    declarations=_POSIX_LENGTHS.replace("typedef int", "typedef unsigned int")
+    + _STRUCTURES
+    + """
+struct sockpeercred {
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+};
+"""
+    + _FUNCTIONS,
+    headers=_headers(),
+    constants={
+        **_BSD,
+        "SO_DOMAIN": 0x1024,
+        "SO_PROTOCOL": 0x1025,
+        "SO_PEERCRED": 0x1022,
+        "MSG_NOSIGNAL": 0x400,
+        "MSG_CMSG_CLOEXEC": 0x800,
+    },
+)
+
+MACOS = Platform(
+    system="darwin",
+    declarations=_POSIX_LENGTHS
+    + _STRUCTURES
+    + """
+struct xucred {
+    unsigned int cr_version;
+    uid_t cr_uid;
+    short cr_ngroups;
+    gid_t cr_groups[16];
+};
+"""
+    + _FUNCTIONS,
+    headers=_headers("un", "ucred"),
+    # Not MSG_NOSIGNAL, which the newest headers have and older kernels do not know.
+    constants={
+        **_BSD,
+        "SOL_LOCAL": 0,
+        "SO_NOSIGPIPE": 0x1022,
+        "LOCAL_PEERCRED": 1,
+        "LOCAL_PEERPID": 2,
+        "XUCRED_VERSION": 0,
+    },
+)
+
+# illumos-gate, usr/src/uts/common/sys/socket.h (commit 0250c53a): lines 177 to 190 for the options and types, 215 for
+# SOL_SOCKET, 331 to 345 for msghdr, 395 to 408 for the flags, 434 for cmsghdr. MSG_CMSG_CLOEXEC is not in Solaris, nor
+# in illumos before 2024, which refuse flags that they do not know. ucred_t is opaque: usr/src/head/ucred.h.
+SOLARIS = Platform(
+    system="sunos",
+    declarations=_POSIX_LENGTHS
+    + _STRUCTURES
+    + """
+typedef struct ucred_s ucred_t;
+int getpeerucred(int fd, ucred_t **credentials);
+void ucred_free(ucred_t *credentials);
+size_t ucred_size(void);
+pid_t ucred_getpid(const ucred_t *credentials);
+uid_t ucred_geteuid(const ucred_t *credentials);
+gid_t ucred_getegid(const ucred_t *credentials);
+"""
+    # libc's sendmsg and recvmsg are those of 4.2BSD, which know no control messages.
+    + _FUNCTIONS.replace("sendmsg", "__xnet_sendmsg").replace("recvmsg", "__xnet_recvmsg"),
+    headers="#define _XPG4_2 1\n#define __EXTENSIONS__ 1\n#include <ucred.h>\n"
+    + _headers()
+    + "ssize_t __xnet_sendmsg(int, const struct msghdr *, int);\nssize_t __xnet_recvmsg(int, struct msghdr *, int);\n",
+    constants={
+        "SOL_SOCKET": 0xFFFF,
+        "SO_TYPE": 0x1008,
+        "SO_DOMAIN": 0x100C,
+        "SO_RECVUCRED": 0x400,
+        "SCM_RIGHTS": 0x1010,
+        "SCM_UCRED": 0x1012,
+        "MSG_CTRUNC": 0x10,
+        "MSG_DONTWAIT": 0x80,
+    },
+)
+
+# glibc, sysdeps/mach/hurd/bits/socket.h (commit 04277e02): lines 187 to 205 for the flags, 211 for msghdr, 226 for
+# cmsghdr, 287 for SCM_RIGHTS and SCM_CREDS, 306 for cmsgcred, 319 for SOL_SOCKET, 369 for SO_TYPE.
+HURD = Platform(
+    system="gnu",
+    declarations=_POSIX_LENGTHS
+    + _STRUCTURES
+    + _CMSGCRED.replace("short cmcred_ngroups", "int cmcred_ngroups")
+    + _FUNCTIONS,
+    headers=_headers(),
+    constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x400},
+)
+
+# By the names of the modules that are generated. The first that is for a system and a machine is the one.
+PLATFORMS = {
+    "linux_powerpc": _linux_on("ppc", "powerpc", SO_PASSCRED=20, SO_PEERCRED=21),
+    "linux_mips": _linux_on("mips", "alpha", **_BSD_NUMBERS, SO_PASSCRED=17, SO_PEERCRED=18, SO_PEERSEC=30),
+    "linux_sparc": _linux_on(
+        "sparc",
+        **_BSD_NUMBERS,
+        SO_PASSCRED=2,
+        SO_PEERCRED=0x40,
+        SO_PEERSEC=0x1E,
+        SO_PEERGROUPS=0x3D,
+        SO_PASSPIDFD=0x55,
+        SO_PEERPIDFD=0x56,
+        SO_PASSRIGHTS=0x5C,
+    ),
+    "linux_parisc": _linux_on(
+        "parisc",
+        "hppa",
+        **_BSD_NUMBERS,
+        SO_PASSCRED=0x4010,
+        SO_PEERCRED=0x4011,
+        SO_PEERSEC=0x401D,
+        SO_PEERGROUPS=0x4034,
+        SO_PASSPIDFD=0x404A,
+        SO_PEERPIDFD=0x404B,
+        SO_PASSRIGHTS=0x4051,
+    ),
+    "linux": LINUX,
+    "freebsd": FREEBSD,
+    "kfreebsd": KFREEBSD,
+    "dragonfly": DRAGONFLY,
+    "netbsd": NETBSD,
+    "openbsd": OPENBSD,
+    "macos": MACOS,
+    "solaris": SOLARIS,
+    "hurd": HURD,
+}
+
+
+def platform_for(system: str, machine: str) -> Platform | None:
+    """Give the entry for *system*, as `sys.platform` names it, and *machine*, as ``uname -m`` does, or None."""
+    for each in PLATFORMS.values():
+        if system.startswith(each.system) and machine.startswith(each.machines):
+            return each
+    return None
 
 
 def target_machine() -> str:
@@ -167,38 +411,43 @@ def target_machine() -> str:
     return sysconfig.get_platform().partition("-")[2] or os.uname().machine
 
 
-def abi_layer(platform: Platform, machine: str) -> FFI:
-    """Give the declarations as they stand, with *machine*'s values."""
+def abi_layer(name: str, platform: Platform) -> FFI:
+    """Give the declarations and values of *platform*, whose entry is *name*, as they stand."""
     ffi = FFI()
     ffi.cdef(platform.declarations)
-    for name, value in platform.constants_for(machine).items():
-        ffi.cdef(f"#define {name} {value}")
-    ffi.set_source("unixconn._abi", None)
+    for constant, value in platform.constants.items():
+        ffi.cdef(f"#define {constant} {value}")
+    ffi.set_source(f"unixconn._abi_{name}", None)
     return ffi
 
 
-def api_layer(platform: Platform, machine: str) -> FFI:
+def api_layer(platform: Platform) -> FFI:
     """Give the declarations with everything left open that the compiler knows better."""
-    text = re.sub(r"^typedef .* (\w+);$", r"typedef int... \1;", platform.declarations, flags=re.MULTILINE)
+    text = re.sub(r"^typedef (?!struct).* (\w+);$", r"typedef int... \1;", platform.declarations, flags=re.MULTILINE)
     text = text.replace("\n};", "\n    ...;\n};")
-    constants = platform.constants_for(machine)
     ffi = FFI()
-    ffi.cdef(text + "".join(f"#define {name} ...\n" for name in constants))
+    ffi.cdef(text + "".join(f"#define {name} ...\n" for name in platform.constants))
     # Headers are often older than the kernel: what they lack is taken from the table.
-    missing = "".join(f"#ifndef {name}\n#define {name} {value}\n#endif\n" for name, value in constants.items())
+    missing = "".join(f"#ifndef {name}\n#define {name} {value}\n#endif\n" for name, value in platform.constants.items())
     ffi.set_source("unixconn._api", platform.headers + missing, define_macros=[("_GNU_SOURCE", "1")])
     return ffi
 
 
-def write_abi(path: Path, system: str, machine: str) -> None:
-    """Write the ABI layer of *system*; for one without an entry, a module whose import says so."""
-    if system in PLATFORMS:
-        abi_layer(PLATFORMS[system], machine).emit_python_code(str(path))
-    else:
-        reason = f"unixconn has no declarations for the platform {system!r} ({machine}); build_ffi.py has those of " + (
-            ", ".join(sorted(PLATFORMS))
-        )
-        path.write_text(f"raise ImportError({reason!r})\n", encoding="utf-8")
+def abi_paths(folder: Path) -> list[Path]:
+    """Give the files that `write_abi` writes."""
+    return [folder / "_abi.py", *(folder / f"_abi_{name}.py" for name in PLATFORMS)]
+
+
+def write_abi(folder: Path) -> None:
+    """Write the ABI layer into *folder*: a module for each entry, and one that tells which is for what."""
+    for name, platform in PLATFORMS.items():
+        abi_layer(name, platform).emit_python_code(str(folder / f"_abi_{name}.py"))
+    entries = "".join(f"    ({each.system!r}, {each.machines!r}, {name!r}),\n" for name, each in PLATFORMS.items())
+    folder.joinpath("_abi.py").write_text(
+        '"""How sys.platform and the name of a machine begin, and whose declarations it has: the first that fit."""\n\n'
+        f"PLATFORMS = (\n{entries})\n",
+        encoding="utf-8",
+    )
 
 
 class build_py(_build_py):  # noqa: N801 - setuptools looks the command up by this name
@@ -217,31 +466,31 @@ class build_ext(_build_ext):  # noqa: N801
     A failed compilation is only a warning, unless ``UNIXCONN_REQUIRE_API=1`` is set.
     """
 
-    def _abi_path(self) -> Path:
+    def _package(self) -> Path:
         package = self.get_finalized_command("build_py").get_package_dir("unixconn")  # type: ignore[attr-defined]
-        return Path(package if self.inplace else Path(self.build_lib, "unixconn"), "_abi.py")
+        return Path(package if self.inplace else Path(self.build_lib, "unixconn"))
 
     def run(self) -> None:
         """Generate, then compile."""
-        system, machine = sys.platform, target_machine()
-        path = self._abi_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_abi(path, system, machine)
+        package = self._package()
+        package.mkdir(parents=True, exist_ok=True)
+        write_abi(package)
         # A compiled layer of an earlier build would hide that this one failed.
-        for folder in (path.parent, Path(self.build_lib, "unixconn")):
+        for folder in (package, Path(self.build_lib, "unixconn")):
             for suffix in EXTENSION_SUFFIXES:
                 folder.joinpath(f"_api{suffix}").unlink(missing_ok=True)
-        if system in PLATFORMS:
+        platform = platform_for(sys.platform, target_machine())
+        if platform is not None:
             for extension in self.extensions:
-                self._complete(extension, PLATFORMS[system], machine)
+                self._complete(extension, platform)
             super().run()
         elif api_required():
-            raise PlatformError(f"UNIXCONN_REQUIRE_API=1: there is nothing to compile for {system}")
+            raise PlatformError(f"UNIXCONN_REQUIRE_API=1: there is nothing to compile for {sys.platform}")
 
-    def _complete(self, extension: Extension, platform: Platform, machine: str) -> None:
+    def _complete(self, extension: Extension, platform: Platform) -> None:
         """Make of the extension that pyproject.toml announces the one to compile."""
         Path(self.build_temp).mkdir(parents=True, exist_ok=True)
-        generated = api_layer(platform, machine).distutils_extension(self.build_temp)
+        generated = api_layer(platform).distutils_extension(self.build_temp)
         extension.sources = generated.sources
         extension.define_macros = generated.define_macros
         extension.optional = not api_required()
@@ -257,17 +506,17 @@ class build_ext(_build_ext):  # noqa: N801
 
     def get_outputs(self) -> list[str]:
         """Add the ABI layer to what setuptools knows of."""
-        return [*super().get_outputs(), str(self._abi_path())]
+        return [*super().get_outputs(), *map(str, abi_paths(self._package()))]
 
 
 class bdist_wheel(_bdist_wheel):  # noqa: N801
     """Tag the wheel by what is in it."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Give cp39-abi3 for the limited API, py3-none for a wheel with the ABI layer alone."""
+        """Give cp39-abi3 for the limited API, py3-none-any for a wheel with the ABI layer alone: that has them all."""
         implementation, abi, platform = super().get_tag()
         if not self.get_finalized_command("build_ext").compiled:  # type: ignore[attr-defined]
-            return "py3", "none", platform
+            return "py3", "none", "any"
         if limited_api():
             return "cp39", "abi3", platform
         return implementation, abi, platform
@@ -285,10 +534,10 @@ def limited_api() -> bool:
 
 
 def main() -> None:
-    """Write the ABI layer of this machine into the source tree."""
-    path = Path(__file__).parent / "unixconn" / "_abi.py"
-    write_abi(path, sys.platform, target_machine())
-    print(path)
+    """Write the ABI layer into the source tree."""
+    folder = Path(__file__).parent / "unixconn"
+    write_abi(folder)
+    print(*abi_paths(folder), sep="\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import graphlib
 import importlib
 import importlib.util
@@ -18,9 +19,12 @@ from pathlib import Path
 import pytest
 
 import unixconn
+from unixconn import _native
 
 PACKAGE = Path(unixconn.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("_abi", "__main__"))
+MODULES = sorted(
+    path.stem for path in PACKAGE.glob("*.py") if path.stem != "__main__" and not path.stem.startswith("_abi")
+)
 
 
 def load(path):
@@ -39,6 +43,12 @@ def compiled():
         return importlib.import_module("unixconn._api")
     except ModuleNotFoundError:
         pytest.skip("the compiled layer is not installed here")
+
+
+def plain():
+    """Give the plain layer for this machine."""
+    platforms = importlib.import_module("unixconn._abi").PLATFORMS
+    return importlib.import_module(f"unixconn._abi_{_native._entry(platforms, sys.platform, os.uname().machine)}")
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +129,16 @@ def test_the_layers_agree(describe):
     """What the ABI layer takes from its table is what the compiler found in the C library's headers."""
     found = describe(compiled())
     assert found
-    assert describe(importlib.import_module("unixconn._abi")) == found
+    assert describe(plain()) == found
 
 
 def edit(build_ffi, old, new):
     """Give the build script's table for Linux with another text or value in one place."""
     table = build_ffi.LINUX
     if old in table.constants:
-        return build_ffi.Platform(table.declarations, table.headers, {**table.constants, old: new}, table.exceptions)
+        return dataclasses.replace(table, constants={**table.constants, old: new})
     assert table.declarations.count(old) == 1
-    return build_ffi.Platform(table.declarations.replace(old, new), table.headers, table.constants, table.exceptions)
+    return dataclasses.replace(table, declarations=table.declarations.replace(old, new))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mistakes are made in the table for Linux")
@@ -152,16 +162,15 @@ def edit(build_ffi, old, new):
 )
 def test_a_mistake_in_the_table_is_seen(build_ffi, tmp_path, describe, old, new):
     """A wrong type, order, sign, size or value in the declarations makes the comparison fail."""
-    machine = build_ffi.target_machine()
-    build_ffi.abi_layer(edit(build_ffi, old, new), machine).emit_python_code(str(tmp_path / "wrong.py"))
-    assert describe(load(tmp_path / "wrong.py")) != describe(importlib.import_module("unixconn._abi"))
+    build_ffi.abi_layer("wrong", edit(build_ffi, old, new)).emit_python_code(str(tmp_path / "wrong.py"))
+    assert describe(load(tmp_path / "wrong.py")) != describe(plain())
 
 
 @pytest.mark.parametrize("describe", DESCRIPTIONS)
 def test_the_installed_layer_is_the_one_of_this_table(build_ffi, tmp_path, describe):
     """The ABI layer that is installed is what the build script writes today."""
-    build_ffi.write_abi(tmp_path / "right.py", sys.platform, build_ffi.target_machine())
-    assert describe(load(tmp_path / "right.py")) == describe(importlib.import_module("unixconn._abi"))
+    build_ffi.write_abi(tmp_path)
+    assert describe(load(tmp_path / f"{plain().__name__.rpartition('.')[2]}.py")) == describe(plain())
 
 
 # --- other machines --------------------------------------------------------------------------------------------------
@@ -241,11 +250,41 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_constants_of_each_machine(build_ffi, tmp_path, machine):
-    """A layer that is generated for another machine has the numbers of that machine's kernel."""
-    path = tmp_path / "other.py"
-    build_ffi.write_abi(path, "linux", machine)
-    assert constants(load(path)) == {**MACHINES[machine], **MESSAGES}
+def test_constants_of_each_machine(build_ffi, machine):
+    """The layer for another machine has the numbers of that machine's kernel."""
+    platforms = importlib.import_module("unixconn._abi").PLATFORMS
+    module = importlib.import_module(f"unixconn._abi_{_native._entry(platforms, 'linux', machine)}")
+    assert constants(module) == {**MACHINES[machine], **MESSAGES}
+    assert build_ffi.platform_for("linux", machine).constants == {**MACHINES[machine], **MESSAGES}
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("linux", "x86_64", "linux"),
+        ("linux", "ppc64le", "linux_powerpc"),
+        ("freebsd14", "amd64", "freebsd"),
+        ("gnukfreebsd10", "x86_64", "kfreebsd"),
+        ("dragonfly6", "x86_64", "dragonfly"),
+        ("netbsd10", "sparc64", "netbsd"),
+        ("openbsd7", "amd64", "openbsd"),
+        ("darwin", "arm64", "macos"),
+        ("sunos5", "i86pc", "solaris"),
+        ("gnu0", "i686-AT386", "hurd"),
+    ],
+)
+def test_entry_of_each_system(build_ffi, system, machine, name):
+    """Both the build and the import choose by `sys.platform` and the machine, and the same."""
+    assert build_ffi.platform_for(system, machine) is build_ffi.PLATFORMS[name]
+    assert _native._entry(importlib.import_module("unixconn._abi").PLATFORMS, system, machine) == name
+
+
+@pytest.mark.parametrize("system", ["win32", "cygwin", "aix", "emscripten"])
+def test_system_without_an_entry(build_ffi, system):
+    """There is nothing to build, and the ImportError names the system and those that are there."""
+    assert build_ffi.platform_for(system, "x86_64") is None
+    with pytest.raises(ImportError, match=rf"platform '{system}' \(x86_64\), but for linux_powerpc, .*, hurd$"):
+        _native._entry(importlib.import_module("unixconn._abi").PLATFORMS, system, "x86_64")
 
 
 # --- the choice ------------------------------------------------------------------------------------------------------
@@ -323,13 +362,12 @@ def test_nothing_generated(bare, forced):
 
 
 @pytest.mark.parametrize("forced", [None, "abi"])
-def test_undeclared_platform(build_ffi, bare, forced):
+def test_undeclared_platform(bare, forced):
     """On a platform that the table lacks the import fails with its name and the names of those that are there."""
-    build_ffi.write_abi(bare / "unixconn" / "_abi.py", "plan9", "mips")
+    (bare / "unixconn" / "_abi.py").write_text("PLATFORMS = (('plan9', ('',), 'plan9'),)")
     text = backend(bare, forced, package=bare)
-    assert text.startswith("ImportError: ")
-    assert "'plan9' (mips)" in text
-    assert "linux" in text
+    here = f"{sys.platform!r} ({os.uname().machine})"
+    assert text == f"ImportError: unixconn has no declarations for the platform {here}, but for plan9"
 
 
 # --- who uses the layers ---------------------------------------------------------------------------------------------

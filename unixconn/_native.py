@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 
 from unixconn._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
     class Library(Protocol):
@@ -43,8 +45,21 @@ __all__ = ["BACKEND", "ffi", "lib"]
 
 
 def _load(layer: str) -> tuple[Any, Library]:
-    module = importlib.import_module(f"unixconn._{layer}")
-    return module.ffi, module.lib if layer == "api" else module.ffi.dlopen(None)
+    if layer == "api":
+        module = importlib.import_module("unixconn._api")
+        return module.ffi, module.lib
+    platforms = importlib.import_module("unixconn._abi").PLATFORMS
+    module = importlib.import_module(f"unixconn._abi_{_entry(platforms, sys.platform, os.uname().machine)}")
+    return module.ffi, module.ffi.dlopen(None)
+
+
+def _entry(platforms: Sequence[tuple[str, tuple[str, ...], str]], system: str, machine: str) -> str:
+    """Give the name of the entry of build_ffi.py's table that is for *system* and *machine*."""
+    for systems, machines, name in platforms:
+        if system.startswith(systems) and machine.startswith(machines):
+            return name
+    known = ", ".join(name for _, _, name in platforms)
+    raise ImportError(f"unixconn has no declarations for the platform {system!r} ({machine}), but for {known}")
 
 
 def _choose() -> tuple[str, Any, Library]:

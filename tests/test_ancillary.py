@@ -24,9 +24,10 @@ from unixconn.ancillary import (
     SOL_SOCKET,
     Incoming,
     contents_of,
-    pack,
-    parse,
 )
+from unixconn.controldata import NATIVE
+
+pack, parse = NATIVE.pack, NATIVE.parse
 
 numbers = st.integers(-(2**31), 2**31 - 1)
 payloads = st.binary(max_size=80)
@@ -75,7 +76,6 @@ class TestParser:
         several, damage = parse(control)
         assert sum(HEADER_SIZE + len(data) for _, _, data in several) <= len(control)
         if not damage:
-            assert b"".join(map(pack, several))[: len(control)].startswith(b"") is True
             left = len(control) - sum(len(pack(each)) for each in several)
             assert left < HEADER_SIZE
 

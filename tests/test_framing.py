@@ -34,8 +34,8 @@ from unixconn import (
     SocketType,
     UnixConnection,
     UnixSocketAddress,
-    ancillary,
 )
+from unixconn.system import SYSTEM
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
@@ -359,7 +359,7 @@ class TestRecords:
                 a.send_message(b"")
             assert b.receive_message(9).data == b""
             assert failure(b.receive_message, 9) == GONE
-            assert b.get_socket().get_option(socket.SOL_SOCKET, ancillary.SO_PASSCRED).value == 0
+            assert b.get_socket().get_option(*SYSTEM.credentials_option).value == 0
 
     @each_way
     @each_record

@@ -437,14 +437,24 @@ def test_few_modules_call_the_c_library():
                 users.add(module)
     assert "ancillary" in users
     # info tries the kernel's features on plain sockets, and takes only their numbers.
-    assert users <= {"handle", "ancillary", "attempt", "attempt_many", "peer", "wakeup", "info"}
+    assert users <= {
+        "system",
+        "controldata",
+        "handle",
+        "ancillary",
+        "attempt",
+        "attempt_many",
+        "peer",
+        "wakeup",
+        "info",
+    }
     names = re.findall(r"\blib\.(\w+)", (PACKAGE / "info.py").read_text(encoding="utf-8"))
     assert names == [name for name in names if name.isupper()]
 
 
 def test_what_calls_the_c_library_is_below_the_classes():
     """No module that uses ffi or lib imports Socket or what stands above it, directly or by another module."""
-    reached = {"handle", "ancillary", "attempt", "attempt_many", "peer", "wakeup"}
+    reached = {"system", "controldata", "handle", "ancillary", "attempt", "attempt_many", "peer", "wakeup"}
     while not reached >= (wider := reached.union(*map(below, reached))):
         reached = wider
     assert "_native" in reached

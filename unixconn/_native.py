@@ -26,12 +26,6 @@ if TYPE_CHECKING:
         def listen(self, fd: int, backlog: int) -> int:
             """listen(2); -1 with `ffi.errno` on failure."""
 
-        def sendmsg(self, fd: int, message: Any, flags: int) -> int:
-            """sendmsg(2); -1 with `ffi.errno` on failure."""
-
-        def recvmsg(self, fd: int, message: Any, flags: int) -> int:
-            """recvmsg(2); -1 with `ffi.errno` on failure."""
-
         def getsockopt(self, fd: int, level: int, name: int, value: Any, length: Any) -> int:
             """getsockopt(2); -1 with `ffi.errno` on failure."""
 
@@ -41,7 +35,7 @@ if TYPE_CHECKING:
         def __getattr__(self, constant: str) -> int: ...
 
 
-__all__ = ["BACKEND", "ffi", "lib"]
+__all__ = ["BACKEND", "ffi", "lib", "recvmsg", "sendmsg"]
 
 
 def _load(layer: str) -> tuple[Any, Library]:
@@ -84,4 +78,10 @@ def _choose() -> tuple[str, Any, Library]:
     )
 
 
+def _exported(name: str) -> Any:
+    # libc's own on Solaris are those of 4.2BSD, without control messages.
+    return getattr(lib, f"__xnet_{name}" if sys.platform.startswith("sunos") else name)
+
+
 BACKEND, ffi, lib = _choose()
+sendmsg, recvmsg = _exported("sendmsg"), _exported("recvmsg")

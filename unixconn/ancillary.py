@@ -9,43 +9,47 @@ from __future__ import annotations
 
 import struct
 import sys
-from socket import CMSG_LEN, CMSG_SPACE
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
+from unixconn.controldata import NATIVE
+from unixconn.errors import IOErrorEnum, io_error
 from unixconn.handle import Use
+from unixconn.system import SYSTEM, set_close_on_exec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    ControlMessage = tuple[int, int, bytes]
-    """One control message: level, type and payload."""
+    from unixconn.controldata import ControlMessage
 
 SOL_SOCKET = lib.SOL_SOCKET
 SCM_RIGHTS = lib.SCM_RIGHTS
-SCM_CREDENTIALS = lib.SCM_CREDENTIALS
-SCM_SECURITY = lib.SCM_SECURITY
-SCM_PIDFD = lib.SCM_PIDFD
-
-SO_PASSCRED = lib.SO_PASSCRED
-SO_PASSPIDFD = lib.SO_PASSPIDFD
-SO_PASSRIGHTS = lib.SO_PASSRIGHTS
+SCM_CREDENTIALS = SYSTEM.credentials_type
+"""By Linux's name; -1 where no message has any."""
+SCM_SECURITY = SYSTEM.constant("SCM_SECURITY")
+SCM_PIDFD = SYSTEM.constant("SCM_PIDFD")
 
 MAX_DESCRIPTORS = 253
-"""The kernel's SCM_MAX_FD."""
+"""In one message that is sent: Linux's SCM_MAX_FD, and within what other systems take."""
 _LABEL_SIZE = 4096
 """A security label is at most a page."""
 
 ADDRESS_SIZE = 128
 """struct sockaddr_storage."""
-HEADER_SIZE = CMSG_LEN(0)
+HEADER_SIZE = NATIVE.header_size
 INT_SIZE = ffi.sizeof("int")
-UCRED = struct.Struct("iII")
-"""struct ucred: pid, uid, gid."""
+UCRED = SYSTEM.credentials
+"""pid, uid and gid in a credentials message: struct ucred on Linux."""
 
-# What is cut off for want of room is lost for ever, so there is always room for all that a kernel can add to a message.
-ROOM = CMSG_SPACE(MAX_DESCRIPTORS * INT_SIZE) + CMSG_SPACE(UCRED.size) + CMSG_SPACE(INT_SIZE) + CMSG_SPACE(_LABEL_SIZE)
+# What is cut off for want of room is lost for ever, so there is always room for all that a kernel can add to a message:
+# beside descriptors credentials, with Solaris's privileges the longest, a pidfd and a label.
+ROOM = (
+    NATIVE.space(SYSTEM.most_descriptors * INT_SIZE)
+    + NATIVE.space(max(UCRED.size, 0 if SYSTEM.is_linux else 1024))
+    + NATIVE.space(INT_SIZE)
+    + NATIVE.space(_LABEL_SIZE)
+)
 
 
 class Contents:
@@ -59,7 +63,7 @@ class Contents:
         self.pidfds: list[int] = []
         """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
         self.credentials: tuple[int, int, int] | None = None
-        """pid, uid and gid of the last SCM_CREDENTIALS message of the right length."""
+        """pid, uid and gid of the last credentials message of the right length."""
         self.sender_has_ended = False
         """Whether an SCM_PIDFD message says so, in the place of a descriptor: before Linux 6.16."""
         self.label: bytes | None = None
@@ -83,7 +87,10 @@ class Outgoing(Use):
     ) -> None:
         # Not memoryviews: CPython's garbage collector crashes on one that is exported, which from_buffer() does.
         super().__init__()
-        control = b"".join(pack(each) for each in messages)
+        if len(messages) > 1 and not SYSTEM.several_in_one_send:
+            text = f"This system sends one control message at a time, and these are {len(messages)}"
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
+        control = b"".join(map(NATIVE.pack, messages))
         self.control = ffi.new("char[]", control) if control else ffi.NULL
         parts = [ffi.from_buffer("char[]", each) for each in vectors]
         vector = ffi.new("struct iovec[]", [(part, len(part)) for part in parts])
@@ -114,8 +121,12 @@ class OneCredentials(Outgoing):
     __slots__ = ("credentials",)
 
     def __init__(self) -> None:
-        super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))])
-        self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size)
+        if not SYSTEM.has_credentials_messages:
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, "This system has no credentials messages: it knows peers only")
+        attached = SYSTEM.attaches_credentials
+        super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
+        # Elsewhere the receiver asks for them, and the kernel knows them.
+        self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
 
 
 class ManyDescriptors(Outgoing):
@@ -133,8 +144,8 @@ class ManyDescriptors(Outgoing):
         """Have it carry *size* bytes of numbers."""
         self.size = size
         self.place = slice(0, size)
-        self._cmsghdr.cmsg_len = CMSG_LEN(size)
-        self.header.msg_controllen = CMSG_SPACE(size)
+        self._cmsghdr.cmsg_len = NATIVE.length(size)
+        self.header.msg_controllen = NATIVE.space(size)
 
 
 class Incoming(Use):
@@ -168,12 +179,12 @@ class Incoming(Use):
         """The payload of the first control message, if that is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The same, if that is SCM_CREDENTIALS."""
-        self.payload = ffi.buffer(self._control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
+        self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The same, whatever it is, with room for the longest SCM_RIGHTS."""
 
     def contents(self) -> Contents:
         """Read what came. Nothing, if no system call has filled this buffer since it was offered whole."""
-        return contents_of(*parse(self.control()))
+        return contents_of(*NATIVE.parse(self.control()))
 
     def control(self) -> bytes:
         """Give the bytes of the control messages that came."""
@@ -198,38 +209,15 @@ def _items(address: Any, kind: str) -> Any:
     return item.cast("i" if item.nbytes == INT_SIZE else "q")
 
 
-def pack(message: ControlMessage) -> bytes:
-    """Give the bytes of a control message with header and padding."""
-    level, kind, data = message
-    header = ffi.new("struct cmsghdr *", (CMSG_LEN(len(data)), level, kind))
-    head = bytes(ffi.buffer(header)).ljust(HEADER_SIZE, b"\0")
-    return (head + data).ljust(CMSG_SPACE(len(data)), b"\0")
-
-
-def parse(control: bytes) -> tuple[list[ControlMessage], str]:
+def credentials_message(numbers: tuple[int, int, int]) -> ControlMessage:
     """
-    Take a control buffer apart, trusting nothing in it.
+    Make the control message with pid, uid and gid, which on FreeBSD and its kin the kernel writes anew.
 
-    Gives the messages, and a description of what is wrong with the buffer, or "". A message that claims to reach beyond
-    the end gets the bytes that are there, since descriptors may be among them; nothing after it is looked at.
+    Raises the Error NOT_SUPPORTED where no sender attaches any.
     """
-    messages: list[ControlMessage] = []
-    start = ffi.from_buffer(control)
-    offset, size = 0, len(control)
-    while size - offset >= HEADER_SIZE:
-        header = ffi.cast("struct cmsghdr *", start + offset)
-        length = int(header.cmsg_len)
-        if length < HEADER_SIZE:
-            return messages, f"the control message at byte {offset} has the length {length}, less than its header's"
-        data = control[offset + HEADER_SIZE : offset + length]
-        messages.append((int(header.cmsg_level), int(header.cmsg_type), data))
-        if length > size - offset:
-            return (
-                messages,
-                f"the control message at byte {offset} has the length {length}, and {size - offset} are left",
-            )
-        offset += CMSG_SPACE(length - HEADER_SIZE)
-    return messages, ""
+    if not SYSTEM.attaches_credentials:
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, "On this system no sender attaches credentials to its messages")
+    return SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*numbers)
 
 
 def _ints(data: bytes) -> tuple[int, ...]:
@@ -244,21 +232,25 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
             continue
         if kind == SCM_RIGHTS:
             found.descriptors += _ints(data)
+            if not SYSTEM.closes_on_exec:
+                set_close_on_exec(_ints(data))
         elif kind == SCM_PIDFD:
             # An errno in the place of a descriptor is negative.
             found.pidfds += (number for number in _ints(data) if number >= 0)
             found.sender_has_ended = not found.pidfds
         elif kind == SCM_SECURITY:
             found.label = data.rstrip(b"\0")
-        elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
-            found.credentials = UCRED.unpack(data)
+        else:
+            found.credentials = SYSTEM.read_credentials(kind, data) or found.credentials
     return found
 
 
 def _outcome_of(message: ControlMessage) -> bytes:
-    """Give what `Incoming.outcome` gives after the receipt of *message*, whole and alone."""
+    """Give what `Incoming.outcome` gives after the receipt of *message*, whole and alone; b"" if that is unknown."""
+    if not SYSTEM.is_linux:
+        return b""
     filled = Incoming()
-    packed = pack(message)
+    packed = NATIVE.pack(message)
     filled.header.msg_controllen = len(packed)
     filled.header.msg_flags = lib.MSG_CMSG_CLOEXEC
     return filled.outcome()[:-HEADER_SIZE] + packed[:HEADER_SIZE]

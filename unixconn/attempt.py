@@ -12,7 +12,7 @@ import os
 from enum import Enum
 
 from unixconn import ancillary
-from unixconn._native import ffi, lib
+from unixconn._native import ffi, recvmsg, sendmsg
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import (
     OUTCOME_ONE_CREDENTIALS,
@@ -23,17 +23,19 @@ from unixconn.ancillary import (
     Incoming,
     Outgoing,
 )
+from unixconn.controldata import NATIVE
 from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
 from unixconn.descriptors import as_descriptor, close_all, close_numbers
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.peer import peer_credentials
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final, Literal
 
-    from unixconn.ancillary import ControlMessage
+    from unixconn.controldata import ControlMessage
 
 
 class _WouldBlock(Enum):
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
     WouldBlock = Literal[_WouldBlock.WOULD_BLOCK]
 WOULD_BLOCK: Final = _WouldBlock.WOULD_BLOCK
 
-SEND_FLAGS = lib.MSG_DONTWAIT | lib.MSG_NOSIGNAL
-RECEIVE_FLAGS = lib.MSG_DONTWAIT | lib.MSG_CMSG_CLOEXEC
+SEND_FLAGS = SYSTEM.send_flags
+RECEIVE_FLAGS = SYSTEM.receive_flags
 SENDING = "Error sending message: "
 RECEIVING = "Error receiving message: "
 # EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
@@ -56,8 +58,8 @@ _OF_MESSAGE = CredentialsSource.MESSAGE
 
 # Bound once, as these are looked up at every message. For the same reason the four functions for a descriptor and for
 # credentials repeat a few lines: one more frame of Python takes a twentieth of the time that the kernel does.
-_sendmsg = lib.sendmsg
-_recvmsg = lib.recvmsg
+_sendmsg = sendmsg
+_recvmsg = recvmsg
 _pop_descriptor, _append_descriptor = ancillary.outgoing_descriptor.pop, ancillary.outgoing_descriptor.append
 _pop_credentials, _append_credentials = ancillary.outgoing_credentials.pop, ancillary.outgoing_credentials.append
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
@@ -134,6 +136,9 @@ def check_sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
     if sent >= 0:
         return sent
     if ffi.errno in _AGAIN:
+        return WOULD_BLOCK
+    if ffi.errno == errno.EMSGSIZE and SYSTEM.full_is_emsgsize and handle.is_stream:
+        # A stream has no longest message: the peer's buffer has no room for the control data.
         return WOULD_BLOCK
     raise handle.error(context)
 
@@ -286,7 +291,7 @@ def receive_message(
             handle.reap()
         if must_wait(handle, count, context):
             return WOULD_BLOCK
-        messages, damage = ancillary.parse(message.control())
+        messages, damage = NATIVE.parse(message.control())
         if damage:
             raise _damaged(damage)
         owner += ancillary.contents_of(messages).all_descriptors
@@ -313,6 +318,8 @@ def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
         return False
     if ffi.errno in _AGAIN:
         return True
+    if ffi.errno == errno.EMSGSIZE and SYSTEM.full_is_emsgsize:
+        raise table_is_full(0)
     raise handle.error(context)
 
 

@@ -6,10 +6,9 @@ import errno
 import os
 import struct
 from itertools import islice
-from socket import CMSG_SPACE
 
 from unixconn import ancillary
-from unixconn._native import ffi, lib
+from unixconn._native import ffi, recvmsg, sendmsg
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, ROOM, Incoming
 from unixconn.attempt import (
@@ -23,8 +22,10 @@ from unixconn.attempt import (
     must_wait,
     not_open,
 )
+from unixconn.controldata import NATIVE
 from unixconn.descriptors import close_all, move_all
 from unixconn.handle import Handle
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from unixconn.attempt import WouldBlock
 
 # Bound once, as in attempt.py.
-_sendmsg = lib.sendmsg
-_recvmsg = lib.recvmsg
+_sendmsg = sendmsg
+_recvmsg = recvmsg
 _pop_outgoing, _append_outgoing = ancillary.outgoing_descriptors.pop, ancillary.outgoing_descriptors.append
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
 
@@ -132,6 +133,6 @@ def _take_stray(handle: Handle, owner: list[int]) -> bool:
 def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> None:
     found = contents_with_descriptors(handle, message, count)
     owner += found.descriptors
-    if count == 1 and message.header.msg_controllen == CMSG_SPACE(len(owner) * INT_SIZE):
+    if count == 1 and SYSTEM.is_linux and message.header.msg_controllen == NATIVE.space(len(owner) * INT_SIZE):
         _unpackers[message.outcome()] = struct.Struct(f"{len(owner)}i").unpack_from
     close_all(found.pidfds)

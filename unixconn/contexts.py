@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import select
-
+from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import TooManyOpenFilesError
 from unixconn.mainloop import MainContext, Source
@@ -37,7 +36,7 @@ class ContextPoller(WakeablePoller):
     def _start(self) -> None:
         with self._lock.entered:
             if self._epoll is None:
-                self._epoll = select.epoll()
+                self._epoll = watch.new()
                 # It may be waiting for less.
                 self._context._ring()
 

@@ -12,6 +12,7 @@ from unixconn.descriptors import adopt
 from unixconn.errors import Error, IOErrorEnum, NoSuchProcessError, io_error, translated
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.object import Object
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,7 +214,7 @@ class Credentials(Object):
         """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
         named = zip(("pid", "uid", "gid"), self._numbers)
         known = [f"{name}={value}" for name, value in named if value not in (-1, _NO_ID)]
-        return "GCredentials:linux-ucred:" + ",".join(known)
+        return f"GCredentials:{SYSTEM.native_name}:" + ",".join(known)
 
     def __repr__(self) -> str:
         return f"<{self.to_string()} source={self.source.value}>"

@@ -5,15 +5,7 @@ from __future__ import annotations
 import errno
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.ancillary import (
-    MAX_DESCRIPTORS,
-    SCM_CREDENTIALS,
-    SO_PASSCRED,
-    SO_PASSPIDFD,
-    SO_PASSRIGHTS,
-    SOL_SOCKET,
-    UCRED,
-)
+from unixconn.ancillary import MAX_DESCRIPTORS, SOL_SOCKET, credentials_message
 from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
@@ -23,6 +15,7 @@ from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.message import Message
 from unixconn.socketconnection import SocketConnection
+from unixconn.system import SYSTEM
 from unixconn.task import AsyncResult
 from unixconn.transfer_messages import ReceiveWhole, SendWhole
 
@@ -30,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from unixconn.ancillary import ControlMessage
     from unixconn.asynchronous import Callback
+    from unixconn.controldata import ControlMessage
 
 _SEND_MESSAGE = "unixconn_send_message_async"
 _RECEIVE_MESSAGE = "unixconn_receive_message_async"
@@ -80,7 +73,10 @@ class MessageFraming(SocketConnection):
 
     def pass_credentials(self, wanted: bool = True) -> None:
         """Have the kernel add the sender's credentials to all that comes from now on, or no longer (SO_PASSCRED)."""
-        self._socket.set_option(SOL_SOCKET, SO_PASSCRED, bool(wanted))
+        if SYSTEM.credentials_option is None:
+            text = "Error asking for credentials of senders: on this system a sender attaches them, or nobody can"
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
+        self._socket.set_option(*SYSTEM.credentials_option, bool(wanted))
 
     def pass_pidfds(self, wanted: bool = True) -> None:
         """
@@ -88,7 +84,7 @@ class MessageFraming(SocketConnection):
 
         Raises the Error NOT_SUPPORTED before Linux 6.5.
         """
-        if not self._switch(SO_PASSPIDFD, bool(wanted)):
+        if not self._switch("SO_PASSPIDFD", bool(wanted)):
             text = "Error asking for pidfds of senders: this kernel has none, Linux 6.5 has"
             raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
 
@@ -100,11 +96,14 @@ class MessageFraming(SocketConnection):
         and are closed: `receive_message` tells how many, and the methods for descriptors raise PERMISSION_DENIED.
         From Linux 6.16 on, connections inherit it from a listening Socket whose option was set.
         """
-        if not self._switch(SO_PASSRIGHTS, not refused):
+        if not self._switch("SO_PASSRIGHTS", not refused):
             self._socket._handle.refuses = bool(refused)
 
-    def _switch(self, option: int, on: bool) -> bool:
+    def _switch(self, name: str, on: bool) -> bool:
         """Switch an option of newer kernels; tell whether this one has it."""
+        option = SYSTEM.constant(name)
+        if option is None:
+            return False
         try:
             return self._socket.set_option(SOL_SOCKET, option, on)
         except Error as error:
@@ -223,4 +222,4 @@ def _attached(credentials: Credentials | bool | None) -> ControlMessage | None:
     if not isinstance(credentials, Credentials):
         raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
     credentials.get_unix_pid()  # or it has none to send
-    return SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*credentials._numbers)
+    return credentials_message(credentials._numbers)

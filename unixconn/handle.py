@@ -21,6 +21,7 @@ from unixconn.cancellable import Cancellable
 from unixconn.descriptors import close_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.lock import Lock
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -85,7 +86,7 @@ def _start_in_child() -> None:
 os.register_at_fork(after_in_child=_start_in_child)
 
 _SOL_SOCKET = lib.SOL_SOCKET
-_SO_PASSCRED = lib.SO_PASSCRED
+_CREDENTIALS_OPTION = SYSTEM.credentials_option
 _INT_SIZE = ffi.sizeof("int")
 
 
@@ -95,10 +96,12 @@ def adopt_socket(fd: int) -> socket.socket:
 
     Raises the Error for getsockopt()'s errno if it is none; *fd* is still the caller's then.
     """
-    family, kind, protocol = (_ask(fd, name) for name in (lib.SO_DOMAIN, lib.SO_TYPE, lib.SO_PROTOCOL))
+    kind = _ask(fd, lib.SO_TYPE)
+    # Where the kernel does not tell these, the standard library asks for the address.
+    family = _ask(fd, lib.SO_DOMAIN) if hasattr(lib, "SO_DOMAIN") else -1
+    protocol = _ask(fd, lib.SO_PROTOCOL) if hasattr(lib, "SO_PROTOCOL") else -1
     os.set_inheritable(fd, False)
-    # With SOCK_NONBLOCK among the arguments O_NONBLOCK is left alone, whatever socket.setdefaulttimeout() says.
-    return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol, fileno=fd)
+    return quiet(socket.socket(family, kind | NO_TIMEOUT, protocol, fileno=fd))
 
 
 def _ask(fd: int, name: int) -> int:
@@ -106,6 +109,17 @@ def _ask(fd: int, name: int) -> int:
     if lib.getsockopt(fd, lib.SOL_SOCKET, name, value, length) < 0:
         raise system_error(ffi.errno, "creating GSocket from fd: ")
     return int(value[0])
+
+
+NO_TIMEOUT: int = getattr(socket, "SOCK_NONBLOCK", 0)
+"""To be added to a socket's type: what `socket.setdefaulttimeout` says is not for it, and O_NONBLOCK is left alone."""
+
+
+def quiet(made: socket.socket) -> socket.socket:
+    """Have *made* raise no SIGPIPE, where that is no flag of each send; give it."""
+    if hasattr(lib, "SO_NOSIGPIPE"):
+        made.setsockopt(_SOL_SOCKET, lib.SO_NOSIGPIPE, 1)
+    return made
 
 
 # In the place of a socket that is yet to come: a closed one, which the kernel refuses in the same way.
@@ -270,7 +284,7 @@ class Handle:
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
         with self.lock.entered:
-            if level == _SOL_SOCKET and name == _SO_PASSCRED and self._passcred_users:
+            if (level, name) == _CREDENTIALS_OPTION and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
                 self._restore_passcred = not value
@@ -316,19 +330,21 @@ class Handle:
     # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
 
     def _switch_on_passcred(self) -> None:
+        if _CREDENTIALS_OPTION is None:  # the sender attaches them, or nobody can
+            return
         doing = "checking if SO_PASSCRED is enabled for socket"
         try:
-            self._restore_passcred = not self.python.getsockopt(_SOL_SOCKET, _SO_PASSCRED)
+            self._restore_passcred = not self.python.getsockopt(*_CREDENTIALS_OPTION)
             if self._restore_passcred:
                 doing = "enabling SO_PASSCRED"
-                self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 1)
+                self.python.setsockopt(*_CREDENTIALS_OPTION, 1)
         except OSError as error:
             self.check()
             raise translated(error, f"Error {doing}: ") from None
 
     def _restore_passcred_if_last(self) -> None:
-        if self._restore_passcred and not self._passcred_users:
+        if self._restore_passcred and not self._passcred_users and _CREDENTIALS_OPTION is not None:
             # A closed socket needs no restoring.
             if self.number >= 0:
-                self.python.setsockopt(_SOL_SOCKET, _SO_PASSCRED, 0)
+                self.python.setsockopt(*_CREDENTIALS_OPTION, 0)
             self._restore_passcred = False

@@ -26,7 +26,8 @@ def describe() -> str:
     ]
     table = [f"{name:<18}{value}" for name, value in lines]
     table += ["", "Tried on a socket pair just now:"]
-    table += [f"{name:<18}{_outcome(probe):<32}{use}" for name, use, probe in _FEATURES]
+    known = [each for each in _FEATURES if hasattr(lib, each[0]) or each[0] == "abstract sockets"]
+    table += [f"{name:<18}{_outcome(probe):<32}{use}" for name, use, probe in known]
     return "\n".join(table)
 
 

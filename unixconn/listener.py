@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import select
 import socket as python
 from enum import IntEnum
 
+from unixconn import watch
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, check_address
 from unixconn.arguments import INT_MAX, as_integer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from unixconn.asynchronous import Callback
     from unixconn.attempt import WouldBlock
     from unixconn.sequence import Steps
+    from unixconn.watch import Watch
 
 
 _ACCEPT = "g_socket_listener_accept_async"
@@ -76,14 +77,14 @@ class _Gate:
     type = python.SOCK_STREAM
 
     def __init__(self) -> None:
-        self._epoll: select.epoll | None = None
+        self._epoll: Watch | None = None
 
     def register(self, *numbers: int) -> None:
         """Let descriptors make it ready when they are readable."""
         if self._epoll is None:
-            self._epoll = select.epoll()
+            self._epoll = watch.new()
         for number in numbers:
-            self._epoll.register(number, select.EPOLLIN)
+            self._epoll.register(number, watch.READABLE)
 
     def fileno(self) -> int:
         """Give the epoll's descriptor."""

@@ -9,7 +9,6 @@ closed at any time.
 from __future__ import annotations
 
 import os
-import select
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from abc import abstractmethod
 from collections import deque
 from functools import partial
 
+from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.object import run_handler
 from unixconn.poller import Poller
@@ -158,7 +158,7 @@ class AsyncioLoop(Loop):
     def _start(self) -> None:
         loop = self._loop()
         if self._epoll is None and loop is not None:
-            self._epoll = select.epoll()
+            self._epoll = watch.new()
             loop.add_reader(self._epoll.fileno(), self._look_on)
 
     def _look_on(self) -> None:
@@ -247,7 +247,7 @@ class TrioRun(Loop):
 
     def _start(self) -> None:
         if self._epoll is None:
-            self._epoll = select.epoll()
+            self._epoll = watch.new()
             _trio().lowlevel.spawn_system_task(self._wait_on, self._epoll.fileno())
 
     async def _wait_on(self, number: int) -> None:

@@ -7,17 +7,18 @@ import os
 import struct
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED
+from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, credentials_message
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import translated
 from unixconn.object import Object, Property
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, ClassVar
 
-    from unixconn.ancillary import ControlMessage
+    from unixconn.controldata import ControlMessage
 
 
 class UnixFDList(Object):
@@ -130,8 +131,9 @@ class SocketControlMessage(Object):
         payload = bytes(data)
         if level == SOL_SOCKET and type == SCM_RIGHTS:
             return _descriptors_from(payload)
-        if level == SOL_SOCKET and type == SCM_CREDENTIALS and len(payload) == UCRED.size:
-            credentials = Credentials._of(UCRED.unpack(payload), CredentialsSource.SELF)
+        numbers = SYSTEM.read_credentials(type, payload) if level == SOL_SOCKET else None
+        if numbers is not None:
+            credentials = Credentials._of(numbers, CredentialsSource.SELF)
             if credentials._numbers[0] and credentials._has_user():
                 return UnixCredentialsMessage(credentials=credentials)
         return None
@@ -208,14 +210,14 @@ class UnixCredentialsMessage(SocketControlMessage):
     @staticmethod
     def is_supported() -> bool:
         """Tell whether this system has credentials messages."""
-        return True
+        return SYSTEM.has_credentials_messages
 
     def get_credentials(self) -> Credentials:
         """Give the credentials, always the same object."""
         return self._credentials
 
     def _payload(self) -> bytes:
-        return UCRED.pack(*self._credentials._numbers)
+        return credentials_message(self._credentials._numbers)[2]
 
 
 def _descriptors_from(payload: bytes) -> UnixFDMessage | None:
@@ -247,9 +249,9 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
                 # Popped by value: both lists must never own one number.
                 fd_list._fds.extend(map(owner.pop, (owner.index(fd),)))
             made.append(UnixFDMessage(fd_list=fd_list))
-        elif kind == SCM_CREDENTIALS and len(data) == UCRED.size:
-            numbers = UCRED.unpack(data)
-            if not are_absent(*numbers):
+        else:
+            numbers = SYSTEM.read_credentials(kind, data)
+            if numbers is not None and not are_absent(*numbers):
                 credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
                 made.append(UnixCredentialsMessage(credentials=credentials))
     return made

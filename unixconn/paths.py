@@ -9,12 +9,12 @@ from contextlib import suppress
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.address import UnixSocketAddress
-from unixconn.ancillary import SO_PASSCRED, SOL_SOCKET
 from unixconn.client import SocketClient
 from unixconn.connection import UnixConnection
 from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
 from unixconn.listener import SocketListener
 from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +69,9 @@ class UnixListener(SocketListener):
             self._file = found.st_dev, found.st_ino
             if mode is not None:
                 os.chmod(self._path, mode)
-            if pass_credentials:
+            if pass_credentials and SYSTEM.credentials_option is not None:
                 # Connections inherit it; set on one of them it would miss what came before it was accepted.
-                socket.set_option(SOL_SOCKET, SO_PASSCRED, True)
+                socket.set_option(*SYSTEM.credentials_option, True)
             # Who connects before this is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()

@@ -7,12 +7,12 @@ import os
 import struct
 
 from unixconn._native import ffi, lib
-from unixconn.ancillary import UCRED
 from unixconn.credentials import Credentials, CredentialsSource
 from unixconn.descriptors import adopt
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.handle import Handle
+from unixconn.system import SYSTEM
 
 _CONTEXT = "Unable to read socket credentials: "
 # A supplementary group takes four bytes, and most processes have few.
@@ -21,13 +21,12 @@ _FIRST_ROOM = 256
 
 def peer_credentials(handle: Handle) -> Credentials:
     """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
-    value, length = ffi.new("struct ucred *"), ffi.new("socklen_t *", UCRED.size)
-    if lib.getsockopt(handle.number, lib.SOL_SOCKET, lib.SO_PEERCRED, value, length) < 0:
+    if not SYSTEM.knows_peers:
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system does not tell a socket's peer")
+    numbers = SYSTEM.peer(handle.number)
+    if numbers is None:
         raise handle.error(_CONTEXT)
-    # A zeroed struct would say root: only what the kernel has filled in whole is believed.
-    if length[0] != UCRED.size:
-        raise io_error(IOErrorEnum.INVALID_DATA, f"{_CONTEXT}{length[0]} bytes came")
-    return Credentials._of((int(value.pid), int(value.uid), int(value.gid)), CredentialsSource.PEER)
+    return Credentials._of(numbers, CredentialsSource.PEER)
 
 
 def peer_identity(handle: Handle) -> Credentials:
@@ -58,14 +57,14 @@ def _no_peer(handle: Handle) -> Error:
 
 
 def _groups(handle: Handle) -> tuple[int, ...] | Error:
-    answer = _ask(handle, lib.SO_PEERGROUPS)
+    answer = _ask(handle, "SO_PEERGROUPS")
     if answer is None:
         return _lacking("The peer's groups are not known", "SO_PEERGROUPS", "4.13")
     return struct.unpack(f"{len(answer) // 4}I", answer)
 
 
 def _label(handle: Handle) -> bytes | Error:
-    answer = _ask(handle, lib.SO_PEERSEC)
+    answer = _ask(handle, "SO_PEERSEC")
     if answer is None:
         return io_error(
             IOErrorEnum.NOT_SUPPORTED,
@@ -75,8 +74,11 @@ def _label(handle: Handle) -> bytes | Error:
     return answer.rstrip(b"\0")
 
 
-def _ask(handle: Handle, option: int) -> bytes | None:
+def _ask(handle: Handle, name: str) -> bytes | None:
     """Give an option of any length, None where there is no such."""
+    option = SYSTEM.constant(name)
+    if option is None:
+        return None
     length = ffi.new("socklen_t *", _FIRST_ROOM)
     while True:
         value = ffi.new("char[]", length[0])
@@ -90,6 +92,8 @@ def _ask(handle: Handle, option: int) -> bytes | None:
 
 
 def _pidfd(handle: Handle) -> FileDescriptor | Error:
+    if not hasattr(lib, "SO_PEERPIDFD"):
+        return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
     made = FileDescriptor._empty()
     try:
         # By the standard library, which returns the number: from the kernel to its owner is one step.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import weakref
 from abc import abstractmethod
 from itertools import chain
 
+from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import translated
 from unixconn.lock import Lock
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from unixconn.handle import Handle
     from unixconn.pending import Pending
+    from unixconn.watch import Watch
 
 
 class Poller:
     """
-    One epoll, and the operations that wait by it.
+    One epoll, or what the system has in its place, and the operations that wait by it.
 
     A handle is armed for one event (EPOLLONESHOT), and again after it as long as somebody waits. So there is nothing to
     take back, neither when an operation ends otherwise, nor before a descriptor is closed, by whatever thread. An epoll
@@ -35,7 +36,7 @@ class Poller:
     def __init__(self) -> None:
         self.is_ours = True
         """Whether this process made it, and not one that this was forked from."""
-        self._epoll: select.epoll | None = None
+        self._epoll: Watch | None = None
         # Weak: what waits keeps its handle, and a number that is armed for nobody must not.
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Pending[Any]] = set()
@@ -91,12 +92,12 @@ class Poller:
             undo()
 
     def _arm(self, handle: Handle) -> None:
-        number, events = handle.number, select.EPOLLONESHOT
+        number, events = handle.number, watch.ONE_SHOT
         if number < 0 or self._epoll is None:
             return
         for condition in tuple(handle.waiting):
             events |= condition
-        if events == select.EPOLLONESHOT:
+        if events == watch.ONE_SHOT:
             return
         known = number in self._armed
         self._armed[number] = weakref.ref(handle)
@@ -156,7 +157,7 @@ class WakeablePoller(Poller):
         self._wakeup = Wakeup()
         self._can_wake = False
 
-    def _listen(self, epoll: select.epoll) -> None:
+    def _listen(self, epoll: Watch) -> None:
         """
         Be woken in a wait for *epoll*.
 
@@ -166,7 +167,7 @@ class WakeablePoller(Poller):
             if not self._can_wake:
                 try:  # noqa: SIM105 - contextlib would be imported for this alone
                     # By its edge, it need not be cleared.
-                    epoll.register(self._wakeup.open(), select.EPOLLIN | select.EPOLLET)
+                    epoll.register(self._wakeup.open(), watch.READABLE | watch.BY_EDGE)
                 except FileExistsError:  # a signal handler had raised before the next line
                     pass
                 self._can_wake = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import SCM_CREDENTIALS, SOL_SOCKET, UCRED, Outgoing
+from unixconn.ancillary import Outgoing, credentials_message
 from unixconn.attempt import (
     RECEIVING,
     SENDING,
@@ -26,12 +26,13 @@ from unixconn.errors import IOErrorEnum, NoSuchProcessError, PermissionDeniedErr
 from unixconn.establish import accept, connect
 from unixconn.handle import Handle
 from unixconn.operation import READABLE, WRITABLE, Operation
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unixconn.ancillary import ControlMessage
     from unixconn.attempt import WouldBlock
+    from unixconn.controldata import ControlMessage
 
 
 class SendDescriptor(Operation[bool]):
@@ -128,7 +129,9 @@ class SendFakeCredentials(Operation[bool]):
     def __init__(self, handle: Handle, claimed: tuple[int, int, int]) -> None:
         super().__init__(handle)
         self._claimed = claimed
-        self._message = Outgoing([(SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*claimed))])
+        if not SYSTEM.is_linux:
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one")
+        self._message = Outgoing([credentials_message(claimed)])
 
     def attempt(self) -> bool | WouldBlock:
         """Send them."""

@@ -29,8 +29,9 @@ from unixconn.transfer import check_carries
 from unixconn.transfer_many import own_all
 
 if TYPE_CHECKING:
-    from unixconn.ancillary import Contents, ControlMessage
+    from unixconn.ancillary import Contents
     from unixconn.attempt import WouldBlock
+    from unixconn.controldata import ControlMessage
     from unixconn.filedescriptor import FileDescriptor
 
 _AT_ONCE = 2**20

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import chain, starmap
 
 from unixconn._native import ffi, lib
 from unixconn.descriptors import adopt, close_all, move_all
-from unixconn.errors import system_error
+from unixconn.errors import system_error, translated
 
 # The kernel defines EFD_CLOEXEC and EFD_NONBLOCK as these, on every machine.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _ONE = (1).to_bytes(8, sys.byteorder)
+_PIPE_BUFFER = 65_536
+_CONTEXT = "Creating a descriptor to wake a waiting operation: "
 
 
 NO_DESCRIPTOR_INTERVAL = 0.05
@@ -21,7 +24,7 @@ LONGEST_POLL = 1_000_000.0
 
 
 class Wakeup:
-    """An eventfd that can be opened and closed again and again, and ends with the object."""
+    """An eventfd, or a pipe, that can be opened and closed again and again, and ends with the object."""
 
     __slots__ = ("_owned", "_retired")
 
@@ -35,10 +38,26 @@ class Wakeup:
 
         Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full.
         """
-        if not self._owned and adopt(self._owned, lib.eventfd, 0, _FLAGS) < 0:
-            self._owned.clear()
-            raise system_error(ffi.errno, "Creating a descriptor to wake a waiting operation: ")
+        if not self._owned:
+            if hasattr(lib, "eventfd"):
+                self._make_eventfd()
+            else:
+                self._make_pipe()
         return self._owned[0]
+
+    def _make_eventfd(self) -> None:
+        if adopt(self._owned, lib.eventfd, 0, _FLAGS) < 0:
+            self._owned.clear()
+            raise system_error(ffi.errno, _CONTEXT)
+
+    def _make_pipe(self) -> None:
+        try:
+            # In one step of the interpreter, see descriptors.py: both ends, the one to read from first.
+            self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+        except OSError as error:
+            raise translated(error, _CONTEXT) from None
+        for fd in self._owned:
+            os.set_blocking(fd, False)
 
     def close_unless(self, needed: list[object]) -> None:
         """Close it if it is open, unless *needed* has anything, also after a signal handler has run in the middle."""
@@ -51,7 +70,7 @@ class Wakeup:
     def set(self) -> None:
         """Make it readable, if it is open."""
         try:
-            for fd in self._owned:
+            for fd in self._owned[-1:]:
                 os.write(fd, _ONE)
         except BlockingIOError:  # it is, with all that it can count
             return
@@ -59,8 +78,8 @@ class Wakeup:
     def clear(self) -> None:
         """Make it not readable, if it is open."""
         try:
-            for fd in self._owned:
-                os.read(fd, 8)
+            for fd in self._owned[:1]:
+                os.read(fd, _PIPE_BUFFER)
         except BlockingIOError:
             return
 

@@ -6,13 +6,13 @@ import _thread
 import atexit
 import math
 import os
-import select
 import sys
 import threading
 import time
 from collections import deque
 from operator import attrgetter
 
+from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.clock import Clock
 from unixconn.errors import Error, IOErrorEnum, io_error, translated
@@ -99,7 +99,7 @@ class Worker(WakeablePoller):
                 return
             try:
                 if self._epoll is None:
-                    self._epoll = select.epoll()
+                    self._epoll = watch.new()
                 self._listen(self._epoll)
                 _thread.start_new_thread(self._run, ())
                 self._launched = True

@@ -493,6 +493,8 @@ class build_ext(_build_ext):  # noqa: N801
         generated = api_layer(platform).distutils_extension(self.build_temp)
         extension.sources = generated.sources
         extension.define_macros = generated.define_macros
+        # Debuggers are told the folder of the build, and one wheel would not equal the next.
+        extension.extra_compile_args = [f"-fdebug-prefix-map={Path.cwd()}=."]
         extension.optional = not api_required()
         if limited_api():
             extension.py_limited_api = True

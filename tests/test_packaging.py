@@ -117,6 +117,13 @@ def test_required_layer_that_does_not_compile(tree):
     assert generated(build(tree, CC="/nonexistent", UNIXCONN_REQUIRE_API="0")) == plain_layer(tree)
 
 
+def test_two_builds_are_equal(tree, tmp_path):
+    """Where SOURCE_DATE_EPOCH says what time it is, the wheel of another folder is the same one."""
+    another = shutil.copytree(tree, tmp_path / "another" / "tree")
+    one, two = (build(folder, SOURCE_DATE_EPOCH="1700000000") for folder in (tree, another))
+    assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
+
+
 def test_source_distribution_can_be_built(tree, tmp_path):
     """A source distribution holds all that a wheel is made from, and nothing that is generated."""
     (tree / "unixconn" / "_abi.py").write_text("raise ImportError('of another machine')\n")

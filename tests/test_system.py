@@ -58,6 +58,20 @@ def test_this_one():
     assert SYSTEM.native_name in unixconn.Credentials().to_string()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("linux", "linux-ucred:pid=1,uid=2,gid=3"),
+        ("hurd", "freebsd-cmsgcred:pid=1,uid=2,gid=3"),
+        ("macos", "apple-xucred:version=0,uid=2,gid=3"),
+    ],
+)
+def test_description(name, text):
+    """It is GLib's."""
+    assert system(name)[0].describe((1, 2, 3)) == text
+    assert system(name)[0].describe((1, 2**32 - 1, 3)) == text.replace("uid=2,", "")
+
+
 @pytest.mark.parametrize("name", ["freebsd", "kfreebsd", "dragonfly", "hurd"])
 def test_cmsgcred(name):
     """The pid, the effective uid and the gid are read, and nothing of one that is cut."""

@@ -212,9 +212,7 @@ class Credentials(Object):
 
     def to_string(self) -> str:
         """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
-        named = zip(("pid", "uid", "gid"), self._numbers)
-        known = [f"{name}={value}" for name, value in named if value not in (-1, _NO_ID)]
-        return f"GCredentials:{SYSTEM.native_name}:" + ",".join(known)
+        return "GCredentials:" + SYSTEM.describe(self._numbers)
 
     def __repr__(self) -> str:
         return f"<{self.to_string()} source={self.source.value}>"

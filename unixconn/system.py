@@ -12,6 +12,7 @@ import struct
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import UINT_MAX
 
 if TYPE_CHECKING:
     from typing import Any
@@ -73,6 +74,15 @@ class System:
     def attaches_credentials(self) -> bool:
         """Whether a sender attaches them: on Linux with its numbers, on FreeBSD for the kernel to fill in."""
         return self.is_linux or "cmsgcred" in self._structures
+
+    def describe(self, numbers: Numbers) -> str:
+        """Give *numbers* as Gio describes its native type, what is not known left out."""
+        named = list(zip(("pid", "uid", "gid"), numbers))
+        if "xucred" in self.native_name:
+            # It has no pid there, but a version.
+            named[0] = "version", self._lib.XUCRED_VERSION
+        known = (f"{name}={value}" for name, value in named if value not in (-1, UINT_MAX))
+        return f"{self.native_name}:{','.join(known)}"
 
     def read_credentials(self, kind: int, data: bytes) -> Numbers | None:
         """Read the payload of a control message of type *kind*; None if it has no credentials, or not whole."""

@@ -506,6 +506,10 @@ class build_ext(_build_ext):  # noqa: N801
         """Tell whether the compiled layer was built."""
         return any(Path(self.get_ext_fullpath(extension.name)).exists() for extension in self.extensions)
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """Name it as all versions look for it: CPython 3.15 would have the machine in the name, too."""
+        return re.sub(r"\.abi3-[^.]+\.", ".abi3.", super().get_ext_filename(fullname))  # type: ignore[no-untyped-call]
+
     def get_outputs(self) -> list[str]:
         """Add the ABI layer to what setuptools knows of."""
         return [*super().get_outputs(), *map(str, abi_paths(self._package()))]

@@ -22,6 +22,7 @@ import pytest
 from unixconn import Socket, UnixConnection
 
 PYPY = sys.implementation.name == "pypy"
+SO_PASSCRED = getattr(socket, "SO_PASSCRED", 16)  # PyPy has no name for it; 20 on powerpc
 
 
 def open_descriptors() -> dict[int, str]:
@@ -173,16 +174,45 @@ def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> i
         killer.join()
 
 
+# setsockopt(), getsockopt() and the name of the architecture. A process of 32 bits has others, and the option's number
+# may be behind a pointer (socketcall), where no filter sees it.
+SYSTEM_CALLS = {
+    ("x86_64", 8): (54, 55, 0xC000003E),
+    ("aarch64", 8): (208, 209, 0xC00000B7),
+}.get((os.uname().machine, struct.calcsize("P")), ())
+
+
+def can_filter() -> bool:
+    """Tell whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(SYSTEM_CALLS) and libc.prctl(22, 2, None, 0, 0) != 0 and ctypes.get_errno() == errno.EFAULT
+
+
+needs_filters = pytest.mark.skipif(not can_filter(), reason="system calls can not be filtered here")
+
+
+def can_set(option: int) -> bool:
+    """Tell whether the kernel has an option of sockets, and qemu's user mode, where it is between, lets it be set."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        except OSError:
+            return False
+        return True
+
+
+needs_passed_pidfds = pytest.mark.skipif(not can_set(76), reason="the kernel has no SO_PASSPIDFD")
+needs_refused_rights = pytest.mark.skipif(not can_set(83), reason="the kernel has no SO_PASSRIGHTS")
+
+
 def forbid_option(option: int) -> None:
     """
     Have the kernel answer ENOPROTOOPT to setsockopt() and getsockopt() of *option*, as one does that lacks it.
 
-    For this process and its children, for good: for a forked child. By a filter of system calls (seccomp(2)).
+    For this process and its children, for good: for a forked child. By a filter of system calls (seccomp(2)): for a
+    test that `needs_filters`.
     """
-    numbers = {"x86_64": (54, 55, 0xC000003E), "aarch64": (208, 209, 0xC00000B7)}
-    if os.uname().machine not in numbers:
-        pytest.skip("no system call numbers for this machine")
-    setsockopt, getsockopt, architecture = numbers[os.uname().machine]
+    setsockopt, getsockopt, architecture = SYSTEM_CALLS
     load, equal, give = 0x20, 0x15, 0x06
     allow, fail = 0x7FFF0000, 0x00050000 | errno.ENOPROTOOPT
     program = [

@@ -13,6 +13,7 @@ import pytest
 import unixconn
 from unixconn import Error, Socket, SocketAddress, SocketFamily, SocketProtocol, SocketType, UnixSocketAddress
 from unixconn import UnixSocketAddressType as Kind
+from unixconn.address import from_python
 
 UNIX_STREAM = (SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT)
 LONGEST = 107
@@ -282,3 +283,8 @@ class TestOnTheWire:
             assert inherited.get_local_address().get_path() == name.decode()
         finally:
             inherited.close()
+
+    @pytest.mark.parametrize("behind", ["", "x", "\udcc0x" * 9])
+    def test_what_is_behind_108_bytes(self, behind):
+        """Python's getsockname() reads on up to the next NUL, wherever that is."""
+        assert from_python("l" * 108 + behind).get_path() == "l" * 108

@@ -9,7 +9,7 @@ import struct
 import threading
 
 import pytest
-from helpers import open_descriptors
+from helpers import SO_PASSCRED, open_descriptors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,7 +138,7 @@ class TestRealMessages:
         """253 descriptors, credentials and a pidfd: all fit, nothing is cut, and all is closed after it is refused."""
         sock, connection = raw
         own = connection.get_socket()
-        own.set_option(SOL_SOCKET, 16, 1)
+        own.set_option(SOL_SOCKET, SO_PASSCRED, 1)
         try:
             own.set_option(SOL_SOCKET, 76, 1)
         except OSError:
@@ -162,7 +162,7 @@ class TestRealMessages:
         connection.get_socket().close()
         sock = raw[0]
         for option, expected in ((0, ancillary.OUTCOME_ONE_DESCRIPTOR), (1, ancillary.OUTCOME_ONE_CREDENTIALS)):
-            other.setsockopt(SOL_SOCKET, 16, option)
+            other.setsockopt(SOL_SOCKET, SO_PASSCRED, option)
             rights = [] if option else [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [null]))]
             sock.sendmsg([b"x"], rights)
             message = Incoming()

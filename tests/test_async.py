@@ -13,7 +13,7 @@ import time
 import weakref
 
 import pytest
-from helpers import Background, Calls, adopt, fill, forked, is_open, open_descriptors, same, settle
+from helpers import SO_PASSCRED, Background, Calls, adopt, fill, forked, is_open, open_descriptors, same, settle
 
 import unixconn
 from unixconn import (
@@ -33,7 +33,7 @@ from unixconn import (
 RECEIVING = ["receive_fd", "receive_credentials"]
 SENDING = ["send_fd", "send_credentials"]
 KINDS = RECEIVING + SENDING
-PASSCRED = (socket.SOL_SOCKET, 16)
+PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 CANCELLED = (19, "Operation was cancelled")
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 

@@ -11,12 +11,12 @@ import tempfile
 import threading
 
 import pytest
-from helpers import Background, adopt, fill, forked, in_child, open_descriptors
+from helpers import SO_PASSCRED, Background, adopt, fill, forked, in_child, open_descriptors
 
 import unixconn
 from unixconn import Cancellable, Credentials, CredentialsSource, Error, UnixConnection
 
-PASSCRED = (socket.SOL_SOCKET, 16)
+PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 NOBODY = 65534
 ME = (os.getpid(), os.geteuid(), os.getegid())
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

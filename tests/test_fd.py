@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import pytest
-from helpers import Background, adopt, fill, in_child, is_open, open_descriptors, room, same
+from helpers import SO_PASSCRED, Background, adopt, fill, in_child, is_open, open_descriptors, room, same
 
 import unixconn
 from unixconn import Cancellable, Error, IOErrorEnum, UnixConnection
@@ -341,7 +341,7 @@ class TestReceiving:
     def test_end_of_file_with_credentials_on(self, raw):
         """With SO_PASSCRED the kernel adds empty credentials to the end of the stream."""
         sock, connection = raw
-        connection.get_socket().set_option(socket.SOL_SOCKET, 16, 1)
+        connection.get_socket().set_option(socket.SOL_SOCKET, SO_PASSCRED, 1)
         sock.close()
         with pytest.raises(unixconn.ClosedError, match="by the peer"):
             connection.receive_fd()
@@ -395,7 +395,7 @@ class TestReceiving:
     def test_credentials_instead(self, raw):
         """Credentials alone are no descriptor."""
         sock, connection = raw
-        connection.get_socket().set_option(socket.SOL_SOCKET, 16, 1)
+        connection.get_socket().set_option(socket.SOL_SOCKET, SO_PASSCRED, 1)
         sock.send(b"x")
         with pytest.raises(Error) as caught:
             connection.receive_fd()
@@ -405,14 +405,14 @@ class TestReceiving:
         """Credentials of nobody, for a byte from before SO_PASSCRED was on, do not count."""
         sock, connection = raw
         sock.send(b"x")
-        connection.get_socket().set_option(socket.SOL_SOCKET, 16, 1)
+        connection.get_socket().set_option(socket.SOL_SOCKET, SO_PASSCRED, 1)
         with pytest.raises(Error, match="Expecting 1 control message, got 0"):
             connection.receive_fd()
 
     def test_credentials_beside_it(self, raw, null):
         """Credentials ahead of the descriptor are no reason to lose it (D5)."""
         sock, connection = raw
-        connection.get_socket().set_option(socket.SOL_SOCKET, 16, 1)
+        connection.get_socket().set_option(socket.SOL_SOCKET, SO_PASSCRED, 1)
         send_rights(sock, [null])
         got = connection.receive_fd()
         assert same(got, null)
@@ -521,7 +521,7 @@ class TestNoFreeDescriptor:
     def test_with_credentials_and_pidfd_on(self, raw, null):
         """The same with everything on that the kernel can add."""
         sock, connection = raw
-        for option in (16, SO_PASSPIDFD):
+        for option in (SO_PASSCRED, SO_PASSPIDFD):
             try:
                 connection.get_socket().set_option(socket.SOL_SOCKET, option, 1)
             except OSError:

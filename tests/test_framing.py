@@ -13,6 +13,8 @@ from helpers import (
     fill,
     forbid_option,
     in_child,
+    needs_filters,
+    needs_passed_pidfds,
     open_descriptors,
     outcome_of_child,
     room,
@@ -111,6 +113,7 @@ class TestMessages:
             pytest.skip("needs root")
         assert outcome_of_child(child) == 0
 
+    @needs_passed_pidfds
     @each_type
     def test_pidfd(self, ends, null, kind):
         """The sender's process comes as a descriptor of its own, and is not among the others."""
@@ -124,6 +127,7 @@ class TestMessages:
                 assert "pidfd" in info
             assert message.pidfd.closed
 
+    @needs_passed_pidfds
     @each_type
     def test_the_sender_s_process(self, ends, kind):
         """The credentials have the pidfd too, and keep it when the message is closed."""
@@ -140,6 +144,7 @@ class TestMessages:
         with b.receive_message(9) as message:
             assert message.credentials.is_alive() is True
 
+    @needs_filters
     def test_no_pidfds(self):
         """A kernel that has none says which one does."""
 

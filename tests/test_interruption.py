@@ -7,12 +7,13 @@ import gc
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from helpers import PYPY, Background, open_descriptors
+from helpers import PYPY, SO_PASSCRED, Background, open_descriptors
 
 import unixconn
 from unixconn import Cancellable, UnixConnection, descriptors
@@ -188,7 +189,7 @@ def test_credentials_broken_off(pair, alarm):
     for _ in range(3000):
         a.send_credentials()
         alarm.during(30e-6, b.receive_credentials)
-        assert b.get_socket().get_option(1, 16).value == 0
+        assert b.get_socket().get_option(socket.SOL_SOCKET, SO_PASSCRED).value == 0
         b.get_socket().set_blocking(False)
         try:
             while True:
@@ -260,9 +261,11 @@ def test_a_handler_that_uses_the_library(pair, null):
         a.send_credentials()
         assert b.receive_credentials().get_unix_pid() == os.getpid()
         count += 1
+        # Not by an interval, which on a slow machine is shorter than this handler: it would interrupt itself for ever.
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
     before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
     try:
         end = time.monotonic() + 60
         while count < 100 and time.monotonic() < end:

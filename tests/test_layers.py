@@ -133,8 +133,8 @@ def test_the_layers_agree(describe):
 
 
 def edit(build_ffi, old, new):
-    """Give the build script's table for Linux with another text or value in one place."""
-    table = build_ffi.LINUX
+    """Give the build script's entry for this machine with another text or value in one place."""
+    table = build_ffi.platform_for(sys.platform, os.uname().machine)
     if old in table.constants:
         return dataclasses.replace(table, constants={**table.constants, old: new})
     assert table.declarations.count(old) == 1
@@ -149,12 +149,12 @@ def edit(build_ffi, old, new):
         (structures, "int msg_flags;", "unsigned int msg_flags;"),
         (structures, "int cmsg_level;\n    int cmsg_type;", "int cmsg_type;\n    int cmsg_level;"),
         (structures, "    size_t iov_len;\n", ""),
-        (structures, "typedef size_t cmsg_len_t;", "typedef unsigned int cmsg_len_t;"),
-        (structures, "typedef int pid_t;", "typedef long pid_t;"),
+        (structures, "typedef size_t cmsg_len_t;", "typedef unsigned short cmsg_len_t;"),
+        (structures, "typedef int pid_t;", "typedef long long pid_t;"),
         (typedefs, "typedef unsigned int uid_t;", "typedef int uid_t;"),
         (typedefs, "typedef unsigned int socklen_t;", "typedef unsigned short socklen_t;"),
-        (functions, "int eventfd(unsigned int value, int flags);", "int eventfd(unsigned long value, int flags);"),
-        (functions, "ssize_t sendmsg(", "int sendmsg("),
+        (functions, "int eventfd(unsigned int value, int flags);", "int eventfd(unsigned long long value, int flags);"),
+        (functions, "ssize_t sendmsg(", "short sendmsg("),
         (constants, "SO_PEERCRED", 0xBAD),
         (constants, "SCM_RIGHTS", 2),
         (constants, "MSG_CMSG_CLOEXEC", -0x40000000),
@@ -300,7 +300,9 @@ def backend(folder, forced=None, package=None):
     if package is not None:
         # Without site's files, of which an editable installation has one that finds the missing module elsewhere.
         command.insert(1, "-S")
-        folders = [str(package), sysconfig.get_path("platlib"), sysconfig.get_path("purelib")]
+        # cffi's own folder may be another one: a distribution's. PyPy has it built in.
+        cffi = importlib.util.find_spec("_cffi_backend").origin or ""
+        folders = [str(package), sysconfig.get_path("platlib"), sysconfig.get_path("purelib"), str(Path(cffi).parent)]
         environment["PYTHONPATH"] = os.pathsep.join(folders)
     child = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert not child.stderr, child.stderr

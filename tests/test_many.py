@@ -11,7 +11,20 @@ import socket
 import time
 
 import pytest
-from helpers import Background, collect, fill, forbid_option, open_descriptors, outcome_of_child, room, same, settle
+from helpers import (
+    Background,
+    collect,
+    fill,
+    forbid_option,
+    needs_filters,
+    needs_passed_pidfds,
+    needs_refused_rights,
+    open_descriptors,
+    outcome_of_child,
+    room,
+    same,
+    settle,
+)
 from ways import each_way, failure
 
 import unixconn
@@ -313,6 +326,7 @@ class TestMany:
         with UnixConnection(socket=unixconn.Socket.new(2, 1, 0)) as other:
             assert failure(other.send_fds, [0, 1])[0] == IOErrorEnum.NOT_SUPPORTED
 
+    @needs_passed_pidfds
     @each_way
     @pytest.mark.parametrize("name", ["receive_fds", "receive_descriptor", "receive_descriptors"])
     def test_with_credentials_and_a_pidfd(self, pair, null, do, name):
@@ -425,6 +439,7 @@ def drain(connection):
 
 
 class TestRefusing:
+    @needs_refused_rights
     @each_way
     def test_the_sender_is_told(self, pair, null, do):
         """A peer that sends descriptors gets PERMISSION_DENIED, and bytes go through."""
@@ -438,6 +453,7 @@ class TestRefusing:
         a.send_fd(null)
         os.close(b.receive_fd())
 
+    @needs_filters
     def test_where_the_kernel_can_not(self, null):
         """They come, and are closed; each receive says so."""
         assert outcome_of_child(lambda: self._refuses(null)) == 0

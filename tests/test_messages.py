@@ -14,7 +14,7 @@ import struct
 import time
 
 import pytest
-from helpers import is_open, open_descriptors, room, same
+from helpers import SO_PASSCRED, is_open, open_descriptors, room, same
 
 import unixconn
 from unixconn import (
@@ -28,7 +28,6 @@ from unixconn import (
 )
 
 SOL_SOCKET, SCM_RIGHTS, SCM_CREDENTIALS = 1, 1, 2
-SO_PASSCRED = 16
 SO_PASSPIDFD = 76
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background, fill, forked, is_open, open_descriptors, room, settle
+from helpers import SO_PASSCRED, Background, fill, forked, is_open, open_descriptors, room, settle
 
 import unixconn
 from unixconn import (
@@ -31,7 +31,6 @@ from unixconn import (
 )
 
 SOL_SOCKET = socket.SOL_SOCKET
-SO_PASSCRED = 16
 IN, OUT, HUP, ERR = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR
 
 

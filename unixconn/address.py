@@ -149,7 +149,8 @@ class UnixSocketAddress(SocketAddress):
 
 def from_python(address: str | bytes) -> UnixSocketAddress:
     """Make the address that the socket module gives as *address*."""
-    name, kind = os.fsencode(address), UnixSocketAddressType.PATH
+    # Python reads on behind a name that fills sun_path, up to the next NUL: what it finds there is not of the name.
+    name, kind = os.fsencode(address)[:_PATH_ROOM], UnixSocketAddressType.PATH
     if not name:
         kind = UnixSocketAddressType.ANONYMOUS
     elif name.startswith(b"\0"):

@@ -153,7 +153,8 @@ class Cancellable(Object):
                 self._emissions.append(emission)
                 self._code = reason
                 self._show()
-            for each in tuple(self._watchers):
+            # A tuple of a dictionary is not copied in one step without the GIL, a list is.
+            for each in list(self._watchers):
                 each.look()
             self.emit("cancelled")
             self._end(emission)

@@ -50,13 +50,16 @@ class Closable(Managed, Object):
 
     def _take_pending(self, token: object) -> None:
         self._pending.append(token)
-        if self._pending[0] is not token:
+        # None, if who was there before has cleared it just now.
+        if next(iter(self._pending), None) is not token:
             self._give_back_pending(token)
             raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
 
     def _give_back_pending(self, token: object) -> None:
-        if token in self._pending:
+        try:
             self._pending.remove(token)
+        except ValueError:  # it was cleared
+            return
 
     def clear_pending(self) -> None:
         """Say that the operation has ended."""

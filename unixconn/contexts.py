@@ -5,6 +5,7 @@ from __future__ import annotations
 from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import TooManyOpenFilesError
+from unixconn.lock import this_process
 from unixconn.mainloop import MainContext, Source
 from unixconn.poller import WakeablePoller
 from unixconn.wakeup import NO_DESCRIPTOR_INTERVAL
@@ -75,5 +76,7 @@ def poller_of(context: MainContext) -> ContextPoller:
     """Give what looks after the operations of *context*."""
     known = context._sockets
     if not isinstance(known, ContextPoller) or not known.is_ours:
-        known = context._sockets = ContextPoller(context)
+        # In one step: what waits by one that another thread has replaced is looked after by nobody.
+        known = context._lent.setdefault(this_process(), ContextPoller(context))
+        context._sockets = known
     return known

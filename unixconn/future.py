@@ -62,7 +62,9 @@ class Future(Task, Generic[T]):
     def cancellable(self) -> Cancellable:
         """A Cancellable that ends it: the one that the operation was given, or one of its own."""
         if self._cancellable is None:
-            made = self._cancellable = Cancellable()
+            # In one step: one that another thread has replaced would end nothing.
+            made: Cancellable = self.__dict__.setdefault("_own_cancellable", Cancellable())
+            self._cancellable = made
             if self._pending is not None:
                 self._pending.attend(made)
         return self._cancellable

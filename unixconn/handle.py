@@ -133,6 +133,7 @@ class Handle:
     __slots__ = (
         "__weakref__",
         "_closing",
+        "_ending",
         "_passcred_users",
         "_restore_passcred",
         "is_datagram",
@@ -162,6 +163,7 @@ class Handle:
         self._restore_passcred = False
         self.strays: deque[list[int]] = deque()
         """Descriptors of messages whose bytes were read by a stream, for `receive_fd` to give; closed at the end."""
+        self._ending: list[list[int]] = []
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """Lines of what waits in the background, by poll()'s number for what they wait for; pending.py has them."""
         # The last, as the destructor asks for it.
@@ -236,9 +238,15 @@ class Handle:
                 self._close_strays()
 
     def _close_strays(self) -> None:
-        while self.strays:
-            close_all(self.strays[0])
-            self.strays.popleft()
+        while self.strays or self._ending:
+            # Out of there first: a receiver may take one at the same time, and what is dropped here must be closed.
+            try:  # noqa: SIM105 - contextlib would be imported for this alone
+                self._ending.extend(map(deque.popleft, (self.strays,)))
+            except IndexError:  # it was quicker
+                pass
+            while self._ending:
+                close_all(self._ending[-1])
+                self._ending.pop()
 
     def closing(self) -> Cancellable:
         """Give what `close` cancels, to wait for."""

@@ -115,19 +115,26 @@ class _AcceptAny(Operation[AcceptedSocket]):
             try:
                 accepted = accept(entry.socket._handle)
             except ClosedError:  # by its user
-                self._entries.remove(entry)
+                self._forget(entry)
                 entry.let_go()
                 continue
             if accepted is not WOULD_BLOCK:
                 self._made._take(accepted)
-                # The others come first the next time.
-                self._entries.remove(entry)
+                # The others come first the next time. It is twice there for a moment: another thread that accepts, too,
+                # must not find it gone.
                 self._entries.append(entry)
+                self._forget(entry)
                 return AcceptedSocket(self._made, entry.source_object)
             entry.show()
         if not self._entries:
             raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")
         return WOULD_BLOCK
+
+    def _forget(self, entry: _Entry) -> None:
+        try:
+            self._entries.remove(entry)
+        except ValueError:  # another thread was quicker
+            return
 
     def discard(self, result: AcceptedSocket) -> None:
         """Close it."""
@@ -244,7 +251,10 @@ class SocketListener(Managed, Object):
         self._closed = True
         self._handle.close()
         while self._entries:
-            entry = self._entries.pop()
+            try:
+                entry = self._entries.pop()
+            except IndexError:  # another thread was quicker
+                return
             entry.let_go()
             entry.socket.close()
 

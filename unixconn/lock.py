@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import sys
 import threading
 
 _process = object()
@@ -19,6 +21,26 @@ os.register_at_fork(after_in_child=_start_in_child)
 def this_process() -> object:
     """Give an object that stands for this process, and for none that it was forked from."""
     return _process
+
+
+_RLock = _thread.RLock
+
+if sys.version_info[:2] == (3, 14):
+
+    class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
+        """
+        Left by its ``with`` whatever a signal handler raises.
+
+        In CPython 3.14 that can come between an `__enter__` in C and the block, and the lock stays with the thread
+        (CPython's issue 148874).
+        """
+
+        __slots__ = ()
+
+        def __enter__(self) -> bool:  # type: ignore[override,unused-ignore]
+            # Not by a call: no handler runs from the step in which this takes it to the first one of the block.
+            (taken,) = map(self.acquire, (True,))
+            return taken
 
 
 class Lock:
@@ -39,7 +61,7 @@ class Lock:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = _RLock()
         self._condition: threading.Condition | None = None
         self._process = _process
 

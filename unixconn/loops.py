@@ -257,7 +257,7 @@ class TrioRun(Loop):
                 self._look_on()
         finally:
             self._ended = True
-            for each in tuple(self._waiting):
+            for each in list(self._waiting):  # in one step, also without the GIL
                 each.look()
             self._stop()
 

@@ -23,7 +23,7 @@ from unixconn.object import run_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Sockets(Protocol):
         """What a context waits for beside its sources; see contexts.py."""
@@ -210,6 +210,8 @@ class MainContext:
         # The same, but not while it waits.
         self._awake_thread = 0
         self._sockets: Sockets | None = None
+        # By the process: a forked child has its own.
+        self._lent: dict[object, Any] = {}
 
     # --- which context ---
 

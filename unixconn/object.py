@@ -95,8 +95,8 @@ class Handler:
         """Of notify, the property's name; "" for all of them."""
         self.call = call
         self.after = after
-        self.blocked = 0
-        """How many times it was blocked, and not unblocked."""
+        self.blocked: list[None] = []
+        """As long as the times that it was blocked, and not unblocked."""
 
 
 _handler_numbers = itertools.count(1)
@@ -206,30 +206,38 @@ class Object:
         # Asked in the quickest way: each asynchronous operation notifies, and hardly ever does anybody listen.
         if "_handler_list" in self.__dict__ or type(self).do_notify is not Object.do_notify:
             changed = self._property(name)
-            if self._freezes:
-                self._changed[changed] = None
-            else:
-                self._emit("notify", changed.name, changed)
+            self._changed[changed] = True
+            self._tell_changed()
 
-    _freezes = 0
-    _changed: dict[Property, None] = {}  # noqa: RUF012 - one of the object's own from the first freeze on
+    # Only changed and copied in single steps of the interpreter, as other threads may do the same at any moment.
+
+    @property
+    def _freezes(self) -> list[None]:
+        return self.__dict__.setdefault("_freeze_list", [])  # type: ignore[no-any-return]
+
+    @property
+    def _changed(self) -> dict[Property, bool]:
+        return self.__dict__.setdefault("_changed_properties", {})  # type: ignore[no-any-return]
+
+    def _tell_changed(self) -> None:
+        for each in list(self._changed):
+            if self._freezes:
+                return
+            if self._changed.pop(each, False):
+                self._emit("notify", each.name, each)
 
     def freeze_notify(self) -> _AtExit:
         """Keep back notifications until `thaw_notify`, or the end of a ``with``; of each property one will be left."""
-        if not self._freezes:
-            self._changed = {}
-        self._freezes += 1
+        self._freezes.append(None)
         return _AtExit(self.thaw_notify)
 
     def thaw_notify(self) -> None:
         """Undo one `freeze_notify`; the last one notifies. Raises ValueError if there was none."""
-        if not self._freezes:
-            raise ValueError("thaw_notify() without a freeze_notify() before it")
-        self._freezes -= 1
-        while self._changed and not self._freezes:
-            changed = next(iter(self._changed))
-            del self._changed[changed]
-            self._emit("notify", changed.name, changed)
+        try:
+            self._freezes.pop()
+        except IndexError:
+            raise ValueError("thaw_notify() without a freeze_notify() before it") from None
+        self._tell_changed()
 
     def do_notify(self, changed: Property) -> None:
         """Run when a property has changed, after the plain handlers. For subclasses."""
@@ -327,15 +335,15 @@ class Object:
 
         Raises TypeError where there is none.
         """
-        self._handler(handler_id).blocked += 1
+        self._handler(handler_id).blocked.append(None)
         return _AtExit(lambda: self.handler_unblock(handler_id))
 
     def handler_unblock(self, handler_id: int) -> None:
         """Undo one `handler_block`. Raises TypeError if there is no such handler, ValueError if it is not blocked."""
-        handler = self._handler(handler_id)
-        if not handler.blocked:
-            raise ValueError(f"the handler {handler_id!r} is not blocked")
-        handler.blocked -= 1
+        try:
+            self._handler(handler_id).blocked.pop()
+        except IndexError:
+            raise ValueError(f"the handler {handler_id!r} is not blocked") from None
 
     def emit(self, signal: str, *values: object) -> Any:
         """

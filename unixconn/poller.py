@@ -83,7 +83,10 @@ class Poller:
         pending.ring()
         # Also where the clock was a little too early.
         if not pending.has_ended:
-            self._set_alarm(pending)
+            # Another thread may just end it, and has taken back the alarm then: this one would stay here for ever.
+            with pending.handle.lock.entered:
+                if not pending.has_ended:
+                    self._set_alarm(pending)
 
     def remove(self, pending: Pending[Any]) -> None:
         """Look no longer after *pending*; may be called again."""

@@ -98,8 +98,11 @@ class Sequence(Generic[T]):
                 self._pending.cancel()
             finally:
                 self._cancelling_thread = 0
-            if self._left:
-                self._go_on(self._left.pop())
+            try:
+                left = self._left.pop()
+            except IndexError:  # nothing, or another thread was quicker
+                return
+            self._go_on(left)
 
     def look(self) -> None:
         """Have the step under way look whether something has ended it."""

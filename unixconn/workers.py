@@ -222,7 +222,7 @@ def shared() -> Worker:
     known = _shared.get("worker")
     if known is None:
         known = _shared.setdefault("worker", Worker())
-        if not _is_main_interpreter():
+        if not _IS_MAIN_INTERPRETER:
             # A process outlives the threads of its main interpreter. It dies of one that another interpreter leaves.
             atexit.register(_end)
     return known
@@ -237,6 +237,10 @@ def _is_main_interpreter() -> bool:
     except ImportError:  # PyPy has no others
         return True
     return bool(interpreters.get_current() == interpreters.get_main())
+
+
+# Not when it is needed: a child that was forked while another thread imported would wait for that.
+_IS_MAIN_INTERPRETER = _is_main_interpreter()
 
 
 def _end() -> None:

@@ -224,8 +224,8 @@ KFREEBSD = Platform(
     constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x20000},
 )
 
-# DragonFlyBSD, sys/sys/socket.h (commit 03d6a592), lines 97 and 151 for SO_TYPE and SOL_SOCKET, 362 to 387 for msghdr
-# and the flags, 394 for cmsghdr, 415 for cmsgcred, 448 for SCM_RIGHTS and SCM_CREDS.
+# DragonFlyBSD, sys/sys/socket.h (commit 03d6a592): line 102 for SO_TYPE, 121 for SOL_SOCKET, 332 for msghdr, 347 and
+# 349 for the flags, 359 for cmsghdr, 380 for cmsgcred, 413 and 415 for SCM_RIGHTS and SCM_CREDS. Not run.
 DRAGONFLY = Platform(
     system="dragonfly",
     declarations=_POSIX_LENGTHS + _STRUCTURES + _CMSGCRED + _FUNCTIONS,
@@ -314,9 +314,10 @@ struct xucred {
     },
 )
 
-# illumos-gate, usr/src/uts/common/sys/socket.h (commit 0250c53a): lines 177 to 190 for the options and types, 215 for
-# SOL_SOCKET, 331 to 345 for msghdr, 395 to 408 for the flags, 434 for cmsghdr. MSG_CMSG_CLOEXEC is not in Solaris, nor
-# in illumos before 2024, which refuse flags that they do not know. ucred_t is opaque: usr/src/head/ucred.h.
+# illumos-gate, usr/src/uts/common/sys/socket.h (commit 0250c53a): line 142 for SO_RECVUCRED, 187 and 191 for SO_TYPE
+# and SO_DOMAIN, 195 and 197 for SCM_RIGHTS and SCM_UCRED, 259 for SOL_SOCKET, 360 for msghdr, 424 and 427 for the
+# flags, 459 for cmsghdr. MSG_CMSG_CLOEXEC, line 432, is new in illumos, and not in Solaris. ucred_t is opaque, see
+# ucred_get(3C). Not run.
 SOLARIS = Platform(
     system="sunos",
     declarations=_POSIX_LENGTHS
@@ -347,8 +348,9 @@ gid_t ucred_getegid(const ucred_t *credentials);
     },
 )
 
-# glibc, sysdeps/mach/hurd/bits/socket.h (commit 04277e02): lines 187 to 205 for the flags, 211 for msghdr, 226 for
-# cmsghdr, 287 for SCM_RIGHTS and SCM_CREDS, 306 for cmsgcred, 319 for SOL_SOCKET, 369 for SO_TYPE.
+# glibc, sysdeps/mach/hurd/bits/socket.h (commit 04277e02): lines 193, 197 and 199 for the flags, 206 for msghdr, 221
+# for cmsghdr, 279 and 283 for SCM_RIGHTS and SCM_CREDS, 299 for cmsgcred, 312 for SOL_SOCKET, 354 for SO_TYPE. Not
+# run.
 HURD = Platform(
     system="gnu",
     declarations=_POSIX_LENGTHS

@@ -40,7 +40,7 @@ known = st.one_of(
     numbers.map(lambda fd: (SOL_SOCKET, SCM_PIDFD, struct.pack("i", fd))),
     payloads.map(lambda label: (SOL_SOCKET, SCM_SECURITY, label)),
 )
-calm = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+calm = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def ints(data):

@@ -28,7 +28,7 @@ CASES = [(name, order) for name in RULES for order in ORDERS]
 
 numbers = st.integers(-(2**31), 2**31 - 1)
 messages = st.lists(st.tuples(numbers, numbers, st.binary(max_size=80)), max_size=6)
-calm = settings(max_examples=60, deadline=None)
+calm = settings(max_examples=25, deadline=None)
 
 
 def layout_of(name, order):

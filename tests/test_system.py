@@ -133,6 +133,16 @@ def test_peer():
         os.close(writer)
 
 
+@pytest.mark.parametrize("name", ["freebsd", "netbsd", "openbsd", "macos"])
+def test_peer_that_the_kernel_does_not_tell(name):
+    """Each asks by its own option, which this kernel refuses: None, with the errno, and no structure of zeros."""
+    found, ffi = system(name)
+    one, other = socket.socketpair()
+    with one, other:
+        assert found.peer(one.fileno()) is None
+        assert ffi.errno in (errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.EINVAL)
+
+
 def test_close_on_exec_afterwards(null):
     """What other systems need after each receipt."""
     copy = os.dup(null)

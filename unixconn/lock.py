@@ -25,7 +25,7 @@ def this_process() -> object:
 
 _RLock = _thread.RLock
 
-if sys.version_info[:2] == (3, 14):
+if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
 
     class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
         """

@@ -97,14 +97,14 @@ class System:
             return struct.unpack_from("4xi4xI4xI", data)
         return None
 
-    def _read_ucred(self, data: bytes) -> Numbers | None:
+    def _read_ucred(self, data: bytes) -> Numbers | None:  # pragma: no cover - Solaris's library
         # Its size is the kernel's: ucred_size() asks for it.
         if len(data) < self._lib.ucred_size():
             return None
         kept = self._ffi.new("char[]", data)
         return self._numbers_of(self._ffi.cast("ucred_t *", kept))
 
-    def _numbers_of(self, ucred: Any) -> Numbers:
+    def _numbers_of(self, ucred: Any) -> Numbers:  # pragma: no cover - Solaris's library
         lib = self._lib
         return int(lib.ucred_getpid(ucred)), int(lib.ucred_geteuid(ucred)), int(lib.ucred_getegid(ucred))
 
@@ -158,7 +158,7 @@ class System:
             pid = int(found.cr_pid)
         return pid, int(found.cr_uid), int(found.cr_groups[0])
 
-    def _peer_by_ucred(self, number: int) -> Numbers | None:
+    def _peer_by_ucred(self, number: int) -> Numbers | None:  # pragma: no cover - Solaris's library
         made = self._ffi.new("ucred_t **")
         if self._lib.getpeerucred(number, made) < 0:
             return None

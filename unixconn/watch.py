@@ -38,7 +38,7 @@ BY_EDGE = 0x80000000
 """Tell only what is new: EPOLLET."""
 
 
-class _Kqueue:
+class _Kqueue:  # pragma: no cover - not on Linux
     """A kqueue with epoll's methods and numbers; see kqueue(2)."""
 
     def __init__(self) -> None:
@@ -83,6 +83,6 @@ def new() -> Watch:
     """
     if hasattr(select, "epoll"):
         return select.epoll()
-    if hasattr(select, "kqueue"):
+    if hasattr(select, "kqueue"):  # pragma: no cover - not on Linux
         return _Kqueue()
     raise io_error(IOErrorEnum.NOT_SUPPORTED, "Waiting in the background takes epoll or kqueue, and there is neither")

@@ -129,7 +129,7 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
             fd = receive_descriptor(handle)
             if fd is not WOULD_BLOCK:
                 return fd
-        else:
+        else:  # pragma: no cover - PyPy, and CPython before 3.11
             owner: list[int | WouldBlock] = []
             try:
                 owner.extend(map(receive_descriptor, (handle,)))

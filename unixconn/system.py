@@ -139,7 +139,7 @@ class System:
             return None
         return value
 
-    def _peer_by_xucred(self, number: int) -> Numbers | None:
+    def _peer_by_xucred(self, number: int) -> Numbers | None:  # pragma: no cover - FreeBSD and macOS
         lib = self._lib
         found = self._ask(number, (lib.SOL_LOCAL, lib.LOCAL_PEERCRED), "xucred")
         if found is None:

@@ -85,7 +85,7 @@ class Worker(WakeablePoller):
             self._call()
         self.wake()
 
-    def _call(self) -> None:
+    def _call(self) -> None:  # pragma: no cover - in its own thread
         while self._calls:
             try:
                 call = self._calls.popleft()
@@ -141,7 +141,7 @@ class Worker(WakeablePoller):
         if moment < self._until or self._clock.is_crowded():
             self.wake()
 
-    def end(self) -> None:
+    def end(self) -> None:  # pragma: no cover - in other interpreters, which coverage does not see
         """Have the thread end, whatever waits, and wait until it has, or for a second at most."""
         if self._ident is None and not self._launched:
             return
@@ -243,7 +243,7 @@ def _is_main_interpreter() -> bool:
 _IS_MAIN_INTERPRETER = _is_main_interpreter()
 
 
-def _end() -> None:
+def _end() -> None:  # pragma: no cover - in other interpreters
     worker = _shared.get("worker")
     if worker is not None:
         worker.end()

@@ -159,6 +159,11 @@ def _linux_on(*machines: str, **different: int) -> Platform:
 
 # --- the others ------------------------------------------------------------------------------------------------------
 
+
+def _posix(more: str) -> str:
+    return _POSIX_LENGTHS + _STRUCTURES + more + _FUNCTIONS
+
+
 _BSD = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SCM_RIGHTS": 1, "MSG_CTRUNC": 0x20, "MSG_DONTWAIT": 0x80}
 
 _CMSGCRED = """
@@ -174,10 +179,9 @@ struct cmsgcred {
 
 FREEBSD = Platform(
     system="freebsd",
-    declarations=_POSIX_LENGTHS
-    + _STRUCTURES
-    + _CMSGCRED
-    + """
+    declarations=_posix(
+        _CMSGCRED
+        + """
 struct sockcred2 {
     int sc_version;
     pid_t sc_pid;
@@ -199,7 +203,7 @@ struct xucred {
     };
 };
 """
-    + _FUNCTIONS,
+    ),
     headers=_headers("un", "ucred"),
     constants={
         **_BSD,
@@ -219,7 +223,7 @@ struct xucred {
 # FreeBSD's kernel of version 10 with glibc, which no longer is made: its last release had no more than this.
 KFREEBSD = Platform(
     system="gnukfreebsd",
-    declarations=_POSIX_LENGTHS + _STRUCTURES + _CMSGCRED + _FUNCTIONS,
+    declarations=_posix(_CMSGCRED),
     headers=_headers("un"),
     constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x20000},
 )
@@ -228,16 +232,15 @@ KFREEBSD = Platform(
 # 349 for the flags, 359 for cmsghdr, 380 for cmsgcred, 413 and 415 for SCM_RIGHTS and SCM_CREDS. Not run.
 DRAGONFLY = Platform(
     system="dragonfly",
-    declarations=_POSIX_LENGTHS + _STRUCTURES + _CMSGCRED + _FUNCTIONS,
+    declarations=_posix(_CMSGCRED),
     headers=_headers("un"),
     constants={**_BSD, "SCM_CREDS": 3},
 )
 
 NETBSD = Platform(
     system="netbsd",
-    declarations=_POSIX_LENGTHS
-    + _STRUCTURES
-    + """
+    declarations=_posix(
+        """
 struct sockcred {
     pid_t sc_pid;
     uid_t sc_uid;
@@ -253,7 +256,7 @@ struct unpcbid {
     gid_t unp_egid;
 };
 """
-    + _FUNCTIONS,
+    ),
     headers=_headers("un"),
     constants={
         **_BSD,
@@ -268,16 +271,15 @@ struct unpcbid {
 
 OPENBSD = Platform(
     system="openbsd",
-    declarations=_POSIX_LENGTHS.replace("typedef int", "typedef unsigned int")
-    + _STRUCTURES
-    + """
+    declarations=_posix(
+        """
 struct sockpeercred {
     uid_t uid;
     gid_t gid;
     pid_t pid;
 };
 """
-    + _FUNCTIONS,
+    ).replace("typedef int msg_iovlen_t;", "typedef unsigned int msg_iovlen_t;"),
     headers=_headers(),
     constants={
         **_BSD,
@@ -291,9 +293,8 @@ struct sockpeercred {
 
 MACOS = Platform(
     system="darwin",
-    declarations=_POSIX_LENGTHS
-    + _STRUCTURES
-    + """
+    declarations=_posix(
+        """
 struct xucred {
     unsigned int cr_version;
     uid_t cr_uid;
@@ -301,7 +302,7 @@ struct xucred {
     gid_t cr_groups[16];
 };
 """
-    + _FUNCTIONS,
+    ),
     headers=_headers("un", "ucred"),
     # Not MSG_NOSIGNAL, which the newest headers have and older kernels do not know.
     constants={
@@ -320,9 +321,8 @@ struct xucred {
 # ucred_get(3C). Not run.
 SOLARIS = Platform(
     system="sunos",
-    declarations=_POSIX_LENGTHS
-    + _STRUCTURES
-    + """
+    declarations=_posix(
+        """
 typedef struct ucred_s ucred_t;
 int getpeerucred(int fd, ucred_t **credentials);
 void ucred_free(ucred_t *credentials);
@@ -331,8 +331,10 @@ pid_t ucred_getpid(const ucred_t *credentials);
 uid_t ucred_geteuid(const ucred_t *credentials);
 gid_t ucred_getegid(const ucred_t *credentials);
 """
+    )
     # libc's sendmsg and recvmsg are those of 4.2BSD, which know no control messages.
-    + _FUNCTIONS.replace("sendmsg", "__xnet_sendmsg").replace("recvmsg", "__xnet_recvmsg"),
+    .replace("sendmsg", "__xnet_sendmsg")
+    .replace("recvmsg", "__xnet_recvmsg"),
     headers="#define _XPG4_2 1\n#define __EXTENSIONS__ 1\n#include <ucred.h>\n"
     + _headers()
     + "ssize_t __xnet_sendmsg(int, const struct msghdr *, int);\nssize_t __xnet_recvmsg(int, struct msghdr *, int);\n",
@@ -353,10 +355,7 @@ gid_t ucred_getegid(const ucred_t *credentials);
 # run.
 HURD = Platform(
     system="gnu",
-    declarations=_POSIX_LENGTHS
-    + _STRUCTURES
-    + _CMSGCRED.replace("short cmcred_ngroups", "int cmcred_ngroups")
-    + _FUNCTIONS,
+    declarations=_posix(_CMSGCRED.replace("short cmcred_ngroups", "int cmcred_ngroups")),
     headers=_headers(),
     constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x400},
 )

@@ -55,6 +55,15 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
+def often():
+    """Let the interpreter change threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
 def many():
     """A hundred pairs of connections."""
     pairs = [UnixConnection.create_pair() for _ in range(100)]
@@ -185,6 +194,17 @@ class TestThread:
             close(future.result(10))
             if chance.random() < 0.5:
                 time.sleep(chance.random() * 0.0005)
+
+    def test_does_not_wait_for_the_timeout_of_what_has_ended(self, no_linger, often):
+        """However the end and its look for what is left fall together."""
+        with more_threads() as threads:
+            for _ in range(50):
+                for _ in range(10):
+                    a, b = UnixConnection.create_pair()
+                    with a, b:
+                        b.get_socket().set_timeout(60)
+                        b.receive_fd_async()
+                assert settle(lambda: not threads())
 
     def test_many_start_at_once(self, many, quick):
         """Of many threads that start operations, each has its own, by the one worker."""

@@ -66,6 +66,7 @@ class Pending(Generic[T]):
         "_trying",
         "_waker",
         "alarm",
+        "has_ended",
     )
 
     def __init__(
@@ -78,6 +79,8 @@ class Pending(Generic[T]):
         """Take *finish*, which is told the end: the result in a list of its own, or the Error."""
         self.alarm: float | None = None
         """When to look, a time of `time.monotonic`: at the deadline, or when to try again."""
+        self.has_ended = False
+        """Whether it waits no longer: its end is told, or is just about to be."""
         self._deadline: float | None = None
         self._operation = operation
         self._handle = operation.handle
@@ -94,11 +97,6 @@ class Pending(Generic[T]):
     def handle(self) -> Handle:
         """What it is an operation of."""
         return self._handle
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the end was told."""
-        return self._finish is None
 
     def join(self, timeout: float | None) -> None:
         """Join the handle's line, for at most *timeout* seconds; the handle's lock is held."""
@@ -212,6 +210,8 @@ class Pending(Generic[T]):
             self._finish = None
 
     def _leave(self) -> None:
+        # First, as a worker that this wakes looks whether anything is left to wait for.
+        self.has_ended = True
         line = self._handle.waiting.get(self._condition)
         if line is not None:
             line.pop(self, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from functools import cache
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
@@ -129,23 +130,32 @@ class OneCredentials(Outgoing):
         self.credentials = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
 
 
-class ManyDescriptors(Outgoing):
-    """A NUL byte with up to `MAX_DESCRIPTORS` descriptors, whose numbers go to ``payload[place]``, packed as ints."""
+@cache
+def ints(count: int) -> struct.Struct:
+    """Give the format of *count* descriptors: to take it apart takes as long as to pack some."""
+    return struct.Struct(f"{count}I")
 
-    __slots__ = ("_cmsghdr", "payload", "place", "size")
+
+class ManyDescriptors(Outgoing):
+    """A NUL byte with ``count`` descriptors, whose numbers go to ``payload[place]`` as ``pack`` packs them."""
+
+    __slots__ = ("_cmsghdr", "count", "pack", "payload", "place")
 
     def __init__(self) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(MAX_DESCRIPTORS * INT_SIZE))])
         self._cmsghdr = ffi.cast("struct cmsghdr *", self.control)
         self.payload = ffi.buffer(self.control + HEADER_SIZE, MAX_DESCRIPTORS * INT_SIZE)
-        self.resize(MAX_DESCRIPTORS * INT_SIZE)
+        self.resize(MAX_DESCRIPTORS)
 
-    def resize(self, size: int) -> None:
-        """Have it carry *size* bytes of numbers."""
-        self.size = size
-        self.place = slice(0, size)
-        self._cmsghdr.cmsg_len = NATIVE.length(size)
-        self.header.msg_controllen = NATIVE.space(size)
+    def resize(self, count: int) -> None:
+        """Have it carry *count* descriptors, one to `MAX_DESCRIPTORS`; ValueError for others."""
+        if not 1 <= count <= MAX_DESCRIPTORS:
+            raise ValueError(f"a message carries 1 to {MAX_DESCRIPTORS} descriptors, not {count}")
+        self.count = count
+        self.pack = ints(count).pack
+        self.place = slice(0, count * INT_SIZE)
+        self._cmsghdr.cmsg_len = NATIVE.length(count * INT_SIZE)
+        self.header.msg_controllen = NATIVE.space(count * INT_SIZE)
 
 
 class Incoming(Use):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from itertools import islice
 
 from unixconn import ancillary
@@ -27,6 +28,10 @@ from unixconn.descriptors import close_all, move_all
 from unixconn.handle import Handle
 from unixconn.system import SYSTEM
 
+_IS_PYPY = sys.implementation.name == "pypy"
+if _IS_PYPY:
+    from array import array
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -39,19 +44,39 @@ _recvmsg = recvmsg
 _pop_outgoing, _append_outgoing = ancillary.outgoing_descriptors.pop, ancillary.outgoing_descriptors.append
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
 
+# Of packed ints the bytes that count ones.
+_ONES = slice(0 if sys.byteorder == "little" else INT_SIZE - 1, None, INT_SIZE)
+
+
 _unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
 """How to read the payload of a message with descriptors alone, by the outcome that it leaves; learnt as they come."""
 
 
-def send_descriptors(handle: Handle, numbers: bytes) -> bool | WouldBlock:
-    """Send a NUL byte with the descriptors *numbers*, one to 253, packed as ints."""
+def send_descriptors(handle: Handle, numbers: Sequence[Any], *, checked: bool = False) -> bool | WouldBlock:
+    """
+    Send a NUL byte with the descriptors *numbers*, one to 253.
+
+    Unless they were *checked*, gives False, and sends nothing, if any is not plainly the number of a descriptor, and
+    also for some that are right, 0 and 1 among them.
+    """
     try:
         message = _pop_outgoing()
     except IndexError:
         message = ancillary.ManyDescriptors()
-    if message.size != len(numbers):
-        message.resize(len(numbers))
-    message.payload[message.place] = numbers
+    try:
+        if message.count != len(numbers):
+            message.resize(len(numbers))
+        # A call with some hundred arguments is slow on PyPy.
+        packed = array("I", numbers).tobytes() if _IS_PYPY else message.pack(*numbers)
+    except (struct.error, TypeError, ValueError, OverflowError):
+        _append_outgoing(message)
+        return False
+    # True and False are packed as well. To look at the type of each number takes longer than this.
+    ones = packed[_ONES]
+    if (0 in ones or 1 in ones) and not checked:
+        _append_outgoing(message)
+        return False
+    message.payload[message.place] = packed
     try:
         message.user = handle
         count = _sendmsg(handle.number, message.header, SEND_FLAGS)
@@ -63,7 +88,7 @@ def send_descriptors(handle: Handle, numbers: bytes) -> bool | WouldBlock:
     if count == 1:
         return True
     if ffi.errno == errno.EBADF and handle.number >= 0:
-        check_open(struct.unpack(f"{len(numbers) // INT_SIZE}i", numbers))
+        check_open(numbers)
     return check_sent(handle, count, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
@@ -134,5 +159,5 @@ def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> No
     found = contents_with_descriptors(handle, message, count)
     owner += found.descriptors
     if count == 1 and SYSTEM.is_linux and message.header.msg_controllen == NATIVE.space(len(owner) * INT_SIZE):
-        _unpackers[message.outcome()] = struct.Struct(f"{len(owner)}i").unpack_from
+        _unpackers[message.outcome()] = ancillary.ints(len(owner)).unpack_from
     close_all(found.pidfds)

@@ -9,7 +9,6 @@ of Python runs between the system call and the list. Whoever holds the list clos
 from __future__ import annotations
 
 import os
-import struct
 import sys
 
 from unixconn._typing import TYPE_CHECKING
@@ -20,17 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-_IS_PYPY = sys.implementation.name == "pypy"
-if _IS_PYPY:
-    from array import array
-
-_INT_SIZE = struct.calcsize("i")
-# Of packed ints the bytes that count ones.
-_ONES = slice(0 if sys.byteorder == "little" else _INT_SIZE - 1, None, _INT_SIZE)
-# By the number of descriptors: to take a format apart takes as long as to pack some.
-_packers: dict[int, Callable[..., bytes]] = {}
-
-RETURN_IS_ATOMIC = not _IS_PYPY and sys.version_info >= (3, 11)
+RETURN_IS_ATOMIC = sys.implementation.name != "pypy" and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
 
 
@@ -101,27 +90,6 @@ def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
     if not given:
         raise ValueError("fds must have at least one descriptor")
     return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(given))
-
-
-def pack_plain(values: Sequence[Any]) -> bytes:
-    """
-    Pack *values* as ints if all are plain numbers that descriptors can have.
-
-    Gives b"" for anything else, and also for some numbers that are right, 0 and 1 among them.
-    """
-    try:
-        if _IS_PYPY:
-            # Where a call with some hundred arguments is slow.
-            packed = array("I", values).tobytes()
-        else:
-            count = len(values)
-            pack = _packers.get(count) or _packers.setdefault(count, struct.Struct(f"{count}I").pack)
-            packed = pack(*values)
-    except (struct.error, TypeError, ValueError, OverflowError):
-        return b""
-    # True and False are packed as well. To look at the type of each value takes longer than this.
-    ones = packed[_ONES]
-    return b"" if 0 in ones or 1 in ones else packed
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

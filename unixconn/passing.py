@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.ancillary import MAX_DESCRIPTORS
 from unixconn.arguments import INT_MAX, as_integer
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.attempt_many import receive_descriptors, send_descriptors
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptors, close_all, pack_plain
+from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptors, close_all
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.future import Future
 from unixconn.socketconnection import SocketConnection
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn.asynchronous import Callback
+    from unixconn.attempt import WouldBlock
+
+_PLAIN = (list, tuple)
+"""What can be gone through again."""
 
 _SEND_FDS = "unixconn_send_fds_async"
 _RECEIVE_FDS = "unixconn_receive_fds_async"
@@ -45,12 +48,13 @@ class DescriptorPassing(SocketConnection):
         Errors: those of `UnixConnection.send_fd`; ValueError for none at all.
         """
         handle = self._socket._handle
-        packed = b""
-        if cancellable is None and isinstance(fds, (list, tuple)) and len(fds) <= MAX_DESCRIPTORS and handle.is_unix:
-            packed = pack_plain(fds)
-            if packed and send_descriptors(handle, packed) is not WOULD_BLOCK:
+        sent: bool | WouldBlock = False
+        if cancellable is None and isinstance(fds, _PLAIN) and handle.is_unix:
+            sent = send_descriptors(handle, fds)
+            if sent is True:
                 return True
-        return self._socket._complete(SendDescriptors(handle, as_descriptors(fds)), cancellable, tried=bool(packed))
+        operation = SendDescriptors(handle, as_descriptors(fds))
+        return self._socket._complete(operation, cancellable, tried=sent is WOULD_BLOCK)
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
         """

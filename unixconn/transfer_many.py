@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS
 from unixconn.attempt import WOULD_BLOCK, refused, wrong_number
@@ -39,7 +37,7 @@ class SendDescriptors(Operation[bool]):
         """Send what is left."""
         while self._sent < len(self._numbers):
             part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
-            if send_descriptors(self.handle, struct.pack(f"{len(part)}i", *part)) is WOULD_BLOCK:
+            if send_descriptors(self.handle, part, checked=True) is WOULD_BLOCK:
                 return WOULD_BLOCK
             self._sent += len(part)
         return True

@@ -88,6 +88,30 @@ def room(count: int) -> Iterator[None]:
             os.close(fd)
 
 
+def sends_control(size: int) -> bool:
+    """
+    Tell whether the C library takes *size* bytes of control data, headers and padding with them.
+
+    musl has room for 1024 on 64 bits, from 1.2.4 on for 1040: ENOMEM. Asked with a level that Unix sockets ignore.
+    """
+    a, b = socket.socketpair()
+    with a, b:
+        try:
+            a.sendmsg([b"x"], [(0x7777, 0, bytes(size - socket.CMSG_LEN(0)))])
+        except OSError as error:
+            assert error.errno == errno.ENOMEM
+            return False
+        return True
+
+
+def most_to_send(beside: int = 0) -> int:
+    """Give how many descriptors go in a message with *beside* bytes of other control data: the kernel takes 253."""
+    return next(n for n in range(253, 0, -1) if sends_control(socket.CMSG_SPACE(4 * n) + beside))
+
+
+MOST = most_to_send()
+
+
 def same(one: int, other: int) -> bool:
     """Tell whether two descriptors are of the same open file."""
     return os.path.sameopenfile(one, other)

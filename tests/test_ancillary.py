@@ -9,7 +9,7 @@ import struct
 import threading
 
 import pytest
-from helpers import SO_PASSCRED, open_descriptors
+from helpers import MOST, SO_PASSCRED, open_descriptors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +135,7 @@ class TestParser:
 
 class TestRealMessages:
     def test_everything_at_once(self, raw, null):
-        """253 descriptors, credentials and a pidfd: all fit, nothing is cut, and all is closed after it is refused."""
+        """The most descriptors, credentials and a pidfd: all fit, nothing is cut; all is closed after it is refused."""
         sock, connection = raw
         own = connection.get_socket()
         own.set_option(SOL_SOCKET, SO_PASSCRED, 1)
@@ -143,12 +143,12 @@ class TestRealMessages:
             own.set_option(SOL_SOCKET, 76, 1)
         except OSError:
             pytest.skip("the kernel has no SO_PASSPIDFD")
-        sock.sendmsg([b"x"], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [null] * 253))])
+        sock.sendmsg([b"x"], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [null] * MOST))])
         before = open_descriptors()
         got = own.receive_message([], 0)
         assert not got.flags & socket.MSG_CTRUNC
         [fds] = [each.get_fd_list() for each in got.messages if each.get_msg_type() == SCM_RIGHTS]
-        assert fds.get_length() == 253
+        assert fds.get_length() == MOST
         del got, fds
         import gc
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import peer_runner
 import pytest
+from helpers import MOST
 from peer_gio import need_gio
 
 import unixconn
@@ -47,6 +48,8 @@ def outcomes():
 @pytest.mark.parametrize("name", NAMES)
 def test_outcome_is_gios(name):
     """A program that was written for PyGObject gives the same outcome after its import is exchanged."""
+    if name == "messages.message_of_too_many" and MOST < 253:
+        pytest.skip("this C library has less room than Gio's: what comes of that is in test_messages.py")
     expected, found = (each[name] for each in outcomes())
     assert "outcome" in expected, f"the snippet fails under Gio: {expected}"
     assert found == expected

@@ -207,7 +207,7 @@ CASES = [
         OSError,
         45,
         errno.ENOTCONN,
-        "Error sending message: Transport endpoint is not connected",
+        f"Error sending message: {os.strerror(errno.ENOTCONN)}",
     ),
     (
         unconnected_receive,
@@ -233,7 +233,7 @@ CASES = [
         OSError,
         31,
         errno.EMFILE,
-        "Unable to create socket: Too many open files",
+        f"Unable to create socket: {os.strerror(errno.EMFILE)}",
     ),
     (
         no_credentials,
@@ -260,7 +260,7 @@ CASES = [
         OSError,
         13,
         errno.ENOTSOCK,
-        "creating GSocket from fd: Socket operation on non-socket",
+        f"creating GSocket from fd: {os.strerror(errno.ENOTSOCK)}",
     ),
 ]
 
@@ -458,7 +458,7 @@ class TestErrno:
         error = system_error(errno.EISCONN, "connecting: ")
         assert type(error) is unixconn.SystemCallError
         assert (error.code, error.errno) == (0, errno.EISCONN)
-        assert error.message == "connecting: Transport endpoint is already connected"
+        assert error.message == f"connecting: {os.strerror(errno.EISCONN)}"
 
     def test_would_block_has_the_bare_text(self):
         """For WOULD_BLOCK the prefix is left out."""

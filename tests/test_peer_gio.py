@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from helpers import Background, open_descriptors
+from helpers import MOST, Background, open_descriptors
 from peer_gio import gio
 
 from unixconn import (
@@ -154,19 +154,19 @@ outcome += [attempt(connection.send_fd, 0), attempt(connection.receive_credentia
 
 
 def test_messages_of_many_descriptors():
-    """A message with the most descriptors that the kernel takes goes to Gio and comes back."""
+    """A message with the most descriptors that the kernel and the C library take goes to Gio and comes back."""
     script = """
 size, address, messages, flags = connection.get_socket().receive_message([], 0)
 connection.get_socket().send_message(None, [], messages, 0)
 outcome = [size, [each.get_fd_list().get_length() for each in messages]]
 """
     with gio(script, socket.SOCK_STREAM) as (connection, peer):
-        connection.get_socket().send_message(None, [], [message_of(253, 0)], 0)
+        connection.get_socket().send_message(None, [], [message_of(MOST, 0)], 0)
         (returned,) = connection.get_socket().receive_message([], 0).messages
         fds = returned.get_fd_list().peek_fds()
-        assert len(fds) == 253
+        assert len(fds) == MOST
         assert all(os.path.sameopenfile(fd, 0) for fd in fds)
-        assert peer.outcome() == [1, [253]]
+        assert peer.outcome() == [1, [MOST]]
 
 
 def test_credentials_and_descriptors_in_one_message_to_gio():

@@ -7,11 +7,12 @@ Nothing here waits, and nothing here knows what a message is for.
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 from functools import cache
 
-from unixconn._native import ffi, lib
+from unixconn._native import ffi, lib, sendmsg
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.controldata import NATIVE
 from unixconn.errors import IOErrorEnum, io_error
@@ -31,8 +32,6 @@ SCM_CREDENTIALS = SYSTEM.credentials_type
 SCM_SECURITY = SYSTEM.constant("SCM_SECURITY")
 SCM_PIDFD = SYSTEM.constant("SCM_PIDFD")
 
-MAX_DESCRIPTORS = 253
-"""In one message that is sent: Linux's SCM_MAX_FD, and within what other systems take."""
 _LABEL_SIZE = 4096
 """A security label is at most a page."""
 
@@ -40,6 +39,22 @@ ADDRESS_SIZE = 128
 """struct sockaddr_storage."""
 HEADER_SIZE = NATIVE.header_size
 INT_SIZE = ffi.sizeof("int")
+
+
+def _max_descriptors() -> int:
+    most = 253
+    # On 64 bits musl copies the control data, up to 1.2.3 no more than 1024 bytes of it: ENOMEM, before the kernel is
+    # asked, which would say that -1 is not open. Whoever runs is asked, as a wheel serves all versions.
+    size = NATIVE.space(most * INT_SIZE)
+    control, header = ffi.new("char[]", size), ffi.new("struct msghdr *")
+    header.msg_control, header.msg_controllen = control, size
+    if sendmsg(-1, header, 0) < 0 and ffi.errno == errno.ENOMEM:
+        return int((1024 - NATIVE.header_size) // INT_SIZE)
+    return most
+
+
+MAX_DESCRIPTORS = _max_descriptors()
+"""In one message that is sent: Linux's SCM_MAX_FD, 253, and within what other systems take; 252 with an old musl."""
 UCRED = SYSTEM.credentials
 """pid, uid and gid in a credentials message: struct ucred on Linux."""
 

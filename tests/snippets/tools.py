@@ -8,6 +8,7 @@ this library is better on purpose there is nothing to compare.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -45,10 +46,17 @@ def who(credentials):
     return text.replace(f"pid={os.getpid()},", "pid=ME,").replace(f"pid={os.getppid()},", "pid=PARENT,")
 
 
+def named(text):
+    """Write the name of the errno for the C library's text at the end: Gio's may be another one than ours."""
+    texts = {os.strerror(number): name for number, name in errno.errorcode.items()}
+    found = max((each for each in texts if text.endswith(each)), key=len, default="")
+    return text[: len(text) - len(found)] + texts.get(found, "")
+
+
 WRITERS = [
     ((bool, str, type(None)), lambda value: value),
     (bytes, lambda value: value.decode("latin-1")),
-    (GLib.Error, lambda value: ["error", value.domain, int(value.code), value.message]),
+    (GLib.Error, lambda value: ["error", value.domain, int(value.code), named(value.message)]),
     (Gio.Credentials, who),
     (Gio.UnixSocketAddress, lambda value: ["address", value.get_path(), int(value.get_address_type())]),
     (Gio.UnixFDMessage, lambda value: f"{value.get_fd_list().get_length()} descriptors"),

@@ -17,7 +17,7 @@ import threading
 import weakref
 
 import pytest
-from helpers import Background, Calls, collect, fill, open_descriptors, outcome_of_child, room, settle, threads
+from helpers import PYPY, Background, Calls, collect, fill, open_descriptors, outcome_of_child, room, settle, threads
 
 import unixconn
 from unixconn import (
@@ -568,11 +568,13 @@ class TestMany:
         assert settle(lambda: not clock._heap)
         stays = Cancellable.with_timeout(LATER)
         stays.connect(calls)
-        for _ in range(5):
+        for _ in range(10):
             for _ in range(1000):
                 Cancellable.with_timeout(2 * LATER).connect(calls)
             collect()
-        assert settle(lambda: len(clock._arrivals) + len(clock._heap) < 2000)
+        # PyPy collects later: the thread may find all of a round still there, and looks again at twice as many.
+        most = 4000 if PYPY else 200
+        assert settle(lambda: len(clock._arrivals) + len(clock._heap) < most)
 
     def test_operations_that_are_over(self, pair, null):
         """A deadline that was not needed goes with its operation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dis
 import gc
 import os
@@ -198,6 +199,26 @@ def test_credentials_broken_off(pair, alarm):
             b.get_socket().set_blocking(True)
     # What PyPy has compiled hardly ever looks for signals.
     assert alarm.hits > (5 if PYPY else 50)
+
+
+def ways_out(node, in_loop=False):
+    """Give the statements in *node* that leave it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return) or (isinstance(child, (ast.Break, ast.Continue)) and not in_loop):
+            yield child
+        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield from ways_out(child, in_loop or isinstance(child, (ast.For, ast.AsyncFor, ast.While)))
+
+
+def test_with_blocks_are_left_in_one_place():
+    """No with block has two ways out: PyPy 8.0 calls another value in place of the exit if the second is broken off."""
+    found = 0
+    for path in sorted(Path(LIBRARY).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.With, ast.AsyncWith)):
+                found += 1
+                assert len(list(ways_out(node))) <= 1, f"{path.name}, line {node.lineno}"
+    assert found > 50
 
 
 def test_sends_broken_off(pair, null, alarm):

@@ -117,8 +117,10 @@ def _run(options: argparse.Namespace) -> int:
     with ExitStack() as owned:
         if options.program is None:
             received = _receive(options, owned)
-            return _list(received) if options.json else _copy(received)
-        return _become(options, owned)
+            code = _list(received) if options.json else _copy(received)
+        else:
+            code = _become(options, owned)
+    return code
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -325,15 +325,16 @@ class Handle:
         """Call *attempt*, which does not wait, with SO_PASSCRED on: entered and left with less ado."""
         with self.lock.entered:
             if self._passcred_users:
-                return attempt(self)
-            try:
-                self._switch_on_passcred()
                 result = attempt(self)
-                self._restore_passcred_if_last()
-                return result
-            except BaseException:  # an Error, or of a signal handler, wherever it struck
-                self._restore_passcred_if_last()
-                raise
+            else:
+                try:
+                    self._switch_on_passcred()
+                    result = attempt(self)
+                    self._restore_passcred_if_last()
+                except BaseException:  # an Error, or of a signal handler, wherever it struck
+                    self._restore_passcred_if_last()
+                    raise
+        return result
 
     # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
 

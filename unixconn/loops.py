@@ -343,12 +343,13 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 def running() -> Loop | None:
     """Give the event loop that runs in this thread."""
-    # First, as it may be a guest of asyncio's.
-    trio = sys.modules.get("trio")
-    if trio is not None:
+    # First, as it may be a guest of asyncio's. Not by get(), here and below: in CPython 3.13 without the GIL that takes
+    # the dictionary's lock. While it is handed on to a thread that waits, another one may fork: in the child it never
+    # opens (CPython's issue 133130).
+    if "trio" in sys.modules:
         try:
-            token = trio.lowlevel.current_trio_token()
-        except (AttributeError, RuntimeError):  # it is just being imported, or does not run here
+            token = sys.modules["trio"].lowlevel.current_trio_token()
+        except (AttributeError, KeyError, RuntimeError):  # it is just being imported, or does not run here
             pass
         else:
             run = _trio_runs.get(token)
@@ -361,9 +362,13 @@ def running() -> Loop | None:
 def running_asyncio() -> AsyncioLoop | None:
     """Give the loop with asyncio's interface that runs in this thread."""
     global _latest  # noqa: PLW0603 - a cache: nearly always there is one loop
-    asyncio = sys.modules.get("asyncio")
-    running_loop = getattr(asyncio, "_get_running_loop", None)
-    if running_loop is None or (loop := running_loop()) is None:
+    if "asyncio" not in sys.modules:
+        return None
+    try:
+        loop = sys.modules["asyncio"]._get_running_loop()
+    except (AttributeError, KeyError):  # it is just being imported
+        return None
+    if loop is None:
         return None
     latest = _latest() if _latest is not None else None
     if latest is not None and latest._loop() is loop:

@@ -203,10 +203,10 @@ class Worker(WakeablePoller):
 
     def _retire(self) -> bool:  # pragma: no cover
         with self._lock.entered:
-            if self._is_needed() or self._calls:
-                return False
-            self._leave()
-            return True
+            is_over = not self._is_needed() and not self._calls
+            if is_over:
+                self._leave()
+        return is_over
 
     def _leave(self) -> None:  # pragma: no cover
         with self._lock.entered:
@@ -219,12 +219,15 @@ _shared: dict[str, Worker] = {}
 
 def shared() -> Worker:
     """Give this interpreter's worker."""
-    known = _shared.get("worker")
-    if known is None:
-        known = _shared.setdefault("worker", Worker())
-        if not _IS_MAIN_INTERPRETER:
-            # A process outlives the threads of its main interpreter. It dies of one that another interpreter leaves.
-            atexit.register(_end)
+    try:
+        # Not by get(), whose lock a forked child may find closed: see `loops.running`.
+        return _shared["worker"]
+    except KeyError:
+        pass
+    known = _shared.setdefault("worker", Worker())
+    if not _IS_MAIN_INTERPRETER:
+        # A process outlives the threads of its main interpreter. It dies of one that another interpreter leaves.
+        atexit.register(_end)
     return known
 
 

@@ -522,6 +522,27 @@ def test_a_signal_ends_it(door, number, code):
     assert not door.exists()
 
 
+SIGNAL_THAT_INTERRUPTS_NOTHING = """
+import signal, threading, time
+from unixconn import MainLoop, cli_signals
+
+def interrupt():
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+cli_signals.end_orderly()
+with cli_signals.waking():
+    threading.Thread(target=interrupt).start()
+    MainLoop().run()
+"""
+
+
+def test_a_signal_between_the_last_step_and_the_wait():
+    """One that does not interrupt the system call that waits, here as another thread gets it, still ends the wait."""
+    code = [sys.executable, "-c", SIGNAL_THAT_INTERRUPTS_NOTHING]
+    assert subprocess.run(code, check=False, timeout=60).returncode == 143
+
+
 def test_a_signal_ends_it_with_descriptors(door, file):
     """Also when some have come already."""
     with receiving(door, "--count", 2) as receiver:

@@ -7,13 +7,11 @@ import json
 import os
 import select
 import shutil
-import signal
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unixconn import handover
+from unixconn import cli_signals, handover
 from unixconn.cli import CommandError, Commands, Parser, add_command, add_verbose, explained, progress, say
 from unixconn.errors import Error
 from unixconn.paths import listen
@@ -22,7 +20,6 @@ from unixconn.users import uid_of, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
 _TEXT = """\
 Listen on the socket file PATH, take file descriptors from verified senders, and
@@ -113,7 +110,7 @@ def _uid(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
-    _end_orderly()
+    cli_signals.end_orderly()
     with ExitStack() as owned:
         if options.program is None:
             received = _receive(options, owned)
@@ -139,38 +136,18 @@ def _check(options: argparse.Namespace) -> None:
         raise CommandError(f"{options.program[0]}: there is no such command", _NOT_FOUND)
 
 
-def _end_orderly() -> None:
-    """Have the signals that ask for an end remove the socket file, too."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    ignored = _ignored_signals()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # nohup(1) ignores the one.
-        if not ignored >> (number - 1) & 1:
-            signal.signal(number, end)
-
-
-def _ignored_signals() -> int:
-    """Give them as a set of bits; the kernel knows, and PyPy's getsignal() does not ask it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
-
-
 def _receive(options: argparse.Namespace, owned: ExitStack) -> list[Received]:
     tell = progress(options)
     allowed = {os.geteuid(), *options.allow_uid}
     mode = 0o666 if options.allow_uid else 0o600
     try:
-        with listen(options.path, mode=mode, pass_credentials=True) as listener:
+        with cli_signals.waking(), listen(options.path, mode=mode, pass_credentials=True) as listener:
             tell(f"waiting for a sender on {options.path} ...")
             received = Receiver(listener, allowed, options.count, say, tell).run()
     except Error as error:
         raise explained(options.path, error) from None
+    except OSError as error:
+        raise CommandError(f"no room to wait: {error.strerror}", os.EX_OSERR) from None
     for each in received:
         owned.enter_context(each.descriptor)
     return received

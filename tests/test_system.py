@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import errno
+import fcntl
 import importlib
 import os
 import select
 import socket
 import struct
+import termios
 
 import pytest
 from helpers import open_descriptors
@@ -173,3 +176,15 @@ def test_wakeup_by_a_pipe():
     assert len(open_descriptors()) == len(before) + 2
     made.close_unless([])
     assert open_descriptors() == before
+
+
+def test_a_wakeup_that_nobody_clears():
+    """Each time something new comes, for who is told by edges, however often it was set: a pipe has an end."""
+    made = Wakeup()
+    made._make_pipe()
+    available = array.array("i", [0])
+    for _ in range(20_000):
+        before = available[0]
+        made.set()
+        fcntl.ioctl(made.open(), termios.FIONREAD, available)
+        assert available[0] in (before + 8, 8)

@@ -68,12 +68,19 @@ class Wakeup:
             close_all(self._retired)
 
     def set(self) -> None:
-        """Make it readable, if it is open."""
+        """Make it readable, if it is open; news also for who is told of each time by its edge."""
+        if not self._write():
+            # A pipe that nobody reads is full, and what does not go into it is no news.
+            self.clear()
+            self._write()
+
+    def _write(self) -> bool:
         try:
             for fd in self._owned[-1:]:
                 os.write(fd, _ONE)
-        except BlockingIOError:  # it is, with all that it can count
-            return
+        except BlockingIOError:
+            return False
+        return True
 
     def clear(self) -> None:
         """Make it not readable, if it is open."""

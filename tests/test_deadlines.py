@@ -545,7 +545,8 @@ class TestMany:
     def test_dropped(self, calls):
         """Nothing is left of those that were dropped: no object, no handler, no thread, no descriptor."""
         before = threads(), set(open_descriptors())
-        dropped = [Cancellable.with_timeout(SOON if number % 2 else LATER) for number in range(100)]
+        # Not so soon that a slow machine comes to it before all are dropped.
+        dropped = [Cancellable.with_timeout(20 * SOON if number % 2 else LATER) for number in range(100)]
         for each in dropped:
             each.connect(calls)
             each.get_fd()

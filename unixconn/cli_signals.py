@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from unixconn.poll import IOCondition
 from unixconn.socket import Socket
+from unixconn.socketsource import SocketSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ def waking() -> Iterator[None]:
     reader, writer = socket.socketpair()
     with writer, Socket.new_from_fd(reader.detach()) as woken:
         writer.setblocking(False)
-        source = woken.create_source(IOCondition.IN)
+        source = SocketSource(woken, IOCondition.IN, None)
         # Once: what the handlers have to say ends the wait for good.
         source.set_callback(lambda *_: False)
         source.attach()

@@ -53,17 +53,19 @@ if TYPE_CHECKING:
     from unixconn.inputstream import InputStream
     from unixconn.iostream import IOStream, IOStreamSpliceFlags
     from unixconn.listener import SocketListener, SocketListenerEvent
-    from unixconn.mainloop import (
+    from unixconn.maincontext import (
         PRIORITY_DEFAULT,
         PRIORITY_DEFAULT_IDLE,
         PRIORITY_HIGH,
         PRIORITY_HIGH_IDLE,
         PRIORITY_LOW,
+        MainContext,
+        Source,
+    )
+    from unixconn.mainloop import (
         SOURCE_CONTINUE,
         SOURCE_REMOVE,
-        MainContext,
         MainLoop,
-        Source,
         idle_add,
         source_remove,
         timeout_add,
@@ -100,10 +102,10 @@ _MODULES = {
     "future": "Future",
     "iostream": "IOStream IOStreamSpliceFlags",
     "listener": "SocketListener SocketListenerEvent",
-    "mainloop": (
-        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW SOURCE_CONTINUE "
-        "SOURCE_REMOVE MainContext MainLoop Source idle_add source_remove timeout_add timeout_add_seconds"
+    "maincontext": (
+        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
+    "mainloop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
     "message": "Message",
     "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "object": "Object",

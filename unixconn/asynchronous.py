@@ -15,7 +15,7 @@ from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.loops import running
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.object import Object
 from unixconn.operation import Operation
 from unixconn.pending import try_or_wait

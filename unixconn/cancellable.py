@@ -12,7 +12,7 @@ from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.arguments import as_seconds
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn.lock import Lock, this_process
-from unixconn.mainloop import MainContext, Source
+from unixconn.maincontext import MainContext, Source
 from unixconn.object import Object, Signal, run_handler
 from unixconn.poll import IOCondition, PollFD
 from unixconn.wakeup import Wakeup

@@ -10,7 +10,7 @@ from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.managed import Managed
 from unixconn.object import Object
 from unixconn.task import AsyncResult

@@ -6,7 +6,7 @@ from unixconn import watch
 from unixconn._typing import TYPE_CHECKING
 from unixconn.errors import TooManyOpenFilesError
 from unixconn.lock import this_process
-from unixconn.mainloop import MainContext, Source
+from unixconn.maincontext import MainContext, Source
 from unixconn.poller import WakeablePoller
 from unixconn.wakeup import NO_DESCRIPTOR_INTERVAL
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.loops import AsyncioLoop, running_asyncio
-from unixconn.mainloop import PRIORITY_DEFAULT, MainContext, Timeout
+from unixconn.maincontext import PRIORITY_DEFAULT, MainContext, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

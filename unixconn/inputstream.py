@@ -9,7 +9,7 @@ from unixconn.arguments import INT_MAX, as_integer, as_writable
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
 from unixconn.future import Future
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.poll import IOCondition
 from unixconn.streams import Bytes, SocketStream
 from unixconn.task import AsyncResult

@@ -13,7 +13,7 @@ from unixconn.closable import Closable
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.inputstream import InputStream
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.object import Property
 from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
 from unixconn.task import AsyncResult

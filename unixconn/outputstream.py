@@ -10,7 +10,7 @@ from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
 from unixconn.future import Future
 from unixconn.inputstream import InputStream
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.poll import IOCondition
 from unixconn.results import Written
 from unixconn.streams import Bytes, SocketStream

@@ -7,7 +7,7 @@ from unixconn.attempt import WOULD_BLOCK
 from unixconn.cancellable import Cancellable
 from unixconn.contexts import poller_of
 from unixconn.handle import Handle
-from unixconn.mainloop import MainContext, Source
+from unixconn.maincontext import MainContext, Source
 from unixconn.operation import Operation
 from unixconn.pending import Pending, try_or_wait
 from unixconn.poll import IOCondition

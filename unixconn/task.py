@@ -9,7 +9,7 @@ from unixconn.cancellable import Cancellable
 from unixconn.contexts import poller_of
 from unixconn.errors import Error
 from unixconn.home import Home
-from unixconn.mainloop import PRIORITY_DEFAULT
+from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.object import Object, Property
 from unixconn.operation import READABLE
 from unixconn.workers import shared
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
-    from unixconn.mainloop import MainContext
+    from unixconn.maincontext import MainContext
     from unixconn.operation import Operation
     from unixconn.poller import Poller
 

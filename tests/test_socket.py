@@ -28,6 +28,7 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
     UnixSocketAddressType,
+    handle,
 )
 
 SOL_SOCKET = socket.SOL_SOCKET
@@ -510,6 +511,31 @@ class TestSettings:
             with pytest.raises(BlockingIOError) as caught:
                 call()
             assert (caught.value.code, caught.value.message) == (27, "Resource temporarily unavailable")
+
+
+class TestNoSignalOfASend:
+    """Where SIGPIPE is kept away by an option of the socket; here another option stands for it."""
+
+    def test_however_it_is_made(self, monkeypatch, listener):
+        """Opened, adopted, of a pair, or accepted: each has it."""
+        monkeypatch.setattr(handle, "_NO_SIGPIPE", socket.SO_KEEPALIVE)
+        client = new()
+        client.connect(UnixSocketAddress.new(listener.path))
+        one, other = UnixConnection.create_pair()
+        made = [client, listener.accept(), one.get_socket(), other.get_socket()]
+        made.append(Socket.new_from_fd(os.dup(listener.get_fd())))
+        try:
+            assert [each.get_option(SOL_SOCKET, socket.SO_KEEPALIVE).value for each in made] == [1] * len(made)
+        finally:
+            for each in made:
+                each.close()
+
+    def test_one_that_is_shut_down(self, monkeypatch):
+        """It refuses the option on macOS, which is no reason not to have the socket."""
+        monkeypatch.setattr(handle, "_NO_SIGPIPE", -1)
+        with pytest.raises(OSError, match="available"), socket.socket(socket.AF_UNIX) as plain:
+            plain.setsockopt(SOL_SOCKET, -1, 1)
+        new().close()
 
 
 class TestTimeouts:

@@ -88,6 +88,8 @@ os.register_at_fork(after_in_child=_start_in_child)
 _SOL_SOCKET = lib.SOL_SOCKET
 _CREDENTIALS_OPTION = SYSTEM.credentials_option
 _INT_SIZE = ffi.sizeof("int")
+_NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
+"""Where it is the socket's, and no flag of each send."""
 
 
 def adopt_socket(fd: int) -> socket.socket:
@@ -101,7 +103,7 @@ def adopt_socket(fd: int) -> socket.socket:
     family = _ask(fd, lib.SO_DOMAIN) if hasattr(lib, "SO_DOMAIN") else -1
     protocol = _ask(fd, lib.SO_PROTOCOL) if hasattr(lib, "SO_PROTOCOL") else -1
     os.set_inheritable(fd, False)
-    return quiet(socket.socket(family, kind | NO_TIMEOUT, protocol, fileno=fd))
+    return socket.socket(family, kind | NO_TIMEOUT, protocol, fileno=fd)
 
 
 def _ask(fd: int, name: int) -> int:
@@ -113,14 +115,6 @@ def _ask(fd: int, name: int) -> int:
 
 NO_TIMEOUT: int = getattr(socket, "SOCK_NONBLOCK", 0)
 """To be added to a socket's type: what `socket.setdefaulttimeout` says is not for it, and O_NONBLOCK is left alone."""
-
-
-def quiet(made: socket.socket) -> socket.socket:
-    """Have *made* raise no SIGPIPE, where that is no flag of each send; give it."""
-    if hasattr(lib, "SO_NOSIGPIPE"):
-        made.setsockopt(_SOL_SOCKET, lib.SO_NOSIGPIPE, 1)
-    return made
-
 
 # In the place of a socket that is yet to come: a closed one, which the kernel refuses in the same way.
 _NO_SOCKET = socket.socket(socket.AF_UNIX)
@@ -182,6 +176,11 @@ class Handle:
         self.is_sequence = python.type == socket.SOCK_SEQPACKET
         self.opened = True
         self.number = python.fileno()
+        if _NO_SIGPIPE is not None:
+            try:  # noqa: SIM105 - contextlib would be imported for this alone
+                python.setsockopt(_SOL_SOCKET, _NO_SIGPIPE, 1)
+            except OSError:  # macOS, of one that is shut down, such as an accepted one whose peer is gone
+                pass
 
     def __del__(self) -> None:
         # Also where a signal handler has raised before the constructor's end.
@@ -240,7 +239,7 @@ class Handle:
     def _close_strays(self) -> None:
         while self.strays or self._ending:
             # Out of there first: a receiver may take one at the same time, and what is dropped here must be closed.
-            try:  # noqa: SIM105 - contextlib would be imported for this alone
+            try:  # noqa: SIM105 - as above
                 self._ending.extend(map(deque.popleft, (self.strays,)))
             except IndexError:  # it was quicker
                 pass

@@ -19,7 +19,7 @@ from unixconn.credentials import Credentials
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.filedescriptor import FileDescriptor
-from unixconn.handle import NO_TIMEOUT, Handle, adopt_socket, quiet
+from unixconn.handle import NO_TIMEOUT, Handle, adopt_socket
 from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
@@ -161,7 +161,7 @@ class Socket(Managed, Object):
         if self._protocol is SocketProtocol.UNKNOWN:
             raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
         try:
-            return quiet(python.socket(self._family, _KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol))
+            return python.socket(self._family, _KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
 

@@ -11,9 +11,10 @@ import socket
 import sys
 import threading
 import warnings
+import weakref
 
 import pytest
-from helpers import Background, adopt, collect, fill, in_child, is_open, open_descriptors, same, threads
+from helpers import PYPY, Background, adopt, collect, fill, in_child, is_open, open_descriptors, same, threads
 
 import unixconn
 from unixconn import Cancellable, Credentials, Future, MainContext, Task, UnixConnection
@@ -1203,6 +1204,29 @@ class TestAsyncio:
             os.close(fd)
 
         run(main)
+
+    @pytest.mark.skipif(PYPY, reason="has no reference counts")
+    def test_a_cancelled_task_leaves_nothing(self, run, pair):
+        """What waited goes with its task, and a deadline with it: nothing waits for the garbage collector."""
+        left = []
+
+        async def wait(cancellable):
+            left.append(weakref.ref(cancellable))
+            await pair[0].receive_fd_async(cancellable)
+
+        async def main():
+            task = asyncio.ensure_future(wait(Cancellable.with_timeout(3600)))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        gc.disable()
+        try:
+            run(main)
+            assert [each() for each in left] == [None]
+        finally:
+            gc.enable()
 
     def test_run_until_complete(self, pair):
         """A loop takes a Future that was made before it ran."""

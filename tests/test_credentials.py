@@ -12,10 +12,18 @@ import tempfile
 import threading
 
 import pytest
-from helpers import SO_PASSCRED, Background, adopt, fill, forked, in_child, open_descriptors
+from helpers import SO_PASSCRED, Background, adopt, collect, fill, forked, in_child, open_descriptors
 
 import unixconn
-from unixconn import Cancellable, Credentials, CredentialsSource, Error, UnixConnection
+from unixconn import (
+    Cancellable,
+    Credentials,
+    CredentialsSource,
+    Error,
+    MainContext,
+    UnixConnection,
+    attempt_credentials,
+)
 
 PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 NOBODY = 65534
@@ -332,7 +340,7 @@ class TestFailures:
         assert open_descriptors() == before
 
     def test_a_pidfd_along_with_them(self, pair):
-        """A pidfd that comes along is closed."""
+        """A pidfd that comes along is theirs, and closed with them."""
         a, b = pair
         try:
             b.get_socket().set_option(socket.SOL_SOCKET, 76, 1)
@@ -341,7 +349,31 @@ class TestFailures:
         before = open_descriptors()
         a.send_credentials()
         assert numbers(b.receive_credentials()) == ME
+        collect()
         assert open_descriptors() == before
+
+    def test_a_signal_at_the_end_of_the_stream(self, pair, monkeypatch):
+        """Linux adds a zeroed struct ucred there: nobody's, also for who was interrupted before looking at it."""
+        a, b = pair
+        context, results = MainContext(), []
+        recvmsg = attempt_credentials._recvmsg
+
+        def receive_and_stop(*arguments):
+            recvmsg(*arguments)
+            monkeypatch.undo()
+            raise ZeroDivisionError
+
+        context.push_thread_default()
+        b.receive_credentials_async(None, lambda _, result: results.append(result))
+        context.pop_thread_default()
+        monkeypatch.setattr(attempt_credentials, "_recvmsg", receive_and_stop)
+        a.close()
+        with pytest.raises(ZeroDivisionError):
+            context.iteration()
+        while not results:
+            context.iteration()
+        with pytest.raises(Error, match="read zero bytes"):
+            b.receive_credentials_finish(results[0])
 
     def test_over_another_family(self):
         """TCP has no credentials; older kernels let SO_PASSCRED be set there all the same."""

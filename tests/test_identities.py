@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import os
@@ -98,9 +99,10 @@ def in_pid_namespace(function):
 def enter_user_namespace(uid_map, gid_map):
     """Be in a new user namespace, with these maps, each of the form "inside outside count"."""
     unshare(NEW_USER)
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(uid_map, encoding="ascii")
-    Path("/proc/self/gid_map").write_text(gid_map, encoding="ascii")
+    # As bytes: who has become another user may not be able to load a codec any more.
+    Path("/proc/self/setgroups").write_bytes(b"deny")
+    Path("/proc/self/uid_map").write_bytes(uid_map.encode())
+    Path("/proc/self/gid_map").write_bytes(gid_map.encode())
 
 
 def become(user, groups=()):
@@ -268,6 +270,18 @@ class TestSelf:
             return own.get_groups() == [5, 6] and Credentials().get_groups() == [7]
 
         assert in_child(child) == 0
+
+    @needs_root
+    def test_groups_without_a_number(self):
+        """Those that this process's user namespace does not know are left out, as of others."""
+
+        def child():
+            become(1234, [5, 1234, 6])
+            enter_user_namespace("0 1234 1", "0 1234 1")
+            assert sorted(os.getgroups()) == [0, NOBODY, NOBODY]
+            return Credentials().get_groups() == [0]
+
+        check(in_child(child))
 
     def test_set_unix_user(self):
         """Made by hand, it is nobody's any more: only the numbers are left."""
@@ -509,6 +523,29 @@ class TestPeer:
         check(code)
 
     @needs_root
+    @needs_groups
+    @pytest.mark.parametrize("obstacle", ["a full table", "no /proc"])
+    def test_whose_user_may_have_no_number_here(self, obstacle):
+        """Where it can not be found out whether all have one, the overflow id is taken for nobody's."""
+        with listening() as (server, address), client(server, address, lambda: become(1234, [5, 6])) as (connection, _):
+
+            def inside():
+                peer = connection.get_peer_credentials()
+                assert (peer.get_unix_user(), peer.get_groups()) == (1234, [5, 6])
+                become(4321)
+                enter_user_namespace("0 4321 1", "0 4321 1")
+                peer = connection.get_peer_credentials()
+                with room(0) if obstacle == "a full table" else contextlib.nullcontext():
+                    if obstacle == "no /proc":
+                        os.chroot(os.path.dirname(address))  # noqa: PTH120 - a str already
+                    assert [failure(ask).code for ask in (peer.get_unix_user, peer.get_unix_group)] == [35, 35]
+                    assert not peer.is_same_user(peer)
+                    return peer.get_groups() == []
+
+            code = in_child(inside)
+        check(code)
+
+    @needs_root
     def test_nobody_is_somebody(self):
         """Where every user has a number, the overflow id is that of the user nobody."""
         nobody = lambda: become(NOBODY, [NOBODY])  # noqa: E731
@@ -687,6 +724,35 @@ class TestMessage:
         assert not got.is_alive()
         os.waitpid(pid, 0)
         assert not got.is_alive()
+
+    @needs_passed_pidfds
+    def test_a_pidfd_with_received_credentials(self, pair):
+        """It is theirs, be they added by the kernel or sent, in each form; and the fallback to the peer has none."""
+        a, b = pair
+        b.pass_pidfds()
+
+        def pidfds():
+            return sum("pidfd" in name for name in open_descriptors().values())
+
+        def send():
+            return a.send_message(b"x") and a.send_credentials() and a.send_message(b"x") and time.sleep(60)
+
+        pid = forked(send)
+        got = [b.receive_credentials(), b.receive_credentials(Cancellable()), b.receive_credentials_async().result(5)]
+        for each in got:
+            assert (each.source, each.get_unix_pid(), each.is_alive()) == ("message", pid, True)
+            with each.get_pidfd() as pidfd:
+                assert pid_of(pidfd) == pid
+        assert pidfds() == 3
+        end(pid)
+        assert [each.is_alive() for each in got] == [False] * 3
+        os.waitpid(pid, 0)
+        del each, got
+        collect()
+        assert pidfds() == 0
+        b.pass_pidfds(False)
+        a.send_message(b"x")
+        assert b.receive_credentials().source == "peer"
 
     @needs_root
     def test_of_another_user_namespace(self, pair):

@@ -29,7 +29,8 @@ from helpers import (
 from ways import each_way, failure
 
 import unixconn
-from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, UnixConnection
+from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection
+from unixconn.descriptors import close_all
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
@@ -453,6 +454,58 @@ class TestRefusing:
         b.refuse_fds(False)
         a.send_fd(null)
         os.close(b.receive_fd())
+
+    @pytest.mark.parametrize("kind", [SocketType.STREAM, SocketType.SEQPACKET, SocketType.DATAGRAM])
+    def test_what_is_under_way(self, null, kind):
+        """Descriptors that were sent before are closed, and that is said."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            for _ in range(3):
+                a.send_message(b"x", [null] * 2)
+            before = open_descriptors()
+            b.refuse_fds()
+            for name in ("receive_fd", "receive_descriptors"):
+                code, text = failure(getattr(b, name))
+                assert (code, "2 descriptors came and were closed" in text) == (IOErrorEnum.PERMISSION_DENIED, True)
+            message = b.receive_message(9)
+            assert (message.data, message.fds, message.refused) == (b"x", [], 2)
+            assert open_descriptors() == before
+            b.refuse_fds(False)
+            a.send_fd(null)
+            os.close(b.receive_fd())
+
+    def test_a_signal_handler_that_raises(self, pair, null, monkeypatch):
+        """What was closed is not closed again: the number may be another file's by then."""
+
+        class StopError(Exception):
+            pass
+
+        def close_and_stop(owner, *others):
+            closed = list(owner)
+            close_all(owner, *others)
+            opened.extend(os.dup(null) for _ in closed)
+            raise StopError
+
+        a, b = pair
+        opened: list[int] = []
+        a.send_message(b"x", [null] * 2)
+        b.refuse_fds()
+        with monkeypatch.context() as patch:
+            patch.setattr("unixconn.attempt.close_all", close_and_stop)
+            with pytest.raises(StopError):
+                b.receive_message(9)
+        for fd in opened:
+            os.close(fd)
+        assert len(opened) == 2
+
+    def test_a_full_table(self, pair, null):
+        """How many found a number is told, though they are refused."""
+        a, b = pair
+        a.send_message(b"x", [null] * 3)
+        b.refuse_fds()
+        with room(2), pytest.raises(unixconn.TooManyOpenFilesError) as caught:
+            b.receive_message(9)
+        assert caught.value.__notes__[0].startswith("2 of the message's descriptors")
 
     @needs_filters
     def test_where_the_kernel_can_not(self, null):

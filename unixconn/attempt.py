@@ -1,5 +1,5 @@
 """
-Messages over a socket: one non-blocking try of each kind.
+Messages over a socket: one non-blocking try of each kind; attempt_many.py and attempt_credentials.py have more of them.
 
 Each function makes one system call and gives its result, or WOULD_BLOCK where the caller should wait and come again.
 MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who shares the socket, and is not touched.
@@ -8,27 +8,23 @@ MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who sha
 from __future__ import annotations
 
 import errno
-import os
 from enum import Enum
 
 from unixconn import ancillary
 from unixconn._native import ffi, recvmsg, sendmsg
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import (
-    OUTCOME_ONE_CREDENTIALS,
     OUTCOME_ONE_DESCRIPTOR,
     ROOM,
-    UCRED,
     Contents,
     Incoming,
     Outgoing,
 )
 from unixconn.controldata import NATIVE
-from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
+from unixconn.credentials import are_absent
 from unixconn.descriptors import as_descriptor, close_all, close_numbers
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
-from unixconn.peer import peer_credentials
 from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
@@ -54,14 +50,12 @@ RECEIVING = "Error receiving message: "
 _AGAIN = (errno.EAGAIN, errno.EINTR)
 
 _NOTHING: list[int] = []
-_OF_MESSAGE = CredentialsSource.MESSAGE
 
-# Bound once, as these are looked up at every message. For the same reason the four functions for a descriptor and for
+# Bound once, as these are looked up at every message. For the same reason the functions for a descriptor and for
 # credentials repeat a few lines: one more frame of Python takes a twentieth of the time that the kernel does.
 _sendmsg = sendmsg
 _recvmsg = recvmsg
 _pop_descriptor, _append_descriptor = ancillary.outgoing_descriptor.pop, ancillary.outgoing_descriptor.append
-_pop_credentials, _append_credentials = ancillary.outgoing_credentials.pop, ancillary.outgoing_credentials.append
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
 
 
@@ -97,26 +91,6 @@ def not_open(fd: int) -> Error:
     """Make the error for a descriptor that is not open, or can not be. The text is Gio's, which duplicates it first."""
     as_descriptor(fd)
     return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
-
-
-def send_credentials(handle: Handle) -> bool | WouldBlock:
-    """Send a NUL byte with this process's pid and effective ids."""
-    try:
-        message = _pop_credentials()
-    except IndexError:
-        message = ancillary.OneCredentials()
-    UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
-    try:
-        message.user = handle
-        sent = _sendmsg(handle.number, message.header, SEND_FLAGS)
-    finally:
-        message.user = None
-    if handle.number < 0:
-        handle.reap()
-    _append_credentials(message)
-    if sent == 1:
-        return True
-    return check_sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
 def send_message(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
@@ -217,45 +191,6 @@ def _stray(handle: Handle) -> int | None:
     raise wrong_number(1, count)
 
 
-def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -> Credentials | WouldBlock:
-    """
-    Receive one byte with credentials.
-
-    The socket's SO_PASSCRED has to be on. Where the kernel added none, as the byte was sent before that, the answer is
-    the socket's peer. If a signal handler raises meanwhile, *kept* gets the credentials.
-    """
-    try:
-        message = _pop_incoming()
-    except IndexError:
-        message = Incoming()
-    message.room[0] = ROOM
-    try:
-        message.user = handle
-        count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
-        message.user = None
-        if handle.number < 0:
-            handle.reap()
-        if count == 1 and message.outcome() == OUTCOME_ONE_CREDENTIALS:
-            numbers = UCRED.unpack(message.credentials)
-        elif must_wait(handle, count):
-            numbers = None
-        else:
-            numbers = _only_credentials(message, count)
-    except BaseException:  # a refused message, or of a signal handler
-        message.user = None
-        if kept is not None and message.outcome() == OUTCOME_ONE_CREDENTIALS:
-            kept.append(Credentials._of(UCRED.unpack(message.credentials), _OF_MESSAGE))
-        else:
-            _discard(message)
-        raise
-    _append_incoming(message)
-    if numbers is None:
-        return WOULD_BLOCK
-    if not numbers[0] and are_absent(*numbers):
-        return peer_credentials(handle)
-    return Credentials._of(numbers, _OF_MESSAGE)
-
-
 class Received:
     """What `receive_message` took from the socket."""
 
@@ -283,6 +218,7 @@ def receive_message(
     *owner* gets the descriptors that came; *context* is an error's prefix.
     """
     message = Incoming(vectors, with_address=True)
+    is_owned = False
     try:
         message.user = handle
         count = _recvmsg(handle.number, message.header, flags | RECEIVE_FLAGS)
@@ -294,21 +230,24 @@ def receive_message(
         messages, damage = NATIVE.parse(message.control())
         if damage:
             raise _damaged(damage)
-        owner += ancillary.contents_of(messages).all_descriptors
+        found = ancillary.contents_of(messages)
+        refuses, rest = handle.refuses, len(owner) + len(found.pidfds)
+        # What is refused comes last, for `close_all`.
+        owner += found.pidfds + found.descriptors if refuses else found.all_descriptors
+        is_owned = True
         if not count and handle.is_stream:
             # The end of the stream, to which Linux adds a zeroed struct ucred: nobody's, though it says root.
             messages = []
         closed = 0
-        if handle.refuses:
-            closed = len(ancillary.contents_of(messages).descriptors)
+        if refuses:
+            closed = len(found.descriptors)
             messages = [each for each in messages if each[:2] != (ancillary.SOL_SOCKET, ancillary.SCM_RIGHTS)]
-            close_all(owner[:closed])
-            del owner[:closed]
+            close_all(owner, rest)
         return Received(count, message.address(), messages, int(message.header.msg_flags), closed)
     except BaseException:
         message.user = None
-        if not owner:
-            _discard(message)
+        if not owner and not is_owned:
+            discard(message)
         raise
 
 
@@ -323,11 +262,12 @@ def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
     raise handle.error(context)
 
 
-def _discard(message: Incoming) -> None:
+def discard(message: Incoming) -> None:
+    """Close the descriptors of *message*."""
     close_numbers(message.contents().all_descriptors)
 
 
-def _contents(message: Incoming) -> Contents:
+def whole_contents(message: Incoming) -> Contents:
     """Read *message*, and raise if it is not whole."""
     found = message.contents()
     if found.damage:
@@ -379,7 +319,7 @@ def wrong_number(wanted: int, found: int) -> Error:
 
 def contents_with_descriptors(handle: Handle, message: Incoming, count: int) -> Contents:
     """Read *message*, of *count* bytes; refuse one without descriptors. The texts are Gio's."""
-    found = _contents(message)
+    found = whole_contents(message)
     if found.descriptors:
         return found
     credentials = found.credentials is not None and not are_absent(*found.credentials)
@@ -389,19 +329,3 @@ def contents_with_descriptors(handle: Handle, message: Incoming, count: int) -> 
     if credentials:
         raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
     raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 0")
-
-
-def _only_credentials(message: Incoming, count: int) -> tuple[int, int, int]:
-    """Give the credentials of *message*, absent ones if there are none; refuse a message with descriptors."""
-    found = _contents(message)
-    numbers = found.credentials or (0, *overflow_ids())
-    if not count:
-        raise io_error(
-            IOErrorEnum.FAILED, "Expecting to read a single byte for receiving credentials but read zero bytes"
-        )
-    if found.descriptors:
-        if are_absent(*numbers):
-            raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
-        raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2")
-    close_numbers(found.pidfds)
-    return numbers

@@ -5,13 +5,8 @@ from __future__ import annotations
 from unixconn._typing import TYPE_CHECKING, TypeVar, overload
 from unixconn.address import SocketFamily
 from unixconn.asynchronous import AWAIT, finish
-from unixconn.attempt import (
-    WOULD_BLOCK,
-    receive_credentials,
-    receive_descriptor,
-    send_credentials,
-    send_descriptor,
-)
+from unixconn.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
+from unixconn.attempt_credentials import receive_credentials, send_credentials
 from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
@@ -170,7 +165,8 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
 
         SO_PASSCRED is on meanwhile, so the kernel adds them to what a peer sends that attached none. To a byte that was
         sent before that, there is no sender to be had: then the answer is the socket's peer, the process that made the
-        pair or connected, and its ``source`` says ``CredentialsSource.PEER`` in place of MESSAGE.
+        pair or connected, and its ``source`` says ``CredentialsSource.PEER`` in place of MESSAGE. A pidfd and a label
+        that come along, see `UnixConnection.pass_pidfds`, are in the Credentials.
 
         Errors beside the common ones: FAILED, ``Expecting to read a single byte ...``, at the end of the stream, and
         ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2`` for a message with descriptors,

@@ -93,12 +93,9 @@ class Credentials(Object):
         return _NO_ID not in self._numbers[1:]
 
     def _is_known(self, place: int) -> bool:
-        return self._has_user() and not self._is_overflow(self._numbers[place], place)
-
-    def _is_overflow(self, number: int, place: int) -> bool:
-        if self.source is CredentialsSource.SELF or number != overflow_ids()[place - 1]:
+        if not self._has_user():
             return False
-        return not _are_all_mapped("uid" if place == _UID else "gid")
+        return self.source is CredentialsSource.SELF or not _is_overflow(self._numbers[place], place)
 
     def _is_of_this_process(self) -> bool:
         return self._process is _this_process[0]
@@ -149,7 +146,7 @@ class Credentials(Object):
         Linux 4.13.
         """
         groups = self._told(self._groups, "The supplementary groups are")
-        return [group for group in groups if not self._is_overflow(group, _GID)]
+        return [group for group in groups if not _is_overflow(group, _GID)]
 
     def get_security_label(self) -> bytes:
         """
@@ -259,13 +256,24 @@ def _read_id(name: str) -> int:
         return int(file.read())
 
 
+def _is_overflow(number: int, place: int) -> bool:
+    """Tell whether *number*, of a user or a group by its place, stands for one that has no number here."""
+    return number == overflow_ids()[place - 1] and not _are_all_mapped("uid" if place == _UID else "gid")
+
+
 def _are_all_mapped(kind: str) -> bool:
-    """Tell whether all of a *kind*, "uid" or "gid", have a number in this process's user namespace."""
+    """
+    Tell whether all of a *kind*, "uid" or "gid", have a number in this process's user namespace.
+
+    False where that is not to be found out: nobody is taken for somebody else then.
+    """
     try:
         with open(f"/proc/self/{kind}_map", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
             return sum(int(line.split()[2]) for line in file) >= _NO_ID
-    except OSError:  # no /proc, or no user namespaces
-        return True
+    except FileNotFoundError:  # no user namespaces, or on Linux no /proc
+        return not SYSTEM.is_linux or os.path.exists("/proc/self")  # noqa: PTH110 - pathlib is slow to import
+    except OSError:  # no free descriptor this time
+        return False
 
 
 def are_absent(pid: int, uid: int, gid: int) -> bool:

@@ -38,9 +38,9 @@ def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
         raise translated(error, "dup: ") from None
 
 
-def close_all(owner: list[int]) -> None:
-    """Close all that *owner* has. A number that is not open any more is passed over."""
-    while owner:
+def close_all(owner: list[int], but: int = 0) -> None:
+    """Close all that *owner* has *but* so many at its start. A number that is not open any more is passed over."""
+    while len(owner) > but:
         try:
             next(map(os.close, map(owner.pop, (-1,))))
         except OSError:

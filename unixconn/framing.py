@@ -92,12 +92,14 @@ class MessageFraming(SocketConnection):
         """
         Refuse descriptors, or take them again (SO_PASSRIGHTS).
 
-        A peer that sends some gets the Error PERMISSION_DENIED, EPERM, and nothing comes. Before Linux 6.16 they come
-        and are closed: `receive_message` tells how many, and the methods for descriptors raise PERMISSION_DENIED.
+        A peer that sends some gets the Error PERMISSION_DENIED, EPERM, and nothing comes. What it has sent before, and
+        before Linux 6.16 whatever it sends, comes and is closed: `receive_message` tells how many these were, and the
+        methods for descriptors raise PERMISSION_DENIED.
         From Linux 6.16 on, connections inherit it from a listening Socket whose option was set.
         """
-        if not self._switch("SO_PASSRIGHTS", not refused):
-            self._socket._handle.refuses = bool(refused)
+        self._switch("SO_PASSRIGHTS", not refused)
+        # Also where the kernel can: it lets through what is under way already.
+        self._socket._handle.refuses = bool(refused)
 
     def _switch(self, name: str, on: bool) -> bool:
         """Switch an option of newer kernels; tell whether this one has it."""

@@ -151,7 +151,7 @@ class Handle:
         """The descriptor's number, -1 before it is opened and once it is closed."""
         self.is_unix = self.is_stream = self.is_datagram = self.is_sequence = False
         self.refuses = False
-        """Whether descriptors that come are closed, as the kernel can not refuse them itself."""
+        """Whether descriptors that come are closed: those that the kernel does not refuse itself."""
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
         self._restore_passcred = False

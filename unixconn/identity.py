@@ -47,7 +47,7 @@ class PeerIdentity(SocketConnection):
         effective or saved one CAP_SETUID or CAP_SETGID. See unix(7), SCM_CREDENTIALS.
 
         Errors beside those of `UnixConnection.send_credentials`, with the same prefix: PERMISSION_DENIED for what this
-        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has. What is no integer is a
+        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has. What is no number is a
         TypeError, what can not be a pid, a uid or a gid an OverflowError.
         """
         try:

@@ -86,7 +86,7 @@ class _Turn:
     asyncio's own resumes the task one round of the loop later, which takes as long as all that is done here.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_error", "_is_over", "_loop", "_poller")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_errors", "_is_over", "_loop", "_poller")
 
     def __init__(self, poller: AsyncioLoop, loop: asyncio.AbstractEventLoop) -> None:
         # Says to the task that this was yielded to be waited for.
@@ -95,7 +95,7 @@ class _Turn:
         self._loop = loop
         self._callback: Callable[[_Turn], object] | None = None
         self._context: Any = None
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []
         self._is_over = False
 
     def end(self) -> None:
@@ -127,15 +127,16 @@ class _Turn:
         if self._is_over:
             return False
         self._is_over = True
-        self._error = self._poller.cancelled_error(msg)
+        self._errors.append(self._poller.cancelled_error(msg))
         assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
     def result(self) -> None:
         """Tell nothing, or raise asyncio.CancelledError."""
-        if self._error is not None:
-            raise self._error
+        if self._errors:
+            # Kept here, or under a name, it would keep this by the frames that it goes through, and all that waited.
+            raise self._errors.pop()
 
 
 class AsyncioLoop(Loop):

@@ -31,7 +31,7 @@ class Message(Managed):
         self.end_of_record = False
         """Whether the data end where the sender's do, which a stream does not tell."""
         self.refused = 0
-        """How many descriptors were closed, as the connection refuses them and the kernel can not."""
+        """How many descriptors were closed, as the connection refuses them and the kernel has not; see `refuse_fds`."""
 
     def close(self) -> None:
         """Close the descriptors that were not taken."""

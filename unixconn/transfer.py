@@ -11,14 +11,13 @@ from unixconn.attempt import (
     SENDING,
     WOULD_BLOCK,
     Received,
-    receive_credentials,
     receive_descriptor,
     receive_message,
     refused,
-    send_credentials,
     send_descriptor,
     send_message,
 )
+from unixconn.attempt_credentials import receive_credentials, send_credentials
 from unixconn.attempt_many import check_open, receive_descriptors
 from unixconn.credentials import Credentials
 from unixconn.descriptors import Guard, close_all, duplicate_all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from array import array
 
@@ -18,10 +17,11 @@ from unixconn.attempt import (
     send_message,
     table_is_full,
 )
+from unixconn.attempt_credentials import sender
 from unixconn.attempt_many import check_open
-from unixconn.credentials import Credentials, CredentialsSource, are_absent
+from unixconn.credentials import Credentials, are_absent
 from unixconn.descriptors import Guard, close_all, duplicate_all
-from unixconn.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.handle import Handle
 from unixconn.message import Message
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -153,7 +153,7 @@ class ReceiveWhole(Operation[Message]):
 
     def _check(self, found: Received) -> None:
         if found.flags & socket.MSG_CTRUNC:
-            raise table_is_full(len(self._owner))
+            raise table_is_full(len(self._owner) + found.refused)
         if not found.size and (self.handle.is_stream or (self.handle.is_sequence and not found.messages)):
             raise peer_has_gone()
         if found.size > len(self._buffer):
@@ -177,15 +177,11 @@ def _credentials(contents: Contents, pidfd: FileDescriptor | None) -> Credential
     numbers = contents.credentials
     if numbers is None or are_absent(*numbers):
         return None
-    made = Credentials._of(numbers, CredentialsSource.MESSAGE)
-    if contents.label is not None:
-        made._label = contents.label
-    if contents.sender_has_ended:
-        made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended")
-    elif pidfd is not None:
+    copy: FileDescriptor | Error | None = None
+    if pidfd is not None:
         # One of its own: the message's may be closed before.
         try:
-            made._pidfd = pidfd._duplicate()
+            copy = pidfd._duplicate()
         except Error as error:
-            made._pidfd = error.with_traceback(None)
-    return made
+            copy = error.with_traceback(None)
+    return sender(numbers, contents, copy)

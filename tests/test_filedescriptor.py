@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import socket
 
 import pytest
@@ -55,6 +56,24 @@ def test_wherever_one_is_accepted(number, pair):
             assert one.samefile(other)
             assert one.samefile(made)
             assert one.samefile(number)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_taken_over(number):
+    """What takes a descriptor over takes it from its owner, which would close it under it."""
+    for take in (FileDescriptor, lambda each: unixconn.UnixFDList.new_from_array([each]), unixconn.Socket.new_from_fd):
+        one, other = socket.socketpair()
+        given = FileDescriptor(one.detach())
+        kept = take(given)
+        assert given.closed
+        other.send(b"x")
+        other.close()
+        del kept
+        collect()
+    with FileDescriptor(number) as made:
+        with pytest.raises(unixconn.Error):
+            unixconn.Socket.new_from_fd(made)
+        assert made.fileno() == number
 
 
 @pytest.mark.parametrize(
@@ -113,6 +132,48 @@ def test_to_file_fails(number, mode, encoding):
             made.to_file(mode, encoding=encoding)
         assert made.fileno() == number
         assert open_descriptors() == before
+
+
+@pytest.mark.breaks_off
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_to_socket_and_interruption():
+    """Broken off at a random moment: the descriptor is the FileDescriptor's, or closed, and never both."""
+
+    class Stop(Exception):  # noqa: N818 - it is no error
+        pass
+
+    def handler(*_):
+        if armed:
+            raise Stop
+
+    def convert(made, seconds):
+        nonlocal armed
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        sock = made.to_socket()
+        armed = False
+        return sock
+
+    armed, hits = False, 0
+    old = signal.signal(signal.SIGALRM, handler)
+    one, other = socket.socketpair()
+    try:
+        for round_ in range(6000):
+            made = FileDescriptor(os.dup(one.fileno()))
+            try:
+                convert(made, 5e-6 + round_ % 40 * 1e-6).close()
+            except Stop:
+                hits += 1
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert made.closed or is_open(made.fileno())
+            made.close()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+        one.close()
+        other.close()
+    assert hits > 20
 
 
 @pytest.mark.parametrize("blocking", [True, False])

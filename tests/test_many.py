@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import socket
+import struct
 import time
 
 import pytest
@@ -126,6 +127,28 @@ class TestMany:
         assert all(map(same, got, files))
         close(got)
 
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
+    @each_way
+    def test_made_on_the_way(self, pair, files, do):
+        """What an iterable makes for the call alone stays open until it is sent."""
+        a, b = pair
+        assert do(a, "send_fds", (FileDescriptor(os.dup(each)) for each in files)) is True
+        assert do(a, "send_message", b"\0", (FileDescriptor(os.dup(each)) for each in files), None) == 1
+        got = b.receive_fds(6)
+        assert all(map(same, got, [*files, *files]))
+        close(got)
+        collect()
+
+    def test_a_file_is_no_list(self, pair, tmp_path):
+        """It is not read for its lines, and what was in it stays."""
+        path = tmp_path / "file"
+        path.write_text("1\n", encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            for call in (pair[0].send_fds, pair[0].send_fds_async, lambda fds: pair[0].send_message(b"x", fds)):
+                with pytest.raises(TypeError, match="no list"):
+                    call(file)
+            assert file.read() == "1\n"
+
     @pytest.mark.parametrize(
         ("wrong", "error", "text"),
         [
@@ -133,10 +156,12 @@ class TestMany:
             (5, TypeError, "5"),
             (None, TypeError, "None"),
             ("12", TypeError, "12"),
+            (b"\0", TypeError, "no list"),
             ([0, -1], ValueError, r"fds\[1\].*-1"),
             ([0, "x"], TypeError, r"fds\[1\].*'x'"),
             ([True], TypeError, "True"),
             ([2**40], OverflowError, str(2**40)),
+            ([2**32 - 1], OverflowError, f"{2**32 - 1} does not"),
         ],
     )
     def test_wrong_descriptors(self, pair, wrong, error, text):
@@ -271,6 +296,55 @@ class TestMany:
         assert all(map(same, got, files))
         close(got)
 
+    @pytest.mark.parametrize("first", ["receive_fds", "receive_fds_async", "stream"])
+    @pytest.mark.parametrize("name", ["receive_fd", "receive_descriptors"])
+    def test_who_waits_in_threads_gets_what_was_given_back(self, pair, null, first, name):
+        """They sleep in poll(), to which no message comes for what another one had received."""
+        a, b = pair
+        cancellable = Cancellable()
+        if first == "receive_fds_async":
+            future = b.receive_fds_async(3, cancellable)
+        elif first == "receive_fds":
+            future = Background(b.receive_fds, 3, cancellable)
+            assert future.is_waiting()
+        sender = Background(drop, a, 1)
+        if first != "stream":
+            a.send_fd(null)
+            a.send_fd(null)
+            assert settle(lambda: not b.get_socket().get_available_bytes())
+        receivers = [Background(getattr(b, name)) for _ in range(2)]
+        assert all(each.is_waiting() for each in receivers)
+        if first == "stream":
+            # As of a thread that reads the bytes before those who wait are there.
+            for _ in range(2):
+                b._socket._handle.keep([[os.dup(null)]])
+        cancellable.cancel()
+        for each in receivers:
+            got = each.outcome()
+            close(got if isinstance(got, list) else [got])
+        # Who waits for something else goes on waiting, and ends as ever.
+        assert sender.is_waiting()
+        b.send_message(b"x")
+        assert sender.outcome() is None
+        b.close()
+
+    def test_who_waits_for_bytes_is_not_told(self, pair, null):
+        """A descriptor that is given back is nothing for one who waits for bytes: it sleeps on, until its timeout."""
+        b = pair[1]
+        b.get_socket().set_timeout(1)
+        reader = Background(b.get_socket().condition_wait, unixconn.IOCondition.IN)
+        other = Background(b.get_socket().receive, 1)
+        assert reader.is_waiting()
+        b._socket._handle.keep([[os.dup(null)]])
+        for each in (reader, other):
+            assert isinstance(each.outcome(), unixconn.TimedOutError)
+        os.close(b.receive_fd())
+        # A later wait has a new descriptor to be told by, and close() uses it.
+        waiting = Background(b.receive_fd)
+        assert waiting.is_waiting()
+        b.close()
+        assert isinstance(waiting.outcome(), unixconn.ClosedError)
+
     def test_nobody_receives_what_was_given_back(self, pair, files):
         """It is closed with the connection."""
         a, b = pair
@@ -340,6 +414,11 @@ class TestMany:
             a.send_fd(null)
             got = do(b, name, *[None] * name.endswith("s"))
             close([got] if isinstance(got, FileDescriptor) else got)
+
+    def test_checked_numbers_are_not_passed_over(self, pair):
+        """Who has checked them is not told False for what can not be packed, and would take it for sent."""
+        with pytest.raises((struct.error, OverflowError)):
+            unixconn.attempt_many.send_descriptors(pair[0].get_socket()._handle, (-1,), checked=True)
 
 
 def int_of(descriptor):

@@ -70,6 +70,8 @@ def send_descriptors(handle: Handle, numbers: Sequence[Any], *, checked: bool = 
         packed = array("I", numbers).tobytes() if _IS_PYPY else message.pack(*numbers)
     except (struct.error, TypeError, ValueError, OverflowError):
         _append_outgoing(message)
+        if checked:
+            raise
         return False
     # True and False are packed as well. To look at the type of each number takes longer than this.
     ones = packed[_ONES]
@@ -97,7 +99,7 @@ def check_open(numbers: Sequence[int]) -> None:
     for number in numbers:
         try:
             os.fstat(number)
-        except OSError:
+        except (OSError, OverflowError):
             raise not_open(number) from None
 
 

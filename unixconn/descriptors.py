@@ -82,14 +82,22 @@ def close_numbers(numbers: Iterable[int]) -> None:
     close_all(list(numbers))
 
 
-def as_descriptors(values: Iterable[Any]) -> tuple[int, ...]:
-    """Give the numbers of descriptors; see `as_descriptor`. Raises ValueError for none at all."""
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
+def listed(values: Iterable[Any]) -> tuple[Any, ...]:
+    """
+    Give descriptors, numbers or objects, to be kept until they are sent: what a generator makes is nobody else's.
+
+    Raises TypeError for what is no list of any: bytes, whose numbers are not meant, and a file, whose lines it has.
+    """
+    if isinstance(values, (str, bytes)) or hasattr(values, "fileno") or not hasattr(values, "__iter__"):
         raise TypeError(f"fds must be descriptors, and {values!r} is no list of any")
-    given = tuple(values)
-    if not given:
+    return tuple(values)
+
+
+def as_descriptors(values: Sequence[Any]) -> tuple[int, ...]:
+    """Give the numbers of descriptors; see `as_descriptor`. Raises ValueError for none at all."""
+    if not values:
         raise ValueError("fds must have at least one descriptor")
-    return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(given))
+    return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(values))
 
 
 def as_descriptor(value: Any, name: str = "fd") -> int:

@@ -30,8 +30,9 @@ class FileDescriptor(Managed):
     An open file descriptor, which is closed with this object at the latest.
 
     Made of *fd*, a number or an object with ``fileno()``, whose descriptor belongs to it from now on. It goes wherever
-    a descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. ``with descriptor:``
-    closes it. One that is dropped while it is open is closed with a ResourceWarning.
+    a descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. What takes a
+    descriptor over, such as `Socket.new_from_fd`, takes it out of here. ``with descriptor:`` closes it. One that is
+    dropped while it is open is closed with a ResourceWarning.
     """
 
     __slots__ = ("__weakref__", "_owned", "_warns")
@@ -43,6 +44,7 @@ class FileDescriptor(Managed):
         os.fstat(number)
         self._owned.append(number)
         self._warns = True
+        taken_over(fd)
 
     def _prepare(self) -> None:
         self._warns = False
@@ -121,8 +123,8 @@ class FileDescriptor(Managed):
 
         Raises the Error for getsockopt()'s errno if it is none; the descriptor stays here then.
         """
-        made = adopt_socket(self.fileno())
-        self._owned.clear()
+        self.fileno()
+        made = adopt_socket(self._owned)
         if os.get_blocking(made.fileno()):
             # Else it is as it should be, and O_NONBLOCK, which all who have the socket share, is not touched.
             made.settimeout(None)
@@ -161,3 +163,9 @@ class FileDescriptor(Managed):
             if self._warns:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             close_all(owned)
+
+
+def taken_over(fd: Any) -> None:
+    """Have *fd* let go of its descriptor, which has another owner now, if it is a FileDescriptor."""
+    if isinstance(fd, FileDescriptor):
+        fd._owned.clear()

@@ -92,18 +92,28 @@ _NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
 """Where it is the socket's, and no flag of each send."""
 
 
-def adopt_socket(fd: int) -> socket.socket:
+def adopt_socket(owner: list[int]) -> socket.socket:
     """
-    Make a socket object of the descriptor *fd*, which belongs to it from now on and becomes close-on-exec.
+    Make a socket object of the descriptor in *owner*, which leaves it for that, and becomes close-on-exec.
 
-    Raises the Error for getsockopt()'s errno if it is none; *fd* is still the caller's then.
+    Raises the Error for getsockopt()'s errno if it is none; it is still the owner's then.
     """
+    fd = owner[0]
     kind = _ask(fd, lib.SO_TYPE)
     # Where the kernel does not tell these, the standard library asks for the address.
     family = _ask(fd, lib.SO_DOMAIN) if hasattr(lib, "SO_DOMAIN") else -1
     protocol = _ask(fd, lib.SO_PROTOCOL) if hasattr(lib, "SO_PROTOCOL") else -1
     os.set_inheritable(fd, False)
-    return socket.socket(family, kind | NO_TIMEOUT, protocol, fileno=fd)
+    # In two steps: one that a signal handler breaks off must not be dropped, and close what the owner has.
+    made = socket.socket.__new__(socket.socket)
+    try:
+        socket.socket.__init__(made, family, kind | NO_TIMEOUT, protocol, fileno=fd)
+        owner.clear()
+    except BaseException:
+        if owner:
+            made.detach()
+        raise
+    return made
 
 
 def _ask(fd: int, name: int) -> int:
@@ -208,7 +218,15 @@ class Handle:
                 messages.pop()
         if self.number < 0:
             self.reap()
+        elif kept:
+            self._rouse()
         return kept
+
+    def _rouse(self) -> None:
+        """Have who waits by poll() try again."""
+        with self.lock.entered:
+            if self._closing is not None:
+                self._closing.cancel()
 
     # --- the end ---
 
@@ -248,14 +266,21 @@ class Handle:
                 self._ending.pop()
 
     def closing(self) -> Cancellable:
-        """Give what `close` cancels, to wait for."""
-        if self._closing is None:
+        """
+        Give what `close` cancels, to wait for.
+
+        So does what is kept or given back. It stays cancelled then, so that each of those who wait sees it, and the
+        next one to wait gets another.
+        """
+        closing = self._closing
+        if closing is None or closing.is_cancelled():
             with self.lock.entered:
-                if self._closing is None:
-                    self._closing = Cancellable()
+                closing = self._closing
+                if closing is None or closing.is_cancelled():
+                    self._closing = closing = Cancellable()
                 if self.number < 0:
-                    self._closing.cancel()
-        return self._closing
+                    closing.cancel()
+        return closing
 
     def error(self, context: str) -> Error:
         """Make the error of the system call that has just failed: CLOSED if that is why, else by its errno."""

@@ -11,6 +11,7 @@ from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import translated
+from unixconn.filedescriptor import taken_over
 from unixconn.object import Object, Property
 from unixconn.system import SYSTEM
 
@@ -40,8 +41,10 @@ class UnixFDList(Object):
     @classmethod
     def new_from_array(cls, fds: Iterable[int]) -> UnixFDList:
         """Make one of *fds*, which belong to it from now on as they are: not duplicated, their flags untouched."""
-        made = cls()
-        made._fds = [as_descriptor(fd, "fds") for fd in fds]
+        made, given = cls(), list(fds)
+        made._fds = [as_descriptor(fd, "fds") for fd in given]
+        for each in given:
+            taken_over(each)
         return made
 
     def append(self, fd: int) -> int:

@@ -42,6 +42,8 @@ class Operation(Generic[T]):
     """What it waits for: READABLE or WRITABLE; 0 where the kernel has nothing to tell."""
     interval: ClassVar[float] = math.inf
     """Seconds after which it is tried again, whatever the kernel tells."""
+    takes_strays: ClassVar = False
+    """Whether it takes what `Handle.strays` has, of which the kernel has nothing to tell."""
     prefix: ClassVar = ""
     """Comes before the text of every Error."""
 
@@ -107,7 +109,10 @@ def complete(
                 operation.hold()
                 deadline = None if timeout is None else time.monotonic() + timeout
                 while result[0] is WOULD_BLOCK:
-                    wait(operation.handle, operation.condition, cancellable, deadline, operation.interval)
+                    # First, as what is kept from here on cancels it.
+                    closing = operation.handle.closing()
+                    if not (operation.takes_strays and operation.handle.strays):
+                        wait(operation.handle, closing, operation.condition, cancellable, deadline, operation.interval)
                     result[:] = map(attempt, (operation,))
             return result[0]
         finally:
@@ -152,6 +157,7 @@ def timed_out() -> Error:
 
 def wait(
     handle: Handle,
+    closing: Cancellable,
     condition: int,
     cancellable: Cancellable | None,
     deadline: float | None,
@@ -160,15 +166,16 @@ def wait(
     """
     Wait for *condition*, or for *interval* seconds, and give what poll() said of the socket.
 
+    That is nothing also if *closing*, of `Handle.closing`, tells of a descriptor that was kept, in place of the end.
     *deadline* is a time of `time.monotonic`. Python runs signal handlers meanwhile, and their exceptions come out.
     Raises the Error CLOSED, TIMED_OUT or CANCELLED; TOO_MANY_OPEN_FILES if there is no descriptor left for
     *cancellable*.
     """
     watcher = object()
-    closing = handle.closing()
     try:
         try:
-            return _poll(_poller(closing, cancellable, watcher), handle, condition, cancellable, deadline, interval)
+            poller, longest = _poller(closing, cancellable, watcher)
+            return _poll(poller, longest, handle, closing, condition, cancellable, deadline, interval)
         finally:
             closing._let_go(watcher)
             if cancellable is not None:
@@ -196,14 +203,15 @@ def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: obje
 
 
 def _poll(
-    prepared: tuple[select.poll, float],
+    poller: select.poll,
+    longest: float,
     handle: Handle,
+    closing: Cancellable,
     condition: int,
     cancellable: Cancellable | None,
     deadline: float | None,
     interval: float,
 ) -> IOCondition:
-    poller, longest = prepared
     number = handle.number
     handle.check()
     if condition:
@@ -220,6 +228,8 @@ def _poll(
             cancellable.set_error_if_cancelled()
         if number in ready or (not ready and interval <= pause):
             return IOCondition(ready.get(number, 0))
-        for each in (handle.closing(), cancellable):
+        if closing.is_cancelled():
+            return IOCondition(0)
+        for each in (closing, cancellable):
             if each is not None:
                 each._show()

@@ -18,7 +18,7 @@ from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
-from unixconn.filedescriptor import FileDescriptor
+from unixconn.filedescriptor import FileDescriptor, taken_over
 from unixconn.handle import NO_TIMEOUT, Handle, adopt_socket
 from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
@@ -147,12 +147,13 @@ class Socket(Managed, Object):
             made._fd = as_descriptor(fd)
         # Gio's answer to -1 is that of a Socket that is told nothing at all, and so it is here.
         made.init(None)
+        taken_over(fd)
         return made
 
     def init(self, cancellable: Cancellable | None = None) -> bool:
         """Open the socket, or take over the descriptor, that the constructor was told of; give True."""
         if not self._handle.opened:
-            self._take(self._open() if self._fd < 0 else adopt_socket(self._fd))
+            self._take(self._open() if self._fd < 0 else adopt_socket([self._fd]))
         return True
 
     def _open(self) -> python.socket:
@@ -520,7 +521,8 @@ class Socket(Managed, Object):
             cancellable.set_error_if_cancelled()
         seconds = self._timeout or None if microseconds < 0 else microseconds / 1e6
         deadline = None if seconds is None else time.monotonic() + seconds
-        wait(self._handle, condition, cancellable, deadline)
+        while not wait(self._handle, self._handle.closing(), condition, cancellable, deadline):
+            continue
         return True
 
     def create_source(self, condition: IOCondition, cancellable: Cancellable | None = None) -> SocketSource:

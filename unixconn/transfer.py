@@ -83,6 +83,7 @@ class ReceiveDescriptor(Operation[int]):
     __slots__ = ()
 
     condition = READABLE
+    takes_strays = True
 
     def attempt(self) -> int | WouldBlock:
         """Receive it."""

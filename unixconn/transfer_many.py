@@ -71,6 +71,7 @@ class ReceiveDescriptors(Operation[list[int]]):
     __slots__ = ("_count", "_guard", "_messages", "owner")
 
     condition = READABLE
+    takes_strays = True
 
     def __init__(self, handle: Handle, count: int | None, owner: list[int]) -> None:
         """Let *owner* have the descriptors in the end."""
@@ -129,6 +130,7 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
     __slots__ = ("_numbers", "_owners")
 
     condition = READABLE
+    takes_strays = True
 
     def __init__(self, handle: Handle, count: int | None) -> None:
         super().__init__(handle)
@@ -165,6 +167,7 @@ class ReceiveOwner(Operation[FileDescriptor]):
     __slots__ = ("_descriptors",)
 
     condition = READABLE
+    takes_strays = True
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)

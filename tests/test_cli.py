@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import unixconn
-from unixconn import demo
+from unixconn import demo, info
 
 needs_gio = pytest.mark.skipif(demo.find_gio() is None, reason="no interpreter here can import PyGObject")
 
@@ -164,6 +165,21 @@ def test_info_names_the_layer_in_use():
     assert re.search(
         r"^layer +abi \(plain Python\)$", run("info", environment={"UNIXCONN_BACKEND": "abi"}).stdout, re.MULTILINE
     )
+
+
+def test_info_without_a_free_descriptor(monkeypatch):
+    """In the place of a pidfd the kernel gives the reason then."""
+    answer = (-errno.EMFILE).to_bytes(4, sys.byteorder, signed=True)
+    monkeypatch.setattr(info, "_expect", lambda *_: answer)
+    assert re.search(rf"^SO_PASSPIDFD +no \({os.strerror(errno.EMFILE)}\)", info.describe(), re.MULTILINE)
+
+
+def test_demo_without_a_folder_for_its_file():
+    """What hinders it before it has a second process is told by its name."""
+    program = "import tempfile; tempfile.tempdir = '/nowhere'; from unixconn.__main__ import main; exit(main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.startswith("unixconn: cannot begin: [Errno 2] No such file or directory: '/nowhere")
 
 
 def test_version():

@@ -103,6 +103,11 @@ def received(name, number=1, count=1, uid=None):
     return rf"unixconn: received {name} \({number} of {count}\) from process \d+ of {user_name(uid)} \({uid}\)\n"
 
 
+def closing(number):
+    """Make what closes a descriptor in a new process, as ``<&-`` does."""
+    return lambda: os.close(number)
+
+
 def connected(door):
     """Connect a plain socket."""
     made = socket.socket(socket.AF_UNIX)
@@ -173,6 +178,23 @@ def test_standard_input_and_numbers(door, file):
         names = ("stdin", "letter.txt", f"fd{reader}")
         lines = Lines(*(received(name, number, 3) for number, name in enumerate(names, 1)))
         assert end_of(receiver) == (0, "typed\nDear reader\nfrom a pipe\n", lines)
+
+
+@pytest.mark.parametrize("arguments", [["--fd", "0", "--fd", "3"], ["--fd", "0", "--fd", "4"]])
+def test_a_closed_number_is_not_that_of_a_duplicate(arguments, door, file):
+    """The copy of one descriptor has the first number that is free, and is not sent as the one that is not there."""
+    with file.open() as opened:
+        done = run("send", door, *arguments, stdin=opened)
+    text = f"unixconn: descriptor {arguments[-1]}: Bad file descriptor\n"
+    assert (done.returncode, done.stderr) == (os.EX_NOINPUT, text)
+
+
+@pytest.mark.parametrize("arguments", [["{file}", "-"], ["-", "--fd", "1"], []])
+def test_a_closed_input(arguments, door, file):
+    """A file that is opened at its number is not sent as standard input."""
+    done = run("send", door, *(each.format(file=file) for each in arguments), preexec_fn=closing(0))
+    text = "unixconn: descriptor 0: Bad file descriptor\n"
+    assert (done.returncode, done.stderr) == (os.EX_NOINPUT, text)
 
 
 def test_standard_input_is_sent_without_arguments(door):
@@ -280,6 +302,36 @@ def test_a_full_disk(door, file):
         send(door, file)
         lines = Lines(received("letter.txt"), "unixconn: standard output: No space left on device\n")
         assert end_of(receiver) == (os.EX_IOERR, None, lines)
+
+
+@pytest.mark.parametrize("arguments", [["receive", "door"], ["receive", "--json", "door"], ["info"], ["demo"]])
+def test_a_closed_output(arguments, folder):
+    """It is an error before anything is done, as it would be for cat(1) and the like."""
+    done = run(*arguments, cwd=folder, stdout=None, capture_output=False, stderr=subprocess.PIPE, preexec_fn=closing(1))
+    assert (done.returncode, done.stderr) == (os.EX_IOERR, "unixconn: standard output: Bad file descriptor\n")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("how", ["closed", "full", "broken"])
+def test_errors_that_can_not_be_told(door, file, how):
+    """Without standard error it works as with it, and what is told there does not come on standard output."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full:
+        others = {
+            "closed": {"stderr": None, "preexec_fn": closing(2)},
+            "full": {"stderr": full},
+            "broken": {"stderr": writer},
+        }[how]
+        with started("receive", "--verbose", door, **others) as receiver:
+            os.close(writer)
+            send("--wait", 60, door, file)
+            assert end_of(receiver) == (0, "Dear reader\n", None)
+        others.pop("stderr")
+        if how == "closed":
+            with started("receive", door, stderr=None, **others) as receiver:
+                send("--wait", 60, door, file)
+                assert end_of(receiver) == (0, "Dear reader\n", None)
 
 
 # --- who may send ----------------------------------------------------------------------------------------------------
@@ -543,6 +595,45 @@ def test_a_signal_between_the_last_step_and_the_wait():
     assert subprocess.run(code, check=False, timeout=60).returncode == 143
 
 
+@pytest.mark.parametrize("place", ["bind", "unlink"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+def test_a_signal_while_the_socket_file_is_made_or_removed(door, file, place, number):
+    """One that comes right after, or right before, leaves no file either."""
+    program = SIGNAL_AT_THE_FILE.format(place=place, number=int(number), door=str(door))
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as receiver:
+        try:
+            if place == "unlink":
+                send("--wait", 60, door, file)
+            assert receiver.communicate(timeout=60) == (None, "")
+        finally:
+            receiver.kill()
+    assert receiver.returncode == 128 + number
+    assert not door.exists()
+
+
+SIGNAL_AT_THE_FILE = """
+import os, signal, sys
+from unixconn import paths
+from unixconn.__main__ import main
+
+def with_signal(function, before):
+    def call(*arguments):
+        if before:
+            os.kill(os.getpid(), {number})
+        result = function(*arguments)
+        os.kill(os.getpid(), {number})
+        return result
+    return call
+
+if "{place}" == "bind":
+    paths.UnixListener._bind = with_signal(paths.UnixListener._bind, False)
+else:
+    paths.os.unlink = with_signal(os.unlink, True)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(["receive", "--json", {door!r}]))
+"""
+
+
 def test_a_signal_ends_it_with_descriptors(door, file):
     """Also when some have come already."""
     with receiving(door, "--count", 2) as receiver:
@@ -731,6 +822,7 @@ def test_usage(arguments, text, folder):
         (["receive", "absent/door"], os.EX_NOINPUT, "absent/door: {bind}: No such file or directory"),
         (["receive", "letter.txt"], os.EX_CANTCREAT, "letter.txt: {bind}: letter.txt is in use"),
         (["receive", "door", "--", "absent"], 127, "absent: there is no such command"),
+        (["receive", "door", "--", "./letter.txt"], 126, "./letter.txt: it can not be run"),
         (["receive", "door", "--count", "99999", "--", "ls"], os.EX_OSERR, "no room for 99999 descriptors: {many}"),
         (["send", "absent", "letter.txt"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
         (["send", "letter.txt", "-"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
@@ -768,6 +860,39 @@ def test_a_receiver_without_room(door, file):
         assert (code, output) == (os.EX_OSERR, "")
         assert errors.startswith(f"unixconn: {door}: ")
     assert not door.exists()
+
+
+def test_no_name(folder):
+    """An empty name is refused, and nothing is done to the current folder in its place."""
+    folder.chmod(0o755)
+    done = run("receive", "", cwd=folder)
+    text = "unixconn: : The path of a socket file must not be empty\n"
+    assert (done.returncode, done.stderr) == (os.EX_USAGE, text)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_folder_that_is_gone(folder):
+    """Where the current folder was removed, a relative name can not be made."""
+    gone = folder / "gone"
+    gone.mkdir()
+
+    def receive():
+        os.chdir(gone)
+        gone.rmdir()
+        return main(["receive", "door"]) == os.EX_NOINPUT
+
+    # Forked: PyPy does not start there.
+    assert in_child(receive) == 0
+
+
+def test_names_of_files_in_json(door, folder):
+    """A name that is no UTF-8 is JSON that every program can read."""
+    name = os.fsdecode(b"odd\xff")
+    (folder / name).write_text("")
+    with receiving(door, "--json") as receiver:
+        send(door, folder / name)
+        code, output, _ = end_of(receiver)
+    assert (code, json.loads(output)["file"]) == (0, f"{folder}/odd\\xff")
 
 
 def test_who_listens_already(door):

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _give_up_output() -> None:
     # Python would complain once more when it flushes at the end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> cli.Parser:
@@ -64,6 +65,7 @@ def _demo(options: argparse.Namespace) -> int:
         candidates = ", ".join(demo.gio_candidates())
         text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}"
         raise cli.CommandError(text, os.EX_UNAVAILABLE)
+    cli.output()
     try:
         demo.run(options.peer, python)
     except demo.DemoError as error:
@@ -72,7 +74,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _info(_options: argparse.Namespace) -> int:
-    print(info.describe(), flush=True)
+    print(info.describe(), file=cli.output(), flush=True)
     return os.EX_OK
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from unixconn.errors import Error, IOErrorEnum
 
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes, those of sysexits.h:
   0    done
+  1    who reads the output has enough
   64   wrong options or arguments
-  66   a file, descriptor or socket to be used is not there
+  66   a file, descriptor or socket to be used is not there, or not readable
   69   nobody listens there
   71   the system refuses something else
   73   a file or socket can not be made
@@ -73,12 +76,28 @@ def add_verbose(parser: Parser) -> None:
 
 def progress(options: argparse.Namespace) -> Callable[[str], None]:
     """Give what tells of a step, on standard error if somebody watches."""
-    return say if options.verbose or sys.stderr.isatty() else lambda _text: None
+    watched = options.verbose or (sys.stderr is not None and sys.stderr.isatty())
+    return say if watched else lambda _text: None
+
+
+def output() -> TextIO:
+    """Give standard output. Raises OSError where it is closed, as a write to it would."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdout
+
+
+def printable(name: bytes) -> str:
+    """Give a file's name or the like as text that can be printed, whatever its bytes are."""
+    return name.decode("utf-8", "backslashreplace")
 
 
 def say(text: str) -> None:
-    """Tell something on standard error."""
-    print(f"unixconn: {text}", file=sys.stderr, flush=True)
+    """Tell something on standard error, if anybody can be told: it is never what a command is for."""
+    if sys.stderr is None:  # closed; print() would take standard output instead
+        return
+    with suppress(OSError):
+        print(f"unixconn: {text}", file=sys.stderr, flush=True)
 
 
 _CODES = {

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from unixconn.cli import Commands, Parser, add_command, explained
+from unixconn.cli import Commands, Parser, add_command, explained, output, printable
 from unixconn.errors import Error
 from unixconn.paths import connect
 from unixconn.users import group_name, named, user_name
@@ -69,9 +69,9 @@ def _run(options: argparse.Namespace) -> int:
     except Error as error:
         raise explained(options.path, error) from None
     if options.json:
-        print(json.dumps(_object(facts)), flush=True)
+        print(json.dumps(_object(facts)), file=output(), flush=True)
     else:
-        print("\n".join(f"{name:<12}{value}" for name, value in _lines(facts)), flush=True)
+        print("\n".join(f"{name:<12}{value}" for name, value in _lines(facts)), file=output(), flush=True)
     return os.EX_OK
 
 
@@ -87,7 +87,7 @@ def _look(credentials: Credentials) -> _Facts:
         _ask(credentials.get_unix_user),
         _ask(credentials.get_unix_group),
         _ask(credentials.get_groups),
-        _ask(lambda: _printable(credentials.get_security_label())),
+        _ask(lambda: printable(credentials.get_security_label())),
         executable,
         alive,
     )
@@ -102,13 +102,9 @@ def _ask(question: Callable[[], T]) -> T | _Unknown:
 
 def _executable(pid: int) -> str | _Unknown:
     try:
-        return _printable(os.readlink(f"/proc/{pid}/exe".encode()))
+        return printable(os.readlink(f"/proc/{pid}/exe".encode()))
     except OSError as error:
         return _Unknown(f"not readable: {error.strerror}")
-
-
-def _printable(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
 
 
 def _object(facts: _Facts) -> dict[str, object]:

@@ -7,12 +7,24 @@ import json
 import os
 import select
 import shutil
-import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unixconn import cli_signals, handover
-from unixconn.cli import CommandError, Commands, Parser, add_command, add_verbose, explained, progress, say
+from unixconn import handover
+from unixconn.cli import (
+    CommandError,
+    Commands,
+    Parser,
+    add_command,
+    add_verbose,
+    explained,
+    output,
+    printable,
+    progress,
+    say,
+)
+from unixconn.cli_signals import end_orderly, held, let_through, waking
 from unixconn.errors import Error
 from unixconn.paths import listen
 from unixconn.receiver import Received, Receiver
@@ -110,7 +122,7 @@ def _uid(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
-    cli_signals.end_orderly()
+    end_orderly()
     with ExitStack() as owned:
         if options.program is None:
             received = _receive(options, owned)
@@ -121,9 +133,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    # All of it now, and not when the descriptors were taken already.
     if options.program is None:
         if options.stdin:
             options.parser.error("--stdin needs a COMMAND")
+        output()
         return
     if not options.program:
         options.parser.error("after -- there must be a COMMAND")
@@ -131,9 +145,11 @@ def _check(options: argparse.Namespace) -> None:
         options.parser.error("--json and COMMAND exclude each other")
     if options.stdin and options.count != 1:
         options.parser.error("--stdin takes one descriptor")
-    # Now, and not when the descriptors were taken already.
-    if shutil.which(options.program[0]) is None:
-        raise CommandError(f"{options.program[0]}: there is no such command", _NOT_FOUND)
+    command = options.program[0]
+    if shutil.which(command) is None:
+        if "/" in command and Path(command).exists():
+            raise CommandError(f"{command}: it can not be run", _CAN_NOT_BE_RUN)
+        raise CommandError(f"{command}: there is no such command", _NOT_FOUND)
 
 
 def _receive(options: argparse.Namespace, owned: ExitStack) -> list[Received]:
@@ -141,9 +157,10 @@ def _receive(options: argparse.Namespace, owned: ExitStack) -> list[Received]:
     allowed = {os.geteuid(), *options.allow_uid}
     mode = 0o666 if options.allow_uid else 0o600
     try:
-        with cli_signals.waking(), listen(options.path, mode=mode, pass_credentials=True) as listener:
+        with waking(), held() as before, listen(options.path, mode=mode, pass_credentials=True) as listener:
             tell(f"waiting for a sender on {options.path} ...")
-            received = Receiver(listener, allowed, options.count, say, tell).run()
+            with let_through(before):
+                received = Receiver(listener, allowed, options.count, say, tell).run()
     except Error as error:
         raise explained(options.path, error) from None
     except OSError as error:
@@ -171,12 +188,12 @@ def _list(received: list[Received]) -> int:
     for each in received:
         told = {
             "name": each.name,
-            "file": os.readlink(f"/proc/self/fd/{each.descriptor.fileno()}"),
+            "file": printable(os.readlink(f"/proc/self/fd/{each.descriptor.fileno()}".encode())),
             "pid": each.pid,
             "uid": each.uid,
             "user": user_name(each.uid),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(told), file=output(), flush=True)
     return os.EX_OK
 
 
@@ -186,8 +203,8 @@ def _copy(received: list[Received]) -> int:
     for each in received:
         try:
             for data in _contents(each):
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                output().buffer.write(data)
+                output().buffer.flush()
         except CommandError as unreadable:
             say(str(unreadable))
             code = unreadable.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import os
 import time
@@ -119,18 +120,26 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _open_all(options: argparse.Namespace, owned: ExitStack) -> list[_Source]:
-    # First what is given by its number, while nothing that is opened here can have the same.
+    files = options.files if options.files or options.fd else ["-"]
+    # First of all, while nothing that is opened here, duplicates too, can have the number of one that is closed.
+    for number in [_STDIN] * ("-" in files) + options.fd:
+        _check(number)
     given = [_given(number, f"fd{number}", owned) for number in options.fd]
-    if not options.files and not given:
-        return [_given(_STDIN, "stdin", owned)]
-    return [_opened(file, options.flags, owned) for file in options.files] + given
+    return [_opened(file, options.flags, owned) for file in files] + given
+
+
+def _check(number: int) -> None:
+    try:
+        os.fstat(number)
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"descriptor {number}: {getattr(error, 'strerror', error)}", os.EX_NOINPUT) from None
 
 
 def _given(number: int, name: str, owned: ExitStack) -> _Source:
     try:
         return _Source(owned.enter_context(FileDescriptor(os.dup(number))), name)
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"descriptor {number}: {getattr(error, 'strerror', error)}", os.EX_NOINPUT) from None
+    except OSError as error:
+        raise CommandError(f"descriptor {number}: {error.strerror}", os.EX_OSERR) from None
 
 
 def _opened(file: str, flags: int, owned: ExitStack) -> _Source:
@@ -141,6 +150,8 @@ def _opened(file: str, flags: int, owned: ExitStack) -> _Source:
         descriptor = FileDescriptor(os.open(file, flags, 0o666))
     except OSError as error:
         code = os.EX_NOINPUT if flags == os.O_RDONLY else os.EX_CANTCREAT
+        if error.errno == errno.EMFILE:
+            code = os.EX_OSERR
         raise CommandError(f"{file}: {error.strerror}", code) from None
     return _Source(owned.enter_context(descriptor), os.path.basename(file))  # noqa: PTH119 - of whatever was typed
 

@@ -39,6 +39,29 @@ def _ignored() -> int:
     return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def held() -> Iterator[set[int]]:
+    """Have the signals that end a command wait: between making the socket file and knowing it, say. Gives the mask."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def let_through(before: set[int]) -> Iterator[None]:
+    """Have them come meanwhile, as with the mask *before* that `held` gave."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
 @contextmanager
 def waking() -> Iterator[None]:
     """

@@ -72,8 +72,12 @@ def run(peer: str, python: str) -> None:
     *peer* is a key of `IMPORTS`. Raises DemoError if the process fails, or anything is not as it was sent.
     """
     print("Two processes and a socket pair.\n")
-    ours, theirs = UnixConnection.create_pair()
-    with ours, tempfile.TemporaryFile(buffering=0) as file:
+    try:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - below
+        ours, theirs = UnixConnection.create_pair()
+    except (Error, OSError) as error:
+        raise DemoError(f"cannot begin: {error}") from error
+    with ours, file:
         ours.get_socket().set_timeout(_PATIENCE)
         file.write(_FIRST_LINE.encode() + b"A second line.\n")
         file.seek(0)

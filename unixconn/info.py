@@ -51,7 +51,10 @@ def _passcred(one: socket.socket, other: socket.socket) -> None:
 def _passpidfd(one: socket.socket, other: socket.socket) -> None:
     other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSPIDFD, 1)
     one.send(b"\0")
-    os.close(int.from_bytes(_expect(other, lib.SCM_PIDFD), sys.byteorder))
+    pidfd = int.from_bytes(_expect(other, lib.SCM_PIDFD), sys.byteorder, signed=True)
+    if pidfd < 0:  # as where no descriptor is free
+        raise OSError(-pidfd, os.strerror(-pidfd))
+    os.close(pidfd)
 
 
 def _passrights(one: socket.socket, other: socket.socket) -> None:

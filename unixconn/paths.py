@@ -44,7 +44,7 @@ def listen(
     A file that a dead server has left is replaced. *mode* are the permissions of the new one, None for what the umask
     leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. With
     *pass_credentials* all of them have `UnixConnection.pass_credentials` from their first byte on. Raises the Error
-    ADDRESS_IN_USE if somebody has it, or the file is no socket.
+    ADDRESS_IN_USE if somebody has it, or the file is no socket, and INVALID_FILENAME for an empty *path*.
     """
     return UnixListener(path, mode, backlog, pass_credentials)
 
@@ -60,8 +60,8 @@ class UnixListener(SocketListener):
     def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
         super().__init__(listen_backlog=backlog)
         address = UnixSocketAddress.new(path)
-        self._path = os.path.abspath(address._for_python())
         self._file: tuple[int, int] | None = None
+        self._path = _absolute(address)
         socket = Socket.new(address.get_family(), SocketType.STREAM, SocketProtocol.DEFAULT)
         try:
             self._bind(socket, address)
@@ -129,6 +129,17 @@ class UnixListener(SocketListener):
             raise StopAsyncIteration from None
         assert isinstance(connection, UnixConnection)
         return connection
+
+
+def _absolute(address: UnixSocketAddress) -> bytes:
+    """Give the path for later, when the current folder may be another."""
+    if not address.get_path_len():
+        # bind() would choose an abstract name, and what is meant for the file would be done to the current folder.
+        raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
+    try:
+        return os.path.abspath(address._for_python())
+    except OSError as error:  # the current folder is gone
+        raise translated(error, f"Listening on {address.get_path()}: ") from None
 
 
 def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import array
+import asyncio
+import contextlib
 import os
 import socket
+import time
 
 import pytest
 from helpers import (
     Background,
+    Calls,
     collect,
     fill,
     forbid_option,
@@ -21,7 +25,7 @@ from helpers import (
     same,
     settle,
 )
-from ways import each_way, failure
+from ways import each_way, failure, iterate
 
 import unixconn
 from unixconn import (
@@ -36,6 +40,8 @@ from unixconn import (
     SocketType,
     UnixConnection,
     UnixSocketAddress,
+    attempt,
+    transfer_messages,
 )
 from unixconn.system import SYSTEM
 
@@ -264,6 +270,123 @@ class TestMessages:
                 assert failure(b.receive_message, 9)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
             assert open_descriptors() == before
 
+    @needs_passed_pidfds
+    def test_full_table_and_a_pidfd(self, pair):
+        """It is the same for the pidfd: a sender who lives is not said to have ended."""
+        a, b = pair
+        b.pass_credentials()
+        b.pass_pidfds()
+        with room(0):
+            a.send_message(b"data")
+            assert failure(b.receive_message, 9)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+            a.send_credentials()
+            assert failure(b.receive_credentials().is_alive)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+        a.send_message(b"data")
+        with b.receive_message(9) as message:
+            assert message.credentials.is_alive() is True
+
+    @pytest.mark.parametrize("where", ["system call", "receive_message", "Message"])
+    def test_a_signal_handler_that_raises(self, pair, null, monkeypatch, where):
+        """In the background what has come just then is the result, and not lost or another message's."""
+
+        class StopError(BaseException):
+            pass
+
+        def raising(function):
+            def call(*arguments):
+                result = function(*arguments)
+                monkeypatch.undo()
+                if result != -1:
+                    raise StopError
+                return result
+
+            return call
+
+        a, b = pair
+        calls = Calls()
+        b.receive_message_async(9, None, calls)
+        if where == "system call":
+            # The first Python code after it.
+            monkeypatch.setattr(attempt, "must_wait", raising(attempt.must_wait))
+        elif where == "receive_message":
+            monkeypatch.setattr(transfer_messages, "receive_message", raising(transfer_messages.receive_message))
+        else:
+            monkeypatch.setattr(transfer_messages, "_credentials", raising(transfer_messages._credentials))
+        a.send_message(b"first", [null] * 2)
+        with pytest.raises(StopError):
+            iterate(lambda: calls)
+        iterate(lambda: calls)
+        with b.receive_message_finish(calls.result) as message:
+            assert (message.data, len(message.fds)) == (b"first", 2)
+        a.send_message(b"second")
+        assert b.receive_message(9).data == b"second"
+
+    @pytest.mark.parametrize("name", ["send_message", "write_all"])
+    def test_a_send_and_a_signal_handler_that_raises(self, pair, null, monkeypatch, name):
+        """In a loop of the main thread what had gone just then does not go again."""
+
+        class StopError(Exception):
+            pass
+
+        def raising(handle, sent, *arguments):
+            if sent > 0:
+                monkeypatch.undo()
+                raise StopError
+            return check(handle, sent, *arguments)
+
+        a, b = pair
+        check = attempt.check_sent
+        fill(a)
+        left = b.get_socket().get_available_bytes()
+        data = bytes(range(1, 101)) * 5000
+
+        async def main():
+            if name == "send_message":
+                future = a.send_message_async(data, [null] * 2)
+            else:
+                future = a.get_output_stream().write_all_async(data, 0)
+            monkeypatch.setattr(attempt, "check_sent", raising)
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+            received, count = bytearray(), 0
+            while len(received) < left + len(data):
+                await asyncio.sleep(0)
+                with contextlib.suppress(unixconn.WouldBlockError), b.receive_message(2**16) as message:
+                    received += message.data
+                    count += len(message.fds)
+            await asyncio.wait_for(future, 5)
+            return received, count
+
+        seen = []
+        b.get_socket().set_blocking(False)
+        received, count = asyncio.run(main())
+        assert [type(each) for each in seen] == [StopError]
+        assert received[left:] == data
+        assert count == (2 if name == "send_message" else 0)
+
+    def test_a_stream_and_a_signal_handler_that_raises(self, pair, monkeypatch):
+        """The same holds for who reads from the stream."""
+
+        class StopError(BaseException):
+            pass
+
+        def raising(*arguments):
+            if not result_of(*arguments):
+                monkeypatch.undo()
+                raise StopError
+            return True
+
+        a, b = pair
+        result_of = attempt.must_wait
+        calls = Calls()
+        stream = b.get_input_stream()
+        stream.read_bytes_async(9, 0, None, calls)
+        monkeypatch.setattr(attempt, "must_wait", raising)
+        a.send_message(b"first")
+        with pytest.raises(StopError):
+            iterate(lambda: calls)
+        iterate(lambda: calls)
+        assert stream.read_bytes_finish(calls.result).get_data() == b"first"
+
     def test_that_nobody_takes(self, pair, null):
         """Its descriptors are closed with the result."""
         a, b = pair
@@ -453,6 +576,51 @@ class TestDatagrams:
         a, b = pair
         assert a.get_socket().send_to(None, b"x") == 1
         assert b.get_socket().receive_from(9).data == b"x"
+
+    @pytest.mark.parametrize("name", ["send_to", "send_message"])
+    def test_a_receiver_that_is_full(self, bound, name):
+        """It is waited for, without a connection too: not in a loop, and no longer than the timeout."""
+        (a, b), (_, at_b) = bound
+        arguments = (at_b, b"x") if name == "send_to" else (at_b, [b"x"], None, 0)
+        a.set_blocking(False)
+        with pytest.raises(unixconn.WouldBlockError):
+            while True:
+                a.send_to(at_b, b"x")
+        a.set_blocking(True)
+        a.set_timeout(1)
+        started = time.thread_time()
+        assert failure(getattr(a, name), *arguments)[0] == IOErrorEnum.TIMED_OUT
+        assert time.thread_time() - started < 0.5
+        waiting = Background(getattr(a, name), *arguments)
+        assert waiting.is_waiting()
+        b.receive(1)
+        assert waiting.outcome() == 1
+
+    @each_way
+    def test_one_that_was_shut_down(self, do):
+        """Who waits is told the end; what was there before is received."""
+        a, b = UnixConnection.create_pair(DATAGRAM)
+        with a, b:
+            sock = b.get_socket()
+            shut = lambda: sock.shutdown(True, False)  # noqa: E731 - for *meanwhile*
+            assert failure(do, b, "receive_message", 9, meanwhile=shut) == GONE
+            assert failure(b.receive_fd) == GONE
+            assert failure(sock.receive, 9) == GONE
+        a, b = UnixConnection.create_pair(DATAGRAM)
+        with a, b:
+            a.send_message(b"")
+            b.get_socket().shutdown(True, False)
+            assert do(b, "receive_message", 9).data == b""
+            assert failure(do, b, "receive_message", 9) == GONE
+
+    def test_to_an_empty_path(self, bound):
+        """It is nobody's address, and not the abstract name of no bytes."""
+        (a, _), _ = bound
+        with Socket.new(SocketFamily.UNIX, DATAGRAM, unixconn.SocketProtocol.DEFAULT) as other:
+            empty = UnixSocketAddress.new_with_type("", unixconn.UnixSocketAddressType.ABSTRACT)
+            other.bind(empty, False)
+            assert failure(a.send_to, UnixSocketAddress.new(""), b"x")[0] == IOErrorEnum.INVALID_ARGUMENT
+            assert a.send_to(empty, b"x") == 1
 
     def test_errors(self, bound, tmp_path):
         """Nobody there, and what is no address."""

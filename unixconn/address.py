@@ -143,7 +143,8 @@ class UnixSocketAddress(SocketAddress):
 
     def _for_kernel(self) -> bytes:
         """Give it as struct sockaddr_un."""
-        end = b"\0" if self._type is UnixSocketAddressType.PATH else b""
+        # Not of an empty path, which would be the abstract name of no bytes.
+        end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
         return int(AF_UNIX).to_bytes(_FAMILY_SIZE, sys.byteorder) + self._for_python() + end
 
 

@@ -71,7 +71,7 @@ ROOM = (
 class Contents:
     """What a control buffer holds."""
 
-    __slots__ = ("credentials", "damage", "descriptors", "label", "pidfds", "sender_has_ended")
+    __slots__ = ("credentials", "damage", "descriptors", "label", "no_pidfd", "pidfds")
 
     def __init__(self, damage: str = "") -> None:
         self.descriptors: list[int] = []
@@ -80,8 +80,8 @@ class Contents:
         """Of SCM_PIDFD messages: descriptors too, that nobody may have asked for."""
         self.credentials: tuple[int, int, int] | None = None
         """pid, uid and gid of the last credentials message of the right length."""
-        self.sender_has_ended = False
-        """Whether an SCM_PIDFD message says so, in the place of a descriptor: before Linux 6.16."""
+        self.no_pidfd = 0
+        """The errno that an SCM_PIDFD message has in the place of a descriptor."""
         self.label: bytes | None = None
         """Of an SCM_SECURITY message."""
         self.damage = damage
@@ -262,7 +262,7 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
         elif kind == SCM_PIDFD:
             # An errno in the place of a descriptor is negative.
             found.pidfds += (number for number in _ints(data) if number >= 0)
-            found.sender_has_ended = not found.pidfds
+            found.no_pidfd = 0 if found.pidfds else max((-number for number in _ints(data)), default=0)
         elif kind == SCM_SECURITY:
             found.label = data.rstrip(b"\0")
         else:

@@ -8,6 +8,7 @@ MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who sha
 from __future__ import annotations
 
 import errno
+import select
 from enum import Enum
 
 from unixconn import ancillary
@@ -48,6 +49,9 @@ SENDING = "Error sending message: "
 RECEIVING = "Error receiving message: "
 # EINTR can not happen to a call that does not wait. If it does, the caller's poll() runs Python's signal handlers.
 _AGAIN = (errno.EAGAIN, errno.EINTR)
+
+HUNG_UP: int = getattr(select, "POLLRDHUP", 0x2000)
+"""POLLRDHUP, which PyPy has no name for: nothing more is to come."""
 
 _NOTHING: list[int] = []
 
@@ -93,16 +97,28 @@ def not_open(fd: int) -> Error:
     return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
 
 
-def send_message(handle: Handle, message: Outgoing, flags: int, context: str) -> int | WouldBlock:
-    """Send *message*; give the number of data bytes that went. *context* is an error's prefix."""
+def send_message(
+    handle: Handle, message: Outgoing, flags: int, context: str, kept: list[int] | None = None
+) -> int | WouldBlock:
+    """
+    Send *message*; give the number of data bytes that went. *context* is an error's prefix.
+
+    *kept* gets the number, also if a signal handler raises meanwhile: what has gone must not go again.
+    """
+    # From the system call to this list is one step of the interpreter.
+    counts: list[int] = []
     try:
-        message.user = handle
-        sent = _sendmsg(handle.number, message.header, flags | SEND_FLAGS)
+        try:
+            message.user = handle
+            counts.extend(map(_sendmsg, (handle.number,), (message.header,), (flags | SEND_FLAGS,)))
+        finally:
+            message.user = None
+        if handle.number < 0:
+            handle.reap()
+        return check_sent(handle, counts[0], context)
     finally:
-        message.user = None
-    if handle.number < 0:
-        handle.reap()
-    return check_sent(handle, sent, context)
+        if kept is not None and counts and counts[0] >= 0:
+            kept += counts
 
 
 def check_sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:
@@ -210,45 +226,65 @@ class Received:
 
 
 def receive_message(
-    handle: Handle, vectors: Sequence[bytearray], flags: int, context: str, owner: list[int]
+    handle: Handle,
+    vectors: Sequence[bytearray],
+    flags: int,
+    context: str,
+    owner: list[int],
+    kept: list[Received] | None = None,
 ) -> Received | WouldBlock:
     """
     Receive into the writable buffers *vectors*, or one byte into nowhere.
 
-    *owner* gets the descriptors that came; *context* is an error's prefix.
+    *owner*, an empty list, gets the descriptors that came; *context* is an error's prefix. *kept* gets what
+    came, also if a signal handler raises meanwhile.
     """
     message = Incoming(vectors, with_address=True)
-    is_owned = False
+    # From the system call to this list is one step of the interpreter.
+    counts: list[int] = []
+    owned: list[bool] = []
     try:
         message.user = handle
-        count = _recvmsg(handle.number, message.header, flags | RECEIVE_FLAGS)
+        counts.extend(map(_recvmsg, (handle.number,), (message.header,), (flags | RECEIVE_FLAGS,)))
         message.user = None
         if handle.number < 0:
             handle.reap()
-        if must_wait(handle, count, context):
+        if must_wait(handle, counts[0], context):
             return WOULD_BLOCK
-        messages, damage = NATIVE.parse(message.control())
-        if damage:
-            raise _damaged(damage)
-        found = ancillary.contents_of(messages)
-        refuses, rest = handle.refuses, len(owner) + len(found.pidfds)
-        # What is refused comes last, for `close_all`.
-        owner += found.pidfds + found.descriptors if refuses else found.all_descriptors
-        is_owned = True
-        if not count and handle.is_stream:
-            # The end of the stream, to which Linux adds a zeroed struct ucred: nobody's, though it says root.
-            messages = []
-        closed = 0
-        if refuses:
-            closed = len(found.descriptors)
-            messages = [each for each in messages if each[:2] != (ancillary.SOL_SOCKET, ancillary.SCM_RIGHTS)]
-            close_all(owner, rest)
-        return Received(count, message.address(), messages, int(message.header.msg_flags), closed)
-    except BaseException:
+        result = _received(handle, message, counts[0], owner, owned)
+        if kept is not None:
+            kept.append(result)
+        return result
+    except BaseException as error:
         message.user = None
-        if not owner and not is_owned:
+        if not isinstance(error, Error) and kept is not None and counts and counts[0] >= 0:  # of a signal handler
+            if not kept:
+                kept.append(_received(handle, message, counts[0], owner, owned))
+        elif not owner and not owned:
             discard(message)
         raise
+
+
+def _received(handle: Handle, message: Incoming, count: int, owner: list[int], owned: list[bool]) -> Received:
+    """Read *message*. It can be called again if a signal handler raises: *owned* says that *owner* has what came."""
+    messages, damage = NATIVE.parse(message.control())
+    if damage:
+        raise _damaged(damage)
+    found = ancillary.contents_of(messages)
+    if not owned:
+        refuses = handle.refuses
+        # What is refused comes last, for `close_all`.
+        owner += found.pidfds + found.descriptors if refuses else found.all_descriptors
+        owned.append(refuses)
+    if not count and handle.is_stream:
+        # The end of the stream, to which Linux adds a zeroed struct ucred: nobody's, though it says root.
+        messages = []
+    closed = 0
+    if owned[0]:
+        closed = len(found.descriptors)
+        messages = [each for each in messages if each[:2] != (ancillary.SOL_SOCKET, ancillary.SCM_RIGHTS)]
+        close_all(owner, len(found.pidfds))
+    return Received(count, message.address(), messages, int(message.header.msg_flags), closed)
 
 
 def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
@@ -256,10 +292,30 @@ def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
     if count >= 0:
         return False
     if ffi.errno in _AGAIN:
+        if handle.is_datagram and _is_shut_down(handle):
+            raise peer_has_gone()
         return True
     if ffi.errno == errno.EMSGSIZE and SYSTEM.full_is_emsgsize:
         raise table_is_full(0)
     raise handle.error(context)
+
+
+def _is_shut_down(handle: Handle) -> bool:
+    """
+    Tell whether nothing can come any more, where poll() says that there is something to receive.
+
+    On Linux a datagram socket that was shut down gives no end to who does not wait in recvmsg() itself.
+    """
+    number = handle.number
+    return SYSTEM.is_linux and number >= 0 and bool(events_of(number, HUNG_UP) & HUNG_UP)
+
+
+def events_of(number: int, events: int) -> int:
+    """Give those of *events* that poll() has for the descriptor *number* right now."""
+    poller = select.poll()
+    poller.register(number, events)
+    ready = poller.poll(0)
+    return ready[0][1] if ready else 0
 
 
 def discard(message: Incoming) -> None:

@@ -28,6 +28,9 @@ from unixconn.peer import peer_credentials
 if TYPE_CHECKING:
     from unixconn.attempt import WouldBlock
 
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What keeps the kernel from making a pidfd, where the process has not ended."""
+
 _OF_MESSAGE = CredentialsSource.MESSAGE
 
 # Bound once, as in attempt.py.
@@ -130,7 +133,9 @@ def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor
     made = Credentials._of(numbers, _OF_MESSAGE)
     if found.label is not None:
         made._label = found.label
-    if found.sender_has_ended:
+    if found.no_pidfd in NO_ROOM:
+        made._pidfd = system_error(found.no_pidfd, "There is no pidfd: ")
+    elif found.no_pidfd:  # before Linux 6.16
         made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended")
     elif found.pidfds:
         made._pidfd = pidfd

@@ -8,14 +8,12 @@ import select
 import socket
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.attempt import WOULD_BLOCK
+from unixconn.attempt import HUNG_UP, WOULD_BLOCK, events_of
 from unixconn.errors import system_error, translated
 from unixconn.handle import Handle, Use
 
 if TYPE_CHECKING:
     from unixconn.attempt import WouldBlock
-
-_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 
 
 def accept(handle: Handle) -> socket.socket | WouldBlock:
@@ -24,13 +22,13 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
     try:
         use.user = handle
         # accept() knows no MSG_DONTWAIT, and O_NONBLOCK belongs to everybody who has the socket.
-        events = _events(handle.number)
+        events = events_of(handle.number, select.POLLIN | HUNG_UP)
         if not events:
             return WOULD_BLOCK
         accepted, _ = handle.python.accept()
     except BlockingIOError:
         # A listener that was shut down is ready for ever, and has nothing.
-        if events & _POLLRDHUP:
+        if events & HUNG_UP:
             raise system_error(errno.EINVAL, "Error accepting connection: ") from None
         return WOULD_BLOCK
     except (OSError, ValueError) as error:
@@ -41,13 +39,6 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
         if handle.number < 0:
             handle.reap()
     return accepted
-
-
-def _events(number: int) -> int:
-    poller = select.poll()
-    poller.register(number, select.POLLIN | _POLLRDHUP)
-    ready = poller.poll(0)
-    return ready[0][1] if ready else 0
 
 
 def connect(handle: Handle, name: str | bytes) -> bool | WouldBlock:

@@ -49,7 +49,8 @@ class MessageFraming(SocketConnection):
 
         *fds*, at most 253, and *credentials*, True for this process's own, go with its first byte, and only with that:
         a stream that takes the data in parts gets them once. What ends it in between leaves the peer with a part; a
-        note of the Error says so. Two threads that send at a time may mix their parts. See unix(7).
+        note of the Error says so. Two threads that send at a time may mix their parts, and so may this and
+        one that waits in the background. See unix(7).
 
         Errors: those of `UnixConnection.send_fd` and `UnixConnection.send_credentials`; MESSAGE_TOO_LARGE for a record
         that the kernel does not take; ValueError for too many descriptors, and for any with no data on a stream, which

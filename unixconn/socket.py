@@ -29,7 +29,7 @@ from unixconn.pending import serve
 from unixconn.poll import IOCondition
 from unixconn.results import Datagram, Message, Option
 from unixconn.sequence import complete_all
-from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
+from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -410,7 +410,8 @@ class Socket(Managed, Object):
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
         try:
-            return self._complete(SendMessage(self._handle, buffers, controls, flags=flags, address=name), cancellable)
+            send = SendTo if name else SendMessage
+            return self._complete(send(self._handle, buffers, controls, flags=flags, address=name), cancellable)
         except InvalidArgumentError as error:
             count = sum(len(data) // INT_SIZE for _, kind, data in controls if kind == SCM_RIGHTS)
             if count > MAX_DESCRIPTORS:
@@ -447,7 +448,8 @@ class Socket(Managed, Object):
         return self._complete(self._sending(as_copy(buffer)), cancellable)
 
     def _sending(self, data: bytes, name: bytes = b"") -> SendMessage:
-        return SendMessage(self._handle, [data], address=name, context="Error sending data: ")
+        send = SendTo if name else SendMessage
+        return send(self._handle, [data], address=name, context="Error sending data: ")
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """

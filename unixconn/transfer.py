@@ -186,7 +186,20 @@ class SendMessage(Operation[int]):
 
     def attempt(self) -> int | WouldBlock:
         """Send it, or its beginning."""
-        return send_message(self.handle, self._message, self._flags, self._context)
+        return send_message(self.handle, self._message, self._flags, self._context, self.kept)
+
+
+class SendTo(SendMessage):
+    """
+    Send data and control messages to an address.
+
+    poll() says that a socket without a peer is writable, however full the receiver is.
+    """
+
+    __slots__ = ()
+
+    condition = 0
+    interval = 0.01
 
 
 class ReceiveMessage(Operation[Received]):
@@ -208,7 +221,7 @@ class ReceiveMessage(Operation[Received]):
 
     def attempt(self) -> Received | WouldBlock:
         """Receive it."""
-        return receive_message(self.handle, self._vectors, self._flags, self._context, self.owner)
+        return receive_message(self.handle, self._vectors, self._flags, self._context, self.owner, self.kept)
 
     def discard(self, result: Received) -> None:
         """Close the descriptors."""

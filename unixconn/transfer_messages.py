@@ -17,11 +17,11 @@ from unixconn.attempt import (
     send_message,
     table_is_full,
 )
-from unixconn.attempt_credentials import sender
+from unixconn.attempt_credentials import NO_ROOM, sender
 from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, are_absent
 from unixconn.descriptors import Guard, close_all, duplicate_all
-from unixconn.errors import Error, IOErrorEnum, io_error
+from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.message import Message
 from unixconn.operation import READABLE, WRITABLE, Operation
@@ -41,7 +41,7 @@ _AT_ONCE = 2**20
 class SendWhole(Operation[int]):
     """Send all of *data*, with *fds* and another control message at its first byte."""
 
-    __slots__ = ("_credentials", "_data", "_fds", "_guard", "_message", "_owned", "_sent")
+    __slots__ = ("_counts", "_credentials", "_data", "_fds", "_guard", "_message", "_owned")
 
     condition = WRITABLE
 
@@ -50,32 +50,43 @@ class SendWhole(Operation[int]):
         self._data = data
         self._fds = fds
         self._credentials = credentials
-        self._sent = 0
-        self._message: Outgoing | None = None
+        # Of the bytes that each try has sent, also where a signal handler raised just then.
+        self._counts: list[int] = []
+        self._message: tuple[int, Outgoing] | None = None
         self._owned: list[int] = []
 
     def attempt(self) -> int | WouldBlock:
         """Send what is left."""
-        while True:
-            if self._message is None:
-                end = self._sent + _AT_ONCE if self.handle.is_stream else None
-                self._message = Outgoing(self._controls(), [self._data[self._sent : end]])
-            try:
-                sent = send_message(self.handle, self._message, 0, SENDING)
-            except Error:
-                if self.handle.number >= 0 and not self._sent:
-                    check_open(self._fds)
-                raise
-            if sent is WOULD_BLOCK:
-                return WOULD_BLOCK
-            self._sent += sent
-            # What comes after the first byte comes without descriptors: they have gone.
-            self._message = None
-            if self._sent >= len(self._data):
-                return self._sent
+        try:
+            while not self._all_has_gone():
+                sent = send_message(self.handle, self._next(), 0, SENDING, self._counts)
+                if sent is WOULD_BLOCK:
+                    return WOULD_BLOCK
+            return len(self._data)
+        except Error:
+            if self.handle.number >= 0 and not self._counts:
+                check_open(self._fds)
+            raise
+        except BaseException:  # of a signal handler
+            if self.kept is not None and self._all_has_gone():
+                self.kept.append(len(self._data))
+            raise
+
+    def _all_has_gone(self) -> bool:
+        return bool(self._counts) and sum(self._counts) >= len(self._data)
+
+    def _next(self) -> Outgoing:
+        """Give the message with what is left, the one of the last try if that has sent nothing."""
+        sent = sum(self._counts)
+        if self._counts:
+            self._counts[:] = (sent,)
+        if self._message is None or self._message[0] != sent:
+            end = sent + _AT_ONCE if self.handle.is_stream else None
+            self._message = sent, Outgoing(self._controls(), [self._data[sent:end]])
+        return self._message[1]
 
     def _controls(self) -> list[ControlMessage]:
-        if self._sent:
+        if self._counts:  # they have gone with the first byte
             return []
         controls = [self._credentials] if self._credentials is not None else []
         if self._fds:
@@ -93,7 +104,7 @@ class SendWhole(Operation[int]):
 
     def hold(self) -> None:
         """Keep the files: the caller's numbers may be others' by the next try."""
-        if self._sent:
+        if self._counts:
             return
         self._guard = Guard([self._owned])
         duplicate_all(self._owned, self._fds)
@@ -106,8 +117,9 @@ class SendWhole(Operation[int]):
 
     def explain(self, error: Error) -> None:
         """Say what went: a stream that has the half of a message is of little more use."""
-        if self._sent:
-            error.__notes__.append(f"{self._sent} of {len(self._data)} bytes had been sent, with all descriptors")
+        sent = sum(self._counts)
+        if sent:
+            error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")
 
 
 class ReceiveWhole(Operation[Message]):
@@ -121,7 +133,8 @@ class ReceiveWhole(Operation[Message]):
         super().__init__(handle)
         self._buffer = bytearray(max_bytes)
         self._owner: list[int] = []
-        self._found: Received | None = None
+        # What has come, also where a signal handler raised before it was handed over.
+        self._found: list[Received] = []
         self._result = Message()
 
     def begin(self) -> None:
@@ -131,29 +144,43 @@ class ReceiveWhole(Operation[Message]):
 
     def attempt(self) -> Message | WouldBlock:
         """Receive it."""
-        if self._found is None:
-            # To be told how long a record is that does not fit; of a stream it would throw away the bytes.
-            flags = 0 if self.handle.is_stream else socket.MSG_TRUNC
-            found = receive_message(self.handle, [self._buffer], flags, RECEIVING, self._owner)
-            if found is WOULD_BLOCK:
-                return WOULD_BLOCK
-            self._found = found
-        self._check(self._found)
-        contents = contents_of(self._found.messages)
+        try:
+            if not self._found:
+                # To be told how long a record is that does not fit; of a stream it would throw away the bytes.
+                flags = 0 if self.handle.is_stream else socket.MSG_TRUNC
+                found = receive_message(self.handle, [self._buffer], flags, RECEIVING, self._owner, self._found)
+                if found is WOULD_BLOCK:
+                    return WOULD_BLOCK
+            return self._whole(self._found[0])
+        except BaseException as error:
+            if self.kept is not None and self._found and not isinstance(error, Error):  # of a signal handler
+                try:  # noqa: SIM105 - contextlib would be imported for this alone
+                    self.kept.append(self._whole(self._found[0]))
+                except Error:  # the next try tells
+                    pass
+            raise
+
+    def _whole(self, found: Received) -> Message:
+        """Make the Message; it can be called again if a signal handler raises."""
+        contents = contents_of(found.messages)
+        self._check(found, contents)
         result = self._result
-        result.data = bytes(self._buffer[: self._found.size])
+        result.data = bytes(self._buffer[: found.size])
         result.end_of_record = not self.handle.is_stream
-        result.refused = self._found.refused
+        result.refused = found.refused
         own_all(self._owner, result.fds)
         if contents.pidfds:
             # The last one that came.
-            result.pidfd = result.fds.pop()
+            result.pidfd = result.pidfd or result.fds[-1]
+            del result.fds[len(contents.descriptors) :]
         result.credentials = _credentials(contents, result.pidfd)
         return result
 
-    def _check(self, found: Received) -> None:
+    def _check(self, found: Received, contents: Contents) -> None:
         if found.flags & socket.MSG_CTRUNC:
             raise table_is_full(len(self._owner) + found.refused)
+        if contents.no_pidfd in NO_ROOM:
+            raise system_error(contents.no_pidfd, RECEIVING, "there was no room for the sender's pidfd: it is lost")
         if not found.size and (self.handle.is_stream or (self.handle.is_sequence and not found.messages)):
             raise peer_has_gone()
         if found.size > len(self._buffer):

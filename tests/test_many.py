@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import os
 import random
 import resource
 import signal
 import socket
-import struct
 import time
 
 import pytest
@@ -30,7 +30,7 @@ from helpers import (
 from ways import each_way, failure
 
 import unixconn
-from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection
+from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection, attempt
 from unixconn.descriptors import close_all
 
 CANCELLED = (19, "Operation was cancelled")
@@ -415,10 +415,50 @@ class TestMany:
             got = do(b, name, *[None] * name.endswith("s"))
             close([got] if isinstance(got, FileDescriptor) else got)
 
-    def test_checked_numbers_are_not_passed_over(self, pair):
-        """Who has checked them is not told False for what can not be packed, and would take it for sent."""
-        with pytest.raises((struct.error, OverflowError)):
-            unixconn.attempt_many.send_descriptors(pair[0].get_socket()._handle, (-1,), checked=True)
+    @pytest.mark.parametrize(
+        ("name", "count"), [("send_fd", 1), ("send_fds", 2), ("send_fds", 300), ("send_credentials", 0)]
+    )
+    def test_a_send_and_a_signal_handler_that_raises(self, pair, null, monkeypatch, name, count):
+        """Where it waits in a loop of the main thread, what had gone just then does not go again."""
+
+        def raising(handle, sent, *arguments):
+            if sent == 1:
+                monkeypatch.undo()
+                raise ZeroDivisionError
+            return check(handle, sent, *arguments)
+
+        async def main():
+            future = getattr(a, f"{name}_async")(*[null if name == "send_fd" else [null] * count] * bool(count))
+            assert not future.done()
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+            monkeypatch.setattr(attempt, "check_sent", raising)
+            assert len(b.get_input_stream().read_all(left)) == left
+            return await asyncio.wait_for(future, 5)
+
+        a, b = pair
+        check, seen = attempt.check_sent, []
+        fill(a)
+        left = b.get_socket().get_available_bytes()
+        assert asyncio.run(main()) is True
+        assert [type(each) for each in seen] == [ZeroDivisionError]
+        if count:
+            close(b.receive_fds(count))
+        else:
+            b.receive_credentials()
+        assert b.get_socket().get_available_bytes() == 0
+
+    @each_way
+    @pytest.mark.usefixtures("roomy")
+    def test_how_far_it_came(self, pair, null, do):
+        """What ends it after some messages went says how many descriptors these had."""
+        a, b = pair
+        a.get_socket().set_option(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        with pytest.raises(unixconn.TimedOutError) as caught:
+            do(a, "send_fds", [null] * MOST * 10, cancellable=Cancellable.with_timeout(0.2))
+        sent = int(caught.value.__notes__[0].split()[0])
+        assert caught.value.__notes__ == [f"{sent} of {MOST * 10} descriptors had been sent"]
+        close(b.receive_fds(sent))
+        assert b.get_socket().get_available_bytes() == 0
 
 
 def int_of(descriptor):

@@ -234,6 +234,11 @@ def _items(address: Any, kind: str) -> Any:
     return item.cast("i" if item.nbytes == INT_SIZE else "q")
 
 
+def rights_message(numbers: Sequence[int]) -> ControlMessage:
+    """Make the control message with the descriptors *numbers*."""
+    return SOL_SOCKET, SCM_RIGHTS, ints(len(numbers)).pack(*numbers)
+
+
 def credentials_message(numbers: tuple[int, int, int]) -> ControlMessage:
     """
     Make the control message with pid, uid and gid, which on FreeBSD and its kin the kernel writes anew.

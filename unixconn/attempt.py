@@ -66,8 +66,8 @@ _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.app
 # --- sending ---
 
 
-def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
-    """Send a NUL byte with the descriptor *fd*."""
+def send_descriptor(handle: Handle, fd: int, kept: list[bool] | None = None) -> bool | WouldBlock:
+    """Send a NUL byte with the descriptor *fd*; see `send_once` for *kept*."""
     try:
         message = _pop_descriptor()
     except IndexError:
@@ -76,6 +76,8 @@ def send_descriptor(handle: Handle, fd: int) -> bool | WouldBlock:
         message.descriptors[0] = fd
     except (ValueError, OverflowError):
         raise not_open(fd) from None
+    if kept is not None:
+        return send_once(handle, message, kept)
     try:
         message.user = handle
         sent = _sendmsg(handle.number, message.header, SEND_FLAGS)
@@ -119,6 +121,17 @@ def send_message(
     finally:
         if kept is not None and counts and counts[0] >= 0:
             kept += counts
+
+
+def send_once(handle: Handle, message: Outgoing, kept: list[bool]) -> bool | WouldBlock:
+    """Send *message* in the background: *kept* gets True if a signal handler raises when it has gone."""
+    counts: list[int] = []
+    try:
+        return send_message(handle, message, 0, SENDING, counts) is not WOULD_BLOCK or WOULD_BLOCK
+    except BaseException:
+        if counts:
+            kept.append(True)
+        raise
 
 
 def check_sent(handle: Handle, sent: int, context: str) -> int | WouldBlock:

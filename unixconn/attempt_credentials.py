@@ -17,6 +17,7 @@ from unixconn.attempt import (
     check_sent,
     discard,
     must_wait,
+    send_once,
     whole_contents,
 )
 from unixconn.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
@@ -40,13 +41,15 @@ _pop_outgoing, _append_outgoing = ancillary.outgoing_credentials.pop, ancillary.
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
 
 
-def send_credentials(handle: Handle) -> bool | WouldBlock:
-    """Send a NUL byte with this process's pid and effective ids."""
+def send_credentials(handle: Handle, kept: list[bool] | None = None) -> bool | WouldBlock:
+    """Send a NUL byte with this process's pid and effective ids; see `send_once` for *kept*."""
     try:
         message = _pop_outgoing()
     except IndexError:
         message = ancillary.OneCredentials()
     UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
+    if kept is not None:
+        return send_once(handle, message, kept)
     try:
         message.user = handle
         sent = _sendmsg(handle.number, message.header, SEND_FLAGS)

@@ -52,12 +52,12 @@ _unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
 """How to read the payload of a message with descriptors alone, by the outcome that it leaves; learnt as they come."""
 
 
-def send_descriptors(handle: Handle, numbers: Sequence[Any], *, checked: bool = False) -> bool | WouldBlock:
+def send_descriptors(handle: Handle, numbers: Sequence[Any]) -> bool | WouldBlock:
     """
     Send a NUL byte with the descriptors *numbers*, one to 253.
 
-    Unless they were *checked*, gives False, and sends nothing, if any is not plainly the number of a descriptor, and
-    also for some that are right, 0 and 1 among them.
+    Gives False, and sends nothing, if any is not plainly the number of a descriptor, and also for some that are right,
+    0 and 1 among them.
     """
     try:
         message = _pop_outgoing()
@@ -70,12 +70,10 @@ def send_descriptors(handle: Handle, numbers: Sequence[Any], *, checked: bool = 
         packed = array("I", numbers).tobytes() if _IS_PYPY else message.pack(*numbers)
     except (struct.error, TypeError, ValueError, OverflowError):
         _append_outgoing(message)
-        if checked:
-            raise
         return False
     # True and False are packed as well. To look at the type of each number takes longer than this.
     ones = packed[_ONES]
-    if (0 in ones or 1 in ones) and not checked:
+    if 0 in ones or 1 in ones:
         _append_outgoing(message)
         return False
     message.payload[message.place] = packed

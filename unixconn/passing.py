@@ -43,7 +43,7 @@ class DescriptorPassing(SocketConnection):
         Send descriptors, numbers or objects with ``fileno()``, and give True.
 
         At most 253 go with one message of one NUL byte, more are split over several. They stay the caller's. If it is
-        ended after some messages went, these stay sent. See unix(7), SCM_RIGHTS.
+        ended after some messages went, these stay sent, and a note of the Error says so. See unix(7), SCM_RIGHTS.
 
         Errors: those of `UnixConnection.send_fd`; ValueError for none at all.
         """

@@ -16,6 +16,7 @@ from unixconn.attempt import (
     refused,
     send_descriptor,
     send_message,
+    send_once,
 )
 from unixconn.attempt_credentials import receive_credentials, send_credentials
 from unixconn.attempt_many import check_open, receive_descriptors
@@ -48,7 +49,7 @@ class SendDescriptor(Operation[bool]):
 
     def attempt(self) -> bool | WouldBlock:
         """Send it."""
-        return send_descriptor(self.handle, self._owned[0] if self._owned else self._fd)
+        return send_descriptor(self.handle, self._owned[0] if self._owned else self._fd, self.kept)
 
     def check(self) -> None:
         """Refuse a number that is not open."""
@@ -115,7 +116,7 @@ class SendCredentials(Operation[bool]):
 
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
-        return send_credentials(self.handle)
+        return send_credentials(self.handle, self.kept)
 
 
 class SendFakeCredentials(Operation[bool]):
@@ -136,7 +137,7 @@ class SendFakeCredentials(Operation[bool]):
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
         try:
-            return send_message(self.handle, self._message, 0, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
+            return send_once(self.handle, self._message, [] if self.kept is None else self.kept)
         except (NoSuchProcessError, PermissionDeniedError) as error:
             error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
             raise

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import MAX_DESCRIPTORS
-from unixconn.attempt import WOULD_BLOCK, refused, wrong_number
-from unixconn.attempt_many import check_open, receive_descriptors, send_descriptors
+from unixconn.ancillary import MAX_DESCRIPTORS, Outgoing, rights_message
+from unixconn.attempt import SENDING, WOULD_BLOCK, refused, send_message, wrong_number
+from unixconn.attempt_many import check_open, receive_descriptors
 from unixconn.descriptors import Guard, close_all, duplicate_all, move_all
 from unixconn.errors import Error
 from unixconn.filedescriptor import FileDescriptor
@@ -23,24 +23,38 @@ if TYPE_CHECKING:
 class SendDescriptors(Operation[bool]):
     """Send descriptors, in as many messages as it takes."""
 
-    __slots__ = ("_guard", "_numbers", "_owned", "_sent")
+    __slots__ = ("_counts", "_guard", "_numbers", "_owned")
 
     condition = WRITABLE
 
     def __init__(self, handle: Handle, numbers: Sequence[int]) -> None:
         super().__init__(handle)
-        self._numbers = numbers
-        self._sent = 0
+        self._numbers = tuple(numbers)
+        # One for each message that has gone, also where a signal handler raised just then.
+        self._counts: list[int] = []
         self._owned: list[int] = []
+
+    @property
+    def _sent(self) -> int:
+        return min(len(self._counts) * MAX_DESCRIPTORS, len(self._numbers))
 
     def attempt(self) -> bool | WouldBlock:
         """Send what is left."""
-        while self._sent < len(self._numbers):
-            part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
-            if send_descriptors(self.handle, part, checked=True) is WOULD_BLOCK:
-                return WOULD_BLOCK
-            self._sent += len(part)
-        return True
+        try:
+            while self._sent < len(self._numbers):
+                part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
+                message = Outgoing([rights_message(part)])
+                if send_message(self.handle, message, 0, SENDING, self._counts) is WOULD_BLOCK:
+                    return WOULD_BLOCK
+            return True
+        except Error:
+            if self.handle.number >= 0:
+                check_open(self._numbers[self._sent :])
+            raise
+        except BaseException:  # of a signal handler
+            if self.kept is not None and self._sent == len(self._numbers):
+                self.kept.append(True)
+            raise
 
     def check(self) -> None:
         """Refuse a number that is not open."""
@@ -53,12 +67,18 @@ class SendDescriptors(Operation[bool]):
     def hold(self) -> None:
         """Keep the files: the caller's numbers may be others' by the next try."""
         self._guard = Guard([self._owned])
-        duplicate_all(self._owned, self._numbers[self._sent :])
-        self._numbers, self._sent = tuple(self._owned), 0
+        sent = self._sent
+        duplicate_all(self._owned, self._numbers[sent:])
+        self._numbers = (*self._numbers[:sent], *self._owned)
 
     def end(self) -> None:
         """Close the copies."""
         close_all(self._owned)
+
+    def explain(self, error: Error) -> None:
+        """Say what went, as that stays sent."""
+        if self._sent:
+            error.__notes__.append(f"{self._sent} of {len(self._numbers)} descriptors had been sent")
 
 
 class ReceiveDescriptors(Operation[list[int]]):

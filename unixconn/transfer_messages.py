@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from array import array
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.ancillary import SCM_RIGHTS, SOL_SOCKET, Outgoing, contents_of
+from unixconn.ancillary import Outgoing, contents_of, rights_message
 from unixconn.attempt import (
     RECEIVING,
     SENDING,
@@ -90,7 +89,7 @@ class SendWhole(Operation[int]):
             return []
         controls = [self._credentials] if self._credentials is not None else []
         if self._fds:
-            controls.append((SOL_SOCKET, SCM_RIGHTS, array("i", self._fds).tobytes()))
+            controls.append(rights_message(self._fds))
         return controls
 
     def check(self) -> None:

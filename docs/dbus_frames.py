@@ -26,7 +26,7 @@ class Frames:
         self._fds: list[unixconn.FileDescriptor] = []
 
     def receive(self) -> tuple[bytes, list[unixconn.FileDescriptor]]:
-        """Give the next message and its descriptors, the caller's to close."""
+        """Give the next message and its descriptors, the caller's to close. Raises ValueError if some are missing."""
         while len(self._data) < size_of(self._data):
             with self._connection.receive_message(65536) as message:
                 self._data += message.data
@@ -36,6 +36,8 @@ class Frames:
         frame = bytes(self._data[:size])
         del self._data[:size]
         count = dict(header_fields(frame)).get(UNIX_FDS, 0)
+        if count > len(self._fds):
+            raise ValueError(f"a message of {count} descriptors came with {len(self._fds)}")
         fds, self._fds = self._fds[:count], self._fds[count:]
         return frame, fds
 

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import ExitStack
 
 import unixconn
 
@@ -17,15 +18,16 @@ import unixconn
 def listening_sockets(path: str | os.PathLike[str]) -> list[socket.socket]:
     """Give the sockets that the haproxy with its stats socket at *path* listens on."""
     found: list[socket.socket] = []
-    with unixconn.connect(path) as connection:
+    with ExitStack() as owned, unixconn.connect(path) as connection:
         connection.send_message(b"_getsocks\n")
-        (count,) = struct.unpack("i", connection.receive_message(4).data)
+        (count,) = struct.unpack("i", connection.get_input_stream().read_all(4))
         while len(found) < count:
             # The data say where each one is bound, which the sockets tell too.
             with connection.receive_message(65536) as message:
-                found += [each.to_socket() for each in message.fds]
+                found += [owned.enter_context(each.to_socket()) for each in message.fds]
             if len(found) < count:
                 connection.send_message(bytes(4))
+        owned.pop_all()
     return found
 
 

@@ -65,7 +65,8 @@ class MessageFraming(SocketConnection):
 
         On a stream these may be of several messages, but end with the first that has descriptors: so of all bytes these
         belong to the last that were sent together. On other sockets it is one record, which may be of no bytes.
-        Credentials and a pidfd are there if `pass_credentials` and `pass_pidfds` have asked for them.
+        Credentials and a pidfd are there if `pass_credentials` and `pass_pidfds` have asked for them; a SEQPACKET
+        connection always asks for credentials, which tell a record of no bytes from the end.
 
         Errors: CLOSED, ``Connection closed by the peer``, at the end; TOO_MANY_OPEN_FILES if this process has no free
         number for each descriptor, and then the message is lost; MESSAGE_TOO_LARGE for a record that is longer than

@@ -798,6 +798,10 @@ def test_peer_of_whom_not_all_is_known(peer, executable, alive, door, monkeypatc
         (["receive", "door", "--json", "--", "ls"], "--json and COMMAND exclude each other"),
         (["receive", "door", "--count", "0"], "argument --count: '0' is no number of descriptors"),
         (["receive", "door", "--allow-uid", "no such"], "argument --allow-uid: no user has the name 'no such'"),
+        (
+            ["receive", "door", "--allow-uid", "4294967295"],
+            "argument --allow-uid: 4294967295 is no uid: they go up to 4294967294",
+        ),
         (["send"], "the following arguments are required: PATH"),
         (["send", "door", "--fd", "-1"], "argument --fd: '-1' is no number of a descriptor"),
         (["send", "door", "--fd", "x"], "argument --fd: 'x' is no number of a descriptor"),

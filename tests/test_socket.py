@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import errno
 import gc
+import math
 import os
 import signal
 import socket
@@ -438,10 +439,19 @@ class TestSettings:
         sock.set_timeout(2**32 - 1)
         assert sock.get_timeout() == 2**32 - 1
 
-    @pytest.mark.parametrize(("value", "kind"), [(-1, OverflowError), (2**32, OverflowError), ("1", TypeError)])
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            (-1, OverflowError),
+            (2**32, OverflowError),
+            (math.inf, OverflowError),
+            (math.nan, ValueError),
+            ("1", TypeError),
+        ],
+    )
     def test_timeout_out_of_range(self, sock, value, kind):
-        """What a C unsigned int can not hold is refused, and changes nothing."""
-        with pytest.raises(kind):
+        """What a C unsigned int can not hold is refused, by name, and changes nothing."""
+        with pytest.raises(kind, match=f"timeout must be .*, not {value!r}"):
             sock.set_timeout(value)
         assert sock.get_timeout() == 0
 

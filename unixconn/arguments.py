@@ -18,15 +18,18 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     """
     Give *value* as an integer from *lowest* to *highest*; a float loses its fraction.
 
-    Raises TypeError for anything that is no number and OverflowError for one out of the range, naming *name* and the
-    value.
+    Raises TypeError for anything that is no number, OverflowError for one out of the range and ValueError for NaN,
+    naming *name* and the value.
     """
-    if isinstance(value, float) or hasattr(value, "__index__"):
+    if not isinstance(value, float) and not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
         number = int(value)
-        if lowest <= number <= highest:
-            return number
-        raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
-    raise TypeError(f"{name} must be an integer, not {value!r}")
+    except (OverflowError, ValueError) as error:  # infinity, and NaN
+        raise type(error)(f"{name} must be an integer, not {value!r}") from None
+    if lowest <= number <= highest:
+        return number
+    raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
 
 
 def as_priority(value: Any, name: str) -> int:

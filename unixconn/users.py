@@ -5,6 +5,9 @@ from __future__ import annotations
 import grp
 import pwd
 
+_HIGHEST = 2**32 - 2
+"""Of the numbers; one more, the kernel's -1, is none."""
+
 
 def user_name(uid: int) -> str | None:
     """Give the name of a user, None for one without a name."""
@@ -23,8 +26,10 @@ def group_name(gid: int) -> str | None:
 
 
 def uid_of(user: str) -> int:
-    """Give the uid of *user*, a name or a number. Raises ValueError for a name that nobody has."""
+    """Give the uid of *user*, a name or a number. Raises ValueError for one that nobody has, or can have."""
     if user.isdecimal():
+        if int(user) > _HIGHEST:
+            raise ValueError(f"{user} is no uid: they go up to {_HIGHEST}")
         return int(user)
     try:
         return pwd.getpwnam(user).pw_uid

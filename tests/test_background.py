@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -35,7 +36,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import unixconn
-from unixconn import Cancellable, CredentialsSource, Error, MainContext, MainLoop, UnixConnection, timeout_add, workers
+from unixconn import (
+    Cancellable,
+    CredentialsSource,
+    Error,
+    MainContext,
+    MainLoop,
+    Task,
+    UnixConnection,
+    idle_add,
+    maincontext,
+    pending,
+    poller,
+    sequence,
+    timeout_add,
+    workers,
+)
 from unixconn.descriptors import RETURN_IS_ATOMIC
 
 PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
@@ -876,6 +892,228 @@ class TestRaisingHandlers:
             for future in started:
                 with contextlib.suppress(unixconn.CancelledError):
                     close(future.result(0))
+
+
+def breaks_off(monkeypatch, target, name, kind=KeyboardInterrupt):
+    """Have *name* of *target* raise once, in place of being called, as a signal handler would."""
+    original = getattr(target, name)
+
+    def broken(*arguments, **named):
+        monkeypatch.setattr(target, name, original)
+        raise kind
+
+    monkeypatch.setattr(target, name, broken)
+
+
+class TestBrokenOff:
+    """What a signal handler raises comes out, and each operation has its end all the same."""
+
+    @pytest.mark.parametrize("how", ["cancellable", "cancel", "close"])
+    def test_an_end_is_told(self, pair, monkeypatch, how):
+        """Who was waiting is told of the end, also where that is broken off: nothing would tell of it again."""
+        _, b = pair
+        cancellable = Cancellable()
+        futures = [b.receive_fd_async(cancellable), b.receive_credentials_async(cancellable)]
+        end = {"cancellable": cancellable.cancel, "cancel": futures[0].cancel, "close": b.close}[how]
+        breaks_off(monkeypatch, pending, "_to_tell")
+        with pytest.raises(KeyboardInterrupt):
+            end()
+        for each in futures[: 1 if how == "cancel" else 2]:
+            with pytest.raises((unixconn.CancelledError, unixconn.ClosedError)):
+                each.result(1)
+        cancellable.cancel()
+
+    def test_watchers_are_told(self, pair, monkeypatch):
+        """A cancel() that is broken off after it has set the flag has told those who wait."""
+        _, b = pair
+        cancellable = Cancellable()
+        future = b.receive_fd_async(cancellable)
+        breaks_off(monkeypatch, pending.Pending, "look")
+        with pytest.raises(KeyboardInterrupt):
+            cancellable.cancel()
+        with pytest.raises(unixconn.CancelledError):
+            future.result(1)
+
+    def test_a_connection_is_closed(self, pair, monkeypatch):
+        """A close() that is broken off at a stream has closed the socket: a second one does nothing."""
+        _, b = pair
+        breaks_off(monkeypatch, b.get_input_stream(), "close")
+        with pytest.raises(KeyboardInterrupt):
+            b.close()
+        assert b.get_socket().is_closed()
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+    def test_several_steps(self, pair, calls, monkeypatch, kind):
+        """An operation of several steps does none of them twice, and ends."""
+        a, b = pair
+        stream = b.get_input_stream()
+        context = MainContext.default()
+        monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+        stream.read_all_async(6, 0, None, calls)
+        a.get_socket().send(b"abc")
+        breaks_off(monkeypatch, sequence, "try_or_wait", kind)
+        with contextlib.suppress(KeyboardInterrupt):
+            while sequence.try_or_wait.__name__ == "broken":
+                context.iteration(False)
+        a.get_socket().send(b"def")
+        iterate(lambda: calls)
+        with pytest.raises(unixconn.CancelledError):
+            stream.read_all_finish(calls[0][1])
+        assert not stream.has_pending()
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+    def test_a_callback(self, pair, calls, monkeypatch, kind):
+        """A callback comes, once."""
+        a, b = pair
+        context = MainContext()
+        monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+        context.push_thread_default()
+        b.receive_fd_async(None, calls)
+        context.pop_thread_default()
+        a.send_fd(0)
+        breaks_off(monkeypatch, Task, "get_context", kind)
+        end = time.monotonic() + 2
+        while not calls and time.monotonic() < end:
+            with contextlib.suppress(KeyboardInterrupt):
+                context.iteration(False)
+        assert len(calls) == 1
+        close(b.receive_fd_finish(calls[0][1]))
+
+    def test_no_context_stays_pushed(self, pair, calls, monkeypatch):
+        """The context of a callback is the thread's no longer, though it was broken off just when it became that."""
+
+        class Breaking(list):
+            def append(self, each):
+                super().append(each)
+                if len(broken) < 1:
+                    broken.append(each)
+                    raise KeyboardInterrupt
+
+        broken = []
+        a, b = pair
+        context = MainContext()
+        context.push_thread_default()
+        b.receive_fd_async(None, calls)
+        context.pop_thread_default()
+        a.send_fd(0)
+        monkeypatch.setattr(maincontext._pushed, "entries", Breaking())
+        with pytest.raises(KeyboardInterrupt):
+            while not broken:
+                context.iteration(False)
+        assert MainContext.get_thread_default() is None
+        iterate(lambda: calls, context)
+        close(b.receive_fd_finish(calls[0][1]))
+
+    def test_an_epoll_that_was_stopped(self, monkeypatch):
+        """The next wait can be ended from elsewhere, though the end of the last one was broken off."""
+        a, b = UnixConnection.create_pair()
+        context = MainContext()
+        context.push_thread_default()
+        try:
+            b.receive_fd_async(None, bool)
+            timer = threading.Timer(0.05, a.send_fd, (0,))
+            timer.start()
+            breaks_off(monkeypatch, poller.Wakeup, "close_unless")
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    context.iteration(True)
+            timer.join()
+            b.receive_fd_async(None, bool)
+        finally:
+            context.pop_thread_default()
+        waker = threading.Timer(0.1, context.wakeup)
+        rescuer = threading.Timer(5, b.close)
+        waker.start()
+        rescuer.start()
+        context.iteration(True)
+        rescuer.cancel()
+        assert not b.is_closed()
+        waker.join()
+        b.close()
+
+
+def test_completed_after_a_nested_loop(pair, calls):
+    """A loop that a callback runs does not say that this callback has come back."""
+    a, b = pair
+    seen = []
+
+    def received(connection, result):
+        while MainContext.default().iteration(False):
+            pass
+        seen.append(result.get_completed())
+        close(connection.receive_fd_finish(result))
+        calls(connection, result)
+
+    b.receive_fd_async(None, received)
+    a.send_fd(0)
+    iterate(lambda: calls)
+    assert seen == [False]
+    assert calls[0][1].get_completed()
+
+
+def test_result_leaves_nothing(pair):
+    """Who asks for the result again and again does not pile up anything."""
+    future = pair[1].receive_fd_async()
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            future.result(0)
+    assert not future._wakers
+    future.cancel()
+
+
+def test_result_while_the_loop_is_closed(pair):
+    """Who waits in another thread gets CANCELLED when the loop is closed meanwhile."""
+    _, b = pair
+    made = []
+
+    async def main():
+        made.append(b.receive_fd_async())
+        thread.start()
+        await asyncio.sleep(0.05)
+
+    ended = []
+
+    def wait():
+        try:
+            made[0].result(5)
+        except unixconn.Error as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=wait)
+    asyncio.run(main())
+    thread.join()
+    assert [type(each) for each in ended] == [unixconn.CancelledError]
+
+
+def test_forked_while_another_thread_iterates():
+    """The child has not got that thread, and iterates itself."""
+    loop = MainLoop()
+
+    def child():
+        got = []
+        idle_add(got.append, 1)
+        return MainContext.default().pending() and MainContext.default().iteration(False) and got == [1]
+
+    def fork():
+        try:
+            assert settle(loop.is_running)
+            time.sleep(0.02)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    os._exit(0 if child() else 1)
+                finally:
+                    os._exit(2)
+            status.append(os.waitpid(pid, 0)[1])
+        finally:
+            loop.quit()
+
+    status = []
+    thread = threading.Thread(target=fork)
+    thread.start()
+    loop.run()
+    thread.join()
+    assert status == [0]
 
 
 START = """

@@ -37,7 +37,7 @@ class Both:
         self._finish = finish
         self._wait_for_both = wait_for_both
         self._error: Error | None = None
-        self._ended = 0
+        self._ended: list[int] = []
         self._sequences = [
             Sequence(each, cancellable, poller_for, partial(self._end, index), timeout=timeout)
             for index, each in enumerate(steps)
@@ -65,10 +65,12 @@ class Both:
 
     def _end(self, index: int, _result: list[Any], error: Error | None) -> None:
         with self._lock.entered:
-            self._ended += 1
-            is_first = self._ended == 1
-            if is_first or (self._wait_for_both and self._error is None):
-                self._error = error
+            # Called again if a signal handler has raised on the way.
+            if index not in self._ended:
+                self._ended.append(index)
+                if self._error is None and (len(self._ended) == 1 or self._wait_for_both):
+                    self._error = error
+            is_first = self._ended[0] == index
         if not is_first:
             self._finish([True], self._error)
         elif error is not None or not self._wait_for_both:

@@ -153,14 +153,20 @@ class Cancellable(Object):
                 self._emissions.append(emission)
                 self._code = reason
                 self._show()
-            # A tuple of a dictionary is not copied in one step without the GIL, a list is.
-            for each in list(self._watchers):
-                each.look()
+            self._tell_watchers()
             self.emit("cancelled")
             self._end(emission)
         except BaseException:  # of a signal handler
             self._end(emission)
+            # Another cancel() would not tell them, as the flag is set.
+            if self._code is not None:
+                self._tell_watchers()
             raise
+
+    def _tell_watchers(self) -> None:
+        # A tuple of a dictionary is not copied in one step without the GIL, a list is.
+        for each in list(self._watchers):
+            each.look()
 
     def _end(self, emission: _Emission) -> None:
         self._drop_alarm()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
@@ -17,6 +19,7 @@ from unixconn.task import Task
 from unixconn.workers import shared
 
 if TYPE_CHECKING:
+    import _thread
     from collections.abc import Callable, Generator
     from typing import Any
 
@@ -25,6 +28,23 @@ if TYPE_CHECKING:
     from unixconn.poller import Poller
 
 T = TypeVar("T")
+
+_LOOK_INTERVAL = 0.25
+"""Seconds between two looks whether the loop, of another thread, was closed."""
+
+
+def _open(lock: _thread.LockType) -> None:
+    try:
+        lock.release()
+    except RuntimeError:  # it is open
+        return
+
+
+def _remove(wakers: list[Callable[[], object]], wake: Callable[[], object]) -> None:
+    try:
+        wakers.remove(wake)
+    except ValueError:  # another thread was quicker
+        return
 
 
 class Future(Task, Generic[T]):
@@ -147,13 +167,27 @@ class Future(Task, Generic[T]):
             raise loop.not_done(f"{self._name} has not ended yet: await it")
         ended = threading.Lock()
         ended.acquire()
-        self._subscribe(ended.release)
-        limit = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        if not ended.acquire(timeout=limit):
-            raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
+        wake = partial(_open, ended)
+        deadline = math.inf if timeout is None else time.monotonic() + max(0.0, timeout)
+        try:
+            self._subscribe(wake)
+            while not ended.acquire(timeout=self._pause(deadline)):
+                self._look_after_its_loop()
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
+        finally:
+            # Who asks again and again would leave one each time.
+            _remove(self._wakers, wake)
+
+    def _pause(self, deadline: float) -> float:
+        """Give the seconds to wait for the end, before a look at the clock and the loop; -1 for ever."""
+        left = max(0.0, deadline - time.monotonic())
+        if self._loop is not None:
+            return min(left, _LOOK_INTERVAL)
+        return -1.0 if left == math.inf else min(left, threading.TIMEOUT_MAX)
 
     def _look_after_its_loop(self) -> None:
-        # A loop that was closed ends nothing any more.
+        # A loop that was closed ends nothing any more, and tells nobody that it was.
         if not self._ended and self._loop is not None and self._loop.is_closed and self._pending is not None:
             self._pending.look()
 
@@ -165,10 +199,12 @@ class Future(Task, Generic[T]):
     def _wake(self) -> None:
         while self._wakers:
             try:
-                wake = self._wakers.pop(0)
+                wake = self._wakers[0]
             except IndexError:  # another thread was quicker
                 return
+            # Called twice does no harm. Out of the list first, it would be lost if a signal handler raised then.
             wake()
+            _remove(self._wakers, wake)
 
     def __await__(self) -> Generator[Any, Any, T]:
         loop = self._loop

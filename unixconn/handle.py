@@ -240,6 +240,13 @@ class Handle:
     def close(self) -> None:
         """Close it, or let the last of those who use it right now do so, and wake whoever waits."""
         self.number = -1
+        try:
+            self._end()
+        except BaseException:  # of a signal handler: once more, or who waits would not be woken
+            self._end()
+            raise
+
+    def _end(self) -> None:
         with self.lock.entered:
             self.reap()
             if self._closing is not None:

@@ -39,8 +39,4 @@ class Home:
     @staticmethod
     def _call_in(context: MainContext, call: Callable[[], object]) -> None:
         # As in an operation's callback, what is started belongs there, too.
-        context.push_thread_default()
-        try:
-            call()
-        finally:
-            context.pop_thread_default()
+        context._call_as_default(call)

@@ -17,7 +17,7 @@ from itertools import count
 from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import as_priority
 from unixconn.clock import Clock, push_all
-from unixconn.lock import Lock
+from unixconn.lock import Lock, this_process
 from unixconn.object import run_handler
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ class _Call(Source):
             try:
                 self._call()
             except Exception:
+                # That may be a signal handler's, too. Nothing of it is done twice.
+                self._call()
                 self._due = False
                 raise
             self._due = False
@@ -206,6 +208,7 @@ class MainContext:
         self._owner_thread = 0
         # The same, but not while it waits.
         self._awake_thread = 0
+        self._process = this_process()
         self._sockets: Sockets | None = None
         # By the process: a forked child has its own.
         self._lent: dict[object, Any] = {}
@@ -243,6 +246,17 @@ class MainContext:
             raise ValueError(f"{self!r} is not the context that this thread has pushed last")
         _pushed.entries.pop()
 
+    def _call_as_default(self, call: Callable[[], object]) -> None:
+        """Call *call* with this as the thread's default context."""
+        entries = _pushed.entries
+        depth = len(entries)
+        try:
+            entries.append(self)
+            call()
+        finally:
+            # Not by `pop_thread_default`: a signal handler may have raised before this was there.
+            del entries[depth : depth + 1]
+
     # --- iterating ---
 
     def iteration(self, may_block: bool = True) -> bool:
@@ -254,7 +268,7 @@ class MainContext:
         """
         me = threading.get_ident()
         # Not acquire(blocking=False): between that and a try block a signal handler can raise.
-        if not may_block and self._owner_thread not in (0, me):
+        if self._iterating_thread() not in (0, me) and not may_block:
             return False
         with self._owner.entered:
             outer = self._owner_thread, self._awake_thread
@@ -265,6 +279,15 @@ class MainContext:
                 self._owner_thread, self._awake_thread = outer
                 if self._sockets is not None:
                     self._sockets.rest()
+
+    def _iterating_thread(self) -> int:
+        """Give the thread that iterates this, 0 for none."""
+        if self._process is not this_process():
+            # A forked child has no other thread than the one that has forked.
+            self._process = this_process()
+            if self._owner_thread != threading.get_ident():
+                self._owner_thread = self._awake_thread = 0
+        return self._owner_thread
 
     def _iterate(self, may_block: bool) -> bool:
         self._look(0.0)
@@ -317,7 +340,7 @@ class MainContext:
 
     def pending(self) -> bool:
         """Tell whether anything is ready to be called; False while another thread iterates."""
-        if self._owner_thread not in (0, threading.get_ident()):
+        if self._iterating_thread() not in (0, threading.get_ident()):
             return False
         with self._owner.entered:
             self._look(0.0)
@@ -337,8 +360,9 @@ class MainContext:
         """
         source = Source(priority)
         source.set_callback(function, *data)
-        is_default_here = MainContext.ref_thread_default() is self and not self._owner_thread
-        if is_default_here or self._owner_thread == threading.get_ident():
+        owner = self._iterating_thread()
+        is_default_here = MainContext.ref_thread_default() is self and not owner
+        if is_default_here or owner == threading.get_ident():
             with self._owner.entered:
                 while source._call():
                     pass

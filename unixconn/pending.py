@@ -146,6 +146,13 @@ class Pending(Generic[T]):
 
     def look(self) -> None:
         """End it if its handle was closed, it was cancelled, or its time has passed. It takes the lock itself."""
+        try:
+            self._look()
+        except BaseException:  # of a signal handler: once more, as who calls this tells of it once
+            self._look()
+            raise
+
+    def _look(self) -> None:
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
@@ -200,12 +207,11 @@ class Pending(Generic[T]):
         finally:
             # In a forked child it still is the parent's to finish.
             if self._waker.is_ours and self._finish is not None:
-                error = error and _to_tell(error, self._operation)
                 finish = self._finish
                 try:
-                    finish(self._result, error)
+                    finish(self._result, error and _to_tell(error, self._operation))
                 except BaseException:  # of a signal handler: once more, which does nothing twice
-                    finish(self._result, error)
+                    finish(self._result, error and _to_tell(error, self._operation))
                     raise
             self._finish = None
 

@@ -182,9 +182,10 @@ class WakeablePoller(Poller):
                 self._wakeup.set()
 
     def _stop(self) -> None:
+        # First: after an exception out of a signal handler the next epoll would be waited for without it.
+        self._can_wake = False
         super()._stop()
         self._wakeup.close_unless([])
-        self._can_wake = False
 
 
 _pollers: weakref.WeakSet[Poller] = weakref.WeakSet()

@@ -79,11 +79,11 @@ class Sequence(Generic[T]):
         self._over = False
         # Who cancels goes on itself, when it has let go of the lock.
         self._cancelling_thread = 0
-        self._left: list[Callable[[], Operation[Any]]] = []
+        self._left: list[_Step] = []
 
     def start(self) -> None:
         """Begin with the first step."""
-        begin = partial(self._go_on, partial(next, self._steps))
+        begin = partial(self._go_on, _Step(None, partial(next, self._steps)))
         if self._post is None:
             begin()
         else:
@@ -115,12 +115,14 @@ class Sequence(Generic[T]):
         if self._pending is not None:
             self._pending.attend(cancellable)
 
-    def _go_on(self, proceed: Callable[[], Operation[Any]]) -> None:
+    def _go_on(self, step: _Step) -> None:
         for _ in range(_AT_A_TIME):
-            if self._over:
+            # A context calls this again if a signal handler has raised, and the steps are further by then.
+            if self._over or step.is_used or step.proceed is None:
                 return None
+            step.is_used = True
             try:
-                operation = proceed()
+                operation = step.proceed()
                 if self._cancelled:  # after what the last step has brought was taken
                     operation = self._steps.throw(cancelled())
             except StopIteration as stop:
@@ -128,23 +130,40 @@ class Sequence(Generic[T]):
             except Error as error:
                 return self._end([], error)
             except BaseException:  # of a signal handler, and the steps are over
+                self._steps.close()
                 self._end([], cancelled())
                 raise
             step = _Step(operation)
-            cancellable = self._cancellable
-            end = partial(self._end_step, step)
-            self._pending = try_or_wait(
-                operation, cancellable, self._poller_for, end, blocking=True, timeout=self._timeout
-            )
-            if self._pending is not None:
-                self._catch_up(self._pending, cancellable)
-            step.has_started = True
+            try:
+                self._begin(step, operation)
+            except BaseException:  # of a signal handler
+                self._recover(step)
+                raise
             if step.proceed is None or not step.claim():
                 return None
-            proceed = step.proceed
         # Others have their turn, too.
-        self._post_step(step)
+        self._post_surely(step)
         return None
+
+    def _begin(self, step: _Step, operation: Operation[Any]) -> None:
+        cancellable = self._cancellable
+        end = partial(self._end_step, step)
+        self._pending = None
+        self._pending = try_or_wait(operation, cancellable, self._poller_for, end, blocking=True, timeout=self._timeout)
+        if self._pending is not None:
+            self._catch_up(self._pending, cancellable)
+        step.has_started = True
+
+    def _recover(self, step: _Step) -> None:
+        """See to it that there will be an end, though a signal handler has raised while *step* was started."""
+        step.has_started = True
+        if step.proceed is not None:
+            if step.claim():
+                self._post_surely(step)
+        elif self._pending is None:
+            # What the try has brought is lost, and it would be wrong to go on without.
+            self._steps.close()
+            self._end([], cancelled())
 
     def _catch_up(self, pending: Pending[Any], cancellable: Cancellable | None) -> None:
         """Tell *pending*, which was started with *cancellable*, what has come meanwhile and found nothing to tell."""
@@ -153,24 +172,43 @@ class Sequence(Generic[T]):
         if self._cancelled:
             pending.cancel()
 
+    def _post_surely(self, step: _Step) -> None:
+        try:
+            self._post_step(step)
+        except BaseException:  # of a signal handler: once more, as a step goes on once
+            self._post_step(step)
+            raise
+
     def _post_step(self, step: _Step) -> None:
-        assert step.proceed is not None
-        (self._post or self._poller_for(step.operation).post)(partial(self._go_on, step.proceed))
+        assert step.operation is not None
+        (self._post or self._poller_for(step.operation).post)(partial(self._go_on, step))
 
     def _end(self, result: list[T], error: Error | None) -> None:
         self._over = True
-        self._finish(result, error)
+        try:
+            self._finish(result, error)
+        except BaseException:  # of a signal handler: once more, which does nothing twice
+            self._finish(result, error)
+            raise
 
     def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
-        if step.has_started and step.claim():
-            # Later: this has the lock of the step's handle, and the next one may need another's.
-            if self._cancelling_thread == threading.get_ident() and self._post is None:
-                self._left.append(step.proceed)
-            else:
-                self._post_step(step)
+        try:
+            if step.has_started and step.claim():
+                self._hand_on(step)
+        except BaseException:  # of a signal handler, and it may just have been claimed
+            if step.has_started:
+                self._hand_on(step)
+            raise
+
+    def _hand_on(self, step: _Step) -> None:
+        # Later: this has the lock of the step's handle, and the next one may need another's.
+        if self._cancelling_thread == threading.get_ident() and self._post is None:
+            self._left.append(step)
+        else:
+            self._post_surely(step)
 
 
 class _Step:
@@ -180,12 +218,15 @@ class _Step:
     Each says first that it is there, and claims the going on if the other one is.
     """
 
-    __slots__ = ("_claims", "has_started", "operation", "proceed")
+    __slots__ = ("_claims", "has_started", "is_used", "operation", "proceed")
 
-    def __init__(self, operation: Operation[Any]) -> None:
+    def __init__(self, operation: Operation[Any] | None, proceed: Callable[[], Operation[Any]] | None = None) -> None:
         self.operation = operation
+        """None for the beginning, which *proceed* is."""
         self.has_started = False
-        self.proceed: Callable[[], Operation[Any]] | None = None
+        self.proceed = proceed
+        self.is_used = False
+        """Whether the steps have gone on from here."""
         self._claims = [True]
 
     def claim(self) -> bool:

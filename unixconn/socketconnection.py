@@ -157,11 +157,14 @@ class SocketConnection(IOStream):
         )
 
     def _close(self) -> None:
-        for stream in (self._input, self._output):
-            # A stream with an operation under way stays open, and that operation ends with the Socket.
-            if stream is not None and not stream.has_pending():
-                stream.close()
-        self._socket.close()
+        try:
+            for stream in (self._input, self._output):
+                # A stream with an operation under way stays open, and that operation ends with the Socket.
+                if stream is not None and not stream.has_pending():
+                    stream.close()
+        finally:
+            # After an exception out of a signal handler, too: a second close() does nothing.
+            self._socket.close()
 
 
 connection_types[None] = SocketConnection

@@ -70,6 +70,8 @@ class Task(AsyncResult):
     """The result is known, though nobody may have been told yet."""
     _told = False
     """The callback was called, or is being called."""
+    _returned = False
+    """It has come back."""
     _completed = False
     _callback: Callable[[], object] | None = None
     _home: Home | None = None
@@ -196,22 +198,37 @@ class Task(AsyncResult):
         self.post(self._deliver)
 
     def _deliver(self) -> None:
-        # Called again if a signal handler has raised on the way.
-        callback = self._callback
+        # Called again if a signal handler has raised on the way, and by a loop that the callback runs.
+        if self._told and not self._returned:
+            return
         context = self.get_context()
-        if context is not None:
-            context.push_thread_default()
         try:
-            if callback is not None and not self._told:
-                self._told = True
-                callback()
-        finally:
             if context is not None:
-                context.pop_thread_default()
-            if not self._completed and (self._told or callback is None):
-                self._callback = None
-                self._completed = True
-                self._notify("completed")
+                context._call_as_default(self._call)
+            else:
+                self._call()
+            self._complete()
+        except BaseException:
+            if self._returned:
+                self._complete()
+            elif not self._told:  # of a signal handler, and who has called this may take it for the callback's own
+                self.post(self._deliver)
+            raise
+
+    def _call(self) -> None:
+        try:
+            if self._callback is not None and not self._told:
+                self._told = True
+                self._callback()
+        finally:
+            if self._told or self._callback is None:
+                self._returned = True
+
+    def _complete(self) -> None:
+        if not self._completed:
+            self._callback = None
+            self._completed = True
+            self._notify("completed")
 
     def __del__(self) -> None:
         # Also where a signal handler has raised before the constructor's end.

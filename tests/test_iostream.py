@@ -10,7 +10,17 @@ import pytest
 from helpers import Background, adopt, fill, open_descriptors, same
 
 import unixconn
-from unixconn import Bytes, Cancellable, Error, InputStream, IOStream, OutputStream, SocketConnection
+from unixconn import (
+    Bytes,
+    Cancellable,
+    Error,
+    InputStream,
+    IOStream,
+    OutputStream,
+    SocketConnection,
+    SocketType,
+    UnixConnection,
+)
 
 
 def send_rights(sock, fd, data):
@@ -182,6 +192,26 @@ class TestReading:
         """It is out of the range."""
         with pytest.raises(OverflowError, match="-1"):
             pair[0].get_input_stream().read_bytes(-1)
+
+
+class TestOfNoBytes:
+    """To read or write none needs no peer."""
+
+    def test_reading(self, pair):
+        """A stream where nothing has come does not keep it waiting."""
+        stream = pair[1].get_input_stream()
+        assert stream.read_bytes(0, Cancellable.with_timeout(5)).get_data() == b""
+        assert (stream.read(0, Cancellable.with_timeout(5)), stream.skip(0, Cancellable.with_timeout(5))) == (b"", 0)
+        assert (stream.read_async(0).result(5), stream.skip_async(0).result(5)) == (b"", 0)
+
+    def test_writing(self):
+        """No empty packet goes."""
+        ours, theirs = UnixConnection.create_pair(SocketType.SEQPACKET)
+        assert ours.get_output_stream().write(b"") == 0
+        assert ours.get_output_stream().write_async(b"").result(5) == 0
+        theirs.get_socket().set_blocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.get_socket().receive(5)
 
 
 class TestWriting:

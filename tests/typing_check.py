@@ -66,12 +66,14 @@ from unixconn import (
     SocketFamily,
     SocketListener,
     SocketListenerEvent,
+    SocketMsgFlags,
     SocketProtocol,
     SocketService,
     SocketType,
     Source,
     SystemCallError,
     Task,
+    TcpConnection,
     ThreadedSocketService,
     TimedOutError,
     TooManyOpenFilesError,
@@ -368,6 +370,7 @@ async def use_servers(folder: Path) -> None:
     connection: SocketConnection = await SocketClient(timeout=3).connect_async(address)
     connection.close()
     service.close()
+    print(TcpConnection, SocketMsgFlags.PEEK)
     print(added, SocketClientEvent.COMPLETE, SocketListenerEvent.BOUND, SocketListener().list_properties())
     with listen(folder / "c") as server:
         one: UnixListener = server

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
     from unixconn.cancellable import Cancellable
     from unixconn.client import SocketClient, SocketClientEvent
-    from unixconn.connection import SocketConnection, UnixConnection
+    from unixconn.connection import SocketConnection, TcpConnection, UnixConnection
     from unixconn.credentials import Credentials, CredentialsSource
     from unixconn.errors import (
         CancelledError,
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from unixconn.paths import UnixListener, connect, listen
     from unixconn.poll import IOCondition, PollFD
     from unixconn.service import SocketService, ThreadedSocketService
-    from unixconn.socket import Socket, SocketProtocol, SocketType
+    from unixconn.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
     from unixconn.streams import Bytes
     from unixconn.task import AsyncResult, Task
 
@@ -89,7 +89,7 @@ _MODULES = {
     "cancellable": "Cancellable",
     "client": "SocketClient SocketClientEvent",
     # Socket too: a Socket makes connections, of the classes that this module registers.
-    "connection": "Socket SocketConnection UnixConnection",
+    "connection": "Socket SocketConnection TcpConnection UnixConnection",
     "credentials": "Credentials CredentialsSource",
     "errors": (
         "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
@@ -112,7 +112,7 @@ _MODULES = {
     "paths": "UnixListener connect listen",
     "poll": "IOCondition PollFD",
     "service": "SocketService ThreadedSocketService",
-    "socket": "SocketProtocol SocketType",
+    "socket": "SocketMsgFlags SocketProtocol SocketType",
     "streams": "Bytes",
     "inputstream": "InputStream",
     "outputstream": "OutputStream OutputStreamSpliceFlags",
@@ -175,12 +175,14 @@ __all__ = [
     "SocketFamily",
     "SocketListener",
     "SocketListenerEvent",
+    "SocketMsgFlags",
     "SocketProtocol",
     "SocketService",
     "SocketType",
     "Source",
     "SystemCallError",
     "Task",
+    "TcpConnection",
     "ThreadedSocketService",
     "TimedOutError",
     "TooManyOpenFilesError",

@@ -8,6 +8,7 @@ from enum import IntEnum
 from socket import AF_UNIX
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import as_member
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.object import Object, Property
 
@@ -55,7 +56,7 @@ class UnixSocketAddress(SocketAddress):
     The address of a Unix socket: a path, a name in the abstract namespace, or none (Gio.UnixSocketAddress).
 
     *path* may be str, bytes, os.PathLike or a list of byte values. Raises the Error FILENAME_TOO_LONG for one of more
-    than 107 bytes, which Gio would cut and so connect elsewhere.
+    than 107 bytes, which Gio would cut and so connect elsewhere. *abstract* stands for the type ABSTRACT_PADDED.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -65,11 +66,17 @@ class UnixSocketAddress(SocketAddress):
     )
 
     def __init__(
-        self, *, path: PathLike = b"", address_type: UnixSocketAddressType = UnixSocketAddressType.PATH
+        self,
+        *,
+        path: PathLike = b"",
+        abstract: bool = False,
+        address_type: UnixSocketAddressType = UnixSocketAddressType.PATH,
     ) -> None:
         super().__init__()
         name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
-        self._type = UnixSocketAddressType(address_type)
+        self._type = as_member(UnixSocketAddressType, address_type)
+        if abstract and self._type is UnixSocketAddressType.PATH:
+            self._type = UnixSocketAddressType.ABSTRACT_PADDED
         if self._type in (UnixSocketAddressType.INVALID, UnixSocketAddressType.ANONYMOUS):
             self._type, name = UnixSocketAddressType.ANONYMOUS, b""
         if self._type is UnixSocketAddressType.PATH and b"\0" in name:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
-from unixconn._typing import TYPE_CHECKING
+from unixconn._typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from enum import Enum
     from typing import Any
+
+    EnumT = TypeVar("EnumT", bound=Enum)
 
 
 INT_MAX = 2**31 - 1
@@ -35,6 +38,14 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
 def as_priority(value: Any, name: str) -> int:
     """Give the priority *value* as an integer. Raises TypeError and OverflowError as `as_integer` does."""
     return as_integer(value, name, -INT_MAX - 1, INT_MAX)
+
+
+def as_member(kind: type[EnumT], value: Any) -> EnumT:
+    """Give the member of the enumeration *kind* that *value* is or stands for. Raises TypeError for what is none."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise TypeError(f"{value!r} is no {kind.__name__}") from None
 
 
 def as_seconds(value: Any, name: str) -> float:
@@ -72,10 +83,13 @@ def as_bytes(value: Any) -> memoryview:
     """
     Give the bytes of *value*, a bytes-like object or a list of integers below 256.
 
-    Raises TypeError for anything else, a str among them.
+    Raises TypeError for anything else, a str among them, and OverflowError for an integer that is no byte.
     """
     if isinstance(value, (list, tuple)):
-        value = bytes(value)
+        try:
+            value = bytes(value)
+        except ValueError as error:
+            raise OverflowError(f"a list of bytes: {error}") from None
     if isinstance(value, str):
         raise TypeError(f"a buffer must be bytes-like, and the str {value!r} has to be encoded")
     return memoryview(value).cast("B")

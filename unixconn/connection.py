@@ -16,7 +16,7 @@ from unixconn.future import Future
 from unixconn.identity import PeerIdentity
 from unixconn.passing import DescriptorPassing
 from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
-from unixconn.socketconnection import SocketConnection
+from unixconn.socketconnection import SocketConnection, TcpConnection
 from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unixconn.attempt import WouldBlock
 
 # Whoever needs connections imports them here: this module registers the class for Unix streams.
-__all__ = ["SocketConnection", "UnixConnection"]
+__all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
 
 ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
 

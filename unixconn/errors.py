@@ -11,6 +11,8 @@ import errno
 import os
 from enum import IntEnum
 
+from unixconn.arguments import INT_MAX, as_integer
+
 IO_ERROR_DOMAIN = "g-io-error-quark"
 
 
@@ -118,7 +120,7 @@ def io_error_quark() -> int:
 
 def io_error_from_errno(err_no: int) -> IOErrorEnum:
     """Give the code for an *err_no* of the C library (Gio.io_error_from_errno); FAILED for one without a code."""
-    return _CODES.get(err_no, IOErrorEnum.FAILED)
+    return _CODES.get(as_integer(err_no, "err_no", -INT_MAX - 1, INT_MAX), IOErrorEnum.FAILED)
 
 
 class Error(RuntimeError):
@@ -175,7 +177,13 @@ class Error(RuntimeError):
 
     @staticmethod
     def new_literal(domain: int, message: str, code: int) -> Error:
-        """Make an error; *domain* is a number as `io_error_quark` gives it."""
+        """
+        Make an error; *domain* is a number as `io_error_quark` gives it.
+
+        Raises TypeError for one that is no number, and ValueError for one that is no domain's.
+        """
+        if not isinstance(domain, (int, float)):
+            raise TypeError(f"domain must be a number, not {domain!r}")
         for name, number in _quarks.items():
             if number == domain:
                 return Error(message, name, code)

@@ -219,6 +219,8 @@ class InputStream(SocketStream):
     # --- step by step ---
 
     def _read(self, count: int) -> Steps[bytes]:
+        if not count:  # there is nothing to wait for
+            return b""
         return (yield from self._socket._receiving(min(count, _LARGEST_READ)))
 
     def _read_bytes(self, count: int) -> Steps[Bytes]:

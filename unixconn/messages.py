@@ -8,6 +8,7 @@ import struct
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, credentials_message
+from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import adopt, as_descriptor, close_all
 from unixconn.errors import translated
@@ -65,14 +66,13 @@ class UnixFDList(Object):
         """
         Give a further duplicate of the descriptor at *index_*, close-on-exec, which the caller has to close.
 
-        Raises IndexError for an index outside of the list, a negative one too.
+        Raises IndexError for an index outside of the list, a negative one too, OverflowError for one that is no C int.
         """
-        if not isinstance(index_, int):
-            raise TypeError(f"index_ must be an integer, not {index_!r}")
-        if not 0 <= index_ < len(self._fds):
+        index = as_integer(index_, "index_", -INT_MAX - 1, INT_MAX)
+        if not 0 <= index < len(self._fds):
             raise IndexError(f"index_ must be from 0 to {len(self._fds) - 1}, not {index_}")
         try:
-            return os.dup(self._fds[index_])
+            return os.dup(self._fds[index])
         except OSError as error:
             raise translated(error, "dup: ") from None
 
@@ -131,7 +131,9 @@ class SocketControlMessage(Object):
 
         Descriptors in it belong to the message from now on, and become close-on-exec.
         """
-        payload = bytes(data)
+        payload = as_copy(data)
+        level = as_integer(level, "level", -INT_MAX - 1, INT_MAX)
+        type = as_integer(type, "type", -INT_MAX - 1, INT_MAX)  # noqa: A001 - Gio's name
         if level == SOL_SOCKET and type == SCM_RIGHTS:
             return _descriptors_from(payload)
         numbers = SYSTEM.read_credentials(type, payload) if level == SOL_SOCKET else None

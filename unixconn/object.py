@@ -13,6 +13,7 @@ import warnings
 import weakref
 
 from unixconn._typing import TYPE_CHECKING
+from unixconn.arguments import as_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +101,8 @@ class Handler:
 
 
 _handler_numbers = itertools.count(1)
+_LARGEST_NUMBER = 2**64 - 1
+"""Of GLib's gulong."""
 
 
 class _AtExit:
@@ -139,6 +142,10 @@ class Object:
         # Only changed and copied in single steps of the interpreter: a signal handler may connect at any moment.
         return self.__dict__.setdefault("_handler_list", [])  # type: ignore[no-any-return]
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Refuse to be copied or pickled: a copy would own the same descriptors, and close them once more."""
+        raise TypeError(f"objects of {type(self).__name__} can be neither copied nor pickled")
+
     def weak_ref(self, callback: Callable[..., object] | None = None, *data: object) -> Callable[[], Object | None]:
         """Give a function that gives this object, or None when it is gone; *callback* is called with *data* then."""
         if callback is None:
@@ -159,6 +166,8 @@ class Object:
 
     @classmethod
     def _property(cls, name: str) -> Property:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a property must be a str, not {name!r}")
         wanted = name.replace("_", "-")
         for each in cls.list_properties():
             if each.name == wanted:
@@ -220,14 +229,19 @@ class Object:
         return self.__dict__.setdefault("_changed_properties", {})  # type: ignore[no-any-return]
 
     def _tell_changed(self) -> None:
-        for each in list(self._changed):
+        # The latest first, as GObject does it.
+        for each in reversed(list(self._changed)):
             if self._freezes:
                 return
             if self._changed.pop(each, False):
                 self._emit("notify", each.name, each)
 
     def freeze_notify(self) -> _AtExit:
-        """Keep back notifications until `thaw_notify`, or the end of a ``with``; of each property one will be left."""
+        """
+        Keep back notifications until `thaw_notify`, or the end of a ``with``.
+
+        Of each property one will be left, and the one that was the last to change first is the first.
+        """
         self._freezes.append(None)
         return _AtExit(self.thaw_notify)
 
@@ -308,26 +322,35 @@ class Object:
         return handler.number
 
     def disconnect(self, handler_id: int) -> None:
-        """Remove the handler with the number *handler_id*; a RuntimeWarning where there is none."""
+        """
+        Remove the handler with the number *handler_id*; a RuntimeWarning where there is none.
+
+        Raises TypeError for what is no number, and OverflowError for one that is none of C's unsigned long.
+        """
         if not self._disconnect(handler_id):
             warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
 
     def _disconnect(self, handler_id: int) -> bool:
+        found = self._find(handler_id)
         try:
-            self._handlers.remove(self._handler(handler_id))
-        except (ValueError, TypeError):  # somebody else was quicker, or it never was
+            self._handlers.remove(found)  # type: ignore[arg-type]
+        except ValueError:  # somebody else was quicker, or it never was
             return False
         return True
 
+    def _find(self, handler_id: int) -> Handler | None:
+        number = as_integer(handler_id, "handler_id", 0, _LARGEST_NUMBER)
+        return next((each for each in tuple(self._handlers) if each.number == number), None)
+
     def _handler(self, handler_id: int) -> Handler:
-        for each in tuple(self._handlers):
-            if each.number == handler_id:
-                return each
-        raise TypeError(f"{type(self).__name__} has no handler {handler_id!r}")
+        found = self._find(handler_id)
+        if found is None:
+            raise TypeError(f"{type(self).__name__} has no handler {handler_id!r}")
+        return found
 
     def handler_is_connected(self, handler_id: int) -> bool:
         """Tell whether the handler with the number *handler_id* is connected."""
-        return any(each.number == handler_id for each in tuple(self._handlers))
+        return self._find(handler_id) is not None
 
     def handler_block(self, handler_id: int) -> _AtExit:
         """
@@ -350,13 +373,21 @@ class Object:
         Run the handlers of *signal* with *values*: plain ones, the class's own, then those of `connect_after`.
 
         An exception in one of them goes to `sys.excepthook`, and the others still run. Gives what the last one has
-        returned, for a signal that has a result.
+        returned, for a signal that has a result. Raises TypeError for more or fewer values than the signal has.
         """
-        return self._emit(*self._parse(signal), *values)
+        name, detail = self._parse(signal)
+        declared = self._signal(name)
+        assert declared is not None
+        count = declared.default.__code__.co_argcount - 1
+        if len(values) != count:
+            raise TypeError(f"the signal {name!r} of {type(self).__name__} has {count} values, not {len(values)}")
+        return self._emit(name, detail, *values)
 
     @classmethod
     def _parse(cls, name: str) -> tuple[str, str]:
         """Take apart a signal's name and its detail. Raises TypeError for one that the class does not have."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a signal must be a str, not {name!r}")
         signal, colons, detail = name.partition("::")
         if cls._signal(signal) is None or (colons and signal != "notify"):
             raise TypeError(f"{cls.__name__} has no signal {name!r}")

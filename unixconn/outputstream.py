@@ -248,6 +248,8 @@ class OutputStream(SocketStream):
     # --- step by step ---
 
     def _write(self, data: memoryview) -> Steps[int]:
+        if not data:  # not a packet of no bytes either
+            return 0
         return (yield self._socket._sending(bytes(data[:_LARGEST_WRITE])))  # type: ignore[no-any-return]
 
     def _write_all(self, data: memoryview) -> Steps[Written]:

@@ -8,12 +8,12 @@ import socket as python
 import sys
 import termios
 import time
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
-from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
+from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_member, as_writable
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
@@ -71,8 +71,22 @@ class SocketProtocol(IntEnum):
     SCTP = 132
 
 
+class SocketMsgFlags(IntFlag):
+    """Flags of messages that Gio has names for (Gio.SocketMsgFlags); the others are taken as well."""
+
+    NONE = 0
+    OOB = python.MSG_OOB
+    PEEK = python.MSG_PEEK
+    DONTROUTE = python.MSG_DONTROUTE
+
+
 connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
 """The classes of connections for the kinds of sockets, None for all others; connection.py fills it in."""
+
+
+def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
+    """Give the key of `connection_types`. Raises TypeError for what is no family, type or protocol."""
+    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
 
 
 class Socket(Managed, Object):
@@ -94,8 +108,8 @@ class Socket(Managed, Object):
         Property("listen-backlog", int, "get_listen_backlog", "set_listen_backlog", default=10),
         Property("timeout", int, "get_timeout", "set_timeout", default=0),
         Property("keepalive", bool, "get_keepalive", "set_keepalive", default=False),
-        Property("local-address", SocketAddress, "get_local_address"),
-        Property("remote-address", SocketAddress, "get_remote_address"),
+        Property("local-address", SocketAddress, "_local_address"),
+        Property("remote-address", SocketAddress, "_remote_address"),
     )
 
     def __init__(
@@ -108,15 +122,15 @@ class Socket(Managed, Object):
         blocking: bool = True,
         listen_backlog: int = 10,
         timeout: int = 0,
+        keepalive: bool = False,
     ) -> None:
         """Keep what `init` needs; the Socket is usable after that."""
         super().__init__()
         self._fd = as_integer(fd, "fd", -1, INT_MAX)
-        self._family = _member(SocketFamily, family)
-        self._type = _member(SocketType, type)
-        self._protocol = _member(SocketProtocol, protocol)
+        self._family, self._type, self._protocol = kind_of_socket(family, type, protocol)
         self._handle = Handle()
         self._blocking, self._listen_backlog, self._timeout = True, 10, 0
+        self._keepalive = bool(keepalive)
         self.set_blocking(blocking)
         self.set_listen_backlog(listen_backlog)
         self.set_timeout(timeout)
@@ -151,9 +165,16 @@ class Socket(Managed, Object):
         return made
 
     def init(self, cancellable: Cancellable | None = None) -> bool:
-        """Open the socket, or take over the descriptor, that the constructor was told of; give True."""
+        """
+        Open the socket, or take over the descriptor, that the constructor was told of; give True.
+
+        It does not wait, and *cancellable* does not end it.
+        """
+        check_cancellable(cancellable)
         if not self._handle.opened:
             self._take(self._open() if self._fd < 0 else adopt_socket([self._fd]))
+            if self._keepalive:
+                self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, True)
         return True
 
     def _open(self) -> python.socket:
@@ -241,13 +262,16 @@ class Socket(Managed, Object):
             self._notify("listen-backlog")
 
     def get_keepalive(self) -> bool:
-        """Tell whether SO_KEEPALIVE is on; without effect on a Unix socket."""
-        return bool(self.get_option(python.SOL_SOCKET, python.SO_KEEPALIVE).value)
+        """Tell whether SO_KEEPALIVE is on, as last known if the socket is closed; without effect on a Unix socket."""
+        if self._handle.number >= 0:
+            self._keepalive = bool(self.get_option(python.SOL_SOCKET, python.SO_KEEPALIVE).value)
+        return self._keepalive
 
     def set_keepalive(self, keepalive: bool) -> None:
         """Set SO_KEEPALIVE; without effect on a Unix socket."""
         if self.get_keepalive() != bool(keepalive):
             self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
+            self._keepalive = bool(keepalive)
             self._notify("keepalive")
 
     def get_option(self, level: int, optname: int) -> Option:
@@ -290,6 +314,20 @@ class Socket(Managed, Object):
     def get_remote_address(self) -> SocketAddress | None:
         """Give the peer's address; None for another family than UNIX. Raises the Error NOT_CONNECTED without a peer."""
         return self._address("could not get remote address: ", python.socket.getpeername)
+
+    # As properties they are None where there is none, also with the versions of GLib whose method raises.
+
+    def _local_address(self) -> SocketAddress | None:
+        try:
+            return self.get_local_address()
+        except Error:
+            return None
+
+    def _remote_address(self) -> SocketAddress | None:
+        try:
+            return self.get_remote_address()
+        except Error:
+            return None
 
     def _address(self, context: str, ask: Any) -> SocketAddress | None:
         name = self._handle.call(ask, context=context)
@@ -447,9 +485,8 @@ class Socket(Managed, Object):
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""
         return self._complete(self._sending(as_copy(buffer)), cancellable)
 
-    def _sending(self, data: bytes, name: bytes = b"") -> SendMessage:
-        send = SendTo if name else SendMessage
-        return send(self._handle, [data], address=name, context="Error sending data: ")
+    def _sending(self, data: bytes) -> SendMessage:
+        return SendMessage(self._handle, [data], context="Error sending data: ")
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
@@ -481,8 +518,7 @@ class Socket(Managed, Object):
 
         Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
         """
-        name = b"" if address is None else _unix_address(address)._for_kernel()
-        return self._complete(self._sending(as_copy(buffer), name), cancellable)
+        return self.send_message(address, [as_copy(buffer)], None, 0, cancellable)
 
     def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
         """
@@ -514,15 +550,17 @@ class Socket(Managed, Object):
     def condition_timed_wait(
         self, condition: IOCondition, timeout_us: int, cancellable: Cancellable | None = None
     ) -> bool:
-        """Wait for *condition* for at most *timeout_us* microseconds, -1 for the Socket's timeout, and give True."""
+        """Wait for *condition*, for at most *timeout_us* microseconds unless that is -1, and give True."""
         microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
         condition = IOCondition(as_integer(condition, "condition", 0, INT_MAX))
         check_cancellable(cancellable)
         self._check()
         if cancellable is not None:
             cancellable.set_error_if_cancelled()
-        seconds = self._timeout or None if microseconds < 0 else microseconds / 1e6
-        deadline = None if seconds is None else time.monotonic() + seconds
+        limits = [microseconds / 1e6] if microseconds >= 0 else []
+        if self._timeout:
+            limits.append(self._timeout)
+        deadline = time.monotonic() + min(limits) if limits else None
         while not wait(self._handle, self._handle.closing(), condition, cancellable, deadline):
             continue
         return True
@@ -550,13 +588,6 @@ class Socket(Managed, Object):
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
-
-
-def _member(kind: type[EnumT], value: Any) -> EnumT:
-    try:
-        return kind(value)
-    except ValueError:
-        raise TypeError(f"{value!r} is no {kind.__name__}") from None
 
 
 def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:

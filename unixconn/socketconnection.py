@@ -12,7 +12,7 @@ from unixconn.inputstream import InputStream
 from unixconn.iostream import IOStream
 from unixconn.object import Property
 from unixconn.outputstream import OutputStream
-from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
+from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class SocketConnection(IOStream):
         """Have `Socket.connection_factory_create_connection` make a *g_type* of sockets of this kind."""
         if SocketConnection not in getattr(g_type, "__mro__", ()):
             raise TypeError(f"g_type must be a class of SocketConnections, not {g_type!r}")
-        connection_types[family, type, SocketProtocol(protocol)] = g_type
+        connection_types[kind_of_socket(family, type, protocol)] = g_type
 
     @staticmethod
     def factory_lookup_type(family: SocketFamily, type: SocketType, protocol_id: int) -> type[SocketConnection]:  # noqa: A002
         """Give the class of connections over sockets of this kind."""
-        return connection_types.get((family, type, SocketProtocol(protocol_id)), connection_types[None])
+        return connection_types.get(kind_of_socket(family, type, protocol_id), connection_types[None])
 
     def fileno(self) -> int:
         """Give the number of the Socket's descriptor. Raises the Error CLOSED once it is closed."""
@@ -167,4 +167,11 @@ class SocketConnection(IOStream):
             self._socket.close()
 
 
+class TcpConnection(SocketConnection):
+    """A connection over TCP (Gio.TcpConnection): bytes only."""
+
+
 connection_types[None] = SocketConnection
+for _family in (SocketFamily.IPV4, SocketFamily.IPV6):
+    for _protocol in (SocketProtocol.DEFAULT, SocketProtocol.TCP):
+        connection_types[_family, SocketType.STREAM, _protocol] = TcpConnection

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.arguments import as_priority
+from unixconn.arguments import as_copy, as_priority
 from unixconn.asynchronous import check_arguments, ended, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.closable import Closable
@@ -38,12 +38,12 @@ class Bytes:
 
     __slots__ = ("_data",)
 
-    def __init__(self, data: bytes) -> None:
-        self._data = bytes(data)
+    def __init__(self, data: Any = None) -> None:
+        self._data = b"" if data is None else as_copy(data)
 
     @classmethod
-    def new(cls, data: bytes) -> Bytes:
-        """Make one of a copy of *data*."""
+    def new(cls, data: Any = None) -> Bytes:
+        """Make one of a copy of *data*, a bytes-like object; None for no bytes."""
         return cls(data)
 
     def get_data(self) -> bytes:

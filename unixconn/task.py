@@ -112,8 +112,16 @@ class Task(AsyncResult):
         return self._error is not None
 
     @staticmethod
-    def is_valid(result: object, source_object: object) -> bool:
-        """Tell whether *result* is a Task that a method of *source_object* has started."""
+    def is_valid(result: AsyncResult, source_object: Object | None = None) -> bool:
+        """
+        Tell whether *result* is a Task that a method of *source_object* has started.
+
+        Raises TypeError for what is no AsyncResult, or no Object.
+        """
+        if not isinstance(result, AsyncResult):
+            raise TypeError(f"result must be an AsyncResult, not {result!r}")
+        if source_object is not None and not isinstance(source_object, Object):
+            raise TypeError(f"source_object must be an Object or None, not {source_object!r}")
         return isinstance(result, Task) and result._source is source_object
 
     # --- the result ---

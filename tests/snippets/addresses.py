@@ -75,3 +75,19 @@ def address_enums():
             [IN, OUT, HUP, GLib.IOCondition.PRI, GLib.IOCondition.ERR, GLib.IOCondition.NVAL],
         ]
     )
+
+
+def address_of_properties():
+    """The constructor's keywords are the properties."""
+    kinds = Gio.UnixSocketAddressType
+    addresses = [
+        Gio.UnixSocketAddress(path="a", abstract=True),
+        Gio.UnixSocketAddress(path="a", address_type=kinds.ABSTRACT),
+        Gio.UnixSocketAddress(path="/a", abstract=False),
+    ]
+    return [[each.get_path(), int(each.get_address_type()), each.get_native_size()] for each in addresses]
+
+
+def address_of_no_type():
+    """A type is one of Gio's."""
+    return [attempt(Gio.UnixSocketAddress.new_with_type, b"a", each) for each in (None, "x")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 from gi.repository import Gio, GLib
-from tools import SO_PASSCRED, SOL_SOCKET, attempt, cancelled, pair, plain
+from tools import DEFAULT, SO_PASSCRED, SOL_SOCKET, STREAM, UNIX, attempt, cancelled, pair, plain, unconnected
 
 
 def error_attributes():
@@ -159,3 +162,74 @@ def socket_properties():
     names = ["family", "type", "protocol", "blocking", "listen-backlog", "timeout", "keepalive"]
     addresses = [plain(s.props.local_address), plain(s.props.remote_address)]
     return [[plain(s.get_property(name)) for name in names], s.props.fd == s.get_fd(), addresses]
+
+
+def error_wrong_arguments():
+    """What makes errors and their codes is as strict as the rest about types and ranges."""
+    quark, new = Gio.io_error_quark(), GLib.Error.new_literal
+    wrong = ["x", None, 2**40]
+    return [
+        [attempt(Gio.io_error_from_errno, each) for each in wrong],
+        int(Gio.io_error_from_errno(1.9)),
+        [attempt(new, each, "text", 1) for each in ("g-io-error-quark", None)],
+        attempt(new, quark, "text", "1"),
+        attempt(new, quark, "text"),
+    ]
+
+
+def copies_are_refused():
+    """No object can be copied: there would be two owners of one descriptor."""
+    a, _b = pair()
+    fd_list = Gio.UnixFDList()
+    objects = [a, a.get_socket(), fd_list, Gio.UnixFDMessage(fd_list=fd_list), Gio.Credentials(), cancelled()]
+    ways = [copy.copy, copy.deepcopy, pickle.dumps]
+    return [[attempt(way, each) for way in ways] for each in objects]
+
+
+def names_that_are_none():
+    """The name of a property or a signal is a str, and the number of a handler a number."""
+    a, _b = pair()
+    s = a.get_socket()
+    outcome = [[attempt(call, name) for name in (5, None)] for call in (s.get_property, s.emit)]
+    outcome.append(attempt(s.connect_after, 5, print))
+    calls = [a.disconnect, a.handler_is_connected, a.handler_block, Gio.Cancellable().disconnect]
+    return [*outcome, [[attempt(call, number) for number in ("x", None, -1, 2**64)] for call in calls]]
+
+
+def emit_counts():
+    """emit() takes as many values as the signal has."""
+    a, _b = pair()
+    c = Gio.Cancellable()
+    return [attempt(c.emit, "cancelled", 1), attempt(c.emit, "cancelled"), attempt(a.emit, "notify::closed")]
+
+
+def notifications_that_were_held_back():
+    """One for each property, the one that was the last to change first."""
+    seen = []
+    s = pair()[0].get_socket()
+    s.connect_after("notify", lambda _s, changed: seen.append(changed.name))
+    s.freeze_notify()
+    s.set_timeout(1)
+    s.set_blocking(False)
+    s.set_timeout(2)
+    s.set_listen_backlog(3)
+    s.thaw_notify()
+    s.set_properties(timeout=7, blocking=True)
+    return seen
+
+
+def socket_properties_without_a_peer():
+    """The properties are there, also where the methods raise."""
+    s = unconnected().get_socket()
+    names = ["remote-address", "keepalive", "timeout", "blocking"]
+    outcome = [plain(s.get_property(name)) for name in names]
+    s, names = pair()[0].get_socket(), [*names, "local-address", "fd", "family", "type", "protocol", "listen-backlog"]
+    s.set_keepalive(True)
+    s.close()
+    return [outcome, [plain(s.get_property(name)) for name in names], s.get_keepalive()]
+
+
+def socket_of_properties():
+    """A Socket's constructor takes its settings."""
+    s = Gio.Socket(family=UNIX, type=STREAM, protocol=DEFAULT, keepalive=True, blocking=False, timeout=3)
+    return [s.init(None), s.get_keepalive(), s.get_blocking(), s.get_timeout(), attempt(s.init, 5)]

@@ -893,3 +893,15 @@ def notify_unknown():
     """A signal that does not exist can not be connected to."""
     a, _b = pair()
     return [attempt(a.connect_after, "nonsense", print), attempt(a.connect_after, "notify::timeout", "x")]
+
+
+def task_is_valid():
+    """is_valid() wants a result, and may go without an object."""
+    a, _b = pair()
+    results = []
+    a.send_credentials_async(None, lambda _a, result: results.append(result))
+    while not results:
+        GLib.MainContext.default().iteration(True)
+    valid = Gio.Task.is_valid
+    wrong = [attempt(valid, None, a), attempt(valid, 5, a), attempt(valid, results[0], 5)]
+    return [valid(results[0], a), valid(results[0]), valid(results[0], None), *wrong]

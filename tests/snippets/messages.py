@@ -276,3 +276,16 @@ def fd_list_closes():
     del fds
     gc.collect()
     return descriptors() - before
+
+
+def deserialize_wrong_arguments():
+    """The level and the type are numbers, and the data bytes."""
+    deserialize = Gio.SocketControlMessage.deserialize
+    return [attempt(deserialize, *each) for each in (("x", 1, b""), (1, None, b""), (1, 1, None), (1, 1, 5), (1, 1))]
+
+
+def fd_list_wrong_indices():
+    """An index is a C int."""
+    fd_list = Gio.UnixFDList()
+    fd_list.append(0)
+    return [[attempt(fd_list.get, each) for each in (2**31, "0", None)], fd_list.get(0.9) > 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import time
 
 from gi.repository import Gio, GLib
 from tools import (
@@ -336,3 +337,29 @@ def socket_datagrams_to_nobody():
     s = unix_socket(DATAGRAM)
     nowhere = Gio.UnixSocketAddress.new("/nowhere/at/all")
     return [attempt(s.send_message, nowhere, [], None, 0), attempt(s.send_message, None, [], None, 0)]
+
+
+def socket_condition_waits_within_the_sockets_timeout():
+    """The Socket's timeout ends a wait that may take longer by its own."""
+    a, _b = pair()
+    s = a.get_socket()
+    s.set_timeout(1)
+    start = time.monotonic()
+    outcome = [attempt(s.condition_timed_wait, IN, 4_000_000, None)]
+    return [*outcome, round(time.monotonic() - start)]
+
+
+def socket_send_to_errors():
+    """send_to() names its errors as messages do."""
+    s = unix_socket(DATAGRAM)
+    nowhere = Gio.UnixSocketAddress.new("/nowhere/at/all")
+    return [attempt(s.send_to, nowhere, b"x", None), attempt(s.send_to, None, b"x", None), attempt(s.send, b"x", None)]
+
+
+def socket_message_flags():
+    """The flags of messages have names."""
+    a, b = pair()
+    a.send_fd(0)
+    flags = Gio.SocketMsgFlags
+    seen = b.get_socket().receive_message([], flags.PEEK, None)[0]
+    return [seen, b.receive_fd() > 0, [int(each) for each in (flags.NONE, flags.OOB, flags.PEEK, flags.DONTROUTE)]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gi.repository import Gio
+import socket
+
+from gi.repository import Gio, GLib
 from tools import (
     DATAGRAM,
     DEFAULT,
@@ -133,3 +135,43 @@ def streams_end_a_read_after_a_descriptor():
     raw.send(b"y")
     into = b.get_input_stream()
     return plain([into.read_bytes(9).get_data(), into.read_bytes(9).get_data()])
+
+
+def streams_of_no_bytes():
+    """To read or skip none does not wait, and to write none sends nothing, cancelled or not."""
+    _a, b = pair()
+    source, target = b.get_input_stream(), b.get_output_stream()
+    outcome = [source.read_bytes(0).get_data(), source.skip(0), target.write(b""), target.write(b"", cancelled())]
+    records, other = pair(socket.SOCK_SEQPACKET)
+    outcome += [
+        records.get_output_stream().write(b""),
+        attempt(non_blocking(other).get_socket().receive_message, [], 0),
+    ]
+    return plain(outcome)
+
+
+def streams_of_wrong_lists():
+    """Numbers of a list that are no bytes are an OverflowError, what is no number a TypeError."""
+    a, _b = pair()
+    calls = [a.get_socket().send, a.get_output_stream().write, a.get_output_stream().write_all]
+    return [[attempt(call, each) for each in ([256], [-1], ["a"], [None], 5)] for call in calls]
+
+
+def bytes_of_values():
+    """GLib.Bytes of nothing is empty, and of a number there is none."""
+    outcome = [GLib.Bytes.new(each).get_data() for each in (None, b"", bytearray(b"x"), [1, 2])]
+    return plain([*outcome, GLib.Bytes().get_size(), attempt(GLib.Bytes.new, 5), attempt(GLib.Bytes.new, "x")])
+
+
+def factory_of_tcp_connections():
+    """A TCP socket's connection has a class of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+    connection = Gio.Socket.new_from_fd(client.detach()).connection_factory_create_connection()
+    return [type(connection).__name__, isinstance(connection, Gio.SocketConnection), connection.is_connected()]
+
+
+def factory_of_wrong_arguments():
+    """What is no family, type or protocol is a TypeError."""
+    lookup = Gio.SocketConnection.factory_lookup_type
+    return [attempt(lookup, None, STREAM, 0), attempt(lookup, "x", STREAM, 0), attempt(lookup, UNIX, STREAM)]

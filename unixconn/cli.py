@@ -6,7 +6,6 @@ import argparse
 import errno
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from unixconn.errors import Error, IOErrorEnum
@@ -96,8 +95,11 @@ def say(text: str) -> None:
     """Tell something on standard error, if anybody can be told: it is never what a command is for."""
     if sys.stderr is None:  # closed; print() would take standard output instead
         return
-    with suppress(OSError):
+    try:
         print(f"unixconn: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        # Python would try once more at the end, and make the failure the exit code.
+        sys.stderr = None
 
 
 _CODES = {

@@ -130,6 +130,8 @@ class _Turn:
         self._errors.append(self._poller.cancelled_error(msg))
         assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
+        # The error keeps this, by the frames that it goes through, and before CPython 3.11 the task keeps the error.
+        self._callback = None
         return True
 
     def result(self) -> None:

@@ -230,6 +230,15 @@ class TestClient:
         client.set_property(name, value)
         assert heard == [name] * 2
 
+    @pytest.mark.parametrize("setter", ["set_family", "set_socket_type", "set_protocol"])
+    @pytest.mark.parametrize("wrong", [99, "UNIX", None])
+    def test_wrong_kinds(self, setter, wrong):
+        """What is no member of the enumeration is a TypeError that names it, and changes nothing."""
+        client = SocketClient()
+        with pytest.raises(TypeError, match=f"{wrong!r} is no Socket"):
+            getattr(client, setter)(wrong)
+        assert (client.get_family(), client.get_socket_type()) == (SocketFamily.INVALID, SocketType.STREAM)
+
     def test_what_belongs_to_others(self):
         """Hosts, services, URIs and TLS are NOT_SUPPORTED."""
         client = SocketClient()

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, SocketFamily, check_address
-from unixconn.arguments import UINT_MAX, as_integer
+from unixconn.arguments import UINT_MAX, as_integer, as_member
 from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
@@ -93,7 +93,7 @@ class SocketClient(Object):
 
     def set_family(self, family: SocketFamily) -> None:
         """Set the family of sockets to make; INVALID means that of the address."""
-        self._change("family", "_family", SocketFamily(family))
+        self._change("family", "_family", as_member(SocketFamily, family))
 
     def get_socket_type(self) -> SocketType:
         """Give the type of sockets to make."""
@@ -101,7 +101,7 @@ class SocketClient(Object):
 
     def set_socket_type(self, type: SocketType) -> None:  # noqa: A002 - Gio's name
         """Set the type of sockets to make."""
-        self._change("type", "_type", SocketType(type))
+        self._change("type", "_type", as_member(SocketType, type))
 
     def get_protocol(self) -> SocketProtocol:
         """Give the protocol of sockets to make."""
@@ -109,7 +109,7 @@ class SocketClient(Object):
 
     def set_protocol(self, protocol: SocketProtocol) -> None:
         """Set the protocol of sockets to make."""
-        self._change("protocol", "_protocol", SocketProtocol(protocol))
+        self._change("protocol", "_protocol", as_member(SocketProtocol, protocol))
 
     def get_local_address(self) -> SocketAddress | None:
         """Give the address that sockets are bound to before they connect."""

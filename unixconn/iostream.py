@@ -6,7 +6,7 @@ from abc import abstractmethod
 from enum import IntFlag
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.arguments import as_priority
+from unixconn.arguments import as_member, as_priority
 from unixconn.asynchronous import AWAIT, finish, start_both
 from unixconn.cancellable import Cancellable
 from unixconn.closable import Closable
@@ -92,7 +92,7 @@ class IOStream(Closable):
         """
         if not isinstance(stream2, IOStream):
             raise TypeError(f"stream2 must be an IOStream, not {stream2!r}")
-        wanted = IOStreamSpliceFlags(flags)
+        wanted = as_member(IOStreamSpliceFlags, flags)
 
         def close() -> Error | None:
             first = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 
 from unixconn._typing import TYPE_CHECKING, overload
-from unixconn.arguments import as_bytes
+from unixconn.arguments import as_bytes, as_member
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
 from unixconn.future import Future
@@ -69,7 +69,7 @@ class OutputStream(SocketStream):
 
         *flags* says which of the two to close then. Errors as of `read` and `write`.
         """
-        return self._complete(self._splice(_as_source(source), OutputStreamSpliceFlags(flags)), cancellable)
+        return self._complete(self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags)), cancellable)
 
     def is_writable(self) -> bool:
         """Tell whether a write would find room without waiting."""
@@ -238,7 +238,7 @@ class OutputStream(SocketStream):
         *user_data: Any,
     ) -> Any:
         """Start what `splice` does, without waiting for its end; see streams.py for the arguments."""
-        steps = self._splice(_as_source(source), OutputStreamSpliceFlags(flags))
+        steps = self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
         return self._start("g_output_stream_splice_async", steps, io_priority, cancellable, callback, user_data)
 
     def splice_finish(self, result: AsyncResult) -> int:

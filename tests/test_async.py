@@ -682,8 +682,9 @@ class TestTask:
         assert task.had_error() is False
         assert Task.is_valid(task, b) is True
         assert Task.is_valid(task, a) is False
-        assert Task.is_valid(b, b) is False
-        assert Task.is_valid(None, None) is False
+        for wrong in (b, None):
+            with pytest.raises(TypeError, match="result must be an AsyncResult"):
+                Task.is_valid(wrong, b)
         check(kind, finish(b, kind, task))
 
     def test_without_a_cancellable(self, pair, calls):

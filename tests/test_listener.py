@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import select
 import socket
+import sys
 import threading
 import time
 
@@ -39,6 +41,7 @@ from unixconn.attempt import WOULD_BLOCK
 CANCELLED = (19, "Operation was cancelled")
 CLOSED = (18, "Listener is already closed")
 TIMED_OUT = 24
+REFUSED = 39
 STREAM = (SocketType.STREAM, SocketProtocol.DEFAULT)
 
 
@@ -69,6 +72,19 @@ def full(address):
     with SocketClient().connect(address):
         yield sock
     sock.close()
+
+
+@contextlib.contextmanager
+def no_collection():
+    """Let references alone free things, as CPython does."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("frees only by collections")
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class TestClient:
@@ -429,6 +445,37 @@ class TestListener:
         with SocketClient().connect(address):
             waiting.outcome().connection.close()
 
+    def test_dropped(self, address):
+        """Its sockets are closed at once, without a collection, though it has a handler."""
+        with no_collection():
+            listener = SocketListener()
+            listener.connect("event", print, "handed on")
+            listener.connect_after("notify", print)
+            address_added = listener.add_address(address, *STREAM)
+            assert address_added[0]
+            del listener
+            assert failure(SocketClient().connect, address)[0] == REFUSED
+
+    def test_dropped_after_a_wait_in_asyncio(self, address):
+        """What was cancelled does not keep it."""
+
+        async def main():
+            listener = SocketListener()
+            listener.add_address(address, *STREAM)
+            waiting = asyncio.ensure_future(wait(listener))
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            del listener
+
+        async def wait(listener):
+            await listener.accept_async()
+
+        with no_collection():
+            asyncio.run(main())
+            assert failure(SocketClient().connect, address)[0] == REFUSED
+
     def test_after_close(self, listener, address, tmp_path):
         """Nothing can be added, nobody connects, and closing again is no error."""
         listener.close()
@@ -705,6 +752,39 @@ class TestService:
             assert isinstance(reports[0], unixconn.TooManyOpenFilesError)
             iterate(client.get_input_stream().is_readable)
             os.close(client.receive_fd())
+
+    def test_a_hook_that_raises(self, service, address, monkeypatch):
+        """It goes on all the same, when there are descriptors again."""
+        told = []
+
+        def hook(*error):
+            told.append(error)
+            raise KeyboardInterrupt
+
+        service.connect("incoming", give)
+        with SocketClient(timeout=3).connect(address) as client:
+            with room(0), monkeypatch.context() as patch:
+                patch.setattr(sys, "excepthook", hook)
+                with pytest.raises(KeyboardInterrupt):
+                    iterate(lambda: False)
+            assert told
+            iterate(client.get_input_stream().is_readable)
+            os.close(client.receive_fd())
+
+    def test_stopped_and_dropped(self, address):
+        """Its socket is closed at once, without a collection."""
+        with no_collection():
+            service = SocketService()
+            service.connect("incoming", give)
+            service.add_address(address, *STREAM)
+            with SocketClient(timeout=3).connect(address) as client:
+                iterate(client.get_input_stream().is_readable)
+                os.close(client.receive_fd())
+            service.stop()
+            while MainContext.default().iteration(False):
+                pass
+            del service
+            assert failure(SocketClient().connect, address)[0] == REFUSED
 
     def test_without_a_free_descriptor_in_asyncio(self, address, reports):
         """So it does in an asyncio loop."""

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from helpers import Background, same
+from helpers import Background, outcome_of_child, same
 
 import unixconn
 from unixconn import Cancellable, Error, SocketClient, UnixConnection, UnixListener, UnixSocketAddress, workers
@@ -210,6 +210,13 @@ class TestFiles:
         path.touch()
         listener.close()
         assert path.exists()
+
+    def test_a_child_leaves_it_to_its_parent(self, path):
+        """A forked process that closes its own does not take the file away."""
+        with unixconn.listen(path) as listener:
+            assert outcome_of_child(lambda: listener.close() is None) == 0
+            unixconn.connect(path).close()
+        assert not path.exists()
 
     def test_is_removed_after_an_exception(self, path):
         """`with` closes."""

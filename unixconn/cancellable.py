@@ -19,7 +19,7 @@ from unixconn.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ClassVar, Protocol
+    from typing import ClassVar, Protocol
 
     from unixconn.workers import Worker
 
@@ -227,13 +227,13 @@ class Cancellable(Object):
             raise TypeError(f"callback must be callable, not {callback!r}")
         with self._lock.entered:
             if not self.is_cancelled():
-                return self._connect("cancelled", callback, (), (), after=False)
+                return self._connect("cancelled", callback, lambda _emitter: callback(), after=False)
         run_handler(callback)
         return 0
 
-    def _connect(self, name: str, callback: Callable[..., object], *arguments: Any, after: bool) -> int:
+    def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
         self._set_alarm()
-        return super()._connect(name, callback, *arguments, after=after)
+        return super()._connect(name, callback, call, after=after)
 
     def disconnect(self, handler_id: int) -> None:
         """

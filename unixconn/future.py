@@ -85,8 +85,9 @@ class Future(Task, Generic[T]):
             # In one step: one that another thread has replaced would end nothing.
             made: Cancellable = self.__dict__.setdefault("_own_cancellable", Cancellable())
             self._cancellable = made
-            if self._pending is not None:
-                self._pending.attend(made)
+            pending = self._pending
+            if pending is not None:
+                pending.attend(made)
         return self._cancellable
 
     def done(self) -> bool:
@@ -106,11 +107,12 @@ class Future(Task, Generic[T]):
         Its result is the Error CANCELLED then, in asyncio asyncio.CancelledError. Its Cancellable is not touched, which
         others may have been given, too.
         """
-        if self._ended or self._pending is None:
+        pending = self._pending
+        if self._ended or pending is None:
             return False
         self._cancel_message = msg
         self._cancel_was_asked = True
-        self._pending.cancel()
+        pending.cancel()
         # One of several steps ends a little later.
         return not self._ended or isinstance(self._error, CancelledError)
 
@@ -141,12 +143,16 @@ class Future(Task, Generic[T]):
     def _outcome(self) -> T:
         self._seen = True
         if self._error is not None:
-            error = self._make_cancelled_error()
-            assert error is not None
-            raise error.with_traceback(None)
+            # Not under a name: asyncio's would keep this frame then, and so this.
+            raise self._to_raise().with_traceback(None)
         if not self._result:
             raise ValueError(f"the result of {self._name} was handed out already")
         return self._result[0]  # type: ignore[no-any-return]
+
+    def _to_raise(self) -> BaseException:
+        error = self._make_cancelled_error()
+        assert error is not None
+        return error
 
     def exception(self, timeout: float | None = None) -> Error | None:
         """Give the Error, or None if there is none; waits, and raises asyncio.CancelledError, as `result` does."""
@@ -188,8 +194,9 @@ class Future(Task, Generic[T]):
 
     def _look_after_its_loop(self) -> None:
         # A loop that was closed ends nothing any more, and tells nobody that it was.
-        if not self._ended and self._loop is not None and self._loop.is_closed and self._pending is not None:
-            self._pending.look()
+        pending = self._pending
+        if not self._ended and self._loop is not None and self._loop.is_closed and pending is not None:
+            pending.look()
 
     def _subscribe(self, wake: Callable[[], object]) -> None:
         self._wakers.append(wake)
@@ -268,6 +275,8 @@ class Future(Task, Generic[T]):
         if before is not None:
             before()
         self._completed = True
+        # Several steps have this: nothing would free the two at once, nor what it is an operation of.
+        self._pending = None
         self._wake()
         self._call_back()
 

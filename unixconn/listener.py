@@ -50,16 +50,18 @@ class SocketListenerEvent(IntEnum):
 class _Entry:
     """A socket that is listened on, and what its user has given with it."""
 
-    __slots__ = ("_closing", "socket", "source_object")
+    __slots__ = ("_closing", "_holder", "socket", "source_object")
 
     def __init__(self, socket: Socket, source_object: Object | None) -> None:
         self.socket = socket
         self.source_object = source_object
         self._closing = socket._handle.closing()
+        # Not the entry itself: that has the socket, which would have itself then, and stay open when it is dropped.
+        self._holder = object()
 
     def hold(self) -> int:
         """Give a descriptor that is readable when the socket is closed: an epoll does not tell that of itself."""
-        return self._closing._hold(self)
+        return self._closing._hold(self._holder)
 
     def show(self) -> None:
         """Have the descriptor say what is so: a forked process may have closed its own."""
@@ -67,7 +69,7 @@ class _Entry:
 
     def let_go(self) -> None:
         """Undo `hold`."""
-        self._closing._let_go(self)
+        self._closing._let_go(self._holder)
 
 
 class _Gate:

@@ -11,6 +11,7 @@ import itertools
 import sys
 import warnings
 import weakref
+from functools import partial
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import as_integer
@@ -269,32 +270,37 @@ class Object:
         the `Property`; ``notify`` does so for all of them. Handlers run in the order in which they were connected.
         Raises TypeError for an unknown signal and for a callback that can not be called.
         """
-        return self._connect(signal, callback, (self,), data, after=False)
+        return self._connect_with(signal, callback, data, after=False)
+
+    def _connect_with(
+        self, signal: str, callback: Callable[..., object], data: tuple[object, ...], *, after: bool
+    ) -> int:
+        return self._connect(signal, callback, lambda emitter, *values: callback(emitter, *values, *data), after=after)
 
     def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """Like `connect`, but for a callback that runs after the class's own handler."""
-        return self._connect(signal, callback, (self,), data, after=True)
+        return self._connect_with(signal, callback, data, after=True)
 
     def connect_data(self, signal: str, callback: Callable[..., object], *data: object, connect_flags: int = 0) -> int:
         """`connect`, or `connect_after` if *connect_flags* has the bit 1. The bit 2 swaps this object and the data."""
-        first: tuple[object, ...] = (self,)
-        if connect_flags & 2:
-            if len(data) != 1:
-                raise ValueError(f"to be swapped with this object there must be one argument, not {data!r}")
-            first, data = data, first
-        return self._connect(signal, callback, first, data, after=bool(connect_flags & 1))
+        after = bool(connect_flags & 1)
+        if not connect_flags & 2:
+            return self._connect_with(signal, callback, data, after=after)
+        if len(data) != 1:
+            raise ValueError(f"to be swapped with this object there must be one argument, not {data!r}")
+        return self._connect(signal, callback, lambda emitter, *values: callback(*data, *values, emitter), after=after)
 
     def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
         """Like `connect`, but *callback* gets *owner* in the place of this object, and goes when that does."""
         kept = weakref.ref(owner)
 
-        def call(*values: object) -> object:
+        def call(_emitter: Object, *values: object) -> object:
             found = kept()
             return None if found is None else callback(found, *values, *data)
 
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        number = self._connect(signal, call, (), (), after=False)
+        number = self._connect(signal, callback, call, after=False)
         here = weakref.ref(self)
 
         def disconnect() -> None:
@@ -305,19 +311,16 @@ class Object:
         weakref.finalize(owner, disconnect).atexit = False
         return number
 
-    def _connect(
-        self,
-        name: str,
-        callback: Callable[..., object],
-        first: tuple[object, ...],
-        last: tuple[object, ...],
-        *,
-        after: bool,
-    ) -> int:
+    def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
+        """
+        Have *call*, which calls *callback*, called with this object and what the signal brings.
+
+        It is not to have this object itself, which would have itself then, and stay when it is dropped.
+        """
         signal, detail = self._parse(name)
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        handler = Handler(signal, detail, lambda *values: callback(*first, *values, *last), after=after)
+        handler = Handler(signal, detail, call, after=after)
         self._handlers.append(handler)
         return handler.number
 
@@ -423,10 +426,10 @@ class Object:
         handlers = [each for each in tuple(self._handlers) if each.signal == signal and each.detail in ("", detail)]
         for each in handlers:
             if not each.after and not each.blocked and each in self._handlers:
-                yield each.call
+                yield partial(each.call, self)
         own = self._own_handler(signal)
         if own is not None:
             yield own
         for each in handlers:
             if each.after and not each.blocked and each in self._handlers:
-                yield each.call
+                yield partial(each.call, self)

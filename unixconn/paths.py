@@ -13,6 +13,7 @@ from unixconn.client import SocketClient
 from unixconn.connection import UnixConnection
 from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
 from unixconn.listener import SocketListener
+from unixconn.lock import this_process
 from unixconn.socket import Socket, SocketProtocol, SocketType
 from unixconn.system import SYSTEM
 
@@ -61,6 +62,8 @@ class UnixListener(SocketListener):
         super().__init__(listen_backlog=backlog)
         address = UnixSocketAddress.new(path)
         self._file: tuple[int, int] | None = None
+        # A forked child that closes its own leaves the file to this process.
+        self._process = this_process()
         self._path = _absolute(address)
         socket = Socket.new(address.get_family(), SocketType.STREAM, SocketProtocol.DEFAULT)
         try:
@@ -96,10 +99,10 @@ class UnixListener(SocketListener):
             socket.bind(address, False)
 
     def close(self) -> None:
-        """Close the socket, and remove its file, if that is still the same."""
+        """Close the socket, and remove its file, if that is still the same; a forked child leaves it to its parent."""
         ours, self._file = self._file, None
         try:
-            if ours is not None:
+            if ours is not None and self._process is this_process():
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == ours:
                     os.unlink(self._path)

@@ -128,7 +128,9 @@ class Sequence(Generic[T]):
             except StopIteration as stop:
                 return self._end([stop.value], None)
             except Error as error:
-                return self._end([], error)
+                # Without the frames, which have this and what it is an operation of, as pending.py tells of its own.
+                error.__context__ = None
+                return self._end([], error.with_traceback(None))
             except BaseException:  # of a signal handler, and the steps are over
                 self._steps.close()
                 self._end([], cancelled())

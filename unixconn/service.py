@@ -101,19 +101,20 @@ class SocketService(SocketListener):
 
     def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
         try:
-            connection, source_object = self.accept_finish(result)
-        except Error as error:
-            if accepting is self._accepting:
-                self._accepting = None
-            if not isinstance(error, (CancelledError, ClosedError)):
-                sys.excepthook(*sys.exc_info())
-                if self._home is not None:
-                    self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
-            return
-        try:
-            self._incoming(connection, source_object)
+            try:
+                connection, source_object = self.accept_finish(result)
+            except Error as error:
+                if accepting is self._accepting:
+                    self._accepting = None
+                if not isinstance(error, (CancelledError, ClosedError)):
+                    # Before it is told: the hook may raise, and so may a signal handler in it.
+                    if self._home is not None:
+                        self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
+                    sys.excepthook(*sys.exc_info())
+            else:
+                self._incoming(connection, source_object)
         finally:
-            # Unless a handler has stopped it.
+            # Whatever a signal handler has raised, but not if a handler has stopped it.
             if accepting is self._accepting:
                 if self._wants_more():
                     self.accept_async(accepting, self._arrived, accepting)
@@ -163,12 +164,15 @@ class ThreadedSocketService(SocketService):
         self._running.add(thread)
         try:
             thread.start()
-        except RuntimeError:
-            self._running.discard(thread)
+        except BaseException:  # no thread is to be had, or of a signal handler
+            if not thread.is_alive():
+                self._running.discard(thread)
             raise
 
     def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
         try:
+            # Again: a signal handler may have raised in its start, which was taken to have failed then.
+            self._running.add(threading.current_thread())
             self.emit("run", connection, source_object)
         finally:
             self._running.discard(threading.current_thread())

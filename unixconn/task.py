@@ -158,7 +158,8 @@ class Task(AsyncResult):
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            # Not the very same: its traceback has the frames that have this, which nothing would free at once then.
+            raise self._error.copy()
         try:
             return self._result.pop()
         except IndexError:

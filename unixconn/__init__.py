@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from unixconn.future import Future
     from unixconn.inputstream import InputStream
     from unixconn.iostream import IOStream, IOStreamSpliceFlags
+    from unixconn.kinds import SocketMsgFlags, SocketProtocol, SocketType
     from unixconn.listener import SocketListener, SocketListenerEvent
     from unixconn.maincontext import (
         PRIORITY_DEFAULT,
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     from unixconn.paths import UnixListener, connect, listen
     from unixconn.poll import IOCondition, PollFD
     from unixconn.service import SocketService, ThreadedSocketService
-    from unixconn.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
+    from unixconn.socket import Socket
     from unixconn.streams import Bytes
     from unixconn.task import AsyncResult, Task
 
@@ -101,6 +102,7 @@ _MODULES = {
     "filedescriptor": "FileDescriptor",
     "future": "Future",
     "iostream": "IOStream IOStreamSpliceFlags",
+    "kinds": "SocketMsgFlags SocketProtocol SocketType",
     "listener": "SocketListener SocketListenerEvent",
     "maincontext": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
@@ -112,7 +114,6 @@ _MODULES = {
     "paths": "UnixListener connect listen",
     "poll": "IOCondition PollFD",
     "service": "SocketService ThreadedSocketService",
-    "socket": "SocketMsgFlags SocketProtocol SocketType",
     "streams": "Bytes",
     "inputstream": "InputStream",
     "outputstream": "OutputStream OutputStreamSpliceFlags",

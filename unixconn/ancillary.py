@@ -266,8 +266,9 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
                 set_close_on_exec(_ints(data))
         elif kind == SCM_PIDFD:
             # An errno in the place of a descriptor is negative.
-            found.pidfds += (number for number in _ints(data) if number >= 0)
-            found.no_pidfd = 0 if found.pidfds else max((-number for number in _ints(data)), default=0)
+            numbers = _ints(data)
+            found.pidfds += (number for number in numbers if number >= 0)
+            found.no_pidfd = 0 if found.pidfds else max((-number for number in numbers), default=0)
         elif kind == SCM_SECURITY:
             found.label = data.rstrip(b"\0")
         else:

@@ -12,9 +12,10 @@ from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn.future import Future
+from unixconn.kinds import SocketProtocol, SocketType
 from unixconn.object import Object, Property, Signal
 from unixconn.sequence import complete_all
-from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.socket import Socket
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from unixconn.errors import Error
 from unixconn.framing import MessageFraming
 from unixconn.future import Future
 from unixconn.identity import PeerIdentity
+from unixconn.kinds import SocketProtocol, SocketType, connection_types
 from unixconn.passing import DescriptorPassing
-from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types
+from unixconn.socket import Socket
 from unixconn.socketconnection import SocketConnection, TcpConnection
 from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor

@@ -10,7 +10,7 @@ from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.asynchronous import AWAIT, finish
 from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import as_descriptors, listed
+from unixconn.descriptors import listed
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.message import Message
@@ -20,7 +20,7 @@ from unixconn.task import AsyncResult
 from unixconn.transfer_messages import ReceiveWhole, SendWhole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
     from unixconn.asynchronous import Callback
@@ -56,7 +56,6 @@ class MessageFraming(SocketConnection):
         that the kernel does not take; ValueError for too many descriptors, and for any with no data on a stream, which
         would lose them.
         """
-        fds = listed(fds)
         return self._socket._complete(self._sending(data, fds, credentials), cancellable)
 
     def receive_message(self, max_bytes: int, cancellable: Cancellable | None = None) -> Message:
@@ -116,16 +115,15 @@ class MessageFraming(SocketConnection):
                 raise
             return False
 
-    def _sending(self, data: Any, fds: Sequence[Any], credentials: Credentials | bool | None) -> SendWhole:
-        content = as_copy(data)
-        numbers = as_descriptors(fds) if fds else ()
-        if len(numbers) > MAX_DESCRIPTORS:
-            raise ValueError(f"fds must be at most {MAX_DESCRIPTORS} for one message, and these are {len(numbers)}")
+    def _sending(self, data: Any, fds: Iterable[Any], credentials: Credentials | bool | None) -> SendWhole:
+        given, content = listed(fds), as_copy(data)
+        if len(given) > MAX_DESCRIPTORS:
+            raise ValueError(f"fds must be at most {MAX_DESCRIPTORS} for one message, and these are {len(given)}")
         attached = _attached(credentials)
         handle = self._socket._handle
-        if not content and handle.is_stream and (numbers or attached is not None):
+        if not content and handle.is_stream and (given or attached is not None):
             raise ValueError("data must have a byte for the descriptors and credentials to go with, on a stream")
-        return SendWhole(handle, content, numbers, attached)
+        return SendWhole(handle, content, given, attached)
 
     def _receiving(self, max_bytes: int) -> ReceiveWhole:
         return ReceiveWhole(self._socket._handle, as_integer(max_bytes, "max_bytes", 1, INT_MAX))
@@ -167,7 +165,6 @@ class MessageFraming(SocketConnection):
         *callback* gets (connection, result, *user_data), and calls `send_message_finish`; without one, None
         being one too, a `Future` is given, to be awaited. The descriptors may be closed at once.
         """
-        fds = listed(fds)
         return self._start(_SEND_MESSAGE, self._sending(data, fds, credentials), cancellable, callback, user_data)
 
     def send_message_finish(self, result: AsyncResult) -> int:

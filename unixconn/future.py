@@ -40,13 +40,6 @@ def _open(lock: _thread.LockType) -> None:
         return
 
 
-def _remove(wakers: list[Callable[[], object]], wake: Callable[[], object]) -> None:
-    try:
-        wakers.remove(wake)
-    except ValueError:  # another thread was quicker
-        return
-
-
 class Future(Task, Generic[T]):
     """
     A Task that can be awaited, in asyncio, uvloop and trio, or waited for by `result`.
@@ -67,8 +60,8 @@ class Future(Task, Generic[T]):
         self._loop = loop
         # What asyncio knows its futures by.
         self._asyncio_future_blocking = False if isinstance(loop, AsyncioLoop) else None
-        # Called in any thread, as soon as there is an end.
-        self._wakers: list[Callable[[], object]] = []
+        # Called in any thread, as soon as there is an end. In order, each once.
+        self._wakers: dict[Callable[[], object], None] = {}
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
 
     _asyncio_future_blocking: bool | None = None
@@ -183,7 +176,7 @@ class Future(Task, Generic[T]):
                     raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
         finally:
             # Who asks again and again would leave one each time.
-            _remove(self._wakers, wake)
+            self._wakers.pop(wake, None)
 
     def _pause(self, deadline: float) -> float:
         """Give the seconds to wait for the end, before a look at the clock and the loop; -1 for ever."""
@@ -199,19 +192,16 @@ class Future(Task, Generic[T]):
             pending.look()
 
     def _subscribe(self, wake: Callable[[], object]) -> None:
-        self._wakers.append(wake)
+        self._wakers[wake] = None
         if self._ended:
             self._wake()
 
     def _wake(self) -> None:
-        while self._wakers:
-            try:
-                wake = self._wakers[0]
-            except IndexError:  # another thread was quicker
-                return
-            # Called twice does no harm. Out of the list first, it would be lost if a signal handler raised then.
+        # Copied as a list, for the reason that Cancellable has.
+        for wake in list(self._wakers):
+            # Called twice does no harm. Taken out first, it would be lost if a signal handler raised then.
             wake()
-            _remove(self._wakers, wake)
+            self._wakers.pop(wake, None)
 
     def __await__(self) -> Generator[Any, Any, T]:
         loop = self._loop

@@ -17,12 +17,13 @@ from unixconn.errors import ClosedError, IOErrorEnum, io_error, translated
 from unixconn.establish import accept
 from unixconn.future import Future
 from unixconn.handle import Handle
+from unixconn.kinds import SocketProtocol, SocketType
 from unixconn.managed import Managed
 from unixconn.object import Object, Property, Signal
 from unixconn.operation import READABLE, Operation
 from unixconn.results import Accepted, AcceptedSocket, AddressAdded
 from unixconn.sequence import complete_all
-from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.socket import Socket
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from unixconn.asynchronous import AWAIT, finish
 from unixconn.attempt import WOULD_BLOCK
 from unixconn.attempt_many import receive_descriptors, send_descriptors
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptors, close_all, listed
+from unixconn.descriptors import RETURN_IS_ATOMIC, close_all
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.future import Future
 from unixconn.socketconnection import SocketConnection
@@ -53,8 +53,7 @@ class DescriptorPassing(SocketConnection):
             sent = send_descriptors(handle, fds)
             if sent is True:
                 return True
-        fds = listed(fds)
-        operation = SendDescriptors(handle, as_descriptors(fds))
+        operation = SendDescriptors(handle, fds)
         return self._socket._complete(operation, cancellable, tried=sent is WOULD_BLOCK)
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
@@ -120,8 +119,7 @@ class DescriptorPassing(SocketConnection):
         *callback* gets (connection, result, *user_data), and calls `send_fds_finish`; without one, None being
         one too, a `Future` is given, to be awaited. The descriptors may be closed at once.
         """
-        fds = listed(fds)
-        operation = SendDescriptors(self._socket._handle, as_descriptors(fds))
+        operation = SendDescriptors(self._socket._handle, fds)
         return self._start(_SEND_FDS, operation, cancellable, callback, user_data)
 
     def send_fds_finish(self, result: AsyncResult) -> bool:

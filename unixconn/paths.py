@@ -12,9 +12,10 @@ from unixconn.address import UnixSocketAddress
 from unixconn.client import SocketClient
 from unixconn.connection import UnixConnection
 from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
+from unixconn.kinds import SocketProtocol, SocketType
 from unixconn.listener import SocketListener
 from unixconn.lock import this_process
-from unixconn.socket import Socket, SocketProtocol, SocketType
+from unixconn.socket import Socket
 from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:

@@ -92,10 +92,11 @@ class Sequence(Generic[T]):
     def cancel(self) -> None:
         """End the step under way as its Cancellable would, and the steps with it, before this comes back."""
         self._cancelled = True
-        if self._pending is not None:
+        pending = self._pending  # once: another thread may be beginning the next step
+        if pending is not None:
             self._cancelling_thread = threading.get_ident()
             try:
-                self._pending.cancel()
+                pending.cancel()
             finally:
                 self._cancelling_thread = 0
             try:
@@ -106,14 +107,16 @@ class Sequence(Generic[T]):
 
     def look(self) -> None:
         """Have the step under way look whether something has ended it."""
-        if self._pending is not None:
-            self._pending.look()
+        pending = self._pending
+        if pending is not None:
+            pending.look()
 
     def attend(self, cancellable: Cancellable) -> None:
         """Let *cancellable* end it, too: it was started without one."""
         self._cancellable = cancellable
-        if self._pending is not None:
-            self._pending.attend(cancellable)
+        pending = self._pending
+        if pending is not None:
+            pending.attend(cancellable)
 
     def _go_on(self, step: _Step) -> None:
         for _ in range(_AT_A_TIME):

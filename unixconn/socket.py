@@ -8,18 +8,26 @@ import socket as python
 import sys
 import termios
 import time
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
-from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_member, as_writable
+from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.filedescriptor import FileDescriptor, taken_over
 from unixconn.handle import NO_TIMEOUT, Handle, adopt_socket
+from unixconn.kinds import (
+    GIO_TYPES,
+    KERNEL_TYPES,
+    SocketProtocol,
+    SocketType,
+    connection_types,
+    kind_of_socket,
+)
 from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
 from unixconn.object import Object, Property
@@ -32,7 +40,7 @@ from unixconn.sequence import complete_all
 from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, ClassVar
 
     from unixconn.sequence import Steps
@@ -41,52 +49,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
-
-
-class SocketType(IntEnum):
-    """Types of sockets (Gio.SocketType)."""
-
-    INVALID = 0
-    STREAM = 1
-    DATAGRAM = 2
-    SEQPACKET = 3
-
-
-# Gio numbers the types in its own way.
-_KERNEL_TYPES = {
-    SocketType.STREAM: python.SOCK_STREAM,
-    SocketType.DATAGRAM: python.SOCK_DGRAM,
-    SocketType.SEQPACKET: python.SOCK_SEQPACKET,
-}
-_GIO_TYPES = {kernel: gio for gio, kernel in _KERNEL_TYPES.items()}
-
-
-class SocketProtocol(IntEnum):
-    """Protocols (Gio.SocketProtocol)."""
-
-    UNKNOWN = -1
-    DEFAULT = 0
-    TCP = 6
-    UDP = 17
-    SCTP = 132
-
-
-class SocketMsgFlags(IntFlag):
-    """Flags of messages that Gio has names for (Gio.SocketMsgFlags); the others are taken as well."""
-
-    NONE = 0
-    OOB = python.MSG_OOB
-    PEEK = python.MSG_PEEK
-    DONTROUTE = python.MSG_DONTROUTE
-
-
-connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
-"""The classes of connections for the kinds of sockets, None for all others; connection.py fills it in."""
-
-
-def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
-    """Give the key of `connection_types`. Raises TypeError for what is no family, type or protocol."""
-    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
 
 
 class Socket(Managed, Object):
@@ -183,17 +145,17 @@ class Socket(Managed, Object):
         if self._protocol is SocketProtocol.UNKNOWN:
             raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
         try:
-            return python.socket(self._family, _KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
+            return python.socket(self._family, KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
 
     @staticmethod
     def _pair(type: SocketType) -> tuple[Socket, Socket]:  # noqa: A002
-        if type not in _KERNEL_TYPES:
+        if type not in KERNEL_TYPES:
             raise TypeError(f"type must be SocketType.STREAM, DATAGRAM or SEQPACKET, not {type!r}")
         one, other = Socket(), Socket()
         try:
-            ends = python.socketpair(python.AF_UNIX, _KERNEL_TYPES[type])
+            ends = python.socketpair(python.AF_UNIX, KERNEL_TYPES[type])
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
         one._take(ends[0])
@@ -203,7 +165,7 @@ class Socket(Managed, Object):
     def _take(self, owner: python.socket) -> None:
         self._handle.open(owner)
         self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
-        self._type = _GIO_TYPES.get(owner.type, SocketType.INVALID)
+        self._type = GIO_TYPES.get(owner.type, SocketType.INVALID)
         self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
 
     def connection_factory_create_connection(self) -> SocketConnection:
@@ -318,16 +280,10 @@ class Socket(Managed, Object):
     # As properties they are None where there is none, also with the versions of GLib whose method raises.
 
     def _local_address(self) -> SocketAddress | None:
-        try:
-            return self.get_local_address()
-        except Error:
-            return None
+        return _or_none(self.get_local_address)
 
     def _remote_address(self) -> SocketAddress | None:
-        try:
-            return self.get_remote_address()
-        except Error:
-            return None
+        return _or_none(self.get_remote_address)
 
     def _address(self, context: str, ask: Any) -> SocketAddress | None:
         name = self._handle.call(ask, context=context)
@@ -588,6 +544,13 @@ class Socket(Managed, Object):
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
+
+
+def _or_none(ask: Callable[[], T | None]) -> T | None:
+    try:
+        return ask()
+    except Error:
+        return None
 
 
 def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:

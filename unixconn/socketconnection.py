@@ -10,9 +10,10 @@ from unixconn.errors import IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.inputstream import InputStream
 from unixconn.iostream import IOStream
+from unixconn.kinds import SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn.object import Property
 from unixconn.outputstream import OutputStream
-from unixconn.socket import Socket, SocketProtocol, SocketType, connection_types, kind_of_socket
+from unixconn.socket import Socket
 from unixconn.task import AsyncResult
 
 if TYPE_CHECKING:

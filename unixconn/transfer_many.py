@@ -6,7 +6,7 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS, Outgoing, rights_message
 from unixconn.attempt import SENDING, WOULD_BLOCK, refused, send_message, wrong_number
 from unixconn.attempt_many import check_open, receive_descriptors
-from unixconn.descriptors import Guard, close_all, duplicate_all, move_all
+from unixconn.descriptors import Guard, as_descriptors, close_all, duplicate_all, listed, move_all
 from unixconn.errors import Error
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.handle import Handle
@@ -15,7 +15,8 @@ from unixconn.pending import serve
 from unixconn.transfer import check_carries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
+    from typing import Any
 
     from unixconn.attempt import WouldBlock
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 class SendDescriptors(Operation[bool]):
     """Send descriptors, in as many messages as it takes."""
 
-    __slots__ = ("_counts", "_guard", "_numbers", "_owned")
+    __slots__ = ("_counts", "_given", "_guard", "_numbers", "_owned")
 
     condition = WRITABLE
 
-    def __init__(self, handle: Handle, numbers: Sequence[int]) -> None:
+    def __init__(self, handle: Handle, fds: Iterable[Any]) -> None:
         super().__init__(handle)
-        self._numbers = tuple(numbers)
+        self._given = listed(fds)
+        self._numbers = as_descriptors(self._given)
         # One for each message that has gone, also where a signal handler raised just then.
         self._counts: list[int] = []
         self._owned: list[int] = []
@@ -70,6 +72,7 @@ class SendDescriptors(Operation[bool]):
         sent = self._sent
         duplicate_all(self._owned, self._numbers[sent:])
         self._numbers = (*self._numbers[:sent], *self._owned)
+        self._given = ()
 
     def end(self) -> None:
         """Close the copies."""

@@ -19,7 +19,7 @@ from unixconn.attempt import (
 from unixconn.attempt_credentials import NO_ROOM, sender
 from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, are_absent
-from unixconn.descriptors import Guard, close_all, duplicate_all
+from unixconn.descriptors import Guard, as_descriptors, close_all, duplicate_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.message import Message
@@ -28,6 +28,8 @@ from unixconn.transfer import check_carries
 from unixconn.transfer_many import own_all
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from unixconn.ancillary import Contents
     from unixconn.attempt import WouldBlock
     from unixconn.controldata import ControlMessage
@@ -40,14 +42,16 @@ _AT_ONCE = 2**20
 class SendWhole(Operation[int]):
     """Send all of *data*, with *fds* and another control message at its first byte."""
 
-    __slots__ = ("_counts", "_credentials", "_data", "_fds", "_guard", "_message", "_owned")
+    __slots__ = ("_counts", "_credentials", "_data", "_fds", "_given", "_guard", "_message", "_owned")
 
     condition = WRITABLE
 
-    def __init__(self, handle: Handle, data: bytes, fds: tuple[int, ...], credentials: ControlMessage | None) -> None:
+    def __init__(self, handle: Handle, data: bytes, fds: tuple[Any, ...], credentials: ControlMessage | None) -> None:
+        """Take *fds* as `listed` gives them."""
         super().__init__(handle)
         self._data = data
-        self._fds = fds
+        self._given = fds
+        self._fds = as_descriptors(fds) if fds else ()
         self._credentials = credentials
         # Of the bytes that each try has sent, also where a signal handler raised just then.
         self._counts: list[int] = []
@@ -108,6 +112,7 @@ class SendWhole(Operation[int]):
         self._guard = Guard([self._owned])
         duplicate_all(self._owned, self._fds)
         self._fds = tuple(self._owned)
+        self._given = ()
         self._message = None
 
     def end(self) -> None:

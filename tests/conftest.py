@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+import ways
 from helpers import adopt, open_descriptors, settle, threads
 
 from unixconn import MainContext, UnixConnection, workers
@@ -36,8 +37,10 @@ def nothing_left_behind() -> Iterator[None]:
         return not left() and threads() <= running
 
     yield
-    # A collection takes longer than most tests: not where nothing is left that it could close. And several, as PyPy's
-    # collector calls finalizers, and what these have released is for the next one.
+    # A collection takes longer than most tests: not while a worker is about to go, and take its descriptors with it, nor
+    # where nothing is left that it could close. And several, as PyPy's collector calls finalizers, and what these have
+    # released is for the next one.
+    settle(lambda: threads() <= running, 1)
     if left() or not threads() <= running:
         assert settle(is_clean_after_a_collection), (f"descriptors left open: {left()}", threading.enumerate())
 
@@ -86,6 +89,20 @@ def on_alarm() -> Iterator[Callable[..., None]]:
     yield start
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def event_loop() -> Iterator[None]:
+    """Have `ways.in_asyncio` keep its event loop: PyPy needs several collections until the descriptors of one go."""
+    before = open_descriptors()
+    with ways.kept_loop():
+        yield
+
+    def has_gone() -> bool:
+        gc.collect()
+        return not open_descriptors().keys() - before.keys()
+
+    assert settle(has_gone)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ STREAM, DATAGRAM, SEQPACKET = SocketType.STREAM, SocketType.DATAGRAM, SocketType
 each_type = pytest.mark.parametrize("kind", [STREAM, DATAGRAM, SEQPACKET], ids=lambda kind: kind.name)
 each_record = pytest.mark.parametrize("kind", [DATAGRAM, SEQPACKET], ids=lambda kind: kind.name)
 
-pytestmark = pytest.mark.usefixtures("no_linger")
+pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
 
 @pytest.fixture

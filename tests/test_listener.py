@@ -45,7 +45,7 @@ REFUSED = 39
 STREAM = (SocketType.STREAM, SocketProtocol.DEFAULT)
 
 
-pytestmark = pytest.mark.usefixtures("no_linger")
+pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from unixconn.descriptors import close_all
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
 
-pytestmark = pytest.mark.usefixtures("no_linger")
+pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
 
 @pytest.fixture

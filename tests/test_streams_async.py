@@ -12,7 +12,7 @@ import time
 
 import pytest
 from helpers import Background, Calls, adopt, fill, settle
-from ways import iterate
+from ways import in_asyncio, iterate
 
 import unixconn
 from unixconn import (
@@ -34,7 +34,7 @@ WRITES = {"write": (b"hello", 5), "write_all": (b"hello", (True, 5)), "write_byt
 BIG = 3_000_000
 
 
-pytestmark = pytest.mark.usefixtures("no_linger")
+pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
 
 def by_callback(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):
@@ -66,7 +66,7 @@ def by_await(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):
         meanwhile()
         return await asyncio.wait_for(future, 5)
 
-    return asyncio.run(main())
+    return in_asyncio(main())
 
 
 WAYS = [by_callback, by_future, by_await]

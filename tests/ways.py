@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
 from helpers import Background, Calls
 
-from unixconn import Error, MainContext
+from unixconn import Error, MainContext, UnixConnection
 
 
 def iterate(until, context=None):
@@ -40,6 +41,34 @@ def by_future(owner, name, *arguments, cancellable=None, meanwhile=lambda: None)
     return future.result(5)
 
 
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
+@contextlib.contextmanager
+def kept_loop():
+    """Let `in_asyncio` run all in one event loop."""
+    _loops.append(asyncio.new_event_loop())
+    try:
+        # What the library keeps for a loop is made when something first waits in it.
+        a, b = UnixConnection.create_pair()
+        with a, b:
+            _loops[0].run_until_complete(_one_byte(a, b))
+        yield
+    finally:
+        _loops.pop().close()
+
+
+async def _one_byte(a, b):
+    future = a.get_input_stream().read_async(1)
+    b.get_socket().send(b"x")
+    assert await future == b"x"
+
+
+def in_asyncio(main):
+    """Run a coroutine to its end; give its result."""
+    return _loops[0].run_until_complete(main)
+
+
 def by_await(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):
     """Do an operation, and *meanwhile*, in asyncio."""
 
@@ -49,7 +78,7 @@ def by_await(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):
         meanwhile()
         return await asyncio.wait_for(future, 5)
 
-    return asyncio.run(main())
+    return in_asyncio(main())
 
 
 def blocking(owner, name, *arguments, cancellable=None, meanwhile=lambda: None):

@@ -92,4 +92,6 @@ def as_bytes(value: Any) -> memoryview:
             raise OverflowError(f"a list of bytes: {error}") from None
     if isinstance(value, str):
         raise TypeError(f"a buffer must be bytes-like, and the str {value!r} has to be encoded")
-    return memoryview(value).cast("B")
+    view = memoryview(value)
+    # PyPy reads a view that was cast byte by byte: a hundred milliseconds for a megabyte.
+    return view if view.format == "B" and view.ndim == 1 and view.c_contiguous else view.cast("B")

@@ -37,9 +37,9 @@ def nothing_left_behind() -> Iterator[None]:
         return not left() and threads() <= running
 
     yield
-    # A collection takes longer than most tests: not while a worker is about to go, and take its descriptors with it, nor
-    # where nothing is left that it could close. And several, as PyPy's collector calls finalizers, and what these have
-    # released is for the next one.
+    # A collection takes longer than most tests: not while a worker is about to go, which takes its descriptors with it,
+    # nor where nothing is left that it could close. And several, as PyPy's collector calls finalizers, and what these
+    # have released is for the next one.
     settle(lambda: threads() <= running, 1)
     if left() or not threads() <= running:
         assert settle(is_clean_after_a_collection), (f"descriptors left open: {left()}", threading.enumerate())

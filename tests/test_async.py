@@ -13,7 +13,7 @@ import time
 import weakref
 
 import pytest
-from helpers import SO_PASSCRED, Background, Calls, adopt, fill, forked, is_open, open_descriptors, same, settle
+from helpers import PYPY, SO_PASSCRED, Background, Calls, adopt, fill, forked, is_open, open_descriptors, same, settle
 
 import unixconn
 from unixconn import (
@@ -1964,3 +1964,30 @@ class TestClosing:
         loop.run()
         closer.outcome()
         assert found == [18, 18]
+
+
+@pytest.mark.skipif(PYPY, reason="nothing goes there before a collection")
+@pytest.mark.parametrize("way", ["callback", "nobody"])
+def test_an_error_keeps_nothing(calls, way):
+    """A connection goes with its last user, though an operation of it has failed: its frames are not kept."""
+
+    def received(connection, result):
+        with pytest.raises(unixconn.PeerClosedError):
+            connection.send_credentials_finish(result)
+        calls.append(result)
+
+    gc.disable()
+    try:
+        a, b = UnixConnection.create_pair()
+        b.close()
+        gone = a.get_socket().weak_ref()
+        if way == "callback":
+            a.send_credentials_async(None, received)
+            iterate(lambda: calls)
+        else:
+            a.get_output_stream().write_async(b"x", 0, None, None)
+        calls.clear()
+        del a
+        iterate(lambda: gone() is None)
+    finally:
+        gc.enable()

@@ -44,8 +44,10 @@ from unixconn import (
     MainLoop,
     Task,
     UnixConnection,
+    closable,
     idle_add,
     maincontext,
+    paths,
     pending,
     poller,
     sequence,
@@ -941,6 +943,82 @@ class TestBrokenOff:
         with pytest.raises(KeyboardInterrupt):
             b.close()
         assert b.get_socket().is_closed()
+
+    def test_a_connection_is_closed_once_more(self, pair, monkeypatch):
+        """Nor does a close() leave it open, or pending, that is broken off before it has begun."""
+        _, b = pair
+        breaks_off(monkeypatch, b, "_close")
+        with pytest.raises(KeyboardInterrupt):
+            b.close()
+        assert (b.is_closed(), b.has_pending(), b.get_socket().is_closed()) == (True, False, True)
+
+    @pytest.mark.parametrize(
+        ("name", "closed"), [("_take_pending", False), ("_close", True), ("ended", True), ("_give_back_pending", True)]
+    )
+    @pytest.mark.parametrize("method", ["close", "close_async"])
+    def test_nothing_stays_pending(self, pair, monkeypatch, method, name, closed):
+        """A close() or close_async() that is broken off closes, or may be called again."""
+        _, b = pair
+        breaks_off(monkeypatch, closable if name == "ended" else b, name)
+        with contextlib.suppress(KeyboardInterrupt):
+            getattr(b, method)()
+        while b.has_pending() and MainContext.default().iteration(False):
+            pass
+        assert (b.is_closed(), b.has_pending(), b.get_socket().is_closed()) == (closed, False, closed)
+        assert b.close()
+
+    def test_a_listener_is_closed(self, tmp_path, monkeypatch):
+        """A second close() does what the first one has not come to: the socket is closed, and the file is gone."""
+        listener = unixconn.listen(tmp_path / "s")
+        for target, name in ((paths.os, "lstat"), (type(listener._entries[0]), "let_go")):
+            kept = listener._entries[0].socket
+            breaks_off(monkeypatch, target, name)
+            with pytest.raises(KeyboardInterrupt):
+                listener.close()
+            listener.close()
+            assert kept.is_closed()
+            assert not (tmp_path / "s").exists()
+            listener = unixconn.listen(tmp_path / "s")
+        listener.close()
+
+    def test_a_service_goes_on(self, tmp_path, monkeypatch):
+        """A start() that is broken off does not leave a service that accepts nothing."""
+        context, got = MainContext.default(), []
+        with unixconn.SocketService() as service:
+            service.connect("incoming", lambda _service, connection, _: got.append(connection.close()))
+            service.stop()
+            service.add_address(
+                unixconn.UnixSocketAddress.new(tmp_path / "s"),
+                unixconn.SocketType.STREAM,
+                unixconn.SocketProtocol.DEFAULT,
+                None,
+            )
+            breaks_off(monkeypatch, service, "accept_async")
+            with pytest.raises(KeyboardInterrupt):
+                service.start()
+            with unixconn.connect(tmp_path / "s"):
+                assert settle(lambda: not context.iteration(False) and bool(got))
+        while context.iteration(False):
+            pass
+
+    @pytest.mark.parametrize("target", ["start", "_go_on", "_do", "_begin", "_end", "claim"])
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+    def test_a_stream_is_free_again(self, pair, calls, monkeypatch, kind, target):
+        """What is broken off between two steps has told its end, or left what came; and the next one may begin."""
+        a, b = pair
+        a.get_socket().send(b"abc")
+        stream = b.get_input_stream()
+        breaks_off(monkeypatch, sequence._Step if target == "claim" else sequence.Sequence, target, kind)
+        with pytest.raises(kind):
+            stream.read_async(3, 0, None, calls)
+        assert settle(lambda: not (MainContext.default().iteration(False) or stream.has_pending()))
+        if target in ("_end", "claim"):
+            assert stream.read_finish(calls[0][1]) == b"abc"
+        else:
+            assert stream.read(3) == b"abc"
+            for _, result in calls:
+                with pytest.raises(unixconn.CancelledError):
+                    stream.read_finish(result)
 
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
     def test_several_steps(self, pair, calls, monkeypatch, kind):

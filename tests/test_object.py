@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import warnings
+import weakref
 
 import pytest
-from helpers import collect
+from helpers import PYPY, collect
 
 from unixconn import (
     Cancellable,
@@ -439,6 +441,30 @@ class TestHandlers:
         assert not bell.handler_is_connected(number)
         bell.cancel()
         assert got == []
+
+    def test_connect_object_leaves_nothing(self, bell):
+        """An owner that stays knows nothing of the handlers that are gone."""
+        owner = Bell()
+        before = weakref.getweakrefcount(owner), len(weakref.finalize._registry)
+        for each in (bell, Bell()):
+            Object.disconnect(each, each.connect_object("cancelled", print, owner))
+        del each
+        collect()
+        assert (weakref.getweakrefcount(owner), len(weakref.finalize._registry)) == before
+
+    @pytest.mark.skipif(PYPY, reason="nothing goes there before a collection")
+    @pytest.mark.parametrize("way", ["connect", "connect_after", "connect_data", "connect_object"])
+    def test_a_handler_keeps_nothing(self, way):
+        """An object goes with its last user, as without handlers: it is in none of its own."""
+        gc.disable()
+        try:
+            emitter = UnixConnection.create_pair()[0]
+            getattr(Object, way)(emitter, "notify::closed", print, *([Bell] if way == "connect_object" else []))
+            gone = emitter.weak_ref()
+            del emitter
+            assert gone() is None
+        finally:
+            gc.enable()
 
     def test_connect_object_wrongly(self, bell):
         """An unknown signal, or what can not be called, is a TypeError."""

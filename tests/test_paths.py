@@ -13,7 +13,17 @@ import pytest
 from helpers import Background, outcome_of_child, same
 
 import unixconn
-from unixconn import Cancellable, Error, SocketClient, UnixConnection, UnixListener, UnixSocketAddress, workers
+from unixconn import (
+    Cancellable,
+    Error,
+    Object,
+    SocketClient,
+    UnixConnection,
+    UnixListener,
+    UnixSocketAddress,
+    paths,
+    workers,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +89,12 @@ class TestConnect:
         """It is that of the connection's Socket."""
         with unixconn.listen(path), unixconn.connect(path, timeout=7) as client:
             assert client.get_socket().get_timeout() == 7
+
+    @pytest.mark.parametrize("timeout", [0.5, 1.5, float("nan"), float("inf")])
+    def test_a_timeout_of_a_fraction(self, path, timeout):
+        """It is not rounded, to none perhaps."""
+        with pytest.raises(ValueError, match=f"whole seconds, not {timeout!r}"):
+            unixconn.connect(path, timeout=timeout)
 
     def test_cancelled(self, path):
         """A Cancellable ends it."""
@@ -183,6 +199,20 @@ class TestFiles:
                 assert os.umask(0o027) == 0o027
         finally:
             os.umask(before)
+
+    @pytest.mark.parametrize(("mode", "kind"), [(True, TypeError), (384.0, TypeError), ("600", TypeError)])
+    def test_wrong_modes(self, path, mode, kind):
+        """What is no integer is not taken for one."""
+        with pytest.raises(kind, match=f"mode must be an integer, not {mode!r}"):
+            unixconn.listen(path, mode=mode)
+        assert not path.exists()
+
+    @pytest.mark.parametrize("mode", [-1, 0o10000])
+    def test_no_permissions(self, path, mode):
+        """Nor is an integer that is none of permissions."""
+        with pytest.raises(OverflowError, match=f"mode must be from 0 to 4095, not {mode}"):
+            unixconn.listen(path, mode=mode)
+        assert not path.exists()
 
     def test_without_a_mode(self, path):
         """They are what the umask leaves."""
@@ -419,3 +449,39 @@ class TestPythonsSockets:
             data, fds, _, _ = socket.recv_fds(sock, 1, 1)
             assert data == b"\0"
             os.close(fds[0])
+
+
+def test_several_processes_accept(path, tmp_path):
+    """Who sees a connection that another process has taken by then does not wait for the next one in the kernel."""
+    other, sockets = unixconn.SocketListener(), []
+    Object.connect(other, "event", lambda _, event, socket: sockets.append(socket))
+    with unixconn.listen(path) as listener, other:
+        address = UnixSocketAddress.new(tmp_path / "other")
+        other.add_address(address, unixconn.SocketType.STREAM, unixconn.SocketProtocol.DEFAULT)
+        assert not os.get_blocking(sockets[-1].get_fd())
+        assert not os.get_blocking(listener._entries[0].socket.get_fd())
+
+
+def test_a_child_leaves_the_file(path):
+    """A forked process that closes its copy of the listener does not take the file from who still listens."""
+    with unixconn.listen(path) as listener:
+        assert outcome_of_child(lambda: listener.close() is None) == 0
+        with unixconn.connect(path):
+            listener.accept().connection.close()
+    assert not path.exists()
+
+
+def test_a_file_that_goes_just_then(path, monkeypatch):
+    """What another server removes between two looks is nobody's any more, and not in use."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    class Gone:
+        @staticmethod
+        def S_ISSOCK(mode):  # noqa: N802 - stat's name
+            path.unlink()
+            return stat.S_ISSOCK(mode)
+
+    monkeypatch.setattr(paths, "stat", Gone)
+    with unixconn.listen(path), unixconn.connect(path):
+        pass

@@ -543,6 +543,27 @@ class TestAsynchronousWriting:
         assert not stream.has_pending()
 
 
+@pytest.mark.parametrize("limited", ["source", "target"])
+@pytest.mark.parametrize("way", ["splice", "splice_async", "both"])
+def test_timeouts_of_a_splice(way, limited):
+    """Reading has that of the Socket it reads from, writing that of the other one."""
+    a, b = UnixConnection.create_pair()
+    c, d = UnixConnection.create_pair()
+    with a, b, c, d:
+        (a if limited == "source" else c).get_socket().set_timeout(1)
+        source, target = a.get_input_stream(), c.get_output_stream()
+        if way == "both":
+            assert failure(a.splice_async(c).result, 9) == TIMED_OUT
+            return
+        if limited == "target":
+            fill(c)
+            b.get_socket().send(b"x")
+        if way == "splice":
+            assert failure(target.splice, source) == TIMED_OUT
+        else:
+            assert failure(target.splice_async(source).result, 9) == TIMED_OUT
+
+
 def test_timeouts():
     """The Socket's timeout is that of each step, in every way."""
     lonely, gone = UnixConnection.create_pair()

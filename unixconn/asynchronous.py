@@ -78,13 +78,12 @@ def start_sequence(
     data: tuple[object, ...],
     *,
     priority: int = PRIORITY_DEFAULT,
-    timeout: float | None = None,
     discard: Callable[[T], object] | None = None,
     before: Callable[[], None] | None = None,
     is_heard: bool = False,
 ) -> Future[T] | None:
     """
-    Do as `start` for an operation that consists of *steps*, with a *timeout* in seconds for each.
+    Do as `start` for an operation that consists of *steps*.
 
     *discard* closes what nobody takes; *before* is called before the callback is. *is_heard* says that the steps emit
     signals, which come where the callback does, and not in this call.
@@ -92,7 +91,7 @@ def start_sequence(
     task = _task(source, name, discard, cancellable, callback, data, priority)
     end = partial(task.end, before=before)
     post = task.post if is_heard else None
-    sequence = Sequence(steps, cancellable, task.poller_for, end, timeout=timeout, post=post)
+    sequence = Sequence(steps, cancellable, task.poller_for, end, post=post)
     return _begun(task, sequence, sequence.start)
 
 
@@ -105,7 +104,6 @@ def start_both(
     data: tuple[object, ...],
     *,
     priority: int,
-    timeout: float | None,
     wait_for_both: bool,
     at_end: Callable[[], Error | None],
 ) -> Future[bool] | None:
@@ -116,7 +114,7 @@ def start_both(
         failure = at_end()
         task.end(result, error or failure)
 
-    both = Both(steps, cancellable, task.poller_for, end, timeout=timeout, wait_for_both=wait_for_both)
+    both = Both(steps, cancellable, task.poller_for, end, wait_for_both=wait_for_both)
     return _begun(task, both, both.start)
 
 

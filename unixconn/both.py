@@ -29,7 +29,6 @@ class Both:
         poller_for: Callable[[Operation[Any]], Poller],
         finish: Callable[[list[bool], Error | None], None],
         *,
-        timeout: float | None,
         wait_for_both: bool,
     ) -> None:
         """Without *wait_for_both* the end of one ends the other; an Error does so in any case, and is the result."""
@@ -39,8 +38,7 @@ class Both:
         self._error: Error | None = None
         self._ended: list[int] = []
         self._sequences = [
-            Sequence(each, cancellable, poller_for, partial(self._end, index), timeout=timeout)
-            for index, each in enumerate(steps)
+            Sequence(each, cancellable, poller_for, partial(self._end, index)) for index, each in enumerate(steps)
         ]
 
     def start(self) -> None:

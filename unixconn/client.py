@@ -171,9 +171,7 @@ class SocketClient(Object):
         """
         check_cancellable(cancellable)
         check_address(connectable)
-        return complete_all(
-            self._connect_to(connectable, cancellable), cancellable, blocking=True, timeout=self._timeout or None
-        )
+        return complete_all(self._connect_to(connectable, cancellable), cancellable, blocking=True)
 
     @overload
     def connect_async(
@@ -208,7 +206,6 @@ class SocketClient(Object):
             cancellable,
             callback,
             user_data,
-            timeout=self._timeout or None,
             discard=SocketConnection.close,
             is_heard=True,
         )

@@ -83,12 +83,24 @@ class Closable(Managed, Object):
         if not self._closed:
             token = object()
             try:
-                self._take_pending(token)
-                self._closed = True
-                self._close()
-            finally:
+                try:
+                    self._take_pending(token)
+                    self._close_surely()
+                finally:
+                    self._give_back_pending(token)
+            except BaseException:
+                # Once more: a signal handler may have raised before the first one had any effect.
                 self._give_back_pending(token)
+                raise
         return True
+
+    def _close_surely(self) -> None:
+        try:
+            self._closed = True
+            self._close()
+        except BaseException:  # of a signal handler: once more, as the next close() does nothing
+            self._close()
+            raise
 
     @overload
     def close_async(
@@ -115,18 +127,26 @@ class Closable(Managed, Object):
         """
         as_priority(io_priority, "io_priority")  # Gio does not heed it
         check_arguments(cancellable, callback)
-        error, before = None, None
+        error, before, token = None, None, object()
         try:
-            if not self._closed:
-                self._take_pending(object())
-                before = self._say_closed
+            try:
+                if not self._closed:
+                    self._take_pending(token)
+                    before = self._say_closed
+                    self._close()
+                if cancellable is not None:
+                    cancellable.set_error_if_cancelled()
+            except Error as caught:
+                error = caught
+            outcome = ([True], error)
+            return ended(self, _CLOSE, outcome, cancellable, callback, user_data, before=before)
+        except BaseException:  # of a signal handler: perhaps nobody will be told, and it must not be pending for ever
+            if before is None:
+                self._give_back_pending(token)
+            else:
                 self._close()
-            if cancellable is not None:
-                cancellable.set_error_if_cancelled()
-        except Error as caught:
-            error = caught
-        outcome = ([True], error)
-        return ended(self, _CLOSE, outcome, cancellable, callback, user_data, before=before)
+                before()
+            raise
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

@@ -112,7 +112,6 @@ class IOStream(Closable):
             callback,
             user_data,
             priority=as_priority(io_priority, "io_priority"),
-            timeout=None,
             wait_for_both=bool(wanted & IOStreamSpliceFlags.WAIT_FOR_BOTH),
             at_end=close,
         )

@@ -73,6 +73,14 @@ class _Entry:
         self._closing._let_go(self._holder)
 
 
+def _forget(entries: list[_Entry], entry: _Entry) -> None:
+    """Take *entry* out of *entries*, if it is there."""
+    try:
+        entries.remove(entry)
+    except ValueError:  # another thread was quicker
+        return
+
+
 class _Gate:
     """An epoll that is ready when there is somebody to accept, with what a Handle needs of a socket."""
 
@@ -118,7 +126,7 @@ class _AcceptAny(Operation[AcceptedSocket]):
             try:
                 accepted = accept(entry.socket._handle)
             except ClosedError:  # by its user
-                self._forget(entry)
+                _forget(self._entries, entry)
                 entry.let_go()
                 continue
             if accepted is not WOULD_BLOCK:
@@ -126,18 +134,12 @@ class _AcceptAny(Operation[AcceptedSocket]):
                 # The others come first the next time. It is twice there for a moment: another thread that accepts, too,
                 # must not find it gone.
                 self._entries.append(entry)
-                self._forget(entry)
+                _forget(self._entries, entry)
                 return AcceptedSocket(self._made, entry.source_object)
             entry.show()
         if not self._entries:
             raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")
         return WOULD_BLOCK
-
-    def _forget(self, entry: _Entry) -> None:
-        try:
-            self._entries.remove(entry)
-        except ValueError:  # another thread was quicker
-            return
 
     def discard(self, result: AcceptedSocket) -> None:
         """Close it."""
@@ -191,7 +193,9 @@ class SocketListener(Managed, Object):
         """
         Listen on *socket*, which was bound and told to listen, and give True; accepting gives *source_object* with it.
 
-        Raises the Error CLOSED if this was closed.
+        Several processes may accept on it, if it has O_NONBLOCK, as those have that `Socket.new` makes: where it
+        blocks, who is not the quickest waits in accept(2), and no Cancellable ends that. Raises the Error CLOSED if
+        this was closed.
         """
         if not isinstance(socket, Socket):
             raise TypeError(f"socket must be a Socket, not {socket!r}")
@@ -254,12 +258,11 @@ class SocketListener(Managed, Object):
         self._closed = True
         self._handle.close()
         while self._entries:
-            try:
-                entry = self._entries.pop()
-            except IndexError:  # another thread was quicker
-                return
-            entry.let_go()
-            entry.socket.close()
+            for entry in tuple(self._entries):
+                entry.let_go()
+                entry.socket.close()
+                # The last: what a signal handler has broken off is there for the next close().
+                _forget(self._entries, entry)
 
     def _check(self) -> None:
         if self._closed:
@@ -275,12 +278,12 @@ class SocketListener(Managed, Object):
         there never was anything to listen on.
         """
         check_cancellable(cancellable)
-        return complete_all(self._accept(), cancellable, blocking=True, timeout=None)
+        return complete_all(self._accept(), cancellable, blocking=True)
 
     def accept_socket(self, cancellable: Cancellable | None = None) -> AcceptedSocket:
         """Like `accept`, with the Socket in the place of the connection."""
         check_cancellable(cancellable)
-        return complete_all(self._accept_socket(), cancellable, blocking=True, timeout=None)
+        return complete_all(self._accept_socket(), cancellable, blocking=True)
 
     @overload
     def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted]: ...

@@ -292,7 +292,15 @@ class Object:
 
     def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
         """Like `connect`, but *callback* gets *owner* in the place of this object, and goes when that does."""
-        kept = weakref.ref(owner)
+        here = weakref.ref(self)
+
+        def disconnect(_gone: object) -> None:
+            emitter = here()
+            if emitter is not None:
+                emitter._disconnect(number)
+
+        # The handler has it, and so it goes with that: an owner that stays knows of none that was disconnected.
+        kept = weakref.ref(owner, disconnect)
 
         def call(_emitter: Object, *values: object) -> object:
             found = kept()
@@ -301,14 +309,6 @@ class Object:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         number = self._connect(signal, callback, call, after=False)
-        here = weakref.ref(self)
-
-        def disconnect() -> None:
-            emitter = here()
-            if emitter is not None:
-                emitter._disconnect(number)
-
-        weakref.finalize(owner, disconnect).atexit = False
         return number
 
     def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:

@@ -36,7 +36,7 @@ WRITABLE = int(IOCondition.OUT)
 class Operation(Generic[T]):
     """Something to do with a socket that may have to wait."""
 
-    __slots__ = ("handle", "kept")
+    __slots__ = ("handle", "kept", "timeout")
 
     condition: ClassVar[int]
     """What it waits for: READABLE or WRITABLE; 0 where the kernel has nothing to tell."""
@@ -55,6 +55,8 @@ class Operation(Generic[T]):
 
         In the calling thread the exception tells that something was lost. In the background nobody would be told.
         """
+        self.timeout: float | None = None
+        """As a step among others, how many seconds it waits at most: what its own Socket says."""
 
     @abstractmethod
     def attempt(self) -> T | WouldBlock:

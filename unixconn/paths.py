@@ -9,9 +9,10 @@ from contextlib import suppress
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.address import UnixSocketAddress
+from unixconn.arguments import as_integer
 from unixconn.client import SocketClient
 from unixconn.connection import UnixConnection
-from unixconn.errors import ClosedError, Error, IOErrorEnum, RefusedError, io_error, translated
+from unixconn.errors import ClosedError, Error, IOErrorEnum, NotFoundError, RefusedError, io_error, translated
 from unixconn.kinds import SocketProtocol, SocketType
 from unixconn.listener import SocketListener
 from unixconn.lock import this_process
@@ -30,8 +31,12 @@ def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: 
     Connect to the socket file *path*: str, bytes or os.PathLike.
 
     *timeout* is that of the connection's Socket, and of connecting, in whole seconds; 0 means without end. Raises the
-    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED.
+    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED, and ValueError
+    for a fraction of a second, which only `Cancellable.with_timeout` knows.
     """
+    if isinstance(timeout, float) and timeout % 1:
+        # It would lose its fraction, as everywhere in Gio, and less than a second would wait without end.
+        raise ValueError(f"timeout must be whole seconds, not {timeout!r}: Cancellable.with_timeout() takes fractions")
     connection = SocketClient(timeout=timeout).connect(UnixSocketAddress.new(path), cancellable)
     assert isinstance(connection, UnixConnection)
     return connection
@@ -41,13 +46,18 @@ def listen(
     path: PathLike, *, mode: int | None = None, backlog: int = 128, pass_credentials: bool = False
 ) -> UnixListener:
     """
-    Listen on the socket file *path*, which is made, and removed when the listener is closed.
+    Listen on the socket file *path*, which is made, and removed when the listener is closed by this process.
 
     A file that a dead server has left is replaced. *mode* are the permissions of the new one, None for what the umask
     leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. With
     *pass_credentials* all of them have `UnixConnection.pass_credentials` from their first byte on. Raises the Error
-    ADDRESS_IN_USE if somebody has it, or the file is no socket, and INVALID_FILENAME for an empty *path*.
+    ADDRESS_IN_USE if somebody has it, or the file is no socket, and INVALID_FILENAME for an empty *path*; TypeError and
+    OverflowError for a *mode* that is no integer, or none of permissions.
     """
+    if mode is not None:
+        if isinstance(mode, (bool, float)):
+            raise TypeError(f"mode must be an integer, not {mode!r}")
+        mode = as_integer(mode, "mode", 0, 0o7777)
     return UnixListener(path, mode, backlog, pass_credentials)
 
 
@@ -95,7 +105,7 @@ class UnixListener(SocketListener):
         except Error as error:
             if error.code != IOErrorEnum.ADDRESS_IN_USE:
                 raise
-            with suppress(FileNotFoundError):  # somebody else has done so
+            with suppress(FileNotFoundError):  # somebody else has done so, or it was closed just now
                 _remove_dead(self._path, address)
             socket.bind(address, False)
 
@@ -109,6 +119,9 @@ class UnixListener(SocketListener):
                     os.unlink(self._path)
         except OSError:  # somebody was quicker, or it is out of reach by now
             return
+        except BaseException:  # of a signal handler: the next close() does it
+            self._file = ours
+            raise
         finally:
             super().close()
 
@@ -167,12 +180,18 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
 
 
 def _is_alive(address: UnixSocketAddress) -> bool:
-    """Tell whether any socket is bound there, without its noticing: of a socket of another type the kernel says so."""
+    """
+    Tell whether any socket is bound there, without its noticing: of a socket of another type the kernel says so.
+
+    Raises the Error NOT_FOUND for a file that is gone meanwhile.
+    """
     socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
     try:
         return socket.connect(address)
     except RefusedError:
         return False
+    except NotFoundError:  # it is gone by now, whoever had it
+        raise
     except Error:  # of another type, or not for us: it is somebody's
         return True
     finally:

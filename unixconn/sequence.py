@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     Steps = Generator[Operation[Any], Any, T]
 
 
-def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: bool, timeout: float | None) -> T:
-    """Do *steps* in this thread, each with the *timeout* in seconds, and give their result."""
+def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: bool) -> T:
+    """Do *steps* in this thread, each with its own timeout, and give their result."""
     try:
         operation = next(steps)
         while True:
             try:
-                result = complete(operation, cancellable, blocking=blocking, timeout=timeout)
+                result = complete(operation, cancellable, blocking=blocking, timeout=operation.timeout)
             except Error as error:
                 operation = steps.throw(error)
             else:
@@ -60,11 +60,10 @@ class Sequence(Generic[T]):
         poller_for: Callable[[Operation[Any]], Poller],
         finish: Callable[[list[T], Error | None], None],
         *,
-        timeout: float | None,
         post: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
         """
-        Take *poller_for*, which gives who is to look after a step, and *timeout*, in seconds, for each of them.
+        Take *poller_for*, which gives who is to look after a step.
 
         With *post* nothing of the steps runs elsewhere than where that has things called, not even their beginning.
         """
@@ -72,7 +71,6 @@ class Sequence(Generic[T]):
         self._cancellable = cancellable
         self._poller_for = poller_for
         self._finish = finish
-        self._timeout = timeout
         self._post = post
         self._pending: Pending[Any] | None = None
         self._cancelled = False
@@ -80,6 +78,8 @@ class Sequence(Generic[T]):
         # Who cancels goes on itself, when it has let go of the lock.
         self._cancelling_thread = 0
         self._left: list[_Step] = []
+        # The end, until it was told.
+        self._outcome: tuple[list[T], Error | None] | None = None
 
     def start(self) -> None:
         """Begin with the first step."""
@@ -119,56 +119,83 @@ class Sequence(Generic[T]):
             pending.attend(cancellable)
 
     def _go_on(self, step: _Step) -> None:
-        for _ in range(_AT_A_TIME):
-            # A context calls this again if a signal handler has raised, and the steps are further by then.
-            if self._over or step.is_used or step.proceed is None:
-                return None
-            step.is_used = True
-            try:
-                operation = step.proceed()
-                if self._cancelled:  # after what the last step has brought was taken
-                    operation = self._steps.throw(cancelled())
-            except StopIteration as stop:
-                return self._end([stop.value], None)
-            except Error as error:
-                # Without the frames, which have this and what it is an operation of, as pending.py tells of its own.
-                error.__context__ = None
-                return self._end([], error.with_traceback(None))
-            except BaseException:  # of a signal handler, and the steps are over
-                self._steps.close()
-                self._end([], cancelled())
-                raise
-            step = _Step(operation)
-            try:
-                self._begin(step, operation)
-            except BaseException:  # of a signal handler
-                self._recover(step)
-                raise
-            if step.proceed is None or not step.claim():
-                return None
-        # Others have their turn, too.
-        self._post_surely(step)
-        return None
+        claimed: list[bool] = []
+        try:
+            for _ in range(_AT_A_TIME):
+                following = self._do(step, claimed)
+                if following is None:
+                    return
+                step = following
+            # Others have their turn, too.
+            self._post_step(step)
+        except BaseException:  # of a signal handler
+            self._recover(step, claimed)
+            raise
+
+    def _do(self, step: _Step, claimed: list[bool]) -> _Step | None:
+        """Go on from *step*, and give the next one if that is done and *claimed*."""
+        # A context calls this again if a signal handler has raised, and the steps are further by then.
+        if self._over or step.is_used or step.proceed is None:
+            return None
+        step.following = following = _Step(None)
+        self._pending = None
+        step.is_used = True
+        claimed.clear()
+        try:
+            operation = following.operation = step.proceed()
+            if self._cancelled:  # after what the last step has brought was taken
+                operation = following.operation = self._steps.throw(cancelled())
+        except StopIteration as stop:
+            self._outcome = [stop.value], None
+        except Error as error:
+            # Without the frames, which have this and what it is an operation of, as pending.py tells of its own.
+            error.__context__ = None
+            self._outcome = [], error.with_traceback(None)
+        if self._outcome is not None:
+            self._end(self._outcome)
+            return None
+        self._begin(following, operation)
+        return following if following.proceed is not None and following.claim(claimed) else None
 
     def _begin(self, step: _Step, operation: Operation[Any]) -> None:
         cancellable = self._cancellable
-        end = partial(self._end_step, step)
-        self._pending = None
-        self._pending = try_or_wait(operation, cancellable, self._poller_for, end, blocking=True, timeout=self._timeout)
+        begin = partial(
+            try_or_wait,
+            cancellable=cancellable,
+            waker_for=self._poller_for,
+            finish=partial(self._end_step, step),
+            blocking=True,
+            timeout=operation.timeout,
+        )
+        pending: list[Pending[Any] | None] = []
+        try:
+            # What waits from now on is known in the same step of the interpreter.
+            pending[:] = map(begin, (operation,))
+        finally:
+            self._pending = pending[0] if pending else None
         if self._pending is not None:
             self._catch_up(self._pending, cancellable)
         step.has_started = True
 
-    def _recover(self, step: _Step) -> None:
-        """See to it that there will be an end, though a signal handler has raised while *step* was started."""
-        step.has_started = True
-        if step.proceed is not None:
-            if step.claim():
-                self._post_surely(step)
-        elif self._pending is None:
-            # What the try has brought is lost, and it would be wrong to go on without.
+    def _recover(self, step: _Step, claimed: list[bool]) -> None:
+        """See to it that there will be an end, though a signal handler has raised on the way on from *step*."""
+        following = step.following
+        if self._over:
+            return
+        if self._outcome is not None:
+            self._end(self._outcome)
+        elif not step.is_used or following is None:
+            # Of the beginning the caller knows that it was none.
+            if step.operation is not None:
+                self._post_step(step)
+        elif following.operation is not None and (following.proceed is not None or self._pending is not None):
+            following.has_started = True
+            if following.proceed is not None and (claimed or following.claim(claimed)):
+                self._post_step(following)
+        else:
+            # What the steps, or a try, have brought is lost, and it would be wrong to go on without.
             self._steps.close()
-            self._end([], cancelled())
+            self._end(([], cancelled()))
 
     def _catch_up(self, pending: Pending[Any], cancellable: Cancellable | None) -> None:
         """Tell *pending*, which was started with *cancellable*, what has come meanwhile and found nothing to tell."""
@@ -188,20 +215,22 @@ class Sequence(Generic[T]):
         assert step.operation is not None
         (self._post or self._poller_for(step.operation).post)(partial(self._go_on, step))
 
-    def _end(self, result: list[T], error: Error | None) -> None:
+    def _end(self, outcome: tuple[list[T], Error | None]) -> None:
         self._over = True
         try:
-            self._finish(result, error)
+            self._finish(*outcome)
         except BaseException:  # of a signal handler: once more, which does nothing twice
-            self._finish(result, error)
+            self._finish(*outcome)
             raise
+        finally:
+            self._outcome = None
 
     def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
         try:
-            if step.has_started and step.claim():
+            if step.has_started and step.claim([]):
                 self._hand_on(step)
         except BaseException:  # of a signal handler, and it may just have been claimed
             if step.has_started:
@@ -223,20 +252,24 @@ class _Step:
     Each says first that it is there, and claims the going on if the other one is.
     """
 
-    __slots__ = ("_claims", "has_started", "is_used", "operation", "proceed")
+    __slots__ = ("_claims", "following", "has_started", "is_used", "operation", "proceed")
 
     def __init__(self, operation: Operation[Any] | None, proceed: Callable[[], Operation[Any]] | None = None) -> None:
         self.operation = operation
-        """None for the beginning, which *proceed* is."""
+        """None for the beginning, which *proceed* is, and before it is known."""
         self.has_started = False
         self.proceed = proceed
         self.is_used = False
         """Whether the steps have gone on from here."""
+        self.following: _Step | None = None
+        """The next one, from just before that."""
         self._claims = [True]
 
-    def claim(self) -> bool:
-        """Tell whether nobody else has asked this."""
+    def claim(self, claimed: list[bool]) -> bool:
+        """Tell whether nobody else has asked this, and put that into the list *claimed*."""
         try:
-            return self._claims.pop()
+            # In one step of the interpreter: a signal handler that raises finds it in one of the two.
+            claimed.extend(map(self._claims.pop, (-1,)))
         except IndexError:
             return False
+        return True

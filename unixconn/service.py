@@ -96,8 +96,18 @@ class SocketService(SocketListener):
     def _accept_next(self) -> None:
         if self._accepting is None and self._wants_more():
             self._home = Home()
-            self._accepting = Cancellable()
-            self.accept_async(self._accepting, self._arrived, self._accepting)
+            self._accept_by(Cancellable())
+
+    def _accept_by(self, accepting: Cancellable) -> None:
+        try:
+            self._accepting = accepting
+            self.accept_async(accepting, self._arrived, accepting)
+        except BaseException:  # of a signal handler: whether it has begun or not, another one will
+            self._accepting = None
+            accepting.cancel()
+            if self._home is not None:
+                self._home.call_later(0.0, self._accept_next)
+            raise
 
     def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
         try:
@@ -116,10 +126,9 @@ class SocketService(SocketListener):
         finally:
             # Whatever a signal handler has raised, but not if a handler has stopped it.
             if accepting is self._accepting:
+                self._accepting = None
                 if self._wants_more():
-                    self.accept_async(accepting, self._arrived, accepting)
-                else:
-                    self._accepting = None
+                    self._accept_by(accepting)
 
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
         self.emit("incoming", connection, source_object)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
 class Socket(Managed, Object):
@@ -338,7 +339,7 @@ class Socket(Managed, Object):
         return self._complete(self._connecting(address), cancellable)
 
     def _connecting(self, address: SocketAddress) -> Connect:
-        return Connect(self._handle, _unix_address(address)._for_python())
+        return self._timed(Connect(self._handle, _unix_address(address)._for_python()))
 
     def check_connect_result(self) -> bool:
         """Give True: a Unix socket is connected when `connect` comes back. Raises the Error that waits in SO_ERROR."""
@@ -442,7 +443,7 @@ class Socket(Managed, Object):
         return self._complete(self._sending(as_copy(buffer)), cancellable)
 
     def _sending(self, data: bytes) -> SendMessage:
-        return SendMessage(self._handle, [data], context="Error sending data: ")
+        return self._timed(SendMessage(self._handle, [data], context="Error sending data: "))
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
@@ -457,7 +458,7 @@ class Socket(Managed, Object):
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
-        operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
+        operation = self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
         messages = [operation.owner]
         try:
             found = yield operation
@@ -484,7 +485,7 @@ class Socket(Managed, Object):
         """
         steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
         check_cancellable(cancellable)
-        return complete_all(steps, cancellable, blocking=self._blocking, timeout=self._timeout or None)
+        return complete_all(steps, cancellable, blocking=self._blocking)
 
     # --- waiting ---
 
@@ -541,6 +542,11 @@ class Socket(Managed, Object):
 
     def _check(self) -> None:
         self._handle.check()
+
+    def _timed(self, step: OperationT) -> OperationT:
+        """Have *step* wait for at most the timeout."""
+        step.timeout = self._timeout or None
+        return step
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)

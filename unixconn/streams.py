@@ -15,10 +15,9 @@ from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.arguments import as_copy, as_priority
-from unixconn.asynchronous import check_arguments, ended, start_sequence
+from unixconn.asynchronous import check_arguments, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.closable import Closable
-from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.object import Object, Property
 from unixconn.sequence import complete_all
@@ -89,15 +88,23 @@ class SocketStream(Closable):
     def _exclusively(self, steps: Steps[T]) -> Steps[T]:
         token = object()
         try:
-            self._begin(token)
-            return (yield from steps)
-        finally:
+            try:
+                self._begin(token)
+                return (yield from steps)
+            finally:
+                self._give_back_pending(token)
+        except BaseException:
+            # Once more: a signal handler may have raised before the first one had any effect.
             self._give_back_pending(token)
+            raise
+
+    def _with_token(self, token: object, steps: Steps[T]) -> Steps[T]:
+        self._begin(token)
+        return (yield from steps)
 
     def _complete(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
         check_cancellable(cancellable)
-        timeout = self._socket._timeout or None
-        return complete_all(self._exclusively(steps), cancellable, blocking=True, timeout=timeout)
+        return complete_all(self._exclusively(steps), cancellable, blocking=True)
 
     def _start(
         self,
@@ -110,19 +117,15 @@ class SocketStream(Closable):
     ) -> Future[T] | None:
         check_arguments(cancellable, callback)
         priority, token = as_priority(io_priority, "io_priority"), object()
-        try:
-            self._begin(token)
-        except Error as error:
-            return ended(self, name, ([], error), cancellable, callback, data, before=None)
+        # Pending from the first step on, so that whatever ends the steps ends that, too.
         return start_sequence(
             self,
             name,
-            steps,
+            self._with_token(token, steps),
             cancellable,
             callback,
             data,
             priority=priority,
-            timeout=self._socket._timeout or None,
             before=partial(self._give_back_pending, token),
         )
 

@@ -415,6 +415,27 @@ class TestMany:
             got = do(b, name, *[None] * name.endswith("s"))
             close([got] if isinstance(got, FileDescriptor) else got)
 
+    @needs_passed_pidfds
+    @pytest.mark.parametrize(("name", "module"), [("receive_fd", "attempt"), ("receive_fds", "attempt_many")])
+    def test_a_pidfd_and_a_signal_handler_that_raises(self, pair, null, monkeypatch, name, module):
+        """The pidfd that nobody has asked for is closed as well if a handler raises just before that."""
+
+        class StopError(Exception):
+            pass
+
+        def stop(_):
+            monkeypatch.undo()
+            raise StopError
+
+        a, b = pair
+        b.pass_pidfds()
+        before = open_descriptors()
+        a.send_fd(null)
+        monkeypatch.setattr(f"unixconn.{module}.close_all", stop)
+        with pytest.raises(StopError):
+            getattr(b, name)()
+        assert open_descriptors() == before
+
     @pytest.mark.parametrize(
         ("name", "count"), [("send_fd", 1), ("send_fds", 2), ("send_fds", 300), ("send_credentials", 0)]
     )

@@ -166,7 +166,6 @@ def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | W
     message.room[0] = ROOM
     fd: int = -1
     extra = _NOTHING
-    in_pool = False
     try:
         message.user = handle
         count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
@@ -177,22 +176,21 @@ def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | W
             fd = message.descriptors[0]
             _append_incoming(message)
             return fd
-        if must_wait(handle, count):
-            in_pool = True
-            _append_incoming(message)
-            return WOULD_BLOCK
-        fd, extra = _only_descriptor(handle, message, count)
-        close_all(extra)
-        return fd
+        if not must_wait(handle, count):
+            fd, extra = _only_descriptor(handle, message, count)
+            close_all(extra)
+            return fd
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
-        if fd < 0 and not in_pool:
+        if fd < 0:
             fd, extra = _rescue(message, kept)
         if kept is not None and fd >= 0:
             kept.append(fd)
             fd = -1
         close_all([*extra, fd] if fd >= 0 else extra)
         raise
+    _append_incoming(message)
+    return WOULD_BLOCK
 
 
 def _rescue(message: Incoming, kept: list[int] | None) -> tuple[int, list[int]]:

@@ -39,6 +39,8 @@ _sendmsg = sendmsg
 _recvmsg = recvmsg
 _pop_outgoing, _append_outgoing = ancillary.outgoing_credentials.pop, ancillary.outgoing_credentials.append
 _pop_incoming, _append_incoming = ancillary.incoming.pop, ancillary.incoming.append
+_pack = UCRED.pack_into
+_getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 
 
 def send_credentials(handle: Handle, kept: list[bool] | None = None) -> bool | WouldBlock:
@@ -47,7 +49,7 @@ def send_credentials(handle: Handle, kept: list[bool] | None = None) -> bool | W
         message = _pop_outgoing()
     except IndexError:
         message = ancillary.OneCredentials()
-    UCRED.pack_into(message.credentials, 0, os.getpid(), os.geteuid(), os.getegid())
+    _pack(message.credentials, 0, _getpid(), _geteuid(), _getegid())
     if kept is not None:
         return send_once(handle, message, kept)
     try:
@@ -76,7 +78,7 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
         message = Incoming()
     message.room[0] = ROOM
     count = -1
-    numbers = found = pidfd = None
+    numbers = pidfd = None
     in_pool = False
     try:
         message.user = handle
@@ -86,19 +88,18 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
             handle.reap()
         if count == 1 and message.outcome() == OUTCOME_ONE_CREDENTIALS:
             numbers = UCRED.unpack(message.credentials)
-        elif not must_wait(handle, count):
+            in_pool = True
+            _append_incoming(message)
+            return Credentials._of(numbers, _OF_MESSAGE) if numbers[0] else _sender_or_peer(handle, numbers)
+        if not must_wait(handle, count):
             found = _credentials_alone(message, count)
             pidfd = FileDescriptor._empty()
             # The buffer's until here, and from here on closed with the object.
             pidfd._owned += found.pidfds
             numbers = found.credentials or (0, *overflow_ids())
-        in_pool = True
-        _append_incoming(message)
-        if numbers is None:
-            return WOULD_BLOCK
-        if not numbers[0] and are_absent(*numbers):
-            return peer_credentials(handle)
-        return Credentials._of(numbers, _OF_MESSAGE) if found is None else sender(numbers, found, pidfd)
+            in_pool = True
+            _append_incoming(message)
+            return _sender_or_peer(handle, numbers, found, pidfd)
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
         if not in_pool and (pidfd is None or pidfd.closed):
@@ -107,6 +108,17 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
         if kept is not None and numbers is not None and numbers[0]:
             kept.append(Credentials._of(numbers, _OF_MESSAGE))
         raise
+    _append_incoming(message)
+    return WOULD_BLOCK
+
+
+def _sender_or_peer(
+    handle: Handle, numbers: tuple[int, int, int], found: Contents | None = None, pidfd: FileDescriptor | None = None
+) -> Credentials:
+    """Give the credentials of a message, see `sender`; the peer's if the kernel has added none to it."""
+    if are_absent(*numbers):
+        return peer_credentials(handle)
+    return Credentials._of(numbers, _OF_MESSAGE) if found is None else sender(numbers, found, pidfd)
 
 
 def _rescue(message: Incoming, count: int) -> tuple[int, int, int] | None:

@@ -14,7 +14,6 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, ROOM, Incoming
 from unixconn.attempt import (
     RECEIVE_FLAGS,
-    RECEIVING,
     SEND_FLAGS,
     SENDING,
     WOULD_BLOCK,
@@ -115,7 +114,8 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
     except IndexError:
         message = Incoming()
     message.room[0] = ROOM
-    in_pool = False
+    found = None
+    result: bool | WouldBlock = True
     try:
         message.user = handle
         count = _recvmsg(handle.number, message.header, RECEIVE_FLAGS)
@@ -123,21 +123,24 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
         if handle.number < 0:
             handle.reap()
         unpack = _unpackers.get(message.outcome()) if count == 1 else None
-        result: bool | WouldBlock = True
         if unpack is not None:
             owner += unpack(message.payload)
-        elif must_wait(handle, count, RECEIVING):
+        elif must_wait(handle, count):
             result = WOULD_BLOCK
         else:
-            _take(handle, message, count, owner)
-        in_pool = True
-        _append_incoming(message)
-        return result
+            found = contents_with_descriptors(handle, message, count)
+            owner += found.descriptors
+            close_all(found.pidfds)
+            _learn(message, count, len(owner))
     except BaseException:  # a refused message, or of a signal handler
         message.user = None
-        if not owner and not in_pool:
+        if not owner:
             close_all(message.contents().all_descriptors)
+        elif found is not None:
+            close_all(found.pidfds)
         raise
+    _append_incoming(message)
+    return result
 
 
 def _take_stray(handle: Handle, owner: list[int]) -> bool:
@@ -155,9 +158,7 @@ def _take_stray(handle: Handle, owner: list[int]) -> bool:
     return True
 
 
-def _take(handle: Handle, message: Incoming, count: int, owner: list[int]) -> None:
-    found = contents_with_descriptors(handle, message, count)
-    owner += found.descriptors
-    if count == 1 and SYSTEM.is_linux and message.header.msg_controllen == NATIVE.space(len(owner) * INT_SIZE):
-        _unpackers[message.outcome()] = ancillary.ints(len(owner)).unpack_from
-    close_all(found.pidfds)
+def _learn(message: Incoming, count: int, descriptors: int) -> None:
+    """Keep how to read one like this *message* of *count* bytes, if it has so many *descriptors* and nothing else."""
+    if count == 1 and SYSTEM.is_linux and message.header.msg_controllen == NATIVE.space(descriptors * INT_SIZE):
+        _unpackers[message.outcome()] = ancillary.ints(descriptors).unpack_from

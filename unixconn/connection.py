@@ -101,9 +101,8 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         handle = self._socket._handle
         if cancellable is not None or type(fd) is not int or not handle.is_unix:
             return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
-        sent = send_descriptor(handle, fd)
-        if sent is not WOULD_BLOCK:
-            return sent
+        if send_descriptor(handle, fd) is True:
+            return True
         return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
 
     def receive_fd(self, cancellable: Cancellable | None = None) -> int:
@@ -153,9 +152,8 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         try:
             if cancellable is not None:
                 return self._socket._complete(SendCredentials(handle), cancellable)
-            sent = send_credentials(handle)
-            if sent is not WOULD_BLOCK:
-                return sent
+            if send_credentials(handle) is True:
+                return True
             return self._socket._complete(SendCredentials(handle), None, tried=True)
         except Error as error:
             raise error.prefixed(SendCredentials.prefix) from None

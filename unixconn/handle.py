@@ -86,7 +86,8 @@ def _start_in_child() -> None:
 os.register_at_fork(after_in_child=_start_in_child)
 
 _SOL_SOCKET = lib.SOL_SOCKET
-_CREDENTIALS_OPTION = SYSTEM.credentials_option
+# Two numbers, and not to be unpacked at every message; -1 where there is no such option.
+_CREDENTIALS_LEVEL, _CREDENTIALS_NAME = SYSTEM.credentials_option or (-1, -1)
 _INT_SIZE = ffi.sizeof("int")
 _NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
 """Where it is the socket's, and no flag of each send."""
@@ -323,7 +324,7 @@ class Handle:
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option; *context* is the error's prefix."""
         with self.lock.entered:
-            if (level, name) == _CREDENTIALS_OPTION and self._passcred_users:
+            if level == _CREDENTIALS_LEVEL and name == _CREDENTIALS_NAME and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
                 self._restore_passcred = not value
@@ -370,21 +371,21 @@ class Handle:
     # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
 
     def _switch_on_passcred(self) -> None:
-        if _CREDENTIALS_OPTION is None:  # the sender attaches them, or nobody can
+        if _CREDENTIALS_NAME < 0:  # the sender attaches them, or nobody can
             return
         doing = "checking if SO_PASSCRED is enabled for socket"
         try:
-            self._restore_passcred = not self.python.getsockopt(*_CREDENTIALS_OPTION)
+            self._restore_passcred = not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME)
             if self._restore_passcred:
                 doing = "enabling SO_PASSCRED"
-                self.python.setsockopt(*_CREDENTIALS_OPTION, 1)
+                self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 1)
         except OSError as error:
             self.check()
             raise translated(error, f"Error {doing}: ") from None
 
     def _restore_passcred_if_last(self) -> None:
-        if self._restore_passcred and not self._passcred_users and _CREDENTIALS_OPTION is not None:
+        if self._restore_passcred and not self._passcred_users:
             # A closed socket needs no restoring.
             if self.number >= 0:
-                self.python.setsockopt(*_CREDENTIALS_OPTION, 0)
+                self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 0)
             self._restore_passcred = False

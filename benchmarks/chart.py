@@ -40,6 +40,8 @@ _TITLES = {
     "descriptor": "A descriptor: send, receive, close",
     "64": "64 descriptors in a message",
     "253": "253 descriptors in a message",
+    "64-close_fds": "64 descriptors, closed by close_fds",
+    "253-close_fds": "253 descriptors, closed by close_fds",
     "credentials": "Credentials: send, receive",
 }
 

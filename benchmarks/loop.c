@@ -105,15 +105,19 @@ int main(void)
         {"descriptor", pass_descriptor},
         {"64", pass_64},
         {"253", pass_253},
+        {"64-close_fds", pass_64},
+        {"253-close_fds", pass_253},
         {"credentials", pass_credentials},
     };
-    puts("descriptor\t64\t253\tcredentials");
+    const size_t known = sizeof operations / sizeof *operations;
+    for (size_t i = 0; i < known; i++)
+        printf("%s%c", operations[i].name, i + 1 < known ? '\t' : '\n');
 
     char operation[32];
     long times;
     while (scanf("%31s %ld", operation, &times) == 2) {
         int (*pass)(void) = NULL;
-        for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        for (size_t i = 0; i < known; i++)
             if (!strcmp(operation, operations[i].name))
                 pass = operations[i].pass;
         if (!pass)

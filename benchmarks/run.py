@@ -2,9 +2,10 @@
 Measures unixconn against C, the standard library and PyGObject's Gio: ``python benchmarks/run.py``.
 
 What is measured is the round trip of a descriptor, and of 64 and 253 in a message (send, receive, close), and of
-credentials (send, receive) over one socket pair within one process. Each contestant is a process of its own, and the
-rounds go in turn through all of them. Last comes the time to import unixconn and Gio. What waits in the background is
-measured by waiting.py.
+credentials (send, receive) over one socket pair within one process. Descriptors are closed one by one, as C does it, by
+`os.close`; many also by `unixconn.close_fds`, with C's closing one by one as the floor again. Each contestant is a
+process of its own, and the rounds go in turn through all of them. Last comes the time to import unixconn and Gio. What
+waits in the background is measured by waiting.py.
 
 Needs a C compiler, and unixconn installed in the interpreter that runs this; interpreters with PyGObject, and PyPy,
 take part where they are found. The figures are CPU time, medians of the rounds, and ratios are medians of the ratios
@@ -40,6 +41,8 @@ TARGETS = (
     Target("253", "unixconn api", C_LOOP, 1.25),
     Target("253", "unixconn", C_LOOP, 1.15, pypy=True),
     Target("253", "unixconn api", "socket", 1.0),
+    Target("64-close_fds", "unixconn api", C_LOOP, 1.25),
+    Target("253-close_fds", "unixconn api", C_LOOP, 1.25),
 )
 IMPORTS = ("import unixconn", "from gi.repository import Gio")
 IMPORT_LIMIT = 0.5
@@ -83,7 +86,8 @@ def measure_imports(python: str, folder: Path, rounds: int) -> dict[str, float]:
 
 def process_milliseconds(command: list[str], folder: Path) -> float:
     """Give the CPU time of a process from start to end."""
-    process = subprocess.Popen(command, env=environment(folder))
+    # Not in the source folder, whose unixconn has no generated layers, and which "-c" would look into first.
+    process = subprocess.Popen(command, cwd=folder, env=environment(folder))
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -48,17 +48,28 @@ def gio_interface(module: Any) -> dict[str, Operation]:
             one.send_credentials()
             other.receive_credentials()
 
-    def many(count: int, times: int) -> None:
+    operations: dict[str, Operation] = {"descriptor": descriptor, "credentials": credentials}
+    return {**operations, **many(one, other, file, module.close_fds)} if hasattr(one, "send_fds") else operations
+
+
+def many(one: Any, other: Any, file: int, close_fds: Callable[[list[int]], None]) -> dict[str, Operation]:
+    """Give the operations from *one* to *other* that only unixconn has."""
+
+    def closed_by_one(count: int, times: int) -> None:
         files = [file] * count
         for _ in itertools.repeat(None, times):
             one.send_fds(files)
             for received in other.receive_fds():
                 os.close(received)
 
-    operations: dict[str, Operation] = {"descriptor": descriptor, "credentials": credentials}
-    if hasattr(one, "send_fds"):
-        operations.update({str(count): partial(many, count) for count in MANY})
-    return operations
+    def closed_at_once(count: int, times: int) -> None:
+        files = [file] * count
+        for _ in itertools.repeat(None, times):
+            one.send_fds(files)
+            close_fds(other.receive_fds())
+
+    ways = {"": closed_by_one, "-close_fds": closed_at_once}
+    return {f"{count}{name}": partial(way, count) for name, way in ways.items() for count in MANY}
 
 
 def standard_library() -> dict[str, Operation]:

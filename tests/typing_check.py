@@ -326,6 +326,7 @@ async def use_many_and_messages() -> None:
     a, b = UnixConnection.create_pair(SocketType.SEQPACKET)
     sent: bool = a.send_fds([0, 1]) and await a.send_fds_async((0, 1))
     numbers: list[int] = b.receive_fds(4) + await b.receive_fds_async()
+    unixconn.close_fds(numbers)
     with b.receive_descriptor() as one, await b.receive_descriptor_async() as other:
         same: bool = one.samefile(other) or one == other
         number: int = one.dup().detach()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unixconn.client import SocketClient, SocketClientEvent
     from unixconn.connection import SocketConnection, TcpConnection, UnixConnection
     from unixconn.credentials import Credentials, CredentialsSource
+    from unixconn.descriptors import close_fds
     from unixconn.errors import (
         CancelledError,
         ClosedError,
@@ -92,6 +93,7 @@ _MODULES = {
     # Socket too: a Socket makes connections, of the classes that this module registers.
     "connection": "Socket SocketConnection TcpConnection UnixConnection",
     "credentials": "Credentials CredentialsSource",
+    "descriptors": "close_fds",
     "errors": (
         "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
         "IOErrorEnum NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError "
@@ -196,6 +198,7 @@ __all__ = [
     "UnixSocketAddress",
     "UnixSocketAddressType",
     "WouldBlockError",
+    "close_fds",
     "connect",
     "idle_add",
     "io_error_from_errno",

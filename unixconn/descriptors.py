@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
+from itertools import starmap
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import INT_MAX
@@ -80,6 +82,46 @@ class Guard:
 def close_numbers(numbers: Iterable[int]) -> None:
     """Close *numbers*, which nobody else owns."""
     close_all(list(numbers))
+
+
+_NUMBERS_ALONE = frozenset((int,))
+
+
+def close_fds(fds: Iterable[int]) -> None:
+    """
+    Close the descriptors *fds*, numbers in any order; those in a row by one system call, as they come from the kernel.
+
+    It is one step that no signal handler comes between: either none is closed when an exception comes out, or all are.
+    By `os.closerange`, which is close_range(2) where there is one. A number that is not open is passed over, as the
+    kernel does not tell.
+
+    Raises TypeError, ValueError or OverflowError for what can not be the number of a descriptor, which objects that
+    have one are not, as they close it themselves; ValueError for a number that is there twice. None is closed then.
+    """
+    values = listed(fds)
+    if not _NUMBERS_ALONE.issuperset(map(type, values)):
+        wrong = next(each for each in values if type(each) is not int)
+        raise TypeError(f"fds must be numbers of descriptors, not {wrong!r}")
+    numbers = sorted(values)
+    for each in numbers[:1] + numbers[-1:]:
+        as_descriptor(each, "fds")
+    if numbers:
+        deque(starmap(os.closerange, _rows(numbers)), 0)
+
+
+def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the first number of each row in *numbers*, which are sorted, and the one after its last."""
+    rows = []
+    first = last = numbers[0]
+    for each in numbers[1:]:
+        if each != last + 1:
+            if each == last:
+                raise ValueError(f"fds must be different descriptors, and {each} is there twice")
+            rows.append((first, last + 1))
+            first = each
+        last = each
+    rows.append((first, last + 1))
+    return rows
 
 
 def listed(values: Iterable[Any]) -> tuple[Any, ...]:

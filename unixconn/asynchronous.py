@@ -52,16 +52,15 @@ def start(
     data: tuple[object, ...],
     *,
     blocking: bool,
-    timeout: float | None,
 ) -> Future[T] | None:
     """
     Start *operation* of *source*, whose end *callback* is told; give a Future if that is `AWAIT`, else None.
 
-    *blocking* and *timeout*, in seconds, are the Socket's. Raises TypeError for a cancellable or a callback that is
-    none; whatever else is wrong is the operation's result.
+    *blocking* is the Socket's. Raises TypeError for a cancellable or a callback that is none; whatever else is wrong is
+    the operation's result.
     """
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task.poller_for, task.end, blocking=blocking, timeout=timeout)
+    pending = try_or_wait(operation, cancellable, task.poller_for, task.end, blocking=blocking)
     if not isinstance(task, Future):
         return None
     # What cancelling it ends.

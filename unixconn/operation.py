@@ -56,7 +56,7 @@ class Operation(Generic[T]):
         In the calling thread the exception tells that something was lost. In the background nobody would be told.
         """
         self.timeout: float | None = None
-        """As a step among others, how many seconds it waits at most: what its own Socket says."""
+        """How many seconds it waits at most: what its Socket says."""
 
     @abstractmethod
     def attempt(self) -> T | WouldBlock:
@@ -86,16 +86,15 @@ def complete(
     cancellable: Cancellable | None,
     *,
     blocking: bool = True,
-    timeout: float | None = None,
     tried: bool = False,
 ) -> T:
     """
     Do *operation* in this thread, and give its result.
 
-    Waits as long as it would block, unless *blocking* is false: at most *timeout* seconds in all, until *cancellable*
-    is cancelled, or until the socket is closed. What ends the wait otherwise, be it an exception out of a signal
-    handler, loses nothing: a descriptor that has arrived just then is closed. *tried* says that the caller has made
-    the first try.
+    Waits as long as it would block, unless *blocking* is false: at most for its timeout in all, until *cancellable* is
+    cancelled, or until the socket is closed. What ends the wait otherwise, be it an exception out of a signal handler,
+    loses nothing: a descriptor that has arrived just then is closed. *tried* says that the caller has made the first
+    try.
     """
     check_cancellable(cancellable)
     attempt = type(operation).attempt
@@ -109,7 +108,7 @@ def complete(
                 if not blocking:
                     raise would_block()
                 operation.hold()
-                deadline = None if timeout is None else time.monotonic() + timeout
+                deadline = None if operation.timeout is None else time.monotonic() + operation.timeout
                 while result[0] is WOULD_BLOCK:
                     # First, as what is kept from here on cancels it.
                     closing = operation.handle.closing()

@@ -98,11 +98,11 @@ class Pending(Generic[T]):
         """What it is an operation of."""
         return self._handle
 
-    def join(self, timeout: float | None) -> None:
-        """Join the handle's line, for at most *timeout* seconds; the handle's lock is held."""
+    def join(self) -> None:
+        """Join the handle's line, for at most the operation's timeout; the handle's lock is held."""
         self._operation.hold()
-        if timeout is not None:
-            self._deadline = time.monotonic() + timeout
+        if self._operation.timeout is not None:
+            self._deadline = time.monotonic() + self._operation.timeout
         self._set_alarm()
         waiting = self._handle.waiting
         if self._condition not in waiting:
@@ -236,10 +236,9 @@ def try_or_wait(
     finish: Callable[[list[T], Error | None], None],
     *,
     blocking: bool,
-    timeout: float | None,
 ) -> Pending[T] | None:
     """
-    Make the first try of *operation*, and where it would block let it wait for at most *timeout* seconds.
+    Make the first try of *operation*; where it would block let it wait, if *blocking*, for at most its timeout.
 
     *finish* is told the end: the result in a list of its own, or the Error. Gives None if that is now; else what waits,
     of which *waker_for* says who looks after it.
@@ -257,7 +256,7 @@ def try_or_wait(
                 if not blocking:
                     raise would_block()
                 pending = Pending(operation, cancellable, waker_for(operation), finish)
-                pending.join(timeout)
+                pending.join()
                 return pending
             operation.end()
         except Error as caught:

@@ -35,7 +35,7 @@ def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: 
         operation = next(steps)
         while True:
             try:
-                result = complete(operation, cancellable, blocking=blocking, timeout=operation.timeout)
+                result = complete(operation, cancellable, blocking=blocking)
             except Error as error:
                 operation = steps.throw(error)
             else:
@@ -165,7 +165,6 @@ class Sequence(Generic[T]):
             waker_for=self._poller_for,
             finish=partial(self._end_step, step),
             blocking=True,
-            timeout=operation.timeout,
         )
         pending: list[Pending[Any] | None] = []
         try:

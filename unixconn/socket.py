@@ -543,13 +543,13 @@ class Socket(Managed, Object):
     def _check(self) -> None:
         self._handle.check()
 
-    def _timed(self, step: OperationT) -> OperationT:
-        """Have *step* wait for at most the timeout."""
-        step.timeout = self._timeout or None
-        return step
+    def _timed(self, operation: OperationT) -> OperationT:
+        """Have *operation* wait for at most the timeout."""
+        operation.timeout = self._timeout or None
+        return operation
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
-        return complete(operation, cancellable, blocking=self._blocking, timeout=self._timeout or None, tried=tried)
+        return complete(self._timed(operation), cancellable, blocking=self._blocking, tried=tried)
 
 
 def _or_none(ask: Callable[[], T | None]) -> T | None:

@@ -145,17 +145,8 @@ class SocketConnection(IOStream):
         callback: Any,
         data: tuple[object, ...],
     ) -> Future[T] | None:
-        socket = self._socket
-        return start(
-            self,
-            name,
-            operation,
-            cancellable,
-            callback,
-            data,
-            blocking=socket._blocking,
-            timeout=socket._timeout or None,
-        )
+        timed = self._socket._timed(operation)
+        return start(self, name, timed, cancellable, callback, data, blocking=self._socket._blocking)
 
     def _close(self) -> None:
         try:

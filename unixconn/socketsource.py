@@ -63,14 +63,12 @@ class SocketSource(Source):
             self._pending.cancel()
 
     def _prepare(self) -> None:
-        operation = _AwaitCondition(self._socket._handle, self._socket, self._condition)
         self._pending = try_or_wait(
-            operation,
+            self._socket._timed(_AwaitCondition(self._socket._handle, self._socket, self._condition)),
             self._cancellable,
             lambda _operation: poller_of(self._context or MainContext.default()),
             self._end,
             blocking=True,
-            timeout=self._socket._timeout or None,
         )
         if self._destroyed and self._pending is not None:  # meanwhile, by another thread
             self._pending.cancel()

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from itertools import starmap
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,58 @@ def test_credentials_broken_off(pair, alarm):
     assert alarm.hits > (5 if PYPY else 50)
 
 
+def detaching(_a, _b, null):
+    """A FileDescriptor's number is taken out."""
+    descriptor = unixconn.FileDescriptor(os.dup(null))
+    return descriptor.detach, descriptor.close
+
+
+def finishing(a, b, null):
+    """A callback's result is taken."""
+    found = []
+    b.receive_fd_async(None, lambda _, result: found.append(result))
+    a.send_fd(null)
+    while not found:
+        unixconn.MainContext.default().iteration(True)
+
+    def close():
+        if found[0]._result:
+            os.close(b.receive_fd_finish(found[0]))
+
+    return lambda: b.receive_fd_finish(found[0]), close
+
+
+def getting(_a, _b, null):
+    """A list's descriptor is duplicated."""
+    fds = unixconn.UnixFDList.new()
+    fds.append(null)
+    return lambda: fds.get(0), lambda: None
+
+
+def receiving_what_a_stream_has_met(a, b, null):
+    """A stream has read its byte."""
+    a.send_fd(null)
+    b.get_input_stream().read(1)
+    return b.receive_fd, lambda: drain(b)
+
+
+@pytest.mark.parametrize("make", [detaching, finishing, getting, receiving_what_a_stream_has_met])
+def test_taking_over_broken_off(pair, null, alarm, make):
+    """A number that is handed out is the caller's, or is where it was."""
+    a, b = pair
+    before, owner = open_descriptors(), []
+    for _ in range(ROUNDS // 10):
+        take, close = make(a, b, null)
+        alarm.during(10e-6, lambda: owner.extend(starmap(take, ((),))))  # noqa: B023 - called at once
+        while owner:
+            os.close(owner.pop())
+        close()
+        take = close = None
+    # What PyPy has compiled hardly ever looks for signals.
+    assert alarm.hits > ROUNDS / 1000 or PYPY
+    check_no_leak(before)
+
+
 def ways_out(node, in_loop=False):
     """Give the statements in *node* that leave it."""
     for child in ast.iter_child_nodes(node):
@@ -297,6 +350,31 @@ def test_a_handler_that_uses_the_library(pair, null):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert count >= 100
+
+
+def test_a_handler_that_receives_credentials(pair, on_alarm):
+    """SO_PASSCRED is as the user has set it, also where a handler receives in the middle of a receive."""
+    a, b = pair
+    b.get_socket().set_blocking(False)
+    count = 0
+
+    def receive(*_):
+        nonlocal count
+        try:
+            assert b.receive_credentials().get_unix_pid() == os.getpid()
+        except unixconn.WouldBlockError:
+            return
+        count += 1
+
+    on_alarm(receive)
+    end = time.monotonic() + 60
+    while count < 100 and time.monotonic() < end:
+        a.send_credentials()
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 30e-6))
+        receive()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert b.get_socket().get_option(socket.SOL_SOCKET, SO_PASSCRED).value == 0
     assert count >= 100
 
 

@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from helpers import PYPY
 
 import unixconn
 from unixconn import _native
@@ -378,6 +379,14 @@ def test_forced_layer_that_is_missing(bare):
     assert text.startswith("ImportError: UNIXCONN_BACKEND=api asks for")
     assert "install again with a C compiler" in text
     assert "unset it" in text
+
+
+@pytest.mark.skipif(PYPY, reason="it has cffi built in")
+@pytest.mark.parametrize("forced", [None, "abi"])
+def test_without_cffi(tmp_path, bare, forced):
+    """A cffi that is missing is named, and not taken for a layer that is."""
+    (bare / "_cffi_backend.py").write_text("raise ModuleNotFoundError('none here', name='_cffi_backend')")
+    assert backend(bare, forced) == "ImportError: none here"
 
 
 @pytest.mark.parametrize("forced", [None, "abi"])

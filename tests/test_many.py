@@ -157,6 +157,8 @@ class TestMany:
             (None, TypeError, "None"),
             ("12", TypeError, "12"),
             (b"\0", TypeError, "no list"),
+            (bytearray(b"\0\1"), TypeError, "no list"),
+            (memoryview(b"\0\1"), TypeError, "no list"),
             ([0, -1], ValueError, r"fds\[1\].*-1"),
             ([0, "x"], TypeError, r"fds\[1\].*'x'"),
             ([True], TypeError, "True"),

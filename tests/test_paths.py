@@ -7,10 +7,12 @@ import contextlib
 import os
 import socket
 import stat
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from helpers import Background, outcome_of_child, same
+from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, same
 
 import unixconn
 from unixconn import (
@@ -21,9 +23,11 @@ from unixconn import (
     UnixConnection,
     UnixListener,
     UnixSocketAddress,
+    descriptors,
     paths,
     workers,
 )
+from unixconn.system import SYSTEM
 
 
 @pytest.fixture(autouse=True)
@@ -385,6 +389,78 @@ class TestPythonsSockets:
                 one.send(b"x")
                 assert waiting.outcome() == b"x"
                 assert os.get_blocking(fd) is before
+
+    def test_from_a_socket_that_is_closed(self):
+        """It is named."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            pass
+        with pytest.raises(unixconn.ClosedError, match=r"must be open, and <socket.socket \[closed\]"):
+            UnixConnection.from_socket(sock)
+
+    def test_from_socket_where_the_class_raises(self):
+        """The socket keeps its descriptor."""
+
+        class NoneTodayError(Exception):
+            pass
+
+        class Connection(UnixConnection):
+            def __init__(self, *, socket):
+                raise NoneTodayError
+
+        one, other = socket.socketpair()
+        with one, other:
+            with pytest.raises(NoneTodayError):
+                Connection.from_socket(other)
+            one.send(b"x")
+            assert other.recv(9) == b"x"
+
+    @needs_passed_pidfds
+    @pytest.mark.parametrize("count", [0, 1, 3])
+    def test_pidfds_that_a_stream_meets(self, pair, count):
+        """They are closed, and are none of the descriptors that were sent."""
+        a, b = pair
+        b.pass_pidfds()
+        before = open_descriptors()
+        a.send_message(b"x", [0] * count)
+        assert b.get_input_stream().read(9) == b"x"
+        assert len(open_descriptors()) == len(before) + count
+        if count:
+            got = b.receive_fds()
+            assert all(same(each, 0) for each in got)
+            unixconn.close_fds(got)
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_fd)[0] == unixconn.IOErrorEnum.WOULD_BLOCK
+
+    def test_of_a_child_process(self, path):
+        """A connection that was made is without O_NONBLOCK, as accepted ones and pairs are: children expect that."""
+        with unixconn.listen(path) as listener, unixconn.connect(path) as client:
+            server, _ = listener.accept()
+            with server, subprocess.Popen(["cat"], stdin=client, stdout=subprocess.PIPE) as child:
+                time.sleep(0.1)
+                server.get_output_stream().write(b"hello")
+                server.get_socket().shutdown(False, True)
+                assert child.communicate() == (b"hello", None)
+
+    @pytest.mark.parametrize("use", [lambda b: b.to_socket().close(), lambda b: b.get_socket().get_credentials()])
+    def test_closed_meanwhile(self, pair, use, monkeypatch):
+        """Who closes waits until the number was used: it would be another socket's."""
+        b = pair[1]
+        number = b.fileno()
+        closing = []
+
+        def close_meanwhile(function):
+            def call(*arguments):
+                closing.append(Background(b.close))
+                closing[0].join(0.05)
+                assert Path(f"/proc/self/fd/{number}").exists()
+                return function(*arguments)
+
+            return call
+
+        monkeypatch.setattr("unixconn.socket.duplicate_all", close_meanwhile(descriptors.duplicate_all))
+        monkeypatch.setattr(SYSTEM, "peer", close_meanwhile(SYSTEM.peer))
+        use(b)
+        assert closing.pop().outcome() is True
 
     @pytest.mark.parametrize("blocking", [False, True])
     @pytest.mark.parametrize("default", [None, 5.0])

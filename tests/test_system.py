@@ -53,6 +53,12 @@ def test_every_platform(name):
     assert found.knows_peers == (kin not in ("kfreebsd", "dragonfly", "hurd"))
     assert (found.credentials_option is not None) == (kin in ("linux", "netbsd", "solaris"))
     assert found.full_is_emsgsize == (kin in ("openbsd", "macos"))
+    assert found.has_address_size == (kin not in ("linux", "solaris"))
+    assert found.path_room == (108 if kin in ("linux", "solaris") else 104)
+    assert found.unpack_address(found.pack_address(1, b"/a\0")) == (1, b"/a\0")
+    assert found.unpack_address(b"") == (0, b"")
+    if found.has_address_size:
+        assert found.pack_address(1, b"/a\0") == b"\x05\x01/a\0"
 
 
 def test_this_one():

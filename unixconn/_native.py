@@ -65,8 +65,9 @@ def _choose() -> tuple[str, Any, Library]:
     for layer in (forced,) if forced else ("api", "abi"):
         try:
             return layer, *_load(layer)
-        except ModuleNotFoundError:
-            continue
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("unixconn."):  # cffi itself
+                raise
     if forced == "api":
         raise ImportError(
             "UNIXCONN_BACKEND=api asks for unixconn's compiled layer, and this installation has none: install again "

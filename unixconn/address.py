@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from enum import IntEnum
 from socket import AF_UNIX
 
@@ -11,14 +10,14 @@ from unixconn._typing import TYPE_CHECKING
 from unixconn.arguments import as_member
 from unixconn.errors import IOErrorEnum, io_error
 from unixconn.object import Object, Property
+from unixconn.system import SYSTEM
 
 if TYPE_CHECKING:
     from typing import ClassVar, Union
 
     PathLike = Union[str, bytes, list[int], os.PathLike[str], os.PathLike[bytes]]
 
-_PATH_ROOM = 108
-"""sizeof(sun_path)."""
+_PATH_ROOM = SYSTEM.path_room
 _FAMILY_SIZE = 2
 
 
@@ -101,7 +100,7 @@ class UnixSocketAddress(SocketAddress):
     @staticmethod
     def abstract_names_supported() -> bool:
         """Tell whether this system has an abstract namespace."""
-        return True
+        return SYSTEM.is_linux
 
     def get_family(self) -> SocketFamily:
         """Give UNIX."""
@@ -152,7 +151,7 @@ class UnixSocketAddress(SocketAddress):
         """Give it as struct sockaddr_un."""
         # Not of an empty path, which would be the abstract name of no bytes.
         end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
-        return int(AF_UNIX).to_bytes(_FAMILY_SIZE, sys.byteorder) + self._for_python() + end
+        return SYSTEM.pack_address(AF_UNIX, self._for_python() + end)
 
 
 def from_python(address: str | bytes) -> UnixSocketAddress:
@@ -173,10 +172,9 @@ def from_python(address: str | bytes) -> UnixSocketAddress:
 
 def from_kernel(address: bytes) -> UnixSocketAddress | None:
     """Make the address that recvmsg() has written, None for none, or one of another family."""
-    family = int.from_bytes(address[:_FAMILY_SIZE], sys.byteorder)
+    family, name = SYSTEM.unpack_address(address)
     if family != AF_UNIX:
         return None
-    name = address[_FAMILY_SIZE:]
     return from_python(name if name[:1] == b"\0" else name.split(b"\0", 1)[0])
 
 

@@ -23,7 +23,7 @@ from unixconn.ancillary import (
 )
 from unixconn.controldata import NATIVE
 from unixconn.credentials import are_absent
-from unixconn.descriptors import as_descriptor, close_all, close_numbers
+from unixconn.descriptors import as_descriptor, close_all, close_numbers, take
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.system import SYSTEM
@@ -123,13 +123,13 @@ def send_message(
             kept += counts
 
 
-def send_once(handle: Handle, message: Outgoing, kept: list[bool]) -> bool | WouldBlock:
-    """Send *message* in the background: *kept* gets True if a signal handler raises when it has gone."""
+def send_once(handle: Handle, message: Outgoing, kept: list[bool] | None) -> bool | WouldBlock:
+    """Send *message*; in the background *kept* gets True if a signal handler raises when it has gone."""
     counts: list[int] = []
     try:
         return send_message(handle, message, 0, SENDING, counts) is not WOULD_BLOCK or WOULD_BLOCK
     except BaseException:
-        if counts:
+        if counts and kept is not None:
             kept.append(True)
         raise
 
@@ -181,8 +181,8 @@ def receive_descriptor(handle: Handle, kept: list[int] | None = None) -> int | W
             close_all(extra)
             return fd
     except BaseException:  # a refused message, or of a signal handler
-        message.user = None
         if fd < 0:
+            message.user = None
             fd, extra = _rescue(message, kept)
         if kept is not None and fd >= 0:
             kept.append(fd)
@@ -203,18 +203,17 @@ def _rescue(message: Incoming, kept: list[int] | None) -> tuple[int, list[int]]:
 
 def _stray(handle: Handle) -> int | None:
     """Give the descriptor of a message whose byte a stream has read, None if another thread was quicker."""
+    owner: list[int] = []
     try:
-        owner = handle.strays.popleft()
-    except IndexError:
-        return None
-    try:
+        if not handle.take_stray(owner):
+            return None
+        if len(owner) == 1:
+            return take(owner)
         count = len(owner)
-        if count == 1:
-            return owner.pop()
+        close_all(owner)
     except BaseException:  # of a signal handler
-        handle.strays.appendleft(owner)
+        handle.give_back([owner])
         raise
-    close_all(owner)
     raise wrong_number(1, count)
 
 
@@ -317,8 +316,10 @@ def _is_shut_down(handle: Handle) -> bool:
 
     On Linux a datagram socket that was shut down gives no end to who does not wait in recvmsg() itself.
     """
-    number = handle.number
-    return SYSTEM.is_linux and number >= 0 and bool(events_of(number, HUNG_UP) & HUNG_UP)
+    with handle.lock.entered:
+        number = handle.number
+        found = events_of(number, HUNG_UP) if SYSTEM.is_linux and number >= 0 else 0
+    return bool(found & HUNG_UP)
 
 
 def events_of(number: int, events: int) -> int:

@@ -101,9 +101,10 @@ def receive_credentials(handle: Handle, kept: list[Credentials] | None = None) -
             _append_incoming(message)
             return _sender_or_peer(handle, numbers, found, pidfd)
     except BaseException:  # a refused message, or of a signal handler
-        message.user = None
-        if not in_pool and (pidfd is None or pidfd.closed):
-            numbers = _rescue(message, count)
+        if not in_pool:
+            message.user = None
+            if pidfd is None or pidfd.closed:
+                numbers = _rescue(message, count)
         # At the end of a stream Linux adds a zeroed struct ucred: nobody's, though it says root.
         if kept is not None and numbers is not None and numbers[0]:
             kept.append(Credentials._of(numbers, _OF_MESSAGE))

@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 import sys
-from itertools import islice
 
 from unixconn import ancillary
 from unixconn._native import ffi, recvmsg, sendmsg
@@ -23,7 +22,7 @@ from unixconn.attempt import (
     not_open,
 )
 from unixconn.controldata import NATIVE
-from unixconn.descriptors import close_all, move_all
+from unixconn.descriptors import close_all
 from unixconn.handle import Handle
 from unixconn.system import SYSTEM
 
@@ -107,7 +106,7 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
     A message without descriptors is refused: it is consumed, and the error says what it was. Credentials and a pidfd
     that come along are dropped.
     """
-    if handle.strays and _take_stray(handle, owner):
+    if handle.strays and handle.take_stray(owner):
         return True
     try:
         message = _pop_incoming()
@@ -141,21 +140,6 @@ def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:
         raise
     _append_incoming(message)
     return result
-
-
-def _take_stray(handle: Handle, owner: list[int]) -> bool:
-    """Take what is there of a message whose byte was read by a stream, or by who wanted more and was cancelled."""
-    taken: list[list[int]] = []
-    try:
-        # In one step of the interpreter, as it is nobody's in between.
-        taken.extend(islice(iter(handle.strays.popleft, None), 1))
-        move_all(taken[0], owner)
-    except IndexError:  # another thread was quicker
-        return False
-    except BaseException:  # of a signal handler
-        handle.give_back(taken)
-        raise
-    return True
 
 
 def _learn(message: Incoming, count: int, descriptors: int) -> None:

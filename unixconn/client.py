@@ -240,6 +240,7 @@ class SocketClient(Object):
             connection = socket.connection_factory_create_connection()
             self._tell(SocketClientEvent.CONNECTING, address, connection)
             yield socket._connecting(address)
+            socket._clear_nonblock()
         except BaseException as error:
             if socket is not None:
                 socket.close()

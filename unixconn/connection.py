@@ -9,10 +9,11 @@ from unixconn.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
 from unixconn.attempt_credentials import receive_credentials, send_credentials
 from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all
-from unixconn.errors import Error
+from unixconn.descriptors import RETURN_IS_ATOMIC, adopt, as_descriptor, close_all
+from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.framing import MessageFraming
 from unixconn.future import Future
+from unixconn.handle import adopt_socket
 from unixconn.identity import PeerIdentity
 from unixconn.kinds import SocketProtocol, SocketType, connection_types
 from unixconn.passing import DescriptorPassing
@@ -71,11 +72,20 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         """
         Make one of the standard library's *sock*, whose descriptor belongs to it from now on.
 
-        *sock* is left without it, as after ``sock.detach()``. On failure it stays as it was; see `Socket.new_from_fd`.
+        *sock* is left without it, as after ``sock.detach()``. Raises the Error CLOSED for a closed one.
         """
-        made = Socket.new_from_fd(sock.fileno())
-        sock.detach()
-        return cls(socket=made)
+        if sock.fileno() < 0:
+            raise io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
+        made = Socket()
+        connection = cls(socket=made)
+        owner: list[int] = []
+        try:
+            adopt(owner, sock.detach)
+            made._take(adopt_socket(owner))
+        except BaseException:  # of a signal handler
+            close_all(owner)
+            raise
+        return connection
 
     def to_socket(self) -> socket.socket:
         """

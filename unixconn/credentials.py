@@ -11,6 +11,7 @@ from unixconn.arguments import UINT_MAX, as_integer
 from unixconn.descriptors import adopt
 from unixconn.errors import Error, IOErrorEnum, NoSuchProcessError, io_error, translated
 from unixconn.filedescriptor import FileDescriptor
+from unixconn.lock import this_process
 from unixconn.object import Object
 from unixconn.system import SYSTEM
 
@@ -24,17 +25,6 @@ _NO_ID = UINT_MAX
 """(uid_t) -1, which is nobody's."""
 _UID, _GID = 1, 2
 """Where each is in the numbers."""
-
-# Stands for this process, and not for one that it was forked from: a child in a pid namespace of its own can have its
-# parent's pid.
-_this_process: list[object] = [object()]
-
-
-def _start_in_child() -> None:
-    _this_process[0] = object()
-
-
-os.register_at_fork(after_in_child=_start_in_child)
 
 
 class CredentialsSource(str, Enum):
@@ -68,14 +58,14 @@ class Credentials(Object):
     _label: bytes | Error | None = None
     _pidfd: FileDescriptor | Error | None = None
     _process: object = None
-    """Of `_this_process`, for the credentials of the process that made them."""
+    """What `this_process` gives, for the credentials of the process that made them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._numbers = (os.getpid(), os.geteuid(), os.getegid())
         self.source = CredentialsSource.SELF
         self._groups = os.getgroups()
-        self._process = _this_process[0]
+        self._process = this_process()
 
     @classmethod
     def new(cls) -> Credentials:
@@ -98,7 +88,8 @@ class Credentials(Object):
         return self.source is CredentialsSource.SELF or not _is_overflow(self._numbers[place], place)
 
     def _is_of_this_process(self) -> bool:
-        return self._process is _this_process[0]
+        # Not by the pid: a child in a pid namespace of its own can have its parent's.
+        return self._process is this_process()
 
     def _told(self, value: T | Error | None, what: str) -> T:
         """Give *value*, or raise the Error that stands in its place."""

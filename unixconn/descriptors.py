@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from itertools import starmap
 
-from unixconn._typing import TYPE_CHECKING
+from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.arguments import INT_MAX
 from unixconn.errors import translated
 
@@ -21,14 +21,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+T = TypeVar("T")
+
 RETURN_IS_ATOMIC = sys.implementation.name != "pypy" and sys.version_info >= (3, 11)
 """Whether a value that a Python function returns is stored by its caller before any signal handler can run."""
 
 
 def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
     """Call *create* with *arguments*, let *owner* have the descriptor that it returns, and give its number."""
-    owner.extend(map(create, *((each,) for each in arguments)))
+    owner.extend(starmap(create, (arguments,)))
     return owner[-1]
+
+
+def take(owner: list[T]) -> T:
+    """
+    Take the last one that *owner* has, and give it; if a signal handler raises meanwhile, it is there again.
+
+    Raises IndexError if there is none.
+    """
+    taken: list[T] = []
+    try:
+        taken.extend(map(owner.pop, (-1,)))
+        return taken[0]
+    except BaseException:
+        owner += taken
+        raise
 
 
 def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
@@ -124,13 +141,16 @@ def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return rows
 
 
+_TEXTS = (str, bytes, bytearray, memoryview)
+
+
 def listed(values: Iterable[Any]) -> tuple[Any, ...]:
     """
     Give descriptors, numbers or objects, to be kept until they are sent: what a generator makes is nobody else's.
 
     Raises TypeError for what is no list of any: bytes, whose numbers are not meant, and a file, whose lines it has.
     """
-    if isinstance(values, (str, bytes)) or hasattr(values, "fileno") or not hasattr(values, "__iter__"):
+    if isinstance(values, _TEXTS) or hasattr(values, "fileno") or not hasattr(values, "__iter__"):
         raise TypeError(f"fds must be descriptors, and {values!r} is no list of any")
     return tuple(values)
 

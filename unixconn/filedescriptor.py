@@ -7,7 +7,7 @@ import warnings
 import weakref
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.descriptors import as_descriptor, close_all, duplicate_all
+from unixconn.descriptors import as_descriptor, close_all, duplicate_all, take
 from unixconn.handle import adopt_socket
 from unixconn.managed import Managed
 
@@ -89,7 +89,7 @@ class FileDescriptor(Managed):
     def detach(self) -> int:
         """Give the number, which is the caller's from now on. Raises ValueError once it is closed, or was detached."""
         self.fileno()
-        return self._owned.pop()
+        return take(self._owned)
 
     def dup(self) -> FileDescriptor:
         """

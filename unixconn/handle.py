@@ -18,7 +18,7 @@ from collections import deque
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.cancellable import Cancellable
-from unixconn.descriptors import close_all
+from unixconn.descriptors import close_all, move_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.lock import Lock
 from unixconn.system import SYSTEM
@@ -80,7 +80,7 @@ def _start_in_child() -> None:
         handle = _receiving.popitem()[0]()
         if handle is not None:
             handle._passcred_users.clear()
-            handle._restore_passcred = False
+            handle._switched_passcred.clear()
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -140,7 +140,7 @@ class Handle:
         "_closing",
         "_ending",
         "_passcred_users",
-        "_restore_passcred",
+        "_switched_passcred",
         "is_datagram",
         "is_sequence",
         "is_stream",
@@ -165,7 +165,8 @@ class Handle:
         """Whether descriptors that come are closed: those that the kernel does not refuse itself."""
         self._closing: Cancellable | None = None
         self._passcred_users: set[object] = set()
-        self._restore_passcred = False
+        self._switched_passcred: list[bool] = []
+        """Has something if the last of these users is to switch it off."""
         self.strays: deque[list[int]] = deque()
         """Descriptors of messages whose bytes were read by a stream, for `receive_fd` to give; closed at the end."""
         self._ending: list[list[int]] = []
@@ -222,6 +223,20 @@ class Handle:
         elif kept:
             self._rouse()
         return kept
+
+    def take_stray(self, owner: list[int]) -> bool:
+        """Let *owner* have the next one of `strays`, if nobody else has taken it meanwhile: tell whether it has."""
+        taken: list[list[int]] = []
+        try:
+            # In one step of the interpreter, as it is nobody's in between.
+            taken.extend(map(deque.popleft, (self.strays,)))
+            move_all(taken[0], owner)
+        except IndexError:  # another thread was quicker
+            return False
+        except BaseException:  # of a signal handler
+            self.give_back(taken)
+            raise
+        return True
 
     def _rouse(self) -> None:
         """Have who waits by poll() try again."""
@@ -327,7 +342,7 @@ class Handle:
             if level == _CREDENTIALS_LEVEL and name == _CREDENTIALS_NAME and self._passcred_users:
                 # It is on, and stays on until the last receiver leaves; that one sets what is asked for here.
                 self.check()
-                self._restore_passcred = not value
+                self._switched_passcred[:] = () if value else (True,)
                 return
             if lib.setsockopt(self.number, level, name, ffi.new("int *", value), _INT_SIZE) < 0:
                 raise self.error(context)
@@ -343,7 +358,7 @@ class Handle:
             self._passcred_users.add(token)
             if first:
                 _receiving[weakref.ref(self, _forget_receiver)] = None
-                self._switch_on_passcred()
+                self._switch_on_passcred(self._switched_passcred)
 
     def leave_passcred(self, token: object) -> None:
         """Undo `enter_passcred`, also one that failed half way; the last one restores what the user has set."""
@@ -351,41 +366,44 @@ class Handle:
             self._passcred_users.discard(token)
             if not self._passcred_users:
                 _receiving.pop(weakref.ref(self), None)
-            self._restore_passcred_if_last()
+                self._switch_back_passcred(self._switched_passcred)
 
     def try_with_passcred(self, attempt: Callable[[Handle], T]) -> T:
         """Call *attempt*, which does not wait, with SO_PASSCRED on: entered and left with less ado."""
+        # Of this call alone: a signal handler may make another one in the middle of it.
+        switched: list[bool] = []
         with self.lock.entered:
-            if self._passcred_users:
+            try:
+                if not self._passcred_users:
+                    self._switch_on_passcred(switched)
                 result = attempt(self)
-            else:
-                try:
-                    self._switch_on_passcred()
-                    result = attempt(self)
-                    self._restore_passcred_if_last()
-                except BaseException:  # an Error, or of a signal handler, wherever it struck
-                    self._restore_passcred_if_last()
-                    raise
+                self._switch_back_passcred(switched)
+            except BaseException:  # an Error, or of a signal handler, wherever it struck
+                self._switch_back_passcred(switched)
+                raise
         return result
 
     # By the standard library, which for an integer option is faster than cffi on CPython, and as fast on PyPy.
 
-    def _switch_on_passcred(self) -> None:
+    def _switch_on_passcred(self, switched: list[bool]) -> None:
+        """Switch it on; *switched* has something afterwards if it was off."""
         if _CREDENTIALS_NAME < 0:  # the sender attaches them, or nobody can
             return
         doing = "checking if SO_PASSCRED is enabled for socket"
         try:
-            self._restore_passcred = not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME)
-            if self._restore_passcred:
+            if not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME):
                 doing = "enabling SO_PASSCRED"
+                # Before it is so, as it may be switched off once too often.
+                switched.append(True)
                 self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 1)
         except OSError as error:
             self.check()
             raise translated(error, f"Error {doing}: ") from None
 
-    def _restore_passcred_if_last(self) -> None:
-        if self._restore_passcred and not self._passcred_users:
-            # A closed socket needs no restoring.
-            if self.number >= 0:
+    def _switch_back_passcred(self, switched: list[bool]) -> None:
+        if switched:
+            if self._passcred_users:  # a signal handler's, which began to wait meanwhile
+                self._switched_passcred[:] = switched
+            elif self.number >= 0:  # a closed socket needs no restoring
                 self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 0)
-            self._restore_passcred = False
+            switched.clear()

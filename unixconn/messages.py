@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import struct
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, credentials_message
 from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
-from unixconn.descriptors import adopt, as_descriptor, close_all
-from unixconn.errors import translated
+from unixconn.descriptors import as_descriptor, close_all, duplicate_all
 from unixconn.filedescriptor import taken_over
 from unixconn.object import Object, Property
 from unixconn.system import SYSTEM
@@ -56,10 +54,7 @@ class UnixFDList(Object):
         there is no room for a duplicate; TypeError, ValueError or OverflowError for what is no descriptor.
         """
         number = as_descriptor(fd)
-        try:
-            adopt(self._fds, os.dup, number)
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+        duplicate_all(self._fds, (number,))
         return len(self._fds) - 1
 
     def get(self, index_: int) -> int:
@@ -70,11 +65,14 @@ class UnixFDList(Object):
         """
         index = as_integer(index_, "index_", -INT_MAX - 1, INT_MAX)
         if not 0 <= index < len(self._fds):
-            raise IndexError(f"index_ must be from 0 to {len(self._fds) - 1}, not {index_}")
+            raise IndexError(f"index_ must be that of one of the {len(self._fds)} descriptors, not {index_}")
+        made: list[int] = []
         try:
-            return os.dup(self._fds[index])
-        except OSError as error:
-            raise translated(error, "dup: ") from None
+            duplicate_all(made, (self._fds[index],))
+            return made[0]
+        except BaseException:  # the Error, or of a signal handler
+            close_all(made)
+            raise
 
     def get_length(self) -> int:
         """Give the number of descriptors."""

@@ -23,9 +23,12 @@ def peer_credentials(handle: Handle) -> Credentials:
     """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
     if not SYSTEM.knows_peers:
         raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system does not tell a socket's peer")
-    numbers = SYSTEM.peer(handle.number)
-    if numbers is None:
-        raise handle.error(_CONTEXT)
+    # No thread that closes it meanwhile can make the number another socket's.
+    with handle.lock.entered:
+        handle.check()
+        numbers = SYSTEM.peer(handle.number)
+        if numbers is None:
+            raise handle.error(_CONTEXT)
     return Credentials._of(numbers, CredentialsSource.PEER)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import select
 import socket as python
 import sys
 import termios
@@ -12,8 +11,9 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
-from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
+from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
 from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
+from unixconn.attempt import events_of
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
@@ -462,6 +462,8 @@ class Socket(Managed, Object):
         messages = [operation.owner]
         try:
             found = yield operation
+            # A pidfd that the kernel has added is nobody's.
+            close_all(operation.owner, len(contents_of(found.messages).descriptors))
             if self._handle.keep(messages):
                 serve(self._handle, READABLE)  # somebody may be waiting for just this
         finally:
@@ -491,14 +493,11 @@ class Socket(Managed, Object):
 
     def condition_check(self, condition: IOCondition) -> IOCondition:
         """Give those of *condition*, and ERR and HUP, that hold now; none if the socket is closed."""
-        number = self._handle.number
         wanted = as_integer(condition, "condition", 0, INT_MAX)
-        if number < 0:
-            return IOCondition(0)
-        poller = select.poll()
-        poller.register(number, wanted)
-        ready = poller.poll(0)
-        return IOCondition(ready[0][1] if ready else 0)
+        with self._handle.lock.entered:
+            number = self._handle.number
+            found = 0 if number < 0 else events_of(number, wanted)
+        return IOCondition(found)
 
     def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
         """Wait for *condition*, and give True."""
@@ -534,10 +533,16 @@ class Socket(Managed, Object):
 
         return SocketSource(self, wanted, cancellable)
 
+    def _clear_nonblock(self) -> None:
+        """Clear O_NONBLOCK, as accepted sockets and pairs are without it: who inherits a descriptor expects that."""
+        self._handle.call(python.socket.setblocking, True, context="")
+
     def _duplicate(self) -> python.socket:
-        self._check()
         with FileDescriptor._empty() as made:
-            duplicate_all(made._owned, (self._handle.call(python.socket.fileno, context=""),))
+            # No thread that closes it meanwhile can make the number another file's.
+            with self._handle.lock.entered:
+                self._check()
+                duplicate_all(made._owned, (self._handle.number,))
             return made.to_socket()
 
     def _check(self) -> None:

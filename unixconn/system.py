@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING
@@ -36,6 +37,10 @@ class System:
         self.closes_on_exec = hasattr(lib, "MSG_CMSG_CLOEXEC")
         """Whether descriptors come with the flag; else it is set when they have come."""
         self.is_linux = hasattr(lib, "SCM_CREDENTIALS")
+        self.has_address_size = not (self.is_linux or hasattr(lib, "SCM_UCRED"))
+        """Whether an address begins with its size, and then the family in one byte: on all that are of BSD's kin."""
+        self.path_room = 104 if self.has_address_size else 108
+        """sizeof(sun_path)."""
         self.several_in_one_send = not (hasattr(lib, "LOCAL_PEERPID") or hasattr(lib, "SCM_UCRED"))
         """Whether more than one control message goes with a message: not on macOS, and not on Solaris, where EINVAL."""
         # macOS installs up to 512 descriptors whether there is room for them or not, other systems have higher limits
@@ -74,6 +79,17 @@ class System:
     def attaches_credentials(self) -> bool:
         """Whether a sender attaches them: on Linux with its numbers, on FreeBSD for the kernel to fill in."""
         return self.is_linux or "cmsgcred" in self._structures
+
+    def pack_address(self, family: int, name: bytes) -> bytes:
+        """Make a struct sockaddr of *family* with *name*."""
+        if self.has_address_size:
+            return bytes((2 + len(name), family)) + name
+        return family.to_bytes(2, sys.byteorder) + name
+
+    def unpack_address(self, address: bytes) -> tuple[int, bytes]:
+        """Give the family and the name of a struct sockaddr; 0 and no name for none."""
+        family = address[1:2] if self.has_address_size else address[:2]
+        return int.from_bytes(family, sys.byteorder), address[2:]
 
     def describe(self, numbers: Numbers) -> str:
         """Give *numbers* as Gio describes its native type, what is not known left out."""

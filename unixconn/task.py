@@ -7,6 +7,7 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING
 from unixconn.cancellable import Cancellable
 from unixconn.contexts import poller_of
+from unixconn.descriptors import take
 from unixconn.errors import Error
 from unixconn.home import Home
 from unixconn.maincontext import PRIORITY_DEFAULT
@@ -161,7 +162,7 @@ class Task(AsyncResult):
             # Not the very same: its traceback has the frames that have this, which nothing would free at once then.
             raise self._error.copy()
         try:
-            return self._result.pop()
+            return take(self._result)
         except IndexError:
             raise ValueError(f"the result of {self._name} was handed out already") from None
 

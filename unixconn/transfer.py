@@ -111,9 +111,6 @@ class SendCredentials(Operation[bool]):
     condition = WRITABLE
     prefix = "Error sending credentials: "
 
-    def __init__(self, handle: Handle) -> None:
-        super().__init__(handle)
-
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
         return send_credentials(self.handle, self.kept)
@@ -137,7 +134,7 @@ class SendFakeCredentials(Operation[bool]):
     def attempt(self) -> bool | WouldBlock:
         """Send them."""
         try:
-            return send_once(self.handle, self._message, [] if self.kept is None else self.kept)
+            return send_once(self.handle, self._message, self.kept)
         except (NoSuchProcessError, PermissionDeniedError) as error:
             error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
             raise

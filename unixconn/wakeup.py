@@ -43,6 +43,9 @@ class Wakeup:
                 self._make_eventfd()
             else:
                 self._make_pipe()
+        if len(self._owned) > 1 and os.get_blocking(self._owned[-1]):
+            for fd in self._owned:
+                os.set_blocking(fd, False)
         return self._owned[0]
 
     def _make_eventfd(self) -> None:
@@ -56,8 +59,6 @@ class Wakeup:
             self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
         except OSError as error:
             raise translated(error, _CONTEXT) from None
-        for fd in self._owned:
-            os.set_blocking(fd, False)
 
     def close_unless(self, needed: list[object]) -> None:
         """Close it if it is open, unless *needed* has anything, also after a signal handler has run in the middle."""

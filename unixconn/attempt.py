@@ -8,6 +8,7 @@ MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who sha
 from __future__ import annotations
 
 import errno
+import os
 import select
 from enum import Enum
 
@@ -88,8 +89,8 @@ def send_descriptor(handle: Handle, fd: int, kept: list[bool] | None = None) -> 
     _append_descriptor(message)
     if sent == 1:
         return True
-    if ffi.errno == errno.EBADF and handle.number >= 0:
-        raise not_open(fd)
+    if ffi.errno == errno.EBADF:
+        check_open((fd,))
     return check_sent(handle, sent, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
 
 
@@ -97,6 +98,15 @@ def not_open(fd: int) -> Error:
     """Make the error for a descriptor that is not open, or can not be. The text is Gio's, which duplicates it first."""
     as_descriptor(fd)
     return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
+
+
+def check_open(numbers: Sequence[int]) -> None:
+    """Raise the Error for the first of *numbers* that is not open."""
+    for number in numbers:
+        try:
+            os.fstat(number)
+        except (OSError, OverflowError):
+            raise not_open(number) from None
 
 
 def send_message(

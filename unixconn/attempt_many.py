@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import sys
 
@@ -16,10 +15,10 @@ from unixconn.attempt import (
     SEND_FLAGS,
     SENDING,
     WOULD_BLOCK,
+    check_open,
     check_sent,
     contents_with_descriptors,
     must_wait,
-    not_open,
 )
 from unixconn.controldata import NATIVE
 from unixconn.descriptors import close_all
@@ -85,18 +84,9 @@ def send_descriptors(handle: Handle, numbers: Sequence[Any]) -> bool | WouldBloc
     _append_outgoing(message)
     if count == 1:
         return True
-    if ffi.errno == errno.EBADF and handle.number >= 0:
+    if ffi.errno == errno.EBADF:
         check_open(numbers)
     return check_sent(handle, count, SENDING) is not WOULD_BLOCK or WOULD_BLOCK
-
-
-def check_open(numbers: Sequence[int]) -> None:
-    """Raise the Error for the first of *numbers* that is not open."""
-    for number in numbers:
-        try:
-            os.fstat(number)
-        except (OSError, OverflowError):
-            raise not_open(number) from None
 
 
 def receive_descriptors(handle: Handle, owner: list[int]) -> bool | WouldBlock:

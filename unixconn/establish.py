@@ -23,8 +23,9 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
         use.user = handle
         # accept() knows no MSG_DONTWAIT, and O_NONBLOCK belongs to everybody who has the socket.
         events = events_of(handle.number, select.POLLIN | HUNG_UP)
-        if not events:
+        if not events and handle.python.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return WOULD_BLOCK
+        # One that does not listen says so at once.
         accepted, _ = handle.python.accept()
     except BlockingIOError:
         # A listener that was shut down is ready for ever, and has nothing.
@@ -45,6 +46,8 @@ def connect(handle: Handle, name: str | bytes) -> bool | WouldBlock:
     """Connect to the Unix socket *name*; it would block while too many peers wait to be accepted there."""
     with handle.lock.entered:
         handle.check()
+        if not handle.is_unix:
+            raise system_error(errno.EAFNOSUPPORT, "")
         number = handle.number
         # A connect() that finds the listener's queue full waits in the kernel, where nothing but a signal ends it.
         was_blocking = os.get_blocking(number)

@@ -47,20 +47,25 @@ class InputStream(SocketStream):
 
         Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
         """
-        steps = self._read_all(sys.maxsize) if count is None else self._read(_as_count(count))
-        return self._complete(steps, cancellable)
+        if count is None:
+            return self._complete(self._read_all(sys.maxsize), cancellable)
+        size = _as_count(count)
+        return self._complete(self._read(size), cancellable, size)
 
     def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
         """`read` with the result as `Bytes`."""
-        return self._complete(self._read_bytes(_as_count(count)), cancellable)
+        size = _as_count(count)
+        return self._complete(self._read_bytes(size), cancellable, size)
 
     def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
         """Read *count* bytes, less only where the stream ends. Errors as of `read`; what came before one is lost."""
-        return self._complete(self._read_all(_as_count(count)), cancellable)
+        size = _as_count(count)
+        return self._complete(self._read_all(size), cancellable, size)
 
     def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
         """Read at most *count* bytes, and give how many there were. Errors as of `read`."""
-        return self._complete(self._skip(_as_count(count)), cancellable)
+        size = _as_count(count)
+        return self._complete(self._skip(size), cancellable, size)
 
     def readinto(self, buffer: Any) -> int:
         """Read into *buffer*, a writable bytes-like object, and give how many bytes there were."""

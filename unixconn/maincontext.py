@@ -135,6 +135,8 @@ class Source:
             again: object = False
             try:
                 again = self._call()
+                if isinstance(again, tuple):  # PyGObject's way with several results: the first one counts
+                    again = bool(again and again[0])
             finally:
                 if not again:
                     self.destroy()

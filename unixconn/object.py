@@ -207,10 +207,10 @@ class Object:
             for name, value in values.items():
                 self.set_property(name, value)
 
-    def notify(self, name: str) -> None:
-        """Tell those who have connected to ``notify::name`` that the property *name* has changed."""
-        self._property(name)
-        self._notify(name)
+    def notify(self, property_name: str) -> None:
+        """Tell those who have connected to ``notify::name`` that the property of this name has changed."""
+        self._property(property_name)
+        self._notify(property_name)
 
     def _notify(self, name: str) -> None:
         # Asked in the quickest way: each asynchronous operation notifies, and hardly ever does anybody listen.

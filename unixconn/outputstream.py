@@ -44,15 +44,18 @@ class OutputStream(SocketStream):
 
         Errors: TIMED_OUT, CANCELLED, CLOSED, PENDING, BROKEN_PIPE.
         """
-        return self._complete(self._write(as_bytes(buffer)), cancellable)
+        data = as_bytes(buffer)
+        return self._complete(self._write(data), cancellable, len(data))
 
-    def write_bytes(self, data: Bytes, cancellable: Cancellable | None = None) -> int:
+    def write_bytes(self, bytes: Bytes, cancellable: Cancellable | None = None) -> int:  # noqa: A002 - Gio's name
         """`write` of a `Bytes`."""
-        return self._complete(self._write(_data_of(data)), cancellable)
+        data = _data_of(bytes)
+        return self._complete(self._write(data), cancellable, len(data))
 
     def write_all(self, buffer: Any, cancellable: Cancellable | None = None) -> Written:
         """Write all bytes of *buffer*; give (True, how many). Errors as of `write`; what went before one has gone."""
-        return self._complete(self._write_all(as_bytes(buffer)), cancellable)
+        data = as_bytes(buffer)
+        return self._complete(self._write_all(data), cancellable, len(data))
 
     def flush(self, cancellable: Cancellable | None = None) -> bool:
         """Give True: nothing is kept back. Errors: CLOSED, PENDING, CANCELLED."""
@@ -112,7 +115,7 @@ class OutputStream(SocketStream):
     @overload
     def write_bytes_async(
         self,
-        data: Bytes,
+        bytes: Bytes,
         io_priority: int = PRIORITY_DEFAULT,
         cancellable: Cancellable | None = None,
     ) -> Future[int]: ...
@@ -120,7 +123,7 @@ class OutputStream(SocketStream):
     @overload
     def write_bytes_async(
         self,
-        data: Bytes,
+        bytes: Bytes,
         io_priority: int = ...,
         cancellable: Cancellable | None = ...,
         callback: Callback = ...,
@@ -129,14 +132,14 @@ class OutputStream(SocketStream):
 
     def write_bytes_async(
         self,
-        data: Bytes,
+        bytes: Bytes,  # noqa: A002
         io_priority: int = PRIORITY_DEFAULT,
         cancellable: Any = None,
         callback: Any = AWAIT,
         *user_data: Any,
     ) -> Any:
         """Start what `write_bytes` does, without waiting for its end; see streams.py for the arguments."""
-        steps = self._write(_data_of(data))
+        steps = self._write(_data_of(bytes))
         return self._start("g_output_stream_write_bytes_async", steps, io_priority, cancellable, callback, user_data)
 
     def write_bytes_finish(self, result: AsyncResult) -> int:
@@ -285,7 +288,7 @@ _PIECE = 65536
 
 def _data_of(data: Bytes) -> memoryview:
     if not isinstance(data, Bytes):
-        raise TypeError(f"data must be Bytes, not {data!r}")
+        raise TypeError(f"bytes must be Bytes, not {data!r}")
     return memoryview(data.get_data())
 
 

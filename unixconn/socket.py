@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import socket as python
 import sys
@@ -319,7 +320,10 @@ class Socket(Managed, Object):
         """
         name = _unix_address(address)._for_python()
         self._check()
-        self._handle.call(python.socket.bind, name, context="Error binding to address (GUnixSocketAddress): ")
+        binding = "Error binding to address (GUnixSocketAddress): "
+        if not self._handle.is_unix:
+            raise system_error(errno.EAFNOSUPPORT, binding)
+        self._handle.call(python.socket.bind, name, context=binding)
         return True
 
     def listen(self) -> bool:

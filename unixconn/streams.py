@@ -102,9 +102,10 @@ class SocketStream(Closable):
         self._begin(token)
         return (yield from steps)
 
-    def _complete(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
+    def _complete(self, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None) -> T:
         check_cancellable(cancellable)
-        return complete_all(self._exclusively(steps), cancellable, blocking=True)
+        # No bytes are read and written, as in Gio, also where the stream is closed or has an operation under way.
+        return complete_all(steps if size == 0 else self._exclusively(steps), cancellable, blocking=True)
 
     def _start(
         self,

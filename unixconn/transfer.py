@@ -11,6 +11,7 @@ from unixconn.attempt import (
     SENDING,
     WOULD_BLOCK,
     Received,
+    check_open,
     receive_descriptor,
     receive_message,
     refused,
@@ -19,7 +20,7 @@ from unixconn.attempt import (
     send_once,
 )
 from unixconn.attempt_credentials import receive_credentials, send_credentials
-from unixconn.attempt_many import check_open, receive_descriptors
+from unixconn.attempt_many import receive_descriptors
 from unixconn.credentials import Credentials
 from unixconn.descriptors import Guard, close_all, duplicate_all
 from unixconn.errors import IOErrorEnum, NoSuchProcessError, PermissionDeniedError, io_error

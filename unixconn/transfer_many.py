@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from unixconn._typing import TYPE_CHECKING
 from unixconn.ancillary import MAX_DESCRIPTORS, Outgoing, rights_message
-from unixconn.attempt import SENDING, WOULD_BLOCK, refused, send_message, wrong_number
-from unixconn.attempt_many import check_open, receive_descriptors
+from unixconn.attempt import SENDING, WOULD_BLOCK, check_open, refused, send_message, wrong_number
+from unixconn.attempt_many import receive_descriptors
 from unixconn.descriptors import Guard, as_descriptors, close_all, duplicate_all, listed, move_all
 from unixconn.errors import Error
 from unixconn.filedescriptor import FileDescriptor

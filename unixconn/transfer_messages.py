@@ -11,13 +11,13 @@ from unixconn.attempt import (
     SENDING,
     WOULD_BLOCK,
     Received,
+    check_open,
     peer_has_gone,
     receive_message,
     send_message,
     table_is_full,
 )
 from unixconn.attempt_credentials import NO_ROOM, sender
-from unixconn.attempt_many import check_open
 from unixconn.credentials import Credentials, are_absent
 from unixconn.descriptors import Guard, as_descriptors, close_all, duplicate_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error

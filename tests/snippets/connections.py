@@ -426,3 +426,10 @@ def credentials_on_tcp():
     """TCP has none."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         return attempt(wrap(client).receive_credentials)
+
+
+def send_fd_of_a_bad_number_on_a_closed_connection():
+    """The number is looked at first."""
+    a, _b = pair()
+    a.close()
+    return [attempt(a.send_fd, 99999), attempt(a.send_fd, 0), attempt(a.send_fd, 99999, cancelled())]

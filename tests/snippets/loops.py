@@ -905,3 +905,21 @@ def task_is_valid():
     valid = Gio.Task.is_valid
     wrong = [attempt(valid, None, a), attempt(valid, 5, a), attempt(valid, results[0], 5)]
     return [valid(results[0], a), valid(results[0]), valid(results[0], None), *wrong]
+
+
+def callbacks_that_return_several_values():
+    """Of a tuple the first value says whether a function is called again."""
+    outcome = []
+    for result in ((False, 1), (None, None), (0, True), [False], [], "", "x", 0.0):
+        calls = []
+        number = GLib.idle_add(lambda result=result, calls=calls: calls.append(1) or result)
+        for _ in range(3):
+            GLib.MainContext.default().iteration(False)
+        if len(calls) > 1:
+            GLib.source_remove(number)
+        outcome.append(len(calls))
+    calls = []
+    number = GLib.idle_add(lambda: (len(calls) < 4, calls.append(1)))
+    for _ in range(9):
+        GLib.MainContext.default().iteration(False)
+    return [outcome, len(calls)]

@@ -363,3 +363,25 @@ def socket_message_flags():
     flags = Gio.SocketMsgFlags
     seen = b.get_socket().receive_message([], flags.PEEK, None)[0]
     return [seen, b.receive_fd() > 0, [int(each) for each in (flags.NONE, flags.OOB, flags.PEEK, flags.DONTROUTE)]]
+
+
+def accept_of_what_does_not_listen():
+    """It is told at once, and not waited for."""
+    made = [
+        end.get_socket()
+        for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
+        for end in pair(kind)
+    ]
+    return [attempt(each.accept, None) for each in [*made, unix_socket(), unix_socket(DATAGRAM)]]
+
+
+def unix_addresses_of_another_family():
+    """A socket of another family takes none."""
+    address = Gio.UnixSocketAddress.new("/nowhere/at/all")
+    s = Gio.Socket.new(Gio.SocketFamily.IPV4, STREAM, DEFAULT)
+    connection = s.connection_factory_create_connection()
+    return [
+        attempt(s.connect, address, None),
+        attempt(s.bind, address, True),
+        attempt(connection.connect, address, None),
+    ]

@@ -175,3 +175,26 @@ def factory_of_wrong_arguments():
     """What is no family, type or protocol is a TypeError."""
     lookup = Gio.SocketConnection.factory_lookup_type
     return [attempt(lookup, None, STREAM, 0), attempt(lookup, "x", STREAM, 0), attempt(lookup, UNIX, STREAM)]
+
+
+def no_bytes_of_a_closed_stream():
+    """Nothing is read or written before anybody looks whether the stream can be."""
+    a, _b = pair()
+    source, target = a.get_input_stream(), a.get_output_stream()
+    source.set_pending()
+    target.set_pending()
+    outcome = [attempt(target.write, b""), attempt(source.skip, 0), source.read_bytes(0).get_size()]
+    source.clear_pending()
+    target.clear_pending()
+    source.close()
+    target.close()
+    outcome += [attempt(target.write, b""), attempt(target.write_all, b""), attempt(source.skip, 0)]
+    outcome += [source.read_bytes(0).get_size(), attempt(target.write_bytes, GLib.Bytes.new(b""))]
+    return [*outcome, attempt(target.write, b"x"), attempt(source.skip, 1)]
+
+
+def keywords_of_write_bytes():
+    """The arguments have Gio's names."""
+    a, b = pair()
+    count = a.get_output_stream().write_bytes(bytes=GLib.Bytes.new(b"hello"), cancellable=None)
+    return [count, plain(b.get_input_stream().read_bytes(count=9).get_data())]

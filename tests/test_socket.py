@@ -447,10 +447,11 @@ class TestSettings:
             (math.inf, OverflowError),
             (math.nan, ValueError),
             ("1", TypeError),
+            (0.5, ValueError),
         ],
     )
     def test_timeout_out_of_range(self, sock, value, kind):
-        """What a C unsigned int can not hold is refused, by name, and changes nothing."""
+        """What a C unsigned int can not hold is refused, by name, and changes nothing; less than a second as well."""
         with pytest.raises(kind, match=f"timeout must be .*, not {value!r}"):
             sock.set_timeout(value)
         assert sock.get_timeout() == 0

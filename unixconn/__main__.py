@@ -38,7 +38,9 @@ def _give_up_output() -> None:
 
 def _parser() -> cli.Parser:
     parser = cli.Parser(
-        prog="unixconn", description="Pass file descriptors and credentials between processes over Unix sockets."
+        prog="unixconn",
+        description="Pass file descriptors and credentials between processes over Unix sockets.",
+        epilog="unixconn COMMAND --help is the manual of a command.",
     )
     parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -46,16 +48,18 @@ def _parser() -> cli.Parser:
     cli_send.add(commands)
     cli_peer.add(commands)
 
-    show = commands.add_parser("demo", help="start a second process, exchange an open file and credentials with it")
+    about = "start a second process, exchange an open file and credentials with it"
+    text = "Starts a second process, exchanges an open file and credentials with it, and tells each step."
+    show = cli.add_command(commands, "demo", _demo, about, text, "[--peer unixconn|gio]")
     show.add_argument(
         "--peer",
         choices=tuple(demo.IMPORTS),
         default="unixconn",
         help="what the second process uses: this library (the default), or Gio of PyGObject",
     )
-    show.set_defaults(run=_demo)
-    tell = commands.add_parser("info", help="show the layer in use, and what this machine's kernel can do")
-    tell.set_defaults(run=_info)
+    about = "show the layer in use, and what this machine's kernel can do"
+    text = "Shows the layer in use, and tries on a socket pair which of its options this machine's kernel has."
+    cli.add_command(commands, "info", _info, about, text, "")
     return parser
 
 

@@ -74,8 +74,8 @@ def _choose() -> tuple[str, Any, Library]:
             "with a C compiler and Python's headers (UNIXCONN_REQUIRE_API=1 makes pip show why it fails), or unset it"
         )
     raise ImportError(
-        "unixconn's generated layers are missing: this is its source folder. Install it (pip install .), or run "
-        "python build_ffi.py here"
+        "unixconn's generated layers are missing: this is its source folder. Install it (pip install .) and start "
+        "Python elsewhere, or run python build_ffi.py here"
     )
 
 

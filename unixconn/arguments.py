@@ -35,6 +35,19 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     raise OverflowError(f"{name} must be from {lowest} to {highest}, not {value!r}")
 
 
+def as_timeout(value: Any) -> int:
+    """
+    Give the timeout *value* in whole seconds; 0 means without end.
+
+    Raises ValueError for less than a second, which would lose its fraction and mean without end, and TypeError and
+    OverflowError as `as_integer` does.
+    """
+    seconds = as_integer(value, "timeout", 0, UINT_MAX)
+    if value and not seconds:
+        raise ValueError(f"timeout must be whole seconds, not {value!r}: Cancellable.with_timeout() takes fractions")
+    return seconds
+
+
 def as_priority(value: Any, name: str) -> int:
     """Give the priority *value* as an integer. Raises TypeError and OverflowError as `as_integer` does."""
     return as_integer(value, name, -INT_MAX - 1, INT_MAX)

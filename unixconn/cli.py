@@ -57,7 +57,7 @@ def add_command(
     parser = commands.add_parser(
         name,
         help=about,
-        usage=f"unixconn {name} {usage}",
+        usage=f"unixconn {name} {usage}".rstrip(),
         description=text,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, SocketFamily, check_address
-from unixconn.arguments import UINT_MAX, as_integer, as_member
+from unixconn.arguments import as_member, as_timeout
 from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.connection import SocketConnection
@@ -128,7 +128,7 @@ class SocketClient(Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set the timeout of the sockets to make, in whole seconds; 0 means without end."""
-        self._change("timeout", "_timeout", as_integer(timeout, "timeout", 0, UINT_MAX))
+        self._change("timeout", "_timeout", as_timeout(timeout))
 
     def get_enable_proxy(self) -> bool:
         """Give what was set; without effect on Unix addresses."""

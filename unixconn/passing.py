@@ -61,10 +61,11 @@ class DescriptorPassing(SocketConnection):
         Receive descriptors, and give their numbers: they are close-on-exec, and the caller's to close.
 
         Without *count* those of the next message, one or more; with it exactly so many, over as many messages as that
-        takes. What ends the wait before all are there leaves those that came to the next one who receives.
+        takes. What ends the wait before all are there, CANCELLED or TIMED_OUT, leaves those that came to the next one
+        who receives.
 
         Errors: those of `UnixConnection.receive_fd`, but for the number; FAILED, ``Expecting N fds, but got M``, if a
-        message brings more than are missing, and CLOSED at the end of the stream: all that came is closed then.
+        message brings more than are missing. After these, and CLOSED at the end of the stream, all that came is closed.
         """
         handle = self._socket._handle
         owner: list[int] = []

@@ -13,7 +13,7 @@ from enum import IntEnum
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
-from unixconn.arguments import INT_MAX, UINT_MAX, as_copy, as_integer, as_writable
+from unixconn.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
 from unixconn.attempt import events_of
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
@@ -209,7 +209,7 @@ class Socket(Managed, Object):
 
     def set_timeout(self, timeout: int) -> None:
         """Set how long an operation waits at most, in whole seconds; 0 means without end."""
-        seconds = as_integer(timeout, "timeout", 0, UINT_MAX)
+        seconds = as_timeout(timeout)
         if self._timeout != seconds:
             self._timeout = seconds
             self._notify("timeout")

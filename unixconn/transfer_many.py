@@ -88,7 +88,8 @@ class ReceiveDescriptors(Operation[list[int]]):
     """
     Receive *count* descriptors, over as many messages as it takes; those of the next message without a count.
 
-    What ends it early, if that is not a message with too many, leaves what has come to the next one who receives.
+    What ends the wait leaves what has come to the next one who receives; a wrong message, the end and whatever else is
+    no descriptors, closes it.
     """
 
     __slots__ = ("_count", "_guard", "_messages", "owner")

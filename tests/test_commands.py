@@ -417,7 +417,7 @@ def test_root_is_one_of_many(door, file):
 def test_a_sender_that_is_sent_away(file, monkeypatch, capsys):
     """Where the connection is closed before all was sent, the message tells why that may be."""
 
-    def connect(_path):
+    def connect(_path, _cancellable):
         ours, theirs = unixconn.UnixConnection.create_pair()
         theirs.close()
         return ours
@@ -834,6 +834,10 @@ def test_usage(arguments, text, folder):
         (["send", "--append", "door", "absent/x"], os.EX_CANTCREAT, "absent/x: No such file or directory"),
         (["send", "door", "--fd", "3"], os.EX_NOINPUT, "descriptor 3: Bad file descriptor"),
         (["send", "door", "--fd", "9999999999"], os.EX_NOINPUT, "descriptor 9999999999: .*"),
+        (["send", "door", "--fd", "9" * 30], os.EX_NOINPUT, "descriptor 9+: no descriptor has such a number"),
+        (["send", "", "letter.txt"], os.EX_USAGE, ": The path of a socket file must not be empty"),
+        (["peer", ""], os.EX_USAGE, ": The path of a socket file must not be empty"),
+        (["receive", "door", "--count", "200", "--", "ls"], os.EX_OSERR, "no room for 200 descriptors: {many}"),
         (["peer", "absent"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
         (["peer", "letter.txt"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
         (["send", "x" * 108], os.EX_USAGE, "x+: The name of a Unix socket has at most 107 bytes, and this one 108: .*"),
@@ -850,6 +854,18 @@ def test_errors(arguments, code, text, file):
     done = run(*arguments, cwd=file.parent, preexec_fn=few)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", Lines("unixconn: ", pattern, "\n"))
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", [["send", "--wait", "0.5"], ["peer"]])
+def test_a_server_that_accepts_nobody(command, door, file):
+    """It is given up in the end."""
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:
+        server.bind(str(door))
+        server.listen(0)
+        first.connect(str(door))
+        done = run(*command, door, *[file] * (command[0] == "send"))
+        assert (done.returncode, done.stdout) == (os.EX_UNAVAILABLE, "")
+        assert done.stderr == f"unixconn: {door}: Could not connect: Operation timed out\n"
 
 
 def test_a_receiver_without_room(door, file):

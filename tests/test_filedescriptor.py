@@ -35,6 +35,41 @@ def test_owns(number):
             call()
 
 
+def test_what_has_an_owner_of_another_kind(tmp_path):
+    """A file and a socket are refused by all that would own their descriptor, as they close it themselves."""
+    with (tmp_path / "file").open("w+b") as file, socket.socket(socket.AF_UNIX) as sock:
+        for value in (file, sock):
+            for take in (
+                FileDescriptor,
+                unixconn.Socket.new_from_fd,
+                lambda fd: unixconn.UnixFDList.new_from_array([fd]),
+            ):
+                with pytest.raises(TypeError, match="would close its descriptor as well"):
+                    take(value)
+            assert is_open(value.fileno())
+
+
+def test_the_same_twice_in_a_list(number):
+    """It would be closed twice."""
+    with FileDescriptor(number) as made:
+        for fds in ([made, made], [number, number]):
+            with pytest.raises(ValueError, match="must be different"):
+                unixconn.UnixFDList.new_from_array(fds)
+        assert made.fileno() == number
+
+
+def test_in_the_constructor_of_a_socket():
+    """init() takes it over."""
+    one, other = socket.socketpair()
+    with other, FileDescriptor(one.detach()) as made:
+        number = made.fileno()
+        sock = unixconn.Socket(fd=made)
+        assert not made.closed
+        sock.init(None)
+        assert (made.closed, sock.get_fd()) == (True, number)
+        sock.close()
+
+
 def test_with(number):
     """The end of a with block closes it."""
     with FileDescriptor(number) as made:

@@ -33,6 +33,7 @@ from unixconn import (
     Credentials,
     CredentialsSource,
     Error,
+    FileDescriptor,
     IOErrorEnum,
     Message,
     Socket,
@@ -488,6 +489,25 @@ class TestRecords:
             assert b.receive_message(9).data == b""
             assert failure(b.receive_message, 9) == GONE
             assert b.get_socket().get_option(*SYSTEM.credentials_option).value == 0
+
+    @each_way
+    @pytest.mark.parametrize("name", ["receive_fd", "receive_fds", "receive_descriptor", "receive_descriptors"])
+    def test_descriptors_and_a_record_of_no_bytes(self, null, do, name):
+        """Who wants descriptors is told that it has none, and not that it is the end, which comes at the end."""
+        a, b = UnixConnection.create_pair(SEQPACKET)
+        arguments = [None] if name.endswith("s") else []
+        none = (IOErrorEnum.FAILED, "Expecting 1 control message, got 0")
+        with b:
+            with a:
+                a.send_message(b"")
+                assert failure(do, b, name, *arguments) == none
+                a.send_message(b"")
+                a.send_message(b"x", [null])
+            assert failure(do, b, name, *arguments) == none
+            got = do(b, name, *arguments)
+            for each in got if isinstance(got, list) else [got]:
+                FileDescriptor(each).close()
+            assert failure(do, b, name, *arguments) == GONE
 
     @each_way
     @each_record

@@ -799,9 +799,43 @@ class TestMessage:
             b.get_socket().receive(1)
             got = b.receive_credentials()
             assert got.get_unix_pid() > 0
+            assert got.to_string() == f"GCredentials:linux-ucred:pid={got.get_unix_pid()}"
+            assert failure(lambda: a.send_message(b"x", (), got)).code == 35  # it would be somebody else's elsewhere
             return [failure(ask).code for ask in (got.get_unix_user, got.get_unix_group)] == [35, 35]
 
         check(in_child(child))
+
+    @needs_root
+    @needs_passed_pidfds
+    @pytest.mark.parametrize("name", ["receive_credentials", "receive_message"])
+    def test_of_nobody_in_a_pid_namespace_that_is_not_seen(self, pair, name):
+        """The kernel writes it as it writes that there is no sender; the pidfd tells that there is one."""
+        a, b = pair
+        b.pass_credentials()
+        b.pass_pidfds()
+        ready, done = os.pipe()
+
+        def nobody():
+            become(65534)
+            a.send_credentials()
+            os.write(done, b"x")
+            return time.sleep(60)
+
+        sender = forked(nobody)
+        os.read(ready, 1)
+
+        def inside():
+            got = b.receive_credentials() if name == "receive_credentials" else b.receive_message(9).credentials
+            assert (got.source, got.get_unix_user(), got.get_unix_group()) == ("message", 65534, 65534)
+            assert failure(got.get_unix_pid).code == 35
+            return got.is_alive()
+
+        code = in_pid_namespace(inside)
+        os.kill(sender, signal.SIGKILL)
+        os.waitpid(sender, 0)
+        os.close(ready)
+        os.close(done)
+        check(code)
 
     @needs_root
     def test_setuid_after_the_message(self, pair):

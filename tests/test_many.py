@@ -99,6 +99,14 @@ class TestMany:
             assert len(got) == len(set(got)) == count
             close(got)
 
+    @each_way
+    def test_one_of_many_that_is_not_open(self, pair, null, do):
+        """Nothing is sent, also where it is not in the first message."""
+        a, b = pair
+        assert failure(do, a, "send_fds", [*[null] * MOST, 9999])[0] == IOErrorEnum.FAILED
+        b.get_socket().set_blocking(False)
+        assert failure(b.receive_fds)[0] == IOErrorEnum.WOULD_BLOCK
+
     @pytest.mark.usefixtures("roomy")
     @pytest.mark.parametrize("count", [MOST + 1, 2 * MOST, 2 * MOST + 1, 1000])
     def test_several_messages(self, pair, raw, null, count):

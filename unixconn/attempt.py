@@ -8,8 +8,10 @@ MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who sha
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
+import termios
 from enum import Enum
 
 from unixconn import ancillary
@@ -332,6 +334,19 @@ def _is_shut_down(handle: Handle) -> bool:
     return bool(found & HUNG_UP)
 
 
+def _has_more_to_come(handle: Handle) -> bool:
+    """Tell whether what a socket for records has just given is an empty record, and not the end."""
+    with handle.lock.entered:
+        number = handle.number
+        if SYSTEM.is_linux and number >= 0:
+            waiting = bytearray(4)
+            fcntl.ioctl(number, termios.FIONREAD, waiting)
+            found = any(waiting) or not events_of(number, HUNG_UP) & HUNG_UP
+        else:
+            found = False
+    return found
+
+
 def events_of(number: int, events: int) -> int:
     """Give those of *events* that poll() has for the descriptor *number* right now."""
     poller = select.poll()
@@ -402,7 +417,7 @@ def contents_with_descriptors(handle: Handle, message: Incoming, count: int) -> 
         return found
     credentials = found.credentials is not None and not are_absent(*found.credentials)
     # At the end of a stream Linux adds a zeroed struct ucred: nobody's, though it says root.
-    if not count and (handle.is_stream or not (handle.is_datagram or credentials)):
+    if not count and (handle.is_stream or not (handle.is_datagram or credentials or _has_more_to_come(handle))):
         raise peer_has_gone()
     if credentials:
         raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")

@@ -117,7 +117,8 @@ def _sender_or_peer(
     handle: Handle, numbers: tuple[int, int, int], found: Contents | None = None, pidfd: FileDescriptor | None = None
 ) -> Credentials:
     """Give the credentials of a message, see `sender`; the peer's if the kernel has added none to it."""
-    if are_absent(*numbers):
+    # With a pidfd there is a sender: nobody by name, and of another pid namespace.
+    if are_absent(*numbers) and not (found is not None and found.pidfds):
         return peer_credentials(handle)
     return Credentials._of(numbers, _OF_MESSAGE) if found is None else sender(numbers, found, pidfd)
 

@@ -19,7 +19,7 @@ exit codes, those of sysexits.h:
   1    who reads the output has enough
   64   wrong options or arguments
   66   a file, descriptor or socket to be used is not there, or not readable
-  69   nobody listens there
+  69   nobody listens there, or takes connections
   71   the system refuses something else
   73   a file or socket can not be made
   74   reading or writing failed
@@ -28,6 +28,8 @@ exit codes, those of sysexits.h:
 """
 
 INTERRUPTED = 130
+PATIENCE = 5.0
+"""Seconds that a server has to take a connection: one that has too many waiting may never do so."""
 
 
 class CommandError(Exception):
@@ -105,6 +107,7 @@ def say(text: str) -> None:
 _CODES = {
     IOErrorEnum.NOT_FOUND: os.EX_NOINPUT,
     IOErrorEnum.CONNECTION_REFUSED: os.EX_UNAVAILABLE,
+    IOErrorEnum.TIMED_OUT: os.EX_UNAVAILABLE,
     IOErrorEnum.PERMISSION_DENIED: os.EX_NOPERM,
     IOErrorEnum.ADDRESS_IN_USE: os.EX_CANTCREAT,
     IOErrorEnum.FILENAME_TOO_LONG: os.EX_USAGE,

@@ -7,7 +7,8 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from unixconn.cli import Commands, Parser, add_command, explained, output, printable
+from unixconn.cancellable import Cancellable
+from unixconn.cli import PATIENCE, Commands, Parser, add_command, explained, output, printable
 from unixconn.errors import Error
 from unixconn.paths import connect
 from unixconn.users import group_name, named, user_name
@@ -64,7 +65,7 @@ def add(commands: Commands[Parser]) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        with connect(options.path) as connection:
+        with connect(options.path, Cancellable.with_timeout(PATIENCE)) as connection:
             facts = _look(connection.get_peer_credentials())
     except Error as error:
         raise explained(options.path, error) from None
@@ -80,8 +81,10 @@ def _look(credentials: Credentials) -> _Facts:
     executable = pid if isinstance(pid, _Unknown) else _executable(pid)
     # Asked after that was read: only if it still lives, the number was its own meanwhile.
     alive = _ask(credentials.is_alive)
-    if isinstance(executable, str) and alive is not True:
-        executable = _Unknown("the process is gone") if alive is False else alive
+    if alive is False:
+        executable = _Unknown("the process is gone")
+    elif isinstance(alive, _Unknown) and isinstance(executable, str):
+        executable = alive
     return _Facts(
         pid,
         _ask(credentials.get_unix_user),

@@ -66,6 +66,8 @@ _CODES = """
 _CAN_NOT_BE_RUN = 126
 _NOT_FOUND = 127
 _AT_ONCE = 65536
+_OF_OUR_OWN = 16
+"""Descriptors, at most, with which to wait for those that are to come."""
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
@@ -173,6 +175,8 @@ def _receive(options: argparse.Namespace, owned: ExitStack) -> list[Received]:
 def _become(options: argparse.Namespace, owned: ExitStack) -> int:
     first = 0 if options.stdin else handover.FIRST
     try:
+        # They come while their places are taken, and so take twice their number: known now, and not when some are lost.
+        handover.release(handover.reserve(first, 2 * options.count + _OF_OUR_OWN))
         owned.callback(handover.release, handover.reserve(first, options.count))
     except OSError as error:
         raise CommandError(f"no room for {options.count} descriptors: {error.strerror}", os.EX_OSERR) from None

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from unixconn import fdnames
-from unixconn.cli import CommandError, Commands, Parser, add_command, add_verbose, explained, progress
+from unixconn.cancellable import Cancellable
+from unixconn.cli import PATIENCE, CommandError, Commands, Parser, add_command, add_verbose, explained, progress
 from unixconn.errors import Error, NotFoundError, PeerClosedError, PeerResetError, RefusedError
 from unixconn.filedescriptor import FileDescriptor
 from unixconn.paths import connect
@@ -131,8 +132,10 @@ def _open_all(options: argparse.Namespace, owned: ExitStack) -> list[_Source]:
 def _check(number: int) -> None:
     try:
         os.fstat(number)
-    except (OSError, OverflowError) as error:
-        raise CommandError(f"descriptor {number}: {getattr(error, 'strerror', error)}", os.EX_NOINPUT) from None
+    except OSError as error:
+        raise CommandError(f"descriptor {number}: {error.strerror}", os.EX_NOINPUT) from None
+    except OverflowError:
+        raise CommandError(f"descriptor {number}: no descriptor has such a number", os.EX_NOINPUT) from None
 
 
 def _given(number: int, name: str, owned: ExitStack) -> _Source:
@@ -157,20 +160,19 @@ def _opened(file: str, flags: int, owned: ExitStack) -> _Source:
 
 
 def _connect(options: argparse.Namespace) -> UnixConnection:
-    try:
-        return connect(options.path)
-    except (NotFoundError, RefusedError):
-        if not options.wait:
-            raise
-    progress(options)(f"waiting for somebody to listen on {options.path} ...")
+    told = False
     end = time.monotonic() + options.wait
     while True:
-        time.sleep(_PAUSE)
+        left = max(end - time.monotonic(), _PAUSE) if options.wait else PATIENCE
         try:
-            return connect(options.path)
+            return connect(options.path, Cancellable.with_timeout(left))
         except (NotFoundError, RefusedError):
             if time.monotonic() >= end:
                 raise
+        if not told:
+            progress(options)(f"waiting for somebody to listen on {options.path} ...")
+            told = True
+        time.sleep(_PAUSE)
 
 
 def _send(connection: UnixConnection, sources: list[_Source]) -> None:

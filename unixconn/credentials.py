@@ -200,7 +200,10 @@ class Credentials(Object):
 
     def to_string(self) -> str:
         """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
-        return "GCredentials:" + SYSTEM.describe(self._numbers)
+        pid, uid, gid = self._numbers
+        if self._has_user():
+            uid, gid = (each if self._is_known(place) else _NO_ID for place, each in ((_UID, uid), (_GID, gid)))
+        return "GCredentials:" + SYSTEM.describe((pid, uid, gid))
 
     def __repr__(self) -> str:
         return f"<{self.to_string()} source={self.source.value}>"

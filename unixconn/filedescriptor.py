@@ -29,18 +29,22 @@ class FileDescriptor(Managed):
     """
     An open file descriptor, which is closed with this object at the latest.
 
-    Made of *fd*, a number or an object with ``fileno()``, whose descriptor belongs to it from now on. It goes wherever
-    a descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. What takes a
-    descriptor over, such as `Socket.new_from_fd`, takes it out of here. ``with descriptor:`` closes it. One that is
-    dropped while it is open is closed with a ResourceWarning.
+    Made of *fd*, a number or another FileDescriptor, whose descriptor belongs to it from now on. It goes wherever a
+    descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. What takes a descriptor
+    over, such as `Socket.new_from_fd`, takes it out of here. ``with descriptor:`` closes it. One that is dropped while
+    it is open is closed with a ResourceWarning.
     """
 
     __slots__ = ("__weakref__", "_owned", "_warns")
 
     def __init__(self, fd: Any) -> None:
-        """Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none."""
+        """
+        Raises TypeError for a file or a socket, which would close its descriptor as well.
+
+        Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none.
+        """
         self._prepare()
-        number = as_descriptor(fd)
+        number = as_own_descriptor(fd)
         os.fstat(number)
         self._owned.append(number)
         self._warns = True
@@ -163,6 +167,20 @@ class FileDescriptor(Managed):
             if self._warns:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             close_all(owned)
+
+
+def as_own_descriptor(value: Any, name: str = "fd") -> int:
+    """
+    Give the number of *value*, which is to have another owner, see `taken_over`: a number, or a FileDescriptor.
+
+    Raises TypeError for any other object that has one, and otherwise as `as_descriptor` does.
+    """
+    if hasattr(value, "fileno") and not isinstance(value, FileDescriptor):
+        raise TypeError(
+            f"{name} must be a number, as {value!r} would close its descriptor as well: give that of its detach(), or "
+            "a duplicate, os.dup()"
+        )
+    return as_descriptor(value, name)
 
 
 def taken_over(fd: Any) -> None:

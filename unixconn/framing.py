@@ -224,5 +224,6 @@ def _attached(credentials: Credentials | bool | None) -> ControlMessage | None:
         credentials = Credentials()
     if not isinstance(credentials, Credentials):
         raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
-    credentials.get_unix_pid()  # or it has none to send
+    # Or it has none to send: an overflow id, passed on, would be somebody's elsewhere.
+    credentials.get_unix_pid(), credentials.get_unix_user(), credentials.get_unix_group()
     return credentials_message(credentials._numbers)

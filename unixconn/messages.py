@@ -10,7 +10,7 @@ from unixconn.ancillary import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.credentials import Credentials, CredentialsSource, are_absent
 from unixconn.descriptors import as_descriptor, close_all, duplicate_all
-from unixconn.filedescriptor import taken_over
+from unixconn.filedescriptor import as_own_descriptor, taken_over
 from unixconn.object import Object, Property
 from unixconn.system import SYSTEM
 
@@ -39,9 +39,16 @@ class UnixFDList(Object):
 
     @classmethod
     def new_from_array(cls, fds: Iterable[int]) -> UnixFDList:
-        """Make one of *fds*, which belong to it from now on as they are: not duplicated, their flags untouched."""
+        """
+        Make one of *fds*, which belong to it from now on as they are: not duplicated, their flags untouched.
+
+        Raises ValueError for one that is there twice, as it would be closed twice, and TypeError for files and sockets.
+        """
         made, given = cls(), list(fds)
-        made._fds = [as_descriptor(fd, "fds") for fd in given]
+        numbers = [as_own_descriptor(fd, "fds") for fd in given]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"fds must be different descriptors, and these are not: {numbers}")
+        made._fds = numbers
         for each in given:
             taken_over(each)
         return made

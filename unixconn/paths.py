@@ -31,13 +31,13 @@ def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: 
     Connect to the socket file *path*: str, bytes or os.PathLike.
 
     *timeout* is that of the connection's Socket, and of connecting, in whole seconds; 0 means without end. Raises the
-    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED, and ValueError
-    for a fraction of a second, which only `Cancellable.with_timeout` knows.
+    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED, INVALID_FILENAME
+    for an empty *path*, and ValueError for a fraction of a second, which only `Cancellable.with_timeout` knows.
     """
     if isinstance(timeout, float) and timeout % 1:
         # It would lose its fraction, as everywhere in Gio, and less than a second would wait without end.
         raise ValueError(f"timeout must be whole seconds, not {timeout!r}: Cancellable.with_timeout() takes fractions")
-    connection = SocketClient(timeout=timeout).connect(UnixSocketAddress.new(path), cancellable)
+    connection = SocketClient(timeout=timeout).connect(_address_of(path), cancellable)
     assert isinstance(connection, UnixConnection)
     return connection
 
@@ -71,7 +71,7 @@ class UnixListener(SocketListener):
 
     def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
         super().__init__(listen_backlog=backlog)
-        address = UnixSocketAddress.new(path)
+        address = _address_of(path)
         self._file: tuple[int, int] | None = None
         # A forked child that closes its own leaves the file to this process.
         self._process = this_process()
@@ -148,11 +148,16 @@ class UnixListener(SocketListener):
         return connection
 
 
-def _absolute(address: UnixSocketAddress) -> bytes:
-    """Give the path for later, when the current folder may be another."""
+def _address_of(path: PathLike) -> UnixSocketAddress:
+    address = UnixSocketAddress.new(path)
     if not address.get_path_len():
         # bind() would choose an abstract name, and what is meant for the file would be done to the current folder.
         raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
+    return address
+
+
+def _absolute(address: UnixSocketAddress) -> bytes:
+    """Give the path for later, when the current folder may be another."""
     try:
         return os.path.abspath(address._for_python())
     except OSError as error:  # the current folder is gone

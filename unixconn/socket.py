@@ -17,9 +17,9 @@ from unixconn.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writ
 from unixconn.attempt import events_of
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
-from unixconn.descriptors import as_descriptor, close_all, duplicate_all
+from unixconn.descriptors import close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
-from unixconn.filedescriptor import FileDescriptor, taken_over
+from unixconn.filedescriptor import FileDescriptor, as_own_descriptor, taken_over
 from unixconn.handle import NO_TIMEOUT, Handle, adopt_socket
 from unixconn.kinds import (
     GIO_TYPES,
@@ -90,6 +90,7 @@ class Socket(Managed, Object):
     ) -> None:
         """Keep what `init` needs; the Socket is usable after that."""
         super().__init__()
+        self._given = fd
         self._fd = as_integer(fd, "fd", -1, INT_MAX)
         self._family, self._type, self._protocol = kind_of_socket(family, type, protocol)
         self._handle = Handle()
@@ -122,10 +123,9 @@ class Socket(Managed, Object):
         """
         made = cls()
         if fd != -1:
-            made._fd = as_descriptor(fd)
+            made._fd, made._given = as_own_descriptor(fd), fd
         # Gio's answer to -1 is that of a Socket that is told nothing at all, and so it is here.
         made.init(None)
-        taken_over(fd)
         return made
 
     def init(self, cancellable: Cancellable | None = None) -> bool:
@@ -137,6 +137,7 @@ class Socket(Managed, Object):
         check_cancellable(cancellable)
         if not self._handle.opened:
             self._take(self._open() if self._fd < 0 else adopt_socket([self._fd]))
+            taken_over(self._given)
             if self._keepalive:
                 self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, True)
         return True

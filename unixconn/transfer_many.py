@@ -65,6 +65,9 @@ class SendDescriptors(Operation[bool]):
     def begin(self) -> None:
         """Refuse a socket that would lose the descriptors, and say that they went."""
         check_carries(self.handle, self._numbers)
+        if len(self._numbers) > MAX_DESCRIPTORS:
+            # Before some have gone, and one that is not open is among the others.
+            check_open(self._numbers)
 
     def hold(self) -> None:
         """Keep the files: the caller's numbers may be others' by the next try."""

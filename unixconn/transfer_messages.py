@@ -206,7 +206,8 @@ class ReceiveWhole(Operation[Message]):
 
 def _credentials(contents: Contents, pidfd: FileDescriptor | None) -> Credentials | None:
     numbers = contents.credentials
-    if numbers is None or are_absent(*numbers):
+    # With a pidfd there is a sender: nobody by name, and of another pid namespace.
+    if numbers is None or (are_absent(*numbers) and pidfd is None):
         return None
     copy: FileDescriptor | Error | None = None
     if pidfd is not None:

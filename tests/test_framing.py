@@ -572,15 +572,40 @@ class TestDatagrams:
         for each in made:
             each.close()
 
-    def test_there_and_back(self, bound):
+    @each_way
+    def test_there_and_back(self, bound, do):
         """Who receives learns who has sent."""
         (a, b), (at_a, at_b) = bound
-        assert a.send_to(at_b, b"question") == 8
-        data, sender = b.receive_from(100)
+        assert do(a, "send_to", at_b, b"question") == 8
+        data, sender = do(b, "receive_from", 100)
         assert (data, sender.get_path()) == (b"question", at_a.get_path())
-        assert b.send_to(sender, b"answer") == 6
-        assert a.receive_from(100).data == b"answer"
+        answer = lambda: b.send_to(sender, b"answer")  # noqa: E731 - for *meanwhile*
+        assert do(a, "receive_from", 100, meanwhile=answer).data == b"answer"
         assert at_b.get_path() != at_a.get_path()
+
+    @each_way
+    def test_room_that_is_made(self, bound, do):
+        """Who sends to a receiver that is full waits for it; who is cancelled has sent and received nothing."""
+        (a, b), (_, at_b) = bound
+        a.set_blocking(False)
+        with pytest.raises(unixconn.WouldBlockError):
+            while True:
+                a.send_to(at_b, b"x")
+        a.set_blocking(True)
+        assert do(a, "send_to", at_b, b"last", meanwhile=lambda: b.receive(9)) == 4
+        cancellable = Cancellable()
+        found = failure(do, a, "receive_from", 9, cancellable=cancellable, meanwhile=cancellable.cancel)
+        assert found == (IOErrorEnum.CANCELLED, "Operation was cancelled")
+
+    def test_other_finish(self, bound):
+        """A result is that of its operation, and of its socket."""
+        (a, b), (_, at_b) = bound
+        future = a.send_to_async(at_b, b"x")
+        with pytest.raises(ValueError, match="not of unixconn_socket_receive_from_async"):
+            a.receive_from_finish(future)
+        with pytest.raises(ValueError, match="is no result of"):
+            b.send_to_finish(future)
+        assert a.send_to_finish(future) == 1
 
     def test_without_a_name(self, bound):
         """A sender without one has no address."""

@@ -321,6 +321,15 @@ async def use_futures() -> None:
     print(sent, sender, name, closed, future.done(), future.result().get_unix_user())
 
 
+async def use_datagrams(one: Socket, other: Socket) -> None:
+    """Send to an address, and receive from one."""
+    sent: int = one.send_to(None, b"x") + await one.send_to_async(None, b"x")
+    data: bytes = other.receive_from(9).data + (await other.receive_from_async(9)).data
+    one.send_to_async(None, b"x", None, lambda sock, result: sock.send_to_finish(result))
+    other.receive_from_async(9, None, lambda sock, result: sock.receive_from_finish(result))
+    print(sent, data)
+
+
 async def use_many_and_messages() -> None:
     """Pass any number of descriptors, owners, and data with them."""
     a, b = UnixConnection.create_pair(SocketType.SEQPACKET)

@@ -11,12 +11,13 @@ import time
 from enum import IntEnum
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
-from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
+from unixconn.address import SocketAddress, SocketFamily, from_kernel, from_python
+from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
 from unixconn.attempt import events_of
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
+from unixconn.datagrams import DatagramPassing, unix_address
 from unixconn.descriptors import close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.filedescriptor import FileDescriptor, as_own_descriptor, taken_over
@@ -31,13 +32,11 @@ from unixconn.kinds import (
 )
 from unixconn.managed import Managed
 from unixconn.messages import SocketControlMessage, received
-from unixconn.object import Object, Property
-from unixconn.operation import READABLE, Operation, complete, wait
+from unixconn.object import Property
+from unixconn.operation import Operation, complete, wait
 from unixconn.peer import peer_credentials
-from unixconn.pending import serve
 from unixconn.poll import IOCondition
-from unixconn.results import Datagram, Message, Option
-from unixconn.sequence import complete_all
+from unixconn.results import Message, Option
 from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ EnumT = TypeVar("EnumT", bound=IntEnum)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
-class Socket(Managed, Object):
+class Socket(DatagramPassing, Managed):
     """
     A socket (Gio.Socket); made by `new` or `new_from_fd`.
 
@@ -319,7 +318,7 @@ class Socket(Managed, Object):
 
         Raises the Error ADDRESS_IN_USE for one that is taken, else that of bind(2)'s errno.
         """
-        name = _unix_address(address)._for_python()
+        name = unix_address(address)._for_python()
         self._check()
         binding = "Error binding to address (GUnixSocketAddress): "
         if not self._handle.is_unix:
@@ -344,7 +343,7 @@ class Socket(Managed, Object):
         return self._complete(self._connecting(address), cancellable)
 
     def _connecting(self, address: SocketAddress) -> Connect:
-        return self._timed(Connect(self._handle, _unix_address(address)._for_python()))
+        return self._timed(Connect(self._handle, unix_address(address)._for_python()))
 
     def check_connect_result(self) -> bool:
         """Give True: a Unix socket is connected when `connect` comes back. Raises the Error that waits in SO_ERROR."""
@@ -405,7 +404,7 @@ class Socket(Managed, Object):
         INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not this process's,
         BROKEN_PIPE or NOT_CONNECTED without a peer.
         """
-        name = b"" if address is None else _unix_address(address)._for_kernel()
+        name = b"" if address is None else unix_address(address)._for_kernel()
         controls = [_control_message(each)._pack() for each in messages or ()]
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
@@ -460,39 +459,6 @@ class Socket(Managed, Object):
 
     def _receiving(self, size: int) -> Steps[bytes]:
         return (yield from self._receiving_from(size)).data
-
-    def _receiving_from(self, size: int) -> Steps[Datagram]:
-        buffer = bytearray(size)
-        operation = self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
-        messages = [operation.owner]
-        try:
-            found = yield operation
-            # A pidfd that the kernel has added is nobody's.
-            close_all(operation.owner, len(contents_of(found.messages).descriptors))
-            if self._handle.keep(messages):
-                serve(self._handle, READABLE)  # somebody may be waiting for just this
-        finally:
-            for message in messages:
-                close_all(message)
-        return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
-
-    def send_to(self, address: SocketAddress | None, buffer: Any, cancellable: Cancellable | None = None) -> int:
-        """
-        Send the bytes of *buffer* to *address*, None for the peer; give how many went.
-
-        Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
-        """
-        return self.send_message(address, [as_copy(buffer)], None, 0, cancellable)
-
-    def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
-        """
-        Receive at most *size* bytes, and give (data, address): the sender's, None if it has none.
-
-        Descriptors that come with them are kept, as by `receive`.
-        """
-        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
-        check_cancellable(cancellable)
-        return complete_all(steps, cancellable, blocking=self._blocking)
 
     # --- waiting ---
 
@@ -574,12 +540,6 @@ def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
         return kind(value)
     except ValueError:
         return otherwise
-
-
-def _unix_address(value: object) -> UnixSocketAddress:
-    if not isinstance(value, UnixSocketAddress):
-        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
-    return value
 
 
 def _control_message(value: object) -> SocketControlMessage:

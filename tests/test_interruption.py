@@ -228,7 +228,7 @@ def getting(_a, _b, null):
     """A list's descriptor is duplicated."""
     fds = unixconn.UnixFDList.new()
     fds.append(null)
-    return lambda: fds.get(0), lambda: None
+    return lambda: fds.get(0), lambda: unixconn.close_fds(fds.steal_fds())
 
 
 def receiving_what_a_stream_has_met(a, b, null):

@@ -383,10 +383,10 @@ def test_forced_layer_that_is_missing(bare):
 
 @pytest.mark.skipif(PYPY, reason="it has cffi built in")
 @pytest.mark.parametrize("forced", [None, "abi"])
-def test_without_cffi(tmp_path, bare, forced):
+def test_without_cffi(tmp_path, forced):
     """A cffi that is missing is named, and not taken for a layer that is."""
-    (bare / "_cffi_backend.py").write_text("raise ModuleNotFoundError('none here', name='_cffi_backend')")
-    assert backend(bare, forced) == "ImportError: none here"
+    (tmp_path / "_cffi_backend.py").write_text("raise ModuleNotFoundError('none here', name='_cffi_backend')")
+    assert backend(tmp_path, forced) == "ImportError: none here"
 
 
 @pytest.mark.parametrize("forced", [None, "abi"])

@@ -8,10 +8,8 @@ MSG_DONTWAIT makes the try non-blocking: O_NONBLOCK belongs to everybody who sha
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
-import termios
 from enum import Enum
 
 from unixconn import ancillary
@@ -328,31 +326,12 @@ def _is_shut_down(handle: Handle) -> bool:
 
     On Linux a datagram socket that was shut down gives no end to who does not wait in recvmsg() itself.
     """
-    with handle.lock.entered:
-        number = handle.number
-        found = events_of(number, HUNG_UP) if SYSTEM.is_linux and number >= 0 else 0
-    return bool(found & HUNG_UP)
+    return SYSTEM.is_linux and bool(handle.poll(HUNG_UP) & HUNG_UP)
 
 
 def _has_more_to_come(handle: Handle) -> bool:
     """Tell whether what a socket for records has just given is an empty record, and not the end."""
-    with handle.lock.entered:
-        number = handle.number
-        if SYSTEM.is_linux and number >= 0:
-            waiting = bytearray(4)
-            fcntl.ioctl(number, termios.FIONREAD, waiting)
-            found = any(waiting) or not events_of(number, HUNG_UP) & HUNG_UP
-        else:
-            found = False
-    return found
-
-
-def events_of(number: int, events: int) -> int:
-    """Give those of *events* that poll() has for the descriptor *number* right now."""
-    poller = select.poll()
-    poller.register(number, events)
-    ready = poller.poll(0)
-    return ready[0][1] if ready else 0
+    return SYSTEM.is_linux and handle.number >= 0 and (handle.available_bytes() > 0 or not _is_shut_down(handle))
 
 
 def discard(message: Incoming) -> None:

@@ -19,9 +19,11 @@ from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveMessage, SendMessage, SendTo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from unixconn.asynchronous import Callback
+    from unixconn.controldata import ControlMessage
     from unixconn.handle import Handle
     from unixconn.sequence import Steps
 
@@ -37,6 +39,11 @@ def unix_address(value: object) -> UnixSocketAddress:
     if not isinstance(value, UnixSocketAddress):
         raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
     return value
+
+
+def name_of(address: SocketAddress | None) -> bytes:
+    """Give *address* as the kernel takes it, empty for the peer's. Raises TypeError for what is none."""
+    return b"" if address is None else unix_address(address)._for_kernel()
 
 
 class DatagramPassing(Object):
@@ -55,7 +62,7 @@ class DatagramPassing(Object):
 
         Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
         """
-        return self._complete(self._sending_to(address, buffer), cancellable)
+        return self._complete(self._sending_to(name_of(address), [as_copy(buffer)]), cancellable)
 
     def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
         """
@@ -67,9 +74,10 @@ class DatagramPassing(Object):
         check_cancellable(cancellable)
         return complete_all(steps, cancellable, blocking=self._blocking)
 
-    def _sending_to(self, address: SocketAddress | None, buffer: Any) -> SendMessage:
-        name = b"" if address is None else unix_address(address)._for_kernel()
-        return (SendTo if name else SendMessage)(self._handle, [as_copy(buffer)], address=name)
+    def _sending_to(
+        self, name: bytes, buffers: Sequence[bytes], controls: Sequence[ControlMessage] = (), flags: int = 0
+    ) -> SendMessage:
+        return (SendTo if name else SendMessage)(self._handle, buffers, controls, flags=flags, address=name)
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
@@ -117,7 +125,7 @@ class DatagramPassing(Object):
         *callback* gets (socket, result, *user_data), and calls `send_to_finish`; without one, None being one too, a
         `Future` is given, to be awaited. The bytes of *buffer* are those of now.
         """
-        operation = self._timed(self._sending_to(address, buffer))
+        operation = self._timed(self._sending_to(name_of(address), [as_copy(buffer)]))
         return start(self, _SEND_TO, operation, cancellable, callback, user_data, blocking=self._blocking)
 
     def send_to_finish(self, result: AsyncResult) -> int:

@@ -112,8 +112,8 @@ def close_fds(fds: Iterable[int]) -> None:
     By `os.closerange`, which is close_range(2) where there is one. A number that is not open is passed over, as the
     kernel does not tell.
 
-    Raises TypeError, ValueError or OverflowError for what can not be the number of a descriptor, which objects that
-    have one are not, as they close it themselves; ValueError for a number that is there twice. None is closed then.
+    Raises TypeError, ValueError or OverflowError for what can not be the number of a descriptor, TypeError also for an
+    object that has one, as it closes it itself; ValueError for a number that is there twice. None is closed then.
     """
     values = listed(fds)
     if not _NUMBERS_ALONE.issuperset(map(type, values)):

@@ -8,7 +8,7 @@ import select
 import socket
 
 from unixconn._typing import TYPE_CHECKING
-from unixconn.attempt import HUNG_UP, WOULD_BLOCK, events_of
+from unixconn.attempt import HUNG_UP, WOULD_BLOCK
 from unixconn.errors import system_error, translated
 from unixconn.handle import Handle, Use
 
@@ -21,8 +21,9 @@ def accept(handle: Handle) -> socket.socket | WouldBlock:
     use = Use()
     try:
         use.user = handle
+        handle.check()
         # accept() knows no MSG_DONTWAIT, and O_NONBLOCK belongs to everybody who has the socket.
-        events = events_of(handle.number, select.POLLIN | HUNG_UP)
+        events = handle.poll(select.POLLIN | HUNG_UP)
         if not events and handle.python.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return WOULD_BLOCK
         # One that does not listen says so at once.

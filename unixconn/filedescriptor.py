@@ -39,9 +39,9 @@ class FileDescriptor(Managed):
 
     def __init__(self, fd: Any) -> None:
         """
-        Raises TypeError for a file or a socket, which would close its descriptor as well.
-
         Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none.
+
+        TypeError is also for a file or a socket, which would close its descriptor as well.
         """
         self._prepare()
         number = as_own_descriptor(fd)

@@ -225,5 +225,6 @@ def _attached(credentials: Credentials | bool | None) -> ControlMessage | None:
     if not isinstance(credentials, Credentials):
         raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
     # Or it has none to send: an overflow id, passed on, would be somebody's elsewhere.
-    credentials.get_unix_pid(), credentials.get_unix_user(), credentials.get_unix_group()
+    for ask in (credentials.get_unix_pid, credentials.get_unix_user, credentials.get_unix_group):
+        ask()
     return credentials_message(credentials._numbers)

@@ -10,8 +10,12 @@ without the GIL and under signals.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import socket
+import sys
+import termios
 import weakref
 from collections import deque
 
@@ -325,6 +329,23 @@ class Handle:
             # Not by the standard library: PyPy's makes 1 of a backlog of 0.
             if lib.listen(self.number, backlog) < 0:
                 raise self.error("could not listen: ")
+
+    def poll(self, events: int) -> int:
+        """Give those of *events*, and ERR and HUP, that poll() has for it right now; none once it is closed."""
+        poller = select.poll()
+        with self.lock.entered:
+            if self.number >= 0:
+                poller.register(self.number, events)
+            ready = poller.poll(0)
+        return ready[0][1] if ready else 0
+
+    def available_bytes(self) -> int:
+        """Give how many bytes are there to be received, 0 once it is closed."""
+        size = bytearray(_INT_SIZE)
+        with self.lock.entered:
+            if self.number >= 0:
+                self.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
+        return int.from_bytes(size, sys.byteorder)
 
     # --- options ---
 

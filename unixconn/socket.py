@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import socket as python
-import sys
-import termios
 import time
 from enum import IntEnum
 
@@ -14,10 +11,9 @@ from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
-from unixconn.attempt import events_of
 from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.credentials import Credentials
-from unixconn.datagrams import DatagramPassing, unix_address
+from unixconn.datagrams import DatagramPassing, name_of, unix_address
 from unixconn.descriptors import close_all, duplicate_all
 from unixconn.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn.filedescriptor import FileDescriptor, as_own_descriptor, taken_over
@@ -37,7 +33,7 @@ from unixconn.operation import Operation, complete, wait
 from unixconn.peer import peer_credentials
 from unixconn.poll import IOCondition
 from unixconn.results import Message, Option
-from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
+from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -306,9 +302,7 @@ class Socket(DatagramPassing, Managed):
         if self.is_closed():
             return -1
         self._check()
-        size = bytearray(INT_SIZE)
-        self._handle.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
-        return int.from_bytes(size, sys.byteorder)
+        return self._handle.available_bytes()
 
     # --- its life ---
 
@@ -404,13 +398,12 @@ class Socket(DatagramPassing, Managed):
         INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not this process's,
         BROKEN_PIPE or NOT_CONNECTED without a peer.
         """
-        name = b"" if address is None else unix_address(address)._for_kernel()
+        name = name_of(address)
         controls = [_control_message(each)._pack() for each in messages or ()]
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
         try:
-            send = SendTo if name else SendMessage
-            return self._complete(send(self._handle, buffers, controls, flags=flags, address=name), cancellable)
+            return self._complete(self._sending_to(name, buffers, controls, flags), cancellable)
         except InvalidArgumentError as error:
             count = sum(len(data) // INT_SIZE for _, kind, data in controls if kind == SCM_RIGHTS)
             if count > MAX_DESCRIPTORS:
@@ -465,10 +458,7 @@ class Socket(DatagramPassing, Managed):
     def condition_check(self, condition: IOCondition) -> IOCondition:
         """Give those of *condition*, and ERR and HUP, that hold now; none if the socket is closed."""
         wanted = as_integer(condition, "condition", 0, INT_MAX)
-        with self._handle.lock.entered:
-            number = self._handle.number
-            found = 0 if number < 0 else events_of(number, wanted)
-        return IOCondition(found)
+        return IOCondition(self._handle.poll(wanted))
 
     def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
         """Wait for *condition*, and give True."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.both import Both
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.errors import Error
 from unixconn.future import Future
 from unixconn.loops import running
@@ -21,6 +21,7 @@ from unixconn.operation import Operation
 from unixconn.pending import try_or_wait
 from unixconn.sequence import Sequence
 from unixconn.task import AsyncResult, Task
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

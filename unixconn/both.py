@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from unixconn.cancellable import Cancellable
     from unixconn.operation import Operation
     from unixconn.poller import Poller
     from unixconn.sequence import Steps
+    from unixconn.trigger import Trigger
 
 
 class Both:
@@ -25,7 +25,7 @@ class Both:
     def __init__(
         self,
         steps: tuple[Steps[Any], Steps[Any]],
-        cancellable: Cancellable | None,
+        trigger: Trigger | None,
         poller_for: Callable[[Operation[Any]], Poller],
         finish: Callable[[list[bool], Error | None], None],
         *,
@@ -38,7 +38,7 @@ class Both:
         self._error: Error | None = None
         self._ended: list[int] = []
         self._sequences = [
-            Sequence(each, cancellable, poller_for, partial(self._end, index)) for index, each in enumerate(steps)
+            Sequence(each, trigger, poller_for, partial(self._end, index)) for index, each in enumerate(steps)
         ]
 
     def start(self) -> None:
@@ -56,10 +56,10 @@ class Both:
         for each in self._sequences:
             each.look()
 
-    def attend(self, cancellable: Cancellable) -> None:
-        """Let *cancellable* end both, too: they were started without one."""
+    def attend(self, trigger: Trigger) -> None:
+        """Let *trigger* end both, too: they were started without one."""
         for each in self._sequences:
-            each.attend(cancellable)
+            each.attend(trigger)
 
     def _end(self, index: int, _result: list[Any], error: Error | None) -> None:
         with self._lock.entered:

@@ -11,23 +11,18 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.arguments import as_seconds
 from unixconn.errors import IOErrorEnum, TooManyOpenFilesError, io_error
-from unixconn.lock import Lock, this_process
+from unixconn.lock import this_process
 from unixconn.maincontext import MainContext, Source
 from unixconn.object import Object, Signal, run_handler
 from unixconn.poll import IOCondition, PollFD
-from unixconn.wakeup import Wakeup
+from unixconn.trigger import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ClassVar, Protocol
+    from typing import ClassVar
 
+    from unixconn.trigger import Watcher
     from unixconn.workers import Worker
-
-    class Watcher(Protocol):
-        """What a Cancellable tells when it is cancelled."""
-
-        def look(self) -> None:
-            """Look whether that ends something; called in any thread, also for nothing."""
 
 
 CancellableT = TypeVar("CancellableT", bound="Cancellable")
@@ -82,7 +77,7 @@ _current = _Stack()
 _TEXTS = {IOErrorEnum.CANCELLED: "Operation was cancelled", IOErrorEnum.TIMED_OUT: "Operation timed out"}
 
 
-class Cancellable(Object):
+class Cancellable(Trigger, Object):
     """
     A flag that any thread or signal handler can set to end the operations that were given it (Gio.Cancellable).
 
@@ -96,16 +91,9 @@ class Cancellable(Object):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = Lock()
         # One store says that it is cancelled, and why.
         self._code: IOErrorEnum | None = None
         self._emissions: list[_Emission] = []
-        # One for good: a destructor at the end of each wait would swallow what a signal handler raises in it.
-        self._wakeup = Wakeup()
-        self._holders: list[object] = []
-        """Who needs the descriptor: _USER for each get_fd(), and the waits."""
-        # Only changed and copied in single steps of the interpreter. In order, each once.
-        self._watchers: dict[Watcher, None] = {}
 
     @classmethod
     def new(cls) -> Cancellable:
@@ -163,11 +151,6 @@ class Cancellable(Object):
                 self._tell_watchers()
             raise
 
-    def _tell_watchers(self) -> None:
-        # A tuple of a dictionary is not copied in one step without the GIL, a list is.
-        for each in list(self._watchers):
-            each.look()
-
     def _end(self, emission: _Emission) -> None:
         self._drop_alarm()
         with self._lock.entered:
@@ -182,11 +165,17 @@ class Cancellable(Object):
             raise TypeError(f"a Cancellable is needed, not {self!r}")
         return self._reason() is not None
 
-    def set_error_if_cancelled(self) -> bool:
-        """Raise the Error CANCELLED if the flag is set, TIMED_OUT if that was by `with_timeout`, else give False."""
+    def _is_set(self) -> bool:
+        return self._reason() is not None
+
+    def _check(self) -> None:
         reason = self._reason()
         if reason is not None:
             raise io_error(reason, _TEXTS[reason])
+
+    def set_error_if_cancelled(self) -> bool:
+        """Raise the Error CANCELLED if the flag is set, TIMED_OUT if that was by `with_timeout`, else give False."""
+        self._check()
         return False
 
     def _reason(self) -> IOErrorEnum | None:
@@ -284,39 +273,6 @@ class Cancellable(Object):
         pollfd.revents = IOCondition(0)
         return True
 
-    def _hold(self, holder: object) -> int:
-        """Have the descriptor for *holder*, and give its number."""
-        with self._lock.entered:
-            self._holders.append(holder)
-            try:
-                fd = self._wakeup.open()
-                self._show()
-            except BaseException:
-                self._let_go(holder)
-                raise
-            return fd
-
-    def _let_go(self, holder: object) -> bool:
-        """Undo one `_hold`; tell whether there was one. May be called again, to be sure."""
-        with self._lock.entered:
-            held = holder in self._holders
-            if held:
-                self._holders.remove(holder)
-            self._wakeup.close_unless(self._holders)
-        return held
-
-    def _show(self) -> None:
-        """
-        Have the descriptor say what the flag says.
-
-        Also for a wait that was woken and is not cancelled: a forked process shares the descriptor, not the flag.
-        """
-        with self._lock.entered:
-            if self.is_cancelled():
-                self._wakeup.set()
-            else:
-                self._wakeup.clear()
-
     # --- who need no descriptor to be told ---
 
     def source_new(self) -> Source:
@@ -328,17 +284,8 @@ class Cancellable(Object):
         return CancellableSource(self)
 
     def _watch(self, watcher: Watcher) -> None:
-        """
-        Have *watcher* told of each cancel() from now on; it has to look once itself, for one that has just been.
-
-        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to have it told of the deadline.
-        """
         self._set_alarm()
-        self._watchers[watcher] = None
-
-    def _unwatch(self, watcher: Watcher) -> None:
-        """Undo `_watch`; may be called again."""
-        self._watchers.pop(watcher, None)
+        super()._watch(watcher)
 
     # --- the deadline ---
 
@@ -411,9 +358,3 @@ class CancellableSource(Source):
         """Become ready if it was cancelled."""
         if self._cancellable.is_cancelled():
             self._make_ready()
-
-
-def check_cancellable(cancellable: object) -> None:
-    """Raise TypeError for an argument *cancellable* that is neither a Cancellable nor None."""
-    if cancellable is not None and not isinstance(cancellable, Cancellable):
-        raise TypeError(f"cancellable must be a Cancellable or None, not {cancellable!r}")

@@ -8,7 +8,7 @@ from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.address import SocketAddress, SocketFamily, check_address
 from unixconn.arguments import as_member, as_timeout
 from unixconn.asynchronous import AWAIT, check_arguments, finish, start_sequence
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.connection import SocketConnection
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn.future import Future
@@ -17,6 +17,7 @@ from unixconn.object import Object, Property, Signal
 from unixconn.sequence import complete_all
 from unixconn.socket import Socket
 from unixconn.task import AsyncResult
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import Any, ClassVar

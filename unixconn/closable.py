@@ -7,13 +7,14 @@ from abc import abstractmethod
 from unixconn._typing import TYPE_CHECKING, overload
 from unixconn.arguments import as_priority
 from unixconn.asynchronous import AWAIT, check_arguments, ended, finish
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.errors import Error, IOErrorEnum, io_error
 from unixconn.future import Future
 from unixconn.maincontext import PRIORITY_DEFAULT
 from unixconn.managed import Managed
 from unixconn.object import Object
 from unixconn.task import AsyncResult
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import Any

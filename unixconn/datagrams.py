@@ -7,7 +7,7 @@ from unixconn.address import SocketAddress, UnixSocketAddress, from_kernel
 from unixconn.ancillary import contents_of
 from unixconn.arguments import INT_MAX, as_copy, as_integer
 from unixconn.asynchronous import AWAIT, finish, start, start_sequence
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.descriptors import close_all
 from unixconn.future import Future
 from unixconn.object import Object
@@ -17,6 +17,7 @@ from unixconn.results import Datagram
 from unixconn.sequence import complete_all
 from unixconn.task import AsyncResult
 from unixconn.transfer import ReceiveMessage, SendMessage, SendTo
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,11 +21,11 @@ from collections import deque
 
 from unixconn._native import ffi, lib
 from unixconn._typing import TYPE_CHECKING, TypeVar
-from unixconn.cancellable import Cancellable
 from unixconn.descriptors import close_all, move_all
 from unixconn.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn.lock import Lock
 from unixconn.system import SYSTEM
+from unixconn.trigger import Trigger
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -167,7 +167,7 @@ class Handle:
         self.is_unix = self.is_stream = self.is_datagram = self.is_sequence = False
         self.refuses = False
         """Whether descriptors that come are closed: those that the kernel does not refuse itself."""
-        self._closing: Cancellable | None = None
+        self._closing: Trigger | None = None
         self._passcred_users: set[object] = set()
         self._switched_passcred: list[bool] = []
         """Has something if the last of these users is to switch it off."""
@@ -246,7 +246,7 @@ class Handle:
         """Have who waits by poll() try again."""
         with self.lock.entered:
             if self._closing is not None:
-                self._closing.cancel()
+                self._closing._set()
 
     # --- the end ---
 
@@ -270,7 +270,7 @@ class Handle:
         with self.lock.entered:
             self.reap()
             if self._closing is not None:
-                self._closing.cancel()
+                self._closing._set()
             for each in [each for line in self.waiting.values() for each in line]:
                 each.look()
 
@@ -292,21 +292,21 @@ class Handle:
                 close_all(self._ending[-1])
                 self._ending.pop()
 
-    def closing(self) -> Cancellable:
+    def closing(self) -> Trigger:
         """
-        Give what `close` cancels, to wait for.
+        Return the Trigger that `close` sets, for waits.
 
-        So does what is kept or given back. It stays cancelled then, so that each of those who wait sees it, and the
-        next one to wait gets another.
+        Descriptors that are kept or given back set it, too. It stays set then, so that each wait sees it, and the next
+        wait gets another Trigger.
         """
         closing = self._closing
-        if closing is None or closing.is_cancelled():
+        if closing is None or closing._is_set():
             with self.lock.entered:
                 closing = self._closing
-                if closing is None or closing.is_cancelled():
-                    self._closing = closing = Cancellable()
+                if closing is None or closing._is_set():
+                    self._closing = closing = Trigger()
                 if self.number < 0:
-                    closing.cancel()
+                    closing._set()
         return closing
 
     def error(self, context: str) -> Error:

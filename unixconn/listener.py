@@ -11,7 +11,7 @@ from unixconn.address import SocketAddress, check_address
 from unixconn.arguments import INT_MAX, as_integer
 from unixconn.asynchronous import AWAIT, finish, start_sequence
 from unixconn.attempt import WOULD_BLOCK
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.connection import SocketConnection
 from unixconn.errors import ClosedError, IOErrorEnum, io_error, translated
 from unixconn.establish import accept
@@ -25,6 +25,7 @@ from unixconn.results import Accepted, AcceptedSocket, AddressAdded
 from unixconn.sequence import complete_all
 from unixconn.socket import Socket
 from unixconn.task import AsyncResult
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import Any, ClassVar

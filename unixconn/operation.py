@@ -15,10 +15,10 @@ from abc import abstractmethod
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.attempt import WOULD_BLOCK
-from unixconn.cancellable import Cancellable, check_cancellable
 from unixconn.errors import Error, IOErrorEnum, TooManyOpenFilesError, io_error, system_error
 from unixconn.handle import Handle
 from unixconn.poll import IOCondition
+from unixconn.trigger import Trigger, check_cancellable
 from unixconn.wakeup import LONGEST_POLL, NO_DESCRIPTOR_INTERVAL
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Operation(Generic[T]):
         """Make one try, without waiting; give the result, or WOULD_BLOCK."""
 
     def check(self) -> None:
-        """Raise for what is wrong with the arguments, which Gio looks at before the socket and the cancellable."""
+        """Raise for what is wrong with the arguments, which Gio looks at before the socket and the trigger."""
 
     def explain(self, error: Error) -> None:
         """Add to *error*, which has ended it, how far it had come."""
@@ -83,7 +83,7 @@ class Operation(Generic[T]):
 
 def complete(
     operation: Operation[T],
-    cancellable: Cancellable | None,
+    trigger: Trigger | None,
     *,
     blocking: bool = True,
     tried: bool = False,
@@ -91,18 +91,18 @@ def complete(
     """
     Do *operation* in this thread, and give its result.
 
-    Waits as long as it would block, unless *blocking* is false: at most for its timeout in all, until *cancellable* is
+    Waits as long as it would block, unless *blocking* is false: at most for its timeout in all, until *trigger* is
     cancelled, or until the socket is closed. What ends the wait otherwise, be it an exception out of a signal handler,
     loses nothing: a descriptor that has arrived just then is closed. *tried* says that the caller has made the first
     try.
     """
-    check_cancellable(cancellable)
+    check_cancellable(trigger)
     attempt = type(operation).attempt
     # Owns what arrives: from the try to this list is one step of the interpreter.
     result: list[T | WouldBlock] = []
     try:
         try:
-            begin(operation, cancellable)
+            begin(operation, trigger)
             result[:] = (WOULD_BLOCK,) if tried else map(attempt, (operation,))
             if result[0] is WOULD_BLOCK:
                 if not blocking:
@@ -113,7 +113,7 @@ def complete(
                     # First, as what is kept from here on cancels it.
                     closing = operation.handle.closing()
                     if not (operation.takes_strays and operation.handle.strays):
-                        wait(operation.handle, closing, operation.condition, cancellable, deadline, operation.interval)
+                        wait(operation.handle, closing, operation.condition, trigger, deadline, operation.interval)
                     result[:] = map(attempt, (operation,))
             return result[0]
         finally:
@@ -134,13 +134,13 @@ def give_up(operation: Operation[T], result: list[T | WouldBlock]) -> None:
             operation.discard(each)
 
 
-def begin(operation: Operation[T], cancellable: Cancellable | None) -> None:
+def begin(operation: Operation[T], trigger: Trigger | None) -> None:
     """Get *operation* ready for its first try, or raise the Error that Gio gives in place of that."""
     try:
         operation.begin()
         operation.handle.check()
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
+        if trigger is not None:
+            trigger._check()
     except Error:
         operation.check()
         raise
@@ -158,9 +158,9 @@ def timed_out() -> Error:
 
 def wait(
     handle: Handle,
-    closing: Cancellable,
+    closing: Trigger,
     condition: int,
-    cancellable: Cancellable | None,
+    trigger: Trigger | None,
     deadline: float | None,
     interval: float = math.inf,
 ) -> IOCondition:
@@ -170,26 +170,26 @@ def wait(
     That is nothing also if *closing*, of `Handle.closing`, tells of a descriptor that was kept, in place of the end.
     *deadline* is a time of `time.monotonic`. Python runs signal handlers meanwhile, and their exceptions come out.
     Raises the Error CLOSED, TIMED_OUT or CANCELLED; TOO_MANY_OPEN_FILES if there is no descriptor left for
-    *cancellable*.
+    *trigger*.
     """
     watcher = object()
     try:
         try:
-            poller, longest = _poller(closing, cancellable, watcher)
-            return _poll(poller, longest, handle, closing, condition, cancellable, deadline, interval)
+            poller, longest = _poller(closing, trigger, watcher)
+            return _poll(poller, longest, handle, closing, condition, trigger, deadline, interval)
         finally:
             closing._let_go(watcher)
-            if cancellable is not None:
-                cancellable._let_go(watcher)
+            if trigger is not None:
+                trigger._let_go(watcher)
     except BaseException:
         # Once more: a signal handler may have raised before the first one had any effect.
         closing._let_go(watcher)
-        if cancellable is not None:
-            cancellable._let_go(watcher)
+        if trigger is not None:
+            trigger._let_go(watcher)
         raise
 
 
-def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: object) -> tuple[select.poll, float]:
+def _poller(closing: Trigger, trigger: Trigger | None, watcher: object) -> tuple[select.poll, float]:
     """Give a poll object that knows what may end the wait, and after how many seconds to look for it all the same."""
     poller = select.poll()
     interval = LONGEST_POLL
@@ -198,8 +198,8 @@ def _poller(closing: Cancellable, cancellable: Cancellable | None, watcher: obje
     except TooManyOpenFilesError:
         # A socket that nobody closes meanwhile can be waited for all the same.
         interval = NO_DESCRIPTOR_INTERVAL
-    if cancellable is not None:
-        poller.register(cancellable._hold(watcher), select.POLLIN)
+    if trigger is not None:
+        poller.register(trigger._hold(watcher), select.POLLIN)
     return poller, interval
 
 
@@ -207,9 +207,9 @@ def _poll(
     poller: select.poll,
     longest: float,
     handle: Handle,
-    closing: Cancellable,
+    closing: Trigger,
     condition: int,
-    cancellable: Cancellable | None,
+    trigger: Trigger | None,
     deadline: float | None,
     interval: float,
 ) -> IOCondition:
@@ -219,18 +219,18 @@ def _poll(
         poller.register(number, condition)
     while True:
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
-        pause = longest if cancellable is None else min(longest, cancellable._seconds_left())
+        pause = longest if trigger is None else min(longest, trigger._seconds_left())
         # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
         ready = dict(poller.poll(math.ceil(min(left, pause, interval) * 1000)))
         handle.check()
         if not ready and left <= min(pause, interval):
             raise timed_out()
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
+        if trigger is not None:
+            trigger._check()
         if number in ready or (not ready and interval <= pause):
             return IOCondition(ready.get(number, 0))
-        if closing.is_cancelled():
+        if closing._is_set():
             return IOCondition(0)
-        for each in (closing, cancellable):
+        for each in (closing, trigger):
             if each is not None:
                 each._show()

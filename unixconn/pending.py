@@ -16,10 +16,10 @@ from collections import OrderedDict
 
 from unixconn._typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn.attempt import WOULD_BLOCK
-from unixconn.cancellable import Cancellable
 from unixconn.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn.operation import Operation, begin, give_up, timed_out, would_block
 from unixconn.poll import IOCondition
+from unixconn.trigger import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,6 @@ class Pending(Generic[T]):
     """An operation that waits, until it ends. What has no lock of its own here needs the handle's."""
 
     __slots__ = (
-        "_cancellable",
         "_cancelled",
         "_condition",
         "_deadline",
@@ -63,6 +62,7 @@ class Pending(Generic[T]):
         "_missed",
         "_operation",
         "_result",
+        "_trigger",
         "_trying",
         "_waker",
         "alarm",
@@ -72,7 +72,7 @@ class Pending(Generic[T]):
     def __init__(
         self,
         operation: Operation[T],
-        cancellable: Cancellable | None,
+        trigger: Trigger | None,
         waker: Waker,
         finish: Callable[[list[T], Error | None], None],
     ) -> None:
@@ -85,7 +85,7 @@ class Pending(Generic[T]):
         self._operation = operation
         self._handle = operation.handle
         self._condition = operation.condition
-        self._cancellable = cancellable
+        self._trigger = trigger
         self._waker = waker
         self._finish: Callable[[list[T], Error | None], None] | None = finish
         # Owns what arrives: from the try to this list is one step of the interpreter.
@@ -108,12 +108,12 @@ class Pending(Generic[T]):
         if self._condition not in waiting:
             waiting[self._condition] = OrderedDict()
         waiting[self._condition][self] = None
-        if self._cancellable is not None:
-            self._cancellable._watch(self)
+        if self._trigger is not None:
+            self._trigger._watch(self)
         self._waker.add(self)
         if self._finish is None:  # a signal handler has ended it meanwhile
             self._leave()
-        elif self._cancellable is not None or self._handle.number < 0:
+        elif self._trigger is not None or self._handle.number < 0:
             # Cancelled or closed before it could be told.
             self.look()
 
@@ -164,8 +164,8 @@ class Pending(Generic[T]):
                     raise timed_out()
                 if self._cancelled or self._waker.is_closed:
                     raise cancelled()
-                if self._cancellable is not None:
-                    self._cancellable.set_error_if_cancelled()
+                if self._trigger is not None:
+                    self._trigger._check()
             except Error as error:
                 self._end(error)
 
@@ -183,12 +183,12 @@ class Pending(Generic[T]):
         if self._operation.interval != math.inf:
             self.alarm = min(time.monotonic() + self._operation.interval, self._deadline or math.inf)
 
-    def attend(self, cancellable: Cancellable) -> None:
-        """Let *cancellable* end it, too: it was started without one."""
+    def attend(self, trigger: Trigger) -> None:
+        """Let *trigger* end it, too: it was started without one."""
         with self._handle.lock.entered:
             if self._finish is not None:
-                self._cancellable = cancellable
-                cancellable._watch(self)
+                self._trigger = trigger
+                trigger._watch(self)
         self.look()
 
     def cancel(self) -> None:
@@ -224,14 +224,14 @@ class Pending(Generic[T]):
             if not line:
                 self._handle.waiting.pop(self._condition, None)
         self._waker.remove(self)
-        if self._cancellable is not None:
-            self._cancellable._unwatch(self)
+        if self._trigger is not None:
+            self._trigger._unwatch(self)
         self._operation.end()
 
 
 def try_or_wait(
     operation: Operation[T],
-    cancellable: Cancellable | None,
+    trigger: Trigger | None,
     waker_for: Callable[[Operation[T]], Waker],
     finish: Callable[[list[T], Error | None], None],
     *,
@@ -249,13 +249,13 @@ def try_or_wait(
     pending: Pending[T] | None = None
     with operation.handle.lock.entered:
         try:
-            begin(operation, cancellable)
+            begin(operation, trigger)
             if not operation.handle.waiting or not _has_predecessors(operation):
                 result[:] = map(type(operation).attempt, (operation,))
             if not result or result[0] is WOULD_BLOCK:
                 if not blocking:
                     raise would_block()
-                pending = Pending(operation, cancellable, waker_for(operation), finish)
+                pending = Pending(operation, trigger, waker_for(operation), finish)
                 pending.join()
                 return pending
             operation.end()

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from unixconn.cancellable import Cancellable
     from unixconn.operation import Operation
     from unixconn.poller import Poller
+    from unixconn.trigger import Trigger
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     Steps = Generator[Operation[Any], Any, T]
 
 
-def complete_all(steps: Steps[T], cancellable: Cancellable | None, *, blocking: bool) -> T:
+def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) -> T:
     """Do *steps* in this thread, each with its own timeout, and give their result."""
     try:
         operation = next(steps)
         while True:
             try:
-                result = complete(operation, cancellable, blocking=blocking)
+                result = complete(operation, trigger, blocking=blocking)
             except Error as error:
                 operation = steps.throw(error)
             else:
@@ -56,7 +56,7 @@ class Sequence(Generic[T]):
     def __init__(
         self,
         steps: Steps[T],
-        cancellable: Cancellable | None,
+        trigger: Trigger | None,
         poller_for: Callable[[Operation[Any]], Poller],
         finish: Callable[[list[T], Error | None], None],
         *,
@@ -68,7 +68,7 @@ class Sequence(Generic[T]):
         With *post* nothing of the steps runs elsewhere than where that has things called, not even their beginning.
         """
         self._steps = steps
-        self._cancellable = cancellable
+        self._trigger = trigger
         self._poller_for = poller_for
         self._finish = finish
         self._post = post
@@ -111,12 +111,12 @@ class Sequence(Generic[T]):
         if pending is not None:
             pending.look()
 
-    def attend(self, cancellable: Cancellable) -> None:
-        """Let *cancellable* end it, too: it was started without one."""
-        self._cancellable = cancellable
+    def attend(self, trigger: Trigger) -> None:
+        """Let *trigger* end it, too: it was started without one."""
+        self._trigger = trigger
         pending = self._pending
         if pending is not None:
-            pending.attend(cancellable)
+            pending.attend(trigger)
 
     def _go_on(self, step: _Step) -> None:
         claimed: list[bool] = []
@@ -158,10 +158,10 @@ class Sequence(Generic[T]):
         return following if following.proceed is not None and following.claim(claimed) else None
 
     def _begin(self, step: _Step, operation: Operation[Any]) -> None:
-        cancellable = self._cancellable
+        trigger = self._trigger
         begin = partial(
             try_or_wait,
-            cancellable=cancellable,
+            trigger=trigger,
             waker_for=self._poller_for,
             finish=partial(self._end_step, step),
             blocking=True,
@@ -173,7 +173,7 @@ class Sequence(Generic[T]):
         finally:
             self._pending = pending[0] if pending else None
         if self._pending is not None:
-            self._catch_up(self._pending, cancellable)
+            self._catch_up(self._pending, trigger)
         step.has_started = True
 
     def _recover(self, step: _Step, claimed: list[bool]) -> None:
@@ -196,10 +196,10 @@ class Sequence(Generic[T]):
             self._steps.close()
             self._end(([], cancelled()))
 
-    def _catch_up(self, pending: Pending[Any], cancellable: Cancellable | None) -> None:
-        """Tell *pending*, which was started with *cancellable*, what has come meanwhile and found nothing to tell."""
-        if self._cancellable is not None and self._cancellable is not cancellable:
-            pending.attend(self._cancellable)
+    def _catch_up(self, pending: Pending[Any], trigger: Trigger | None) -> None:
+        """Tell *pending*, which was started with *trigger*, what has come meanwhile and found nothing to tell."""
+        if self._trigger is not None and self._trigger is not trigger:
+            pending.attend(self._trigger)
         if self._cancelled:
             pending.cancel()
 

@@ -11,7 +11,7 @@ from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.address import SocketAddress, SocketFamily, from_kernel, from_python
 from unixconn.ancillary import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.credentials import Credentials
 from unixconn.datagrams import DatagramPassing, name_of, unix_address
 from unixconn.descriptors import close_all, duplicate_all
@@ -34,6 +34,7 @@ from unixconn.peer import peer_credentials
 from unixconn.poll import IOCondition
 from unixconn.results import Message, Option
 from unixconn.transfer import Accept, Connect, ReceiveMessage, SendMessage
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,11 +16,12 @@ from functools import partial
 from unixconn._typing import TYPE_CHECKING, TypeVar
 from unixconn.arguments import as_copy, as_priority
 from unixconn.asynchronous import check_arguments, start_sequence
-from unixconn.cancellable import Cancellable, check_cancellable
+from unixconn.cancellable import Cancellable
 from unixconn.closable import Closable
 from unixconn.future import Future
 from unixconn.object import Object, Property
 from unixconn.sequence import complete_all
+from unixconn.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import Any, ClassVar

@@ -14,7 +14,8 @@ import pytest
 import ways
 from helpers import adopt, open_descriptors, settle, threads
 
-from unixconn import MainContext, UnixConnection, workers
+from unixconn import MainContext, UnixConnection
+from unixconn._io import thread as workers
 
 
 def pytest_collection_finish() -> None:

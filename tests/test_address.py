@@ -13,7 +13,7 @@ import pytest
 import unixconn
 from unixconn import Error, Socket, SocketAddress, SocketFamily, SocketProtocol, SocketType, UnixSocketAddress
 from unixconn import UnixSocketAddressType as Kind
-from unixconn.address import from_python
+from unixconn._gio.address import from_python
 
 UNIX_STREAM = (SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT)
 LONGEST = 107

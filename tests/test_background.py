@@ -54,7 +54,7 @@ from unixconn import (
     timeout_add,
     workers,
 )
-from unixconn.descriptors import RETURN_IS_ATOMIC
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC
 
 PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

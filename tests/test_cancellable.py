@@ -16,7 +16,8 @@ import pytest
 from helpers import Background, is_open, open_descriptors, outcome_of_child, room
 
 import unixconn
-from unixconn import Cancellable, IOCondition, Object, PollFD, descriptors
+from unixconn import Cancellable, IOCondition, Object, PollFD
+from unixconn._kernel import descriptors
 
 
 def readable(fd):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import unixconn
-from unixconn import demo, info
+from unixconn._cli import demo, info
 
 needs_gio = pytest.mark.skipif(demo.find_gio() is None, reason="no interpreter here can import PyGObject")
 
@@ -208,7 +208,7 @@ def test_import_stays_light():
     """The package itself imports none of what only its command line needs."""
     program = (
         "import sys, unixconn; unixconn.UnixConnection, unixconn.listen; "
-        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn.cli'} & set(sys.modules)))"
+        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn._cli.common'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "\n"

@@ -22,10 +22,11 @@ import pytest
 from helpers import forked, in_child
 
 import unixconn
-from unixconn import cli_send, fdnames
 from unixconn.__main__ import main
-from unixconn.receiver import Receiver
-from unixconn.users import group_name, named, user_name
+from unixconn._cli import fdnames
+from unixconn._cli import send as cli_send
+from unixconn._cli.receiver import Receiver
+from unixconn._cli.users import group_name, named, user_name
 
 COMMAND = [sys.executable, "-m", "unixconn"]
 OTHER = 65534
@@ -577,7 +578,8 @@ def test_a_signal_ends_it(door, number, code):
 
 SIGNAL_THAT_INTERRUPTS_NOTHING = """
 import signal, threading, time
-from unixconn import MainLoop, cli_signals
+from unixconn import MainLoop
+from unixconn._cli import signals as cli_signals
 
 def interrupt():
     time.sleep(0.2)
@@ -614,7 +616,7 @@ def test_a_signal_while_the_socket_file_is_made_or_removed(door, file, place, nu
 
 SIGNAL_AT_THE_FILE = """
 import os, signal, sys
-from unixconn import paths
+from unixconn._gio import listening as paths
 from unixconn.__main__ import main
 
 def with_signal(function, before):

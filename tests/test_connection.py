@@ -27,7 +27,7 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddressType,
 )
-from unixconn.socket import connection_types
+from unixconn._gio.socket import connection_types
 
 
 def new_socket(kind=SocketType.STREAM):

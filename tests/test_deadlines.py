@@ -31,8 +31,8 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
 )
-from unixconn.descriptors import RETURN_IS_ATOMIC
-from unixconn.workers import shared
+from unixconn._io.thread import shared
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC
 
 SOON = 0.1
 LATER = 3600

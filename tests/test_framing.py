@@ -44,7 +44,7 @@ from unixconn import (
     attempt,
     transfer_messages,
 )
-from unixconn.system import SYSTEM
+from unixconn._kernel.platform import SYSTEM
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")

@@ -19,7 +19,8 @@ import pytest
 from helpers import PYPY, SO_PASSCRED, Background, open_descriptors
 
 import unixconn
-from unixconn import Cancellable, UnixConnection, descriptors
+from unixconn import Cancellable, UnixConnection
+from unixconn._kernel import descriptors
 
 pytestmark = pytest.mark.breaks_off
 
@@ -287,7 +288,7 @@ def ways_out(node, in_loop=False):
 def test_with_blocks_are_left_in_one_place():
     """No with block has two ways out: PyPy 8.0 calls another value in place of the exit if the second is broken off."""
     found = 0
-    for path in sorted(Path(LIBRARY).glob("*.py")):
+    for path in sorted(Path(LIBRARY).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.With, ast.AsyncWith)):
                 found += 1

@@ -35,8 +35,8 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
 )
-from unixconn import listener as module
-from unixconn.attempt import WOULD_BLOCK
+from unixconn._gio import listener as module
+from unixconn._kernel.attempt import WOULD_BLOCK
 
 CANCELLED = (19, "Operation was cancelled")
 CLOSED = (18, "Listener is already closed")

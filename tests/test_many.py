@@ -30,8 +30,9 @@ from helpers import (
 from ways import each_way, failure
 
 import unixconn
-from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection, attempt
-from unixconn.descriptors import close_all
+from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection
+from unixconn._kernel import attempt
+from unixconn._kernel.descriptors import close_all
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
@@ -641,7 +642,7 @@ class TestRefusing:
         a.send_message(b"x", [null] * 2)
         b.refuse_fds()
         with monkeypatch.context() as patch:
-            patch.setattr("unixconn.attempt.close_all", close_and_stop)
+            patch.setattr("unixconn._kernel.attempt.close_all", close_and_stop)
             with pytest.raises(StopError):
                 b.receive_message(9)
         for fd in opened:

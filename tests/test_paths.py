@@ -27,7 +27,7 @@ from unixconn import (
     paths,
     workers,
 )
-from unixconn.system import SYSTEM
+from unixconn._kernel.platform import SYSTEM
 
 
 @pytest.fixture(autouse=True)
@@ -457,7 +457,7 @@ class TestPythonsSockets:
 
             return call
 
-        monkeypatch.setattr("unixconn.socket.duplicate_all", close_meanwhile(descriptors.duplicate_all))
+        monkeypatch.setattr("unixconn._gio.socket.duplicate_all", close_meanwhile(descriptors.duplicate_all))
         monkeypatch.setattr(SYSTEM, "peer", close_meanwhile(SYSTEM.peer))
         use(b)
         assert closing.pop().outcome() is True

@@ -95,7 +95,7 @@ from unixconn import (
     timeout_add,
     timeout_add_seconds,
 )
-from unixconn.results import Accepted
+from unixconn._gio.results import Accepted
 
 KINDS: tuple[type[Error], ...] = (
     CancelledError,

@@ -7,7 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unixconn import __version__, cli, cli_peer, cli_receive, cli_send, demo, info
+from unixconn import __version__
+from unixconn._cli import common as cli
+from unixconn._cli import demo, info
+from unixconn._cli import peer as cli_peer
+from unixconn._cli import receive as cli_receive
+from unixconn._cli import send as cli_send
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,193 @@
+"""The demonstration: a second process gets an open file and credentials, and answers through a pipe of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from unixconn._base.errors import Error, TimedOutError
+from unixconn._gio.connection import UnixConnection
+from unixconn._kernel.credentials import Credentials, CredentialsSource
+from unixconn._kernel.native import BACKEND
+
+IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
+"""The one line in which the second process's program differs, by what it uses."""
+
+_PROGRAM = """
+import json, os, sys
+
+connection = Gio.UnixConnection(socket=Gio.Socket.new_from_fd(int(sys.argv[1])))
+fd = connection.receive_fd()
+sender = connection.receive_credentials()
+with open(fd, "rb", buffering=0) as file:
+    line = file.readline()
+
+reader, writer = os.pipe()
+connection.send_fd(reader)
+connection.send_credentials()
+os.close(reader)
+with open(writer, "w") as answer:
+    json.dump({"fd": fd, "line": line.decode(), "sender": sender.to_string()}, answer)
+"""
+
+_FIRST_LINE = "A file without a name: who reads this was given it.\n"
+_PATIENCE = 60
+"""Seconds; only a peer that hangs needs them."""
+
+
+class DemoError(Exception):
+    """The demonstration did not go as it should; the text says how."""
+
+
+def gio_candidates() -> list[str]:
+    """Give the interpreters that may have PyGObject, the running one first."""
+    paths = (sys.executable, "/usr/bin/python3", shutil.which("python3"))
+    return list(dict.fromkeys(path for path in paths if path))
+
+
+def find_gio() -> str | None:
+    """Give the first interpreter that can import PyGObject's Gio, None if there is none."""
+    for python in gio_candidates():
+        try:
+            tried = subprocess.run(
+                [python, "-c", IMPORTS["gio"]], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+        except OSError:
+            continue
+        if tried.returncode == 0:
+            return python
+    return None
+
+
+def run(peer: str, python: str) -> None:
+    """
+    Exchange a file and credentials with a new process of the interpreter *python*, and print each step.
+
+    *peer* is a key of `IMPORTS`. Raises DemoError if the process fails, or anything is not as it was sent.
+    """
+    print("Two processes and a socket pair.\n")
+    try:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - below
+        ours, theirs = UnixConnection.create_pair()
+    except (Error, OSError) as error:
+        raise DemoError(f"cannot begin: {error}") from error
+    with ours, file:
+        ours.get_socket().set_timeout(_PATIENCE)
+        file.write(_FIRST_LINE.encode() + b"A second line.\n")
+        file.seek(0)
+        with theirs:
+            process = _start(IMPORTS[peer], python, theirs.get_socket().get_fd())
+        with process:
+            try:
+                _row("here", f"pid {os.getpid()}", f"{sys.executable}, unixconn's layer {BACKEND}")
+                _row("there", f"pid {process.pid}", f"{python}, {IMPORTS[peer]}")
+                _exchange(ours, file, process)
+            finally:
+                process.kill()
+
+
+def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            [python, "-c", import_line + _PROGRAM, str(fd)],
+            pass_fds=[fd],
+            # Not here: in a clone the source folder would be found before the installed package.
+            cwd="/",
+            env=_environment() if import_line == IMPORTS["unixconn"] else None,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise DemoError(f"cannot start {python}: {error}") from error
+
+
+def _environment() -> dict[str, str]:
+    """Give an environment in which this very package is found."""
+    folders = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
+def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:
+    """Talk to *process*; its failure is the reason for ours, and so is told with it."""
+    try:
+        _send(ours, file)
+        answer, credentials = _receive(ours)
+    except (Error, ValueError) as error:
+        # It must not wait for us while we wait for its end.
+        ours.close()
+        if isinstance(error, TimedOutError):
+            process.kill()
+        raise DemoError(f"{error}; {_end_of(process)}") from error
+    ended = _end_of(process)
+    if process.returncode:
+        raise DemoError(ended)
+    _conclude(ours, file, answer, credentials, process.pid)
+
+
+def _send(ours: UnixConnection, file: BinaryIO) -> None:
+    print()
+    ours.send_fd(file.fileno())
+    _row("here -> there", "a descriptor", f"{file.fileno()}, a file without a name, at offset {file.tell()}")
+    ours.send_credentials()
+    _row("here -> there", "credentials", _ids(Credentials().to_string()))
+
+
+def _receive(ours: UnixConnection) -> tuple[dict[str, Any], Credentials]:
+    fd = ours.receive_fd()
+    with os.fdopen(fd, encoding="utf-8") as pipe:
+        _row("there -> here", "a descriptor", f"{fd}, the read end of a pipe")
+        credentials = ours.receive_credentials()
+        _row("there -> here", "credentials", _ids(credentials.to_string()))
+        answer: dict[str, Any] = json.load(pipe)
+        _row("there -> here", "an answer", f"{len(json.dumps(answer))} bytes through descriptor {fd}")
+    return answer, credentials
+
+
+def _conclude(ours: UnixConnection, file: BinaryIO, answer: dict[str, Any], credentials: Credentials, pid: int) -> None:
+    peer = ours.get_socket().get_credentials()
+    print("\nThe kernel vouches for")
+    _row("to there", _ids(answer["sender"]), "as received there: this process sent it")
+    _row("to here", _ids(credentials.to_string()), f"from the {credentials.source.value}: the second process sent it")
+    _row("SO_PEERCRED", _ids(peer.to_string()), f"from the {peer.source.value}: who made the pair, not who sent")
+    print("\nThe file arrived")
+    _row("number", f"{file.fileno()} here, {answer['fd']} there", "each process has its own")
+    _row("offset", f"{file.tell()} here, was 0", "moved by the reader there: one open file")
+    _row("first line", answer["line"].rstrip())
+
+    wrong = [
+        what
+        for what, right in (
+            ("the line that was read", answer["line"] == _FIRST_LINE),
+            ("the offset", file.tell() == len(_FIRST_LINE)),
+            ("who sent to there", answer["sender"] == Credentials().to_string()),
+            ("who sent to here", credentials.get_unix_pid() == pid),
+            ("who vouches for it", credentials.source is CredentialsSource.MESSAGE),
+        )
+        if not right
+    ]
+    if wrong:
+        raise DemoError("not as it should be: " + ", ".join(wrong))
+
+
+def _end_of(process: subprocess.Popen[str]) -> str:
+    """Wait for *process* to end, and tell how it did."""
+    complaint = process.communicate()[1].strip()
+    return f"the second process ended with exit code {process.returncode}" + (f":\n{complaint}" if complaint else "")
+
+
+def _ids(description: str) -> str:
+    """Make ``pid 1, uid 2, gid 3`` of what Credentials.to_string() gives."""
+    return description.rpartition(":")[2].replace("=", " ").replace(",", ", ")
+
+
+def _row(first: str, second: str, third: str = "") -> None:
+    # Flushed, so that each step is seen when it happens also through a pipe.
+    print(f"  {first:<15}{second:<28}{third}".rstrip(), flush=True)

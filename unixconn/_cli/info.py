@@ -1,0 +1,119 @@
+"""What the library runs on: the layer in use, and which features this machine's kernel has."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable
+
+from unixconn import BACKEND, __version__
+from unixconn._kernel.native import lib
+
+_LAYERS = {"api": "api (compiled)", "abi": "abi (plain Python)"}
+
+
+def describe() -> str:
+    """Give version, layer, machine and kernel features as lines of text."""
+    lines = [
+        ("unixconn", __version__),
+        ("layer", _LAYERS[BACKEND]),
+        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+        ("platform", f"{sys.platform}, {platform.machine()}"),
+        ("kernel", f"{os.uname().sysname} {os.uname().release}"),
+    ]
+    table = [f"{name:<18}{value}" for name, value in lines]
+    table += ["", "Tried on a socket pair just now:"]
+    known = [each for each in _FEATURES if hasattr(lib, each[0]) or each[0] == "abstract sockets"]
+    table += [f"{name:<18}{_outcome(probe):<32}{use}" for name, use, probe in known]
+    return "\n".join(table)
+
+
+def _outcome(probe: Callable[[socket.socket, socket.socket], None]) -> str:
+    """Give "yes", or "no" with the reason."""
+    one, other = socket.socketpair()
+    with one, other:
+        try:
+            probe(one, other)
+        except OSError as error:
+            return f"no ({error.strerror})"
+    return "yes"
+
+
+def _passcred(one: socket.socket, other: socket.socket) -> None:
+    other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSCRED, 1)
+    one.send(b"\0")
+    _expect(other, lib.SCM_CREDENTIALS)
+
+
+def _passpidfd(one: socket.socket, other: socket.socket) -> None:
+    other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSPIDFD, 1)
+    one.send(b"\0")
+    pidfd = int.from_bytes(_expect(other, lib.SCM_PIDFD), sys.byteorder, signed=True)
+    if pidfd < 0:  # as where no descriptor is free
+        raise OSError(-pidfd, os.strerror(-pidfd))
+    os.close(pidfd)
+
+
+def _passrights(one: socket.socket, other: socket.socket) -> None:
+    other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSRIGHTS, 0)
+    try:
+        socket.send_fds(one, [b"\0"], [other.fileno()])
+    except PermissionError:
+        return
+    raise OSError(errno.EPROTO, "descriptors pass all the same")
+
+
+def _peercred(one: socket.socket, _: socket.socket) -> None:
+    one.getsockopt(socket.SOL_SOCKET, lib.SO_PEERCRED, 12)
+
+
+def _peerpidfd(one: socket.socket, _: socket.socket) -> None:
+    os.close(one.getsockopt(socket.SOL_SOCKET, lib.SO_PEERPIDFD))
+
+
+def _peergroups(one: socket.socket, _: socket.socket) -> None:
+    _ask_at_length(one, lib.SO_PEERGROUPS)
+
+
+def _peersec(one: socket.socket, _: socket.socket) -> None:
+    _ask_at_length(one, lib.SO_PEERSEC)
+
+
+def _abstract(_one: socket.socket, _other: socket.socket) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        # Without a name the kernel chooses an abstract one that is free.
+        bound.bind("")
+        if bytes(bound.getsockname())[:1] != b"\0":
+            raise OSError(errno.EPROTO, "no such name came of bind()")
+
+
+def _expect(receiver: socket.socket, kind: int) -> bytes:
+    """Receive a message and give the data of its control message of type *kind*."""
+    for level, found, data in receiver.recvmsg(1, 256)[1]:
+        if (level, found) == (socket.SOL_SOCKET, kind):
+            return data
+    raise OSError(errno.EPROTO, "no such message came")
+
+
+def _ask_at_length(asked: socket.socket, option: int) -> None:
+    try:
+        asked.getsockopt(socket.SOL_SOCKET, option, 1024)
+    except OSError as error:
+        # An answer that is longer than the standard library has room for is an answer.
+        if error.errno != errno.ERANGE:
+            raise
+
+
+_FEATURES = (
+    ("SO_PASSCRED", "who sent a message", _passcred),
+    ("SO_PASSPIDFD", "a pidfd of who sent a message", _passpidfd),
+    ("SO_PASSRIGHTS", "a socket that refuses descriptors", _passrights),
+    ("SO_PEERCRED", "who has made the connection", _peercred),
+    ("SO_PEERPIDFD", "a pidfd of that process", _peerpidfd),
+    ("SO_PEERGROUPS", "its supplementary groups", _peergroups),
+    ("SO_PEERSEC", "its security label", _peersec),
+    ("abstract sockets", "names without a file", _abstract),
+)

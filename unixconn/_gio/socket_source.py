@@ -1,0 +1,79 @@
+"""SocketSource: calls back when a socket is ready."""
+
+from __future__ import annotations
+
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._gio.cancellable import Cancellable
+from unixconn._io.contexts import poller_of
+from unixconn._io.main_context import MainContext, Source
+from unixconn._io.operation import Operation
+from unixconn._io.waiter import Pending, try_or_wait
+from unixconn._kernel.attempt import WOULD_BLOCK
+from unixconn._kernel.handle import Handle
+from unixconn._kernel.poll import IOCondition
+
+if TYPE_CHECKING:
+    from unixconn._base.errors import Error
+    from unixconn._gio.socket import Socket
+    from unixconn._kernel.attempt import WouldBlock
+
+
+class _AwaitCondition(Operation[IOCondition]):
+    """Wait for any of some conditions."""
+
+    __slots__ = ("_socket", "condition")
+
+    def __init__(self, handle: Handle, socket: Socket, condition: int) -> None:
+        super().__init__(handle)
+        self._socket = socket
+        self.condition = condition  # type: ignore[misc]
+
+    def attempt(self) -> IOCondition | WouldBlock:
+        """Look for them."""
+        return self._socket.condition_check(IOCondition(self.condition)) or WOULD_BLOCK
+
+
+class SocketSource(Source):
+    """
+    Becomes ready when one of *condition* holds for *socket*, when it is closed, and when *cancellable* is cancelled.
+
+    The callback gets (socket, IOCondition, *data): no condition for one that was closed or cancelled.
+    """
+
+    __slots__ = ("_cancellable", "_condition", "_found", "_pending", "_socket")
+
+    def __init__(self, socket: Socket, condition: int, cancellable: Cancellable | None) -> None:
+        super().__init__()
+        self._socket = socket
+        self._condition = condition
+        self._cancellable = cancellable
+        self._found = IOCondition(0)
+        self._pending: Pending[IOCondition] | None = None
+
+    def set_callback(self, callback: object, *data: object) -> None:
+        """Have *callback* called with the socket, the conditions that hold, and *data*; see `Source.set_callback`."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self._call = lambda: callback(self._socket, self._found, *data)
+
+    def destroy(self) -> None:
+        """See `Source.destroy`."""
+        super().destroy()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def _prepare(self) -> None:
+        self._pending = try_or_wait(
+            self._socket._timed(_AwaitCondition(self._socket._handle, self._socket, self._condition)),
+            self._cancellable,
+            lambda _operation: poller_of(self._context or MainContext.default()),
+            self._end,
+            blocking=True,
+        )
+        if self._destroyed and self._pending is not None:  # meanwhile, by another thread
+            self._pending.cancel()
+
+    def _end(self, result: list[IOCondition], error: Error | None) -> None:
+        self._found = result[0] if error is None else IOCondition(0)
+        if not self._destroyed:
+            self._make_ready()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 from unixconn._base.arguments import INT_MAX, as_copy, as_integer
 from unixconn._base.object import Object
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
@@ -9,7 +11,6 @@ from unixconn._gio.address import SocketAddress, UnixSocketAddress, from_kernel
 from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
-from unixconn._gio.results import Datagram
 from unixconn._gio.task import AsyncResult
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.steps import complete_all
@@ -21,7 +22,7 @@ from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
@@ -33,6 +34,23 @@ OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 _SEND_TO = "unixconn_socket_send_to_async"
 _RECEIVE_FROM = "unixconn_socket_receive_from_async"
+
+
+if TYPE_CHECKING:
+
+    class Datagram(NamedTuple):
+        """The result of `Socket.receive_from`."""
+
+        data: bytes
+        """The bytes of the datagram, as many as there was room for."""
+        address: SocketAddress | None
+        """The sender's address, None for a sender without a name."""
+
+else:
+    Datagram = namedtuple("Datagram", "data address")
+    Datagram.__doc__ = "The result of `Socket.receive_from`."
+    Datagram.data.__doc__ = "The bytes of the datagram, as many as there was room for."
+    Datagram.address.__doc__ = "The sender's address, None for a sender without a name."
 
 
 def unix_address(value: object) -> UnixSocketAddress:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import socket as python
 import time
-from enum import IntEnum
+from collections import namedtuple
+from enum import IntEnum, IntFlag
 
-from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable
 from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.managed import Managed
 from unixconn._base.object import Property
@@ -16,15 +17,6 @@ from unixconn._gio.address import SocketAddress, SocketFamily, from_kernel, from
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, received
 from unixconn._gio.datagrams import DatagramPassing, name_of, unix_address
-from unixconn._gio.kinds import (
-    GIO_TYPES,
-    KERNEL_TYPES,
-    SocketProtocol,
-    SocketType,
-    connection_types,
-    kind_of_socket,
-)
-from unixconn._gio.results import Message, Option
 from unixconn._io.operation import Operation, complete, wait
 from unixconn._io.transfer import Accept, Connect, ReceiveMessage, SendMessage
 from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
@@ -38,7 +30,7 @@ from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, NamedTuple
 
     from unixconn._gio.socket_connection import SocketConnection
     from unixconn._gio.socket_source import SocketSource
@@ -47,6 +39,89 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+
+class SocketType(IntEnum):
+    """Types of sockets (Gio.SocketType)."""
+
+    INVALID = 0
+    STREAM = 1
+    DATAGRAM = 2
+    SEQPACKET = 3
+
+
+# Gio numbers the types in its own way.
+KERNEL_TYPES = {
+    SocketType.STREAM: python.SOCK_STREAM,
+    SocketType.DATAGRAM: python.SOCK_DGRAM,
+    SocketType.SEQPACKET: python.SOCK_SEQPACKET,
+}
+GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
+
+
+class SocketProtocol(IntEnum):
+    """Protocols (Gio.SocketProtocol)."""
+
+    UNKNOWN = -1
+    DEFAULT = 0
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class SocketMsgFlags(IntFlag):
+    """Flags of messages that Gio has names for (Gio.SocketMsgFlags); the others are taken as well."""
+
+    NONE = 0
+    OOB = python.MSG_OOB
+    PEEK = python.MSG_PEEK
+    DONTROUTE = python.MSG_DONTROUTE
+
+
+connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
+"""The classes of connections for the kinds of sockets, None for all others; connection.py fills it in."""
+
+
+def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
+    """Give the key of `connection_types`. Raises TypeError for what is no family, type or protocol."""
+    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
+
+
+if TYPE_CHECKING:
+
+    class Option(NamedTuple):
+        """The result of `Socket.get_option`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        value: int
+        """The value of the option."""
+
+    class SocketMessage(NamedTuple):
+        """The result of `Socket.receive_message`."""
+
+        size: int
+        """The number of data bytes received."""
+        address: SocketAddress | None
+        """The sender's address, on a socket without a connection; None for a sender without a name."""
+        messages: list[SocketControlMessage]
+        """The control messages."""
+        flags: int
+        """The kernel's msg_flags, see recvmsg(2)."""
+
+else:
+    Option = namedtuple("Option", "ok value")
+    Option.__doc__ = "The result of `Socket.get_option`."
+    Option.ok.__doc__ = "Always True: a failure is raised as an Error."
+    Option.value.__doc__ = "The value of the option."
+    SocketMessage = namedtuple("SocketMessage", "size address messages flags")
+    SocketMessage.__doc__ = "The result of `Socket.receive_message`."
+    SocketMessage.size.__doc__ = "The number of data bytes received."
+    SocketMessage.address.__doc__ = (
+        "The sender's address, on a socket without a connection; None for a sender without a name."
+    )
+    SocketMessage.messages.__doc__ = "The control messages."
+    SocketMessage.flags.__doc__ = "The kernel's msg_flags, see recvmsg(2)."
 
 
 class Socket(DatagramPassing, Managed):
@@ -413,7 +488,9 @@ class Socket(DatagramPassing, Managed):
                 )
             raise
 
-    def receive_message(self, vectors: Sequence[Any], flags: int, cancellable: Cancellable | None = None) -> Message:
+    def receive_message(
+        self, vectors: Sequence[Any], flags: int, cancellable: Cancellable | None = None
+    ) -> SocketMessage:
         """
         Receive bytes into *vectors*, or one into nowhere for none, and the control messages that come with them.
 
@@ -434,7 +511,7 @@ class Socket(DatagramPassing, Managed):
             messages = received(found.messages, operation.owner)
         finally:
             close_all(operation.owner)
-        return Message(found.size, from_kernel(found.address), messages, found.flags)
+        return SocketMessage(found.size, from_kernel(found.address), messages, found.flags)
 
     def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
         """Send the bytes of *buffer*, a bytes-like object; give how many went."""

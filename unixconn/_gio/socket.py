@@ -10,16 +10,20 @@ from enum import IntEnum, IntFlag
 
 from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable
 from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
-from unixconn._base.managed import Managed
-from unixconn._base.object import Property
-from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._gio.address import SocketAddress, SocketFamily, from_kernel, from_python
+from unixconn._base.object import Object, Property
+from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
+from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, received
-from unixconn._gio.datagrams import DatagramPassing, name_of, unix_address
-from unixconn._io.operation import Operation, complete, wait
-from unixconn._io.transfer import Accept, Connect, ReceiveMessage, SendMessage
-from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
+from unixconn._gio.future import Future
+from unixconn._gio.socket_source import SocketSource
+from unixconn._gio.task import AsyncResult
+from unixconn._io.operation import READABLE, Operation, complete, wait
+from unixconn._io.steps import complete_all
+from unixconn._io.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
+from unixconn._io.waiter import serve
+from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import close_all, duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor, taken_over
@@ -30,15 +34,21 @@ from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
     from typing import Any, ClassVar, NamedTuple
 
+    from unixconn._gio.asynchronous import Callback
     from unixconn._gio.socket_connection import SocketConnection
-    from unixconn._gio.socket_source import SocketSource
     from unixconn._io.steps import Steps
+    from unixconn._kernel.control_data import ControlMessage
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+SocketT = TypeVar("SocketT", bound="Socket")
+
+_SEND_TO = "unixconn_socket_send_to_async"
+_RECEIVE_FROM = "unixconn_socket_receive_from_async"
 
 
 class SocketType(IntEnum):
@@ -97,6 +107,14 @@ if TYPE_CHECKING:
         value: int
         """The value of the option."""
 
+    class Datagram(NamedTuple):
+        """The result of `Socket.receive_from`."""
+
+        data: bytes
+        """The bytes of the datagram, as many as there was room for."""
+        address: SocketAddress | None
+        """The sender's address, None for a sender without a name."""
+
     class SocketMessage(NamedTuple):
         """The result of `Socket.receive_message`."""
 
@@ -114,6 +132,10 @@ else:
     Option.__doc__ = "The result of `Socket.get_option`."
     Option.ok.__doc__ = "Always True: a failure is raised as an Error."
     Option.value.__doc__ = "The value of the option."
+    Datagram = namedtuple("Datagram", "data address")
+    Datagram.__doc__ = "The result of `Socket.receive_from`."
+    Datagram.data.__doc__ = "The bytes of the datagram, as many as there was room for."
+    Datagram.address.__doc__ = "The sender's address, None for a sender without a name."
     SocketMessage = namedtuple("SocketMessage", "size address messages flags")
     SocketMessage.__doc__ = "The result of `Socket.receive_message`."
     SocketMessage.size.__doc__ = "The number of data bytes received."
@@ -124,7 +146,7 @@ else:
     SocketMessage.flags.__doc__ = "The kernel's msg_flags, see recvmsg(2)."
 
 
-class Socket(DatagramPassing, Managed):
+class Socket(Object):
     """
     A socket (Gio.Socket); made by `new` or `new_from_fd`.
 
@@ -388,7 +410,7 @@ class Socket(DatagramPassing, Managed):
 
         Raises the Error ADDRESS_IN_USE for one that is taken, else that of bind(2)'s errno.
         """
-        name = unix_address(address)._for_python()
+        name = _unix_address(address)._for_python()
         self._check()
         binding = "Error binding to address (GUnixSocketAddress): "
         if not self._handle.is_unix:
@@ -413,7 +435,7 @@ class Socket(DatagramPassing, Managed):
         return self._complete(self._connecting(address), cancellable)
 
     def _connecting(self, address: SocketAddress) -> Connect:
-        return self._timed(Connect(self._handle, unix_address(address)._for_python()))
+        return self._timed(Connect(self._handle, _unix_address(address)._for_python()))
 
     def check_connect_result(self) -> bool:
         """Give True: a Unix socket is connected when `connect` comes back. Raises the Error that waits in SO_ERROR."""
@@ -456,6 +478,22 @@ class Socket(DatagramPassing, Managed):
         """Tell whether it was closed."""
         return self._handle.opened and self._handle.number < 0
 
+    def __enter__(self: SocketT) -> SocketT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self: SocketT) -> SocketT:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     # --- messages ---
 
     def send_message(
@@ -474,7 +512,7 @@ class Socket(DatagramPassing, Managed):
         INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not this process's,
         BROKEN_PIPE or NOT_CONNECTED without a peer.
         """
-        name = name_of(address)
+        name = _name_of(address)
         controls = [_control_message(each)._pack() for each in messages or ()]
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
@@ -531,6 +569,114 @@ class Socket(DatagramPassing, Managed):
     def _receiving(self, size: int) -> Steps[bytes]:
         return (yield from self._receiving_from(size)).data
 
+    # --- datagrams ---
+
+    def send_to(self, address: SocketAddress | None, buffer: Any, cancellable: Cancellable | None = None) -> int:
+        """
+        Send the bytes of *buffer* to *address*, None for the peer; give how many went.
+
+        Errors: CONNECTION_REFUSED where nobody receives, NOT_FOUND, and those of sendmsg(2)'s errno.
+        """
+        return self._complete(self._sending_to(_name_of(address), [as_copy(buffer)]), cancellable)
+
+    def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
+        """
+        Receive at most *size* bytes, and give (data, address): the sender's, None if it has none.
+
+        Descriptors that come with them are kept for a connection's `UnixConnection.receive_fd`.
+        """
+        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
+        check_cancellable(cancellable)
+        return complete_all(steps, cancellable, blocking=self._blocking)
+
+    def _sending_to(
+        self, name: bytes, buffers: Sequence[bytes], controls: Sequence[ControlMessage] = (), flags: int = 0
+    ) -> SendMessage:
+        return (SendTo if name else SendMessage)(self._handle, buffers, controls, flags=flags, address=name)
+
+    def _receiving_from(self, size: int) -> Steps[Datagram]:
+        buffer = bytearray(size)
+        operation = self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
+        messages = [operation.owner]
+        try:
+            found = yield operation
+            # A pidfd that the kernel has added is nobody's.
+            close_all(operation.owner, len(contents_of(found.messages).descriptors))
+            if self._handle.keep(messages):
+                serve(self._handle, READABLE)  # somebody may be waiting for just this
+        finally:
+            for message in messages:
+                close_all(message)
+        return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
+
+    @overload
+    def send_to_async(
+        self, address: SocketAddress | None, buffer: Any, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+
+    @overload
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: Any,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: Any,
+    ) -> None: ...
+
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: Any,
+        cancellable: Any = None,
+        callback: Any = AWAIT,
+        *user_data: Any,
+    ) -> Any:
+        """
+        Start what `send_to` does, without waiting for its end.
+
+        *callback* gets (socket, result, *user_data), and calls `send_to_finish`; without one, None being one too, a
+        `Future` is given, to be awaited. The bytes of *buffer* are those of now.
+        """
+        operation = self._timed(self._sending_to(_name_of(address), [as_copy(buffer)]))
+        return start(self, _SEND_TO, operation, cancellable, callback, user_data, blocking=self._blocking)
+
+    def send_to_finish(self, result: AsyncResult) -> int:
+        """
+        Give how many bytes went, or raise the Error, for the *result* of `send_to_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another socket or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _SEND_TO, result)  # type: ignore[no-any-return]
+
+    @overload
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
+
+    @overload
+    def receive_from_async(
+        self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
+    ) -> None: ...
+
+    def receive_from_async(self, size: int, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
+        """
+        Start what `receive_from` does, without waiting for its end; it waits also if the socket is set not to block.
+
+        *callback* gets (socket, result, *user_data), and calls `receive_from_finish`; without one, None being one too,
+        a `Future` is given, to be awaited.
+        """
+        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
+        return start_sequence(self, _RECEIVE_FROM, steps, cancellable, callback, user_data)
+
+    def receive_from_finish(self, result: AsyncResult) -> Datagram:
+        """
+        Give (data, address), or raise the Error, for the *result* of `receive_from_async`.
+
+        Raises TypeError for what is no AsyncResult, and ValueError for one of another socket or operation, or whose
+        value was handed out already.
+        """
+        return finish(self, _RECEIVE_FROM, result)  # type: ignore[no-any-return]
+
     # --- waiting ---
 
     def condition_check(self, condition: IOCondition) -> IOCondition:
@@ -568,8 +714,6 @@ class Socket(DatagramPassing, Managed):
         """
         check_cancellable(cancellable)
         wanted = as_integer(condition, "condition", 0, INT_MAX)
-        from unixconn._gio.socket_source import SocketSource
-
         return SocketSource(self, wanted, cancellable)
 
     def _clear_nonblock(self) -> None:
@@ -594,6 +738,18 @@ class Socket(DatagramPassing, Managed):
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(self._timed(operation), cancellable, blocking=self._blocking, tried=tried)
+
+
+def _unix_address(value: object) -> UnixSocketAddress:
+    """Give *value*, an address of a Unix socket. Raises TypeError for what is none."""
+    if not isinstance(value, UnixSocketAddress):
+        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
+    return value
+
+
+def _name_of(address: SocketAddress | None) -> bytes:
+    """Give *address* as the kernel takes it, empty for the peer's. Raises TypeError for what is none."""
+    return b"" if address is None else _unix_address(address)._for_kernel()
 
 
 def _or_none(ask: Callable[[], T | None]) -> T | None:

@@ -1,4 +1,4 @@
-"""SocketSource: calls back when a socket is ready."""
+"""SocketSource: a Source that becomes ready when a socket does."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from unixconn._kernel.handle import Handle
 from unixconn._kernel.poll import IOCondition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unixconn._base.errors import Error
     from unixconn._gio.socket import Socket
     from unixconn._kernel.attempt import WouldBlock
 
 
 class _AwaitCondition(Operation[IOCondition]):
-    """Wait for any of some conditions."""
+    """Wait until one of some conditions holds."""
 
     __slots__ = ("_socket", "condition")
 
@@ -29,15 +31,17 @@ class _AwaitCondition(Operation[IOCondition]):
         self.condition = condition  # type: ignore[misc]
 
     def attempt(self) -> IOCondition | WouldBlock:
-        """Look for them."""
+        """Return those of the conditions that hold now."""
         return self._socket.condition_check(IOCondition(self.condition)) or WOULD_BLOCK
 
 
 class SocketSource(Source):
     """
-    Becomes ready when one of *condition* holds for *socket*, when it is closed, and when *cancellable* is cancelled.
+    A Source for a socket; made by `Socket.create_source`.
 
-    The callback gets (socket, IOCondition, *data): no condition for one that was closed or cancelled.
+    It becomes ready when one of *condition*, ERR or HUP holds for *socket*, when *socket* is closed, and when
+    *cancellable* is cancelled. The callback gets (socket, IOCondition, *data); for a socket that was closed, and after
+    a cancellation, the IOCondition is empty.
     """
 
     __slots__ = ("_cancellable", "_condition", "_found", "_pending", "_socket")
@@ -50,8 +54,12 @@ class SocketSource(Source):
         self._found = IOCondition(0)
         self._pending: Pending[IOCondition] | None = None
 
-    def set_callback(self, callback: object, *data: object) -> None:
-        """Have *callback* called with the socket, the conditions that hold, and *data*; see `Source.set_callback`."""
+    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
+        """
+        Have *callback* called with the socket, the conditions that hold, and *data*.
+
+        See `Source.set_callback`. Raises TypeError for a *callback* that cannot be called.
+        """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._call = lambda: callback(self._socket, self._found, *data)
@@ -70,7 +78,7 @@ class SocketSource(Source):
             self._end,
             blocking=True,
         )
-        if self._destroyed and self._pending is not None:  # meanwhile, by another thread
+        if self._destroyed and self._pending is not None:  # another thread has destroyed it meanwhile
             self._pending.cancel()
 
     def _end(self, result: list[IOCondition], error: Error | None) -> None:

@@ -35,7 +35,7 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,8 +75,6 @@ class Declaration(NamedTuple):
     """The name of the class."""
     method: str
     """The name of the plain method, which the generated ones begin with."""
-    has_plain: bool
-    """Whether there is a plain method."""
     maker: str
     """The name of the method that makes the operation; "" if the function that starts it gets the arguments."""
     parameters: list[Parameter]
@@ -146,7 +144,6 @@ class _Reader:
         return Declaration(
             owner=owner,
             method=method,
-            has_plain=method in names,
             maker=function.name if made else "",
             parameters=self._parameters(function),
             result=result,
@@ -229,9 +226,8 @@ def _about_async(each: Declaration) -> list[str]:
         sentences.append(each.note)
     if each.io_priority and "*io_priority*" not in each.note:
         sentences.append("Of several callbacks, those of a lower *io_priority* are called first.")
-    if each.has_plain:
-        sentences.append(f"Parameters and errors as for `{method}`; errors of the operation itself are its result.")
-    return [each.summary or f"Start what `{method}` does, and return without waiting for its end.", " ".join(sentences)]
+    summary = f"Start what `{method}` does, with the same parameters and errors, and do not wait for its end."
+    return [each.summary or summary, " ".join(sentences)]
 
 
 def _about_finish(each: Declaration) -> list[str]:
@@ -273,35 +269,38 @@ def _call(indent: int, head: str, items: list[str], tail: str) -> Iterator[str]:
 
 
 def generate(source: str) -> str:
-    """Return the text of a module, with the generated regions of its classes brought up to date."""
+    """Return the text of a module, with the generated region of each class brought up to date."""
     lines, reader = source.split("\n"), _Reader(source)
-    # From the last one up, so that the line numbers of the others stay right.
+    # From the last class up, so that the line numbers of the others stay right.
     for node in reversed(ast.parse(source).body):
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and node.end_lineno is not None:
             first, last = node.lineno - 1, node.end_lineno
-            # The line after the last method is a comment, and so no part of the node.
-            while last is not None and last < len(lines) and lines[last] in ("", END):
-                last += 1
-                if lines[last - 1] == END:
-                    break
-            else:
-                last = node.end_lineno
+            if BEGIN in lines[first:last]:
+                # The line that ends the region is a comment after the last method, and so no part of the node.
+                if END not in lines[first:]:
+                    raise DeclarationError(f"line {node.lineno}: the generated region of {node.name} has no end: {END}")
+                last = lines.index(END, first) + 1
             lines[first:last] = _renewed(lines[first:last], reader.declarations(node))
     return "\n".join(lines)
 
 
-def _renewed(lines: list[str], declarations: Iterable[Declaration]) -> list[str]:
-    """Return the *lines* of a class with its region renewed, or added at its end."""
+def _renewed(lines: list[str], declarations: list[Declaration]) -> list[str]:
+    """Return the *lines* of a class with its region renewed, which is the last part of it."""
+    written = lines[: lines.index(BEGIN) - 1] if BEGIN in lines else lines
     methods = [line for each in declarations for line in ("", *_methods(each))]
-    if BEGIN in lines and END in lines:
-        return [*lines[: lines.index(BEGIN) + 1], *methods, "", *lines[lines.index(END) :]]
-    return [*lines, "", BEGIN, *methods, "", END] if methods else lines
+    return [*written, "", BEGIN, *methods, "", END] if methods else written
+
+
+def changed(before: str, after: str, name: str) -> str:
+    """Return the difference between two texts of the file *name*."""
+    lines = difflib.unified_diff(before.split("\n"), after.split("\n"), name, name, lineterm="", n=1)
+    return "\n".join(lines)
 
 
 def main() -> int:
-    """Write the files, or check them."""
+    """Write the files, or check them; return the exit status."""
     parser = argparse.ArgumentParser(description="Generate the methods *_async and *_finish of each operation.")
-    parser.add_argument("--check", action="store_true", help="only name the files that are out of date")
+    parser.add_argument("--check", action="store_true", help="only show what is out of date")
     is_check, is_fine = parser.parse_args().check, True
     for path in sorted(PACKAGE.glob("*.py")):
         before = path.read_text(encoding="utf-8")
@@ -311,18 +310,14 @@ def main() -> int:
             print(f"{path}: {error}")
             is_fine = False
             continue
-        if after != before and is_check:
-            name = str(path)
-            print(
-                *difflib.unified_diff(
-                    before.split("\n"), after.split("\n"), name, name, "", "generated", n=1, lineterm=""
-                ),
-                sep="\n",
-            )
+        if after == before:
+            continue
+        if is_check:
+            print(f"{path} is out of date: run python {sys.argv[0]}", changed(before, after, path.name), sep="\n")
             is_fine = False
-        elif after != before:
+        else:
             path.write_text(after, encoding="utf-8")
-            print(f"{path} is written anew")
+            print(f"{path} was written")
     return 0 if is_fine else 1
 
 

@@ -29,7 +29,7 @@ from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, adopt, as_descriptor, close_all, listed
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import adopt_socket
-from unixconn._kernel.peer import peer_credentials, peer_identity
+from unixconn._kernel.peer import peer_identity
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ class UnixConnection(SocketConnection):
     cancelled, or until the connection is closed, which another thread may do. It does not wait if the Socket is set not
     to block. An exception raised by a signal handler ends the wait as well. A wait that ends early consumes nothing.
 
-    These methods have errors in common: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK;
-    BROKEN_PIPE, the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a
-    TypeError.
+    Errors of all these methods: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE,
+    the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
     """
 
     @classmethod
@@ -109,14 +108,6 @@ class UnixConnection(SocketConnection):
         Raises the Error CLOSED, and TOO_MANY_OPEN_FILES if there is no room for the descriptor.
         """
         return self._socket._duplicate()
-
-    def _described(self, socket: Socket) -> str:
-        described = super()._described(socket)
-        try:
-            pid = peer_credentials(socket._handle)._numbers[0]
-        except Error:  # it is closed, or has no peer
-            return described
-        return f"{described} pid={pid}" if pid else described
 
     # --- one descriptor ---
 
@@ -222,9 +213,7 @@ class UnixConnection(SocketConnection):
         operation = SendDescriptors(handle, fds)
         return self._socket._complete(operation, cancellable, tried=sent is WOULD_BLOCK)
 
-    @with_async(
-        "unixconn_send_fds_async", returns="True", note="The descriptors may be closed as soon as the call returns."
-    )
+    @with_async("unixconn_send_fds_async", returns="True", note="*fds* may be closed as soon as the call returns.")
     def _send_fds_operation(self, fds: Iterable[FileDescriptorLike]) -> Operation[bool]:
         return SendDescriptors(self._socket._handle, fds)
 
@@ -314,14 +303,14 @@ class UnixConnection(SocketConnection):
 
     def send_fake_credentials(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = None) -> bool:
         """
-        Send *pid*, *uid* and *gid* as credentials with one NUL byte; return True. Linux only.
+        Send *pid*, *uid* and *gid* as credentials with one NUL byte; return True.
 
         The kernel checks them: the *pid* of another process needs CAP_SYS_ADMIN; a *uid* that is not the real,
         effective or saved one needs CAP_SETUID, such a *gid* CAP_SETGID. See unix(7), SCM_CREDENTIALS.
 
         Errors, besides those of `send_credentials` and with the same prefix: PERMISSION_DENIED for numbers that this
-        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has. An argument that is no
-        number is a TypeError, a number that cannot be a pid, a uid or a gid is an OverflowError.
+        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has; NOT_SUPPORTED on another
+        system than Linux. Raises TypeError for what is no number, OverflowError for what cannot be a pid, uid or gid.
         """
         try:
             return self._socket._complete(self._send_fake_credentials_operation(pid, uid, gid), cancellable)
@@ -440,7 +429,7 @@ class UnixConnection(SocketConnection):
     @with_async(
         "unixconn_send_message_async",
         returns="the number of bytes",
-        note="The descriptors may be closed as soon as the call returns.",
+        note="*fds* may be closed as soon as the call returns.",
     )
     def _send_message_operation(
         self,
@@ -500,12 +489,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Start what `send_fd` does, and return without waiting for its end.
+        Start what `send_fd` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by `send_fd_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate. Parameters and
-        errors as for `send_fd`; errors of the operation itself are its result.
+        *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate.
         """
         operation = self._send_fd_operation(fd)
         return start(self, "g_unix_connection_send_fd_async", operation, cancellable, callback, user_data, self._socket)
@@ -529,12 +517,11 @@ class UnixConnection(SocketConnection):
         self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
     ) -> Future[int] | None:
         """
-        Start what `receive_fd` does, and return without waiting for its end.
+        Start what `receive_fd` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_fd_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is told,
-        and it returns None. A descriptor that nobody takes is closed with its result. Parameters and errors as for
-        `receive_fd`; errors of the operation itself are its result.
+        and it returns None. A descriptor that nobody takes is closed with its result.
         """
         operation = self._receive_fd_operation()
         return start(
@@ -560,12 +547,11 @@ class UnixConnection(SocketConnection):
         self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
     ) -> Future[FileDescriptor] | None:
         """
-        Start what `receive_descriptor` does, and return without waiting for its end.
+        Start what `receive_descriptor` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_descriptor_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None. Parameters and errors as for `receive_descriptor`; errors of the operation itself
-        are its result.
+        is told, and it returns None.
         """
         operation = self._receive_descriptor_operation()
         return start(
@@ -601,12 +587,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Start what `send_fds` does, and return without waiting for its end.
+        Start what `send_fds` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by `send_fds_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        The descriptors may be closed as soon as the call returns. Parameters and errors as for `send_fds`; errors of
-        the operation itself are its result.
+        *fds* may be closed as soon as the call returns.
         """
         operation = self._send_fds_operation(fds)
         return start(self, "unixconn_send_fds_async", operation, cancellable, callback, user_data, self._socket)
@@ -640,12 +625,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[list[int]] | None:
         """
-        Start what `receive_fds` does, and return without waiting for its end.
+        Start what `receive_fds` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_fds_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. Descriptors that nobody takes are closed with their result. Parameters and errors as
-        for `receive_fds`; errors of the operation itself are its result.
+        told, and it returns None. Descriptors that nobody takes are closed with their result.
         """
         operation = self._receive_fds_operation(count)
         return start(self, "unixconn_receive_fds_async", operation, cancellable, callback, user_data, self._socket)
@@ -679,12 +663,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[list[FileDescriptor]] | None:
         """
-        Start what `receive_descriptors` does, and return without waiting for its end.
+        Start what `receive_descriptors` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_descriptors_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None. Parameters and errors as for `receive_descriptors`; errors of the operation itself
-        are its result.
+        is told, and it returns None.
         """
         operation = self._receive_descriptors_operation(count)
         return start(
@@ -710,12 +693,11 @@ class UnixConnection(SocketConnection):
         self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
     ) -> Future[bool] | None:
         """
-        Start what `send_credentials` does, and return without waiting for its end.
+        Start what `send_credentials` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `send_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. Parameters and errors as for `send_credentials`; errors of the operation itself are
-        its result.
+        told, and it returns None.
         """
         operation = self._send_credentials_operation()
         return start(
@@ -755,12 +737,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Start what `send_fake_credentials` does, and return without waiting for its end.
+        Start what `send_fake_credentials` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `send_fake_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None
-        nobody is told, and it returns None. Parameters and errors as for `send_fake_credentials`; errors of the
-        operation itself are its result.
+        nobody is told, and it returns None.
         """
         operation = self._send_fake_credentials_operation(pid, uid, gid)
         return start(
@@ -792,12 +773,11 @@ class UnixConnection(SocketConnection):
         self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
     ) -> Future[Credentials] | None:
         """
-        Start what `receive_credentials` does, and return without waiting for its end.
+        Start what `receive_credentials` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None. SO_PASSCRED is on until the end of the operation. Parameters and errors as for
-        `receive_credentials`; errors of the operation itself are its result.
+        is told, and it returns None. SO_PASSCRED is on until the end of the operation.
         """
         operation = self._receive_credentials_operation()
         return start(
@@ -847,12 +827,11 @@ class UnixConnection(SocketConnection):
         *user_data: object,
     ) -> Future[int] | None:
         """
-        Start what `send_message` does, and return without waiting for its end.
+        Start what `send_message` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `send_message_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. The descriptors may be closed as soon as the call returns. Parameters and errors as
-        for `send_message`; errors of the operation itself are its result.
+        told, and it returns None. *fds* may be closed as soon as the call returns.
         """
         operation = self._send_message_operation(data, fds, credentials)
         return start(self, "unixconn_send_message_async", operation, cancellable, callback, user_data, self._socket)
@@ -876,12 +855,11 @@ class UnixConnection(SocketConnection):
         self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
     ) -> Future[Message] | None:
         """
-        Start what `receive_message` does, and return without waiting for its end.
+        Start what `receive_message` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by
         `receive_message_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. The descriptors of a Message that nobody takes are closed with its result. Parameters
-        and errors as for `receive_message`; errors of the operation itself are its result.
+        told, and it returns None. The descriptors of a Message that nobody takes are closed with its result.
         """
         operation = self._receive_message_operation(max_bytes)
         return start(self, "unixconn_receive_message_async", operation, cancellable, callback, user_data, self._socket)

@@ -142,8 +142,9 @@ class InputStream(Object):
         "g_input_stream_close_async",
         returns="True",
         summary="Close the stream, and return without waiting for the callback.",
-        note="Until then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result "
-        "is the Error CANCELLED, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
+        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
+        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -258,12 +259,11 @@ class InputStream(Object):
         *user_data: object,
     ) -> Future[bytes] | None:
         """
-        Start what `read` does, and return without waiting for its end.
+        Start what `read` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `read`; errors
-        of the operation itself are its result.
+        several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._read_steps(count)
         return start_exclusively(
@@ -301,12 +301,11 @@ class InputStream(Object):
         *user_data: object,
     ) -> Future[Bytes] | None:
         """
-        Start what `read_bytes` does, and return without waiting for its end.
+        Start what `read_bytes` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_bytes_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for
-        `read_bytes`; errors of the operation itself are its result.
+        Of several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._read_bytes_steps(count)
         return start_exclusively(
@@ -344,12 +343,11 @@ class InputStream(Object):
         *user_data: object,
     ) -> Future[bytes] | None:
         """
-        Start what `read_all` does, and return without waiting for its end.
+        Start what `read_all` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_all_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `read_all`;
-        errors of the operation itself are its result.
+        Of several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._read_all_steps(count)
         return start_exclusively(
@@ -387,12 +385,11 @@ class InputStream(Object):
         *user_data: object,
     ) -> Future[int] | None:
         """
-        Start what `skip` does, and return without waiting for its end.
+        Start what `skip` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `skip_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `skip`; errors
-        of the operation itself are its result.
+        several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._skip_steps(count)
         return start_exclusively(
@@ -432,9 +429,9 @@ class InputStream(Object):
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result is the Error
-        CANCELLED, and the stream is closed all the same. *io_priority* has no effect, as in Gio. Parameters and errors
-        as for `close`; errors of the operation itself are its result.
+        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
+        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
+        stream is closed all the same. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback, user_data)
 

@@ -146,8 +146,9 @@ class IOStream(Object):
         "g_io_stream_close_async",
         returns="True",
         summary="Close both streams and the Socket, and return without waiting for the callback.",
-        note="Until then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result "
-        "is the Error CANCELLED, and everything is closed all the same. *io_priority* has no effect, as in Gio.",
+        note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
+        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
+        "cancelled, and everything is closed all the same. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -271,9 +272,9 @@ class IOStream(Object):
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result is the Error
-        CANCELLED, and everything is closed all the same. *io_priority* has no effect, as in Gio. Parameters and errors
-        as for `close`; errors of the operation itself are its result.
+        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
+        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and
+        everything is closed all the same. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data)
 

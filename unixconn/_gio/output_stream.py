@@ -217,8 +217,9 @@ class OutputStream(Object):
         "g_output_stream_close_async",
         returns="True",
         summary="Close the stream, and return without waiting for the callback.",
-        note="Until then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result "
-        "is the Error CANCELLED, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
+        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
+        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -319,12 +320,11 @@ class OutputStream(Object):
         *user_data: object,
     ) -> Future[int] | None:
         """
-        Start what `write` does, and return without waiting for its end.
+        Start what `write` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `write`; errors
-        of the operation itself are its result.
+        several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._write_steps(buffer)
         return start_exclusively(
@@ -362,12 +362,11 @@ class OutputStream(Object):
         *user_data: object,
     ) -> Future[int] | None:
         """
-        Start what `write_bytes` does, and return without waiting for its end.
+        Start what `write_bytes` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_bytes_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for
-        `write_bytes`; errors of the operation itself are its result.
+        Of several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._write_bytes_steps(bytes)
         return start_exclusively(
@@ -405,12 +404,11 @@ class OutputStream(Object):
         *user_data: object,
     ) -> Future[Written] | None:
         """
-        Start what `write_all` does, and return without waiting for its end.
+        Start what `write_all` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_all_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `write_all`;
-        errors of the operation itself are its result.
+        Of several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._write_all_steps(buffer)
         return start_exclusively(
@@ -446,12 +444,11 @@ class OutputStream(Object):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Start what `flush` does, and return without waiting for its end.
+        Start what `flush` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `flush_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `flush`; errors
-        of the operation itself are its result.
+        several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._flush_steps(cancellable)
         return start_exclusively(
@@ -495,12 +492,11 @@ class OutputStream(Object):
         *user_data: object,
     ) -> Future[int] | None:
         """
-        Start what `splice` does, and return without waiting for its end.
+        Start what `splice` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `splice_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first. Parameters and errors as for `splice`;
-        errors of the operation itself are its result.
+        Of several callbacks, those of a lower *io_priority* are called first.
         """
         operation = self._splice_steps(source, flags)
         return start_exclusively(
@@ -540,9 +536,9 @@ class OutputStream(Object):
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
         a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        then `is_closed` returns False and `has_pending` True. If *cancellable* is cancelled, the result is the Error
-        CANCELLED, and the stream is closed all the same. *io_priority* has no effect, as in Gio. Parameters and errors
-        as for `close`; errors of the operation itself are its result.
+        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
+        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
+        stream is closed all the same. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_output_stream_close_async", io_priority, cancellable, callback, user_data)
 

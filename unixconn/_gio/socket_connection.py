@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unixconn._base.errors import IOErrorEnum, io_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketAddress, SocketFamily
@@ -11,6 +11,7 @@ from unixconn._gio.input_stream import InputStream, SocketInputStream
 from unixconn._gio.io_stream import IOStream
 from unixconn._gio.output_stream import OutputStream, SocketOutputStream
 from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types, kind_of_socket
+from unixconn._kernel.peer import peer_credentials
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
     from unixconn._io.operation import Operation
-
-
-def _declared(self: SocketConnection, *, socket: Socket) -> None:
-    """Make a connection over *socket*. This is what help() shows, and type checkers see, of the constructor."""
 
 
 class SocketConnection(IOStream):
@@ -45,13 +42,17 @@ class SocketConnection(IOStream):
 
     else:
 
+        def _declared(self, *, socket: Socket) -> None: ...
+
         def __init__(self, *others, socket=None):
             if others or not isinstance(socket, Socket):
-                raise _not_a_socket(type(self), others, socket)
+                raise _wrong_arguments(type(self), others, socket)
             super().__init__()
             self._socket = socket
 
+        # What help() and inspect.signature() show. The constructor itself takes more, to say what to call instead.
         __init__.__wrapped__ = _declared
+        del _declared
 
     def get_socket(self) -> Socket:
         """Return the Socket, the object that the constructor was given."""
@@ -60,10 +61,8 @@ class SocketConnection(IOStream):
     def __repr__(self) -> str:
         # Also of an object whose constructor has failed.
         socket: Socket | None = self.__dict__.get("_socket")
-        return f"<{type(self).__name__} {'without a Socket' if socket is None else self._described(socket)}>"
-
-    def _described(self, socket: Socket) -> str:
-        return socket._state()
+        state = "without a Socket" if socket is None else socket._state() + _peer_pid(socket)
+        return f"<{type(self).__name__} {state}>"
 
     # --- connecting ---
 
@@ -176,11 +175,10 @@ class SocketConnection(IOStream):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Start what `connect` does, and return without waiting for its end.
+        Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (connection, result, *user_data), and gets the value by `connect_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Parameters and errors as for `connect`; errors of the operation itself are its result.
         """
         operation = self._connect_operation(address)
         return start(
@@ -199,13 +197,22 @@ class SocketConnection(IOStream):
     # --- end of the generated part ---
 
 
-def _not_a_socket(kind: type[SocketConnection], others: tuple[object, ...], socket: object) -> TypeError:
-    """Make the error of a constructor that was called with the wrong arguments."""
-    wrong = f"the only argument is the keyword socket, and {others[0]!r} was given" if others else f"not {socket!r}"
+def _peer_pid(socket: Socket) -> str:
+    try:
+        pid = peer_credentials(socket._handle)._numbers[0]
+    except Error:  # it is closed, or the system does not tell
+        return ""
+    return f" peer_pid={pid}" if pid else ""
+
+
+def _wrong_arguments(kind: type[SocketConnection], others: tuple[object, ...], socket: object) -> TypeError:
+    if others:
+        wrong = f"{kind.__name__} takes one argument, the keyword socket, and not {others[0]!r}"
+    else:
+        wrong = f"socket must be a Socket, not {socket!r}"
     return TypeError(
-        f"{kind.__name__}: socket must be a Socket, {wrong}. Call unixconn.connect(path) to connect to a path, "
-        "UnixConnection.create_pair() to make two connections, or UnixConnection.from_socket(sock) for a socket of the "
-        "standard library"
+        f"{wrong}. Call unixconn.connect(path) to connect to a path, UnixConnection.create_pair() to make two "
+        "connections, or UnixConnection.from_socket(sock) for a socket of the standard library"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from unixconn._base.arguments import as_copy, as_priority
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_priority
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
@@ -197,7 +197,8 @@ def start_close(
     data: tuple[object, ...],
 ) -> Future[bool] | None:
     """Close *stream* in this call, and have *callback* told; only then is it said to be closed, and not pending."""
-    as_priority(io_priority, "io_priority")  # which has no effect, as in Gio
+    # It has no effect, as in Gio.
+    as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
     check_arguments(cancellable, callback)
     error, before, token = None, None, object()
     try:

@@ -88,17 +88,22 @@ class UnixConnection(SocketConnection):
 
         *sock* is left without a descriptor, as after ``sock.detach()``. Raises the Error CLOSED if it is closed.
         """
-        if sock.fileno() < 0:
+        number = sock.fileno()
+        if number < 0:
             raise io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
         made = Socket()
         connection = cls(socket=made)
         owner: list[int] = []
         try:
             adopt(owner, sock.detach)
+            number = -1
             made._take(adopt_socket(owner))
-        finally:
-            if owner:  # an exception raised by a signal handler has come between
-                close_all(owner)
+        except BaseException:  # raised by a signal handler
+            # detach() is Python code: the exception may have come after the socket had let go of the descriptor.
+            if number >= 0 and not owner and sock.fileno() < 0:
+                owner.append(number)
+            close_all(owner)
+            raise
         return connection
 
     def to_socket(self) -> socket.socket:
@@ -182,11 +187,7 @@ class UnixConnection(SocketConnection):
         return ReceiveDescriptor(self._socket._handle)
 
     def receive_descriptor(self, cancellable: Cancellable | None = None) -> FileDescriptor:
-        """
-        Receive one descriptor as `receive_fd` does, and return it with an owner.
-
-        No exception raised by a signal handler, at whatever moment, can lose it.
-        """
+        """Receive a descriptor as `receive_fd` does, with an owner: no exception of a signal handler can lose it."""
         return self._socket._complete(ReceiveOwner(self._socket._handle), cancellable)
 
     @with_async("unixconn_receive_descriptor_async", returns="the FileDescriptor")
@@ -310,7 +311,7 @@ class UnixConnection(SocketConnection):
 
         Errors, besides those of `send_credentials` and with the same prefix: PERMISSION_DENIED for numbers that this
         process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has; NOT_SUPPORTED on another
-        system than Linux. Raises TypeError for what is no number, OverflowError for what cannot be a pid, uid or gid.
+        system than Linux. Raises TypeError for no number, OverflowError for one that cannot be a pid, a uid or a gid.
         """
         try:
             return self._socket._complete(self._send_fake_credentials_operation(pid, uid, gid), cancellable)
@@ -361,9 +362,9 @@ class UnixConnection(SocketConnection):
 
         That is pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label
         (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state are of
-        the moment of that call, whoever has the other end now; ``source`` is ``CredentialsSource.PEER``. What this
-        kernel does not know is no error here: its getter raises NOT_SUPPORTED, and says since which version a kernel
-        knows it. See unix(7) and socket(7).
+        the moment of that call, whoever has the other end now; ``source`` is ``CredentialsSource.PEER``. It is no error
+        if this kernel does not know one of them: the getter for it raises NOT_SUPPORTED, and names the version that a
+        kernel needs. See unix(7) and socket(7).
 
         Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED on a
         socket of another family; TOO_MANY_OPEN_FILES if there is no room for the pidfd.
@@ -372,23 +373,23 @@ class UnixConnection(SocketConnection):
 
     def pass_credentials(self, wanted: bool = True) -> None:
         """
-        Have the kernel add the sender's credentials to all that comes from now on, or no longer (SO_PASSCRED).
+        Have the kernel add the sender's credentials to each message that is sent from now on, or not (SO_PASSCRED).
 
         Raises the Error NOT_SUPPORTED on a system without such an option.
         """
         if SYSTEM.credentials_option is None:
-            text = "Error asking for credentials of senders: on this system a sender attaches them, or nobody can"
+            text = "Error asking for credentials of senders: this system has no option for that, a sender attaches them"
             raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
         self._socket.set_option(*SYSTEM.credentials_option, bool(wanted))
 
     def pass_pidfds(self, wanted: bool = True) -> None:
         """
-        Have the kernel add a pidfd of the sender to all that comes from now on, or no longer (SO_PASSPIDFD).
+        Have the kernel add a pidfd of the sender to each message that is sent from now on, or not (SO_PASSPIDFD).
 
         Raises the Error NOT_SUPPORTED before Linux 6.5.
         """
         if not self._switch("SO_PASSPIDFD", bool(wanted)):
-            text = "Error asking for pidfds of senders: this kernel has none, Linux 6.5 has"
+            text = "Error asking for pidfds of senders: SO_PASSPIDFD needs Linux 6.5 or later"
             raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
 
     def _switch(self, name: str, on: bool) -> bool:

@@ -59,7 +59,7 @@ class InputStream(Object):
     _socket: Socket
 
     def __init__(self) -> None:
-        if type(self) is InputStream:
+        if self.__class__ is InputStream:
             raise TypeError("InputStream is abstract: get_input_stream() of a connection returns one")
         super().__init__()
         self._pending: list[object] = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class IOStreamSpliceFlags(IntFlag):
-    """What `IOStream.splice_async` waits for, and closes at its end (Gio.IOStreamSpliceFlags)."""
+    """Flags of `IOStream.splice_async`: what it waits for, and what it closes at its end (Gio.IOStreamSpliceFlags)."""
 
     NONE = 0
     CLOSE_STREAM1 = 1
@@ -36,7 +36,7 @@ class IOStreamSpliceFlags(IntFlag):
 
 
 class _Splice:
-    """What `IOStream.splice_async` does with two pairs of streams."""
+    """Two connections, of which each gets the bytes that come from the other one."""
 
     __slots__ = ("_flags", "_one", "_other")
 
@@ -47,7 +47,7 @@ class _Splice:
 
     @property
     def waits_for_both(self) -> bool:
-        """Whether it ends with the second of the two directions, and not with the first one."""
+        """Whether it ends with the second of the two directions, and not with the first."""
         return bool(self._flags & IOStreamSpliceFlags.WAIT_FOR_BOTH)
 
     def steps(self) -> tuple[Steps[int], Steps[int]]:
@@ -55,7 +55,7 @@ class _Splice:
         return _copied(self._one, self._other), _copied(self._other, self._one)
 
     def close(self) -> Error | None:
-        """Close what the flags name; return the first Error of that."""
+        """Close the connections that the flags name; return the first Error of that."""
         first = None
         for each, flag in (
             (self._one, IOStreamSpliceFlags.CLOSE_STREAM1),
@@ -112,7 +112,7 @@ class IOStream(Object):
     _closed = False
 
     def __init__(self) -> None:
-        if type(self) is IOStream:
+        if self.__class__ is IOStream:
             raise TypeError("IOStream is abstract: unixconn.connect() and UnixConnection.create_pair() make one")
         super().__init__()
         self._pending: list[object] = []
@@ -128,7 +128,7 @@ class IOStream(Object):
     @with_async(
         "g_io_stream_splice_async",
         returns="True",
-        summary="Write what comes from each of two connections to the other one, until one of them ends.",
+        summary="Copy the bytes that come from each of two connections to the other one, until one of them ends.",
         note="*flags* says whether to wait for the end of the other one as well, and what to close then. The errors "
         "are those of reading and of writing. A *stream2* that is not an IOStream is a TypeError.",
         io_priority=True,
@@ -156,8 +156,8 @@ class IOStream(Object):
         """
         Close both streams and the Socket, and return True; a second call does nothing. *cancellable* has no effect.
 
-        Whoever waits for the Socket gets the Error CLOSED. What was sent is still delivered. Raises the Error PENDING
-        while an operation of `set_pending` or `close_async` is under way.
+        An operation that waits for the Socket ends with the Error CLOSED. Bytes that were sent are still delivered.
+        Raises the Error PENDING while an operation of `set_pending` or `close_async` is under way.
         """
         return close_stream(self, cancellable)
 
@@ -228,7 +228,7 @@ class IOStream(Object):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Write what comes from each of two connections to the other one, until one of them ends.
+        Copy the bytes that come from each of two connections to the other one, until one of them ends.
 
         At the end *callback* is called with (stream, result, *user_data), and gets the value by `splice_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.

@@ -71,7 +71,7 @@ else:
 
 
 class OutputStreamSpliceFlags(IntFlag):
-    """What `OutputStream.splice` closes at its end (Gio.OutputStreamSpliceFlags)."""
+    """Flags of `OutputStream.splice`: what it closes at its end (Gio.OutputStreamSpliceFlags)."""
 
     NONE = 0
     CLOSE_SOURCE = 1
@@ -97,7 +97,7 @@ class OutputStream(Object):
     _socket: Socket
 
     def __init__(self) -> None:
-        if type(self) is OutputStream:
+        if self.__class__ is OutputStream:
             raise TypeError("OutputStream is abstract: get_output_stream() of a connection returns one")
         super().__init__()
         self._pending: list[object] = []

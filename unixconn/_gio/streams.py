@@ -1,8 +1,9 @@
 """
-What a connection and its two streams have in common.
+Bytes, and the functions that a connection and its two streams share.
 
-Each of them is closed once, and has one operation under way at a time: it is *pending* as long as that lasts. An
-operation takes its turn by a token of its own, made before, so that it can give the turn back whatever happens.
+A connection or a stream is closed once, and is *pending* while an operation is under way, of which there is one at a
+time. An operation takes its turn by a token of its own. It makes the token before that, and so can give the turn back
+whatever happens.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     Stream = Union[IOStream, InputStream, OutputStream]
     """
-    What the functions here are for. Each has these attributes:
+    An argument of the functions here. Each of these classes has the attributes:
 
     - ``_closed``: whether it is closed.
-    - ``_pending``: the tokens of those that have come to take their turn. The first one has it, the others leave again.
-    - ``_close()``: does what closing means for its class. May be called again.
+    - ``_pending``: the tokens of the operations that want a turn. The first one has it, the others give up.
+    - ``_close()``: closes what belongs to it. May be called again.
     """
 
 
@@ -88,7 +89,7 @@ def take_turn(stream: Stream, token: object) -> None:
 def take_turn_to_close(stream: Stream, token: object) -> None:
     """Make *stream* pending. Raises the Error PENDING if an operation is under way."""
     stream._pending.append(token)
-    # There is none, if the operation before has cleared them just now.
+    # There is no first one if clear_pending() was called just now.
     if next(iter(stream._pending), None) is not token:
         give_back_turn(stream, token)
         raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
@@ -196,7 +197,7 @@ def start_close(
     callback: Callback,
     data: tuple[object, ...],
 ) -> Future[bool] | None:
-    """Close *stream* in this call, and have *callback* told; only then is it said to be closed, and not pending."""
+    """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
     # It has no effect, as in Gio.
     as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
     check_arguments(cancellable, callback)

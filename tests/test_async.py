@@ -27,8 +27,8 @@ from unixconn import (
     Object,
     Task,
     UnixConnection,
-    workers,
 )
+from unixconn._io import thread as workers
 
 RECEIVING = ["receive_fd", "receive_credentials"]
 SENDING = ["send_fd", "send_credentials"]

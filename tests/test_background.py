@@ -44,16 +44,16 @@ from unixconn import (
     MainLoop,
     Task,
     UnixConnection,
-    closable,
     idle_add,
-    maincontext,
-    paths,
-    pending,
-    poller,
-    sequence,
     timeout_add,
-    workers,
 )
+from unixconn._gio import io_stream as closable
+from unixconn._gio import listening as paths
+from unixconn._io import main_context as maincontext
+from unixconn._io import reactor as poller
+from unixconn._io import steps as sequence
+from unixconn._io import thread as workers
+from unixconn._io import waiter as pending
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC
 
 PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
@@ -930,7 +930,7 @@ class TestBrokenOff:
         _, b = pair
         cancellable = Cancellable()
         future = b.receive_fd_async(cancellable)
-        breaks_off(monkeypatch, pending.Pending, "look")
+        breaks_off(monkeypatch, pending.Waiter, "look")
         with pytest.raises(KeyboardInterrupt):
             cancellable.cancel()
         with pytest.raises(unixconn.CancelledError):

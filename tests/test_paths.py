@@ -23,10 +23,10 @@ from unixconn import (
     UnixConnection,
     UnixListener,
     UnixSocketAddress,
-    descriptors,
-    paths,
-    workers,
 )
+from unixconn._gio import listening as paths
+from unixconn._io import thread as workers
+from unixconn._kernel import descriptors
 from unixconn._kernel.platform import SYSTEM
 
 

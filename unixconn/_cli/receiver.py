@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from unixconn._gio.listening import UnixListener
     from unixconn._gio.task import AsyncResult
-    from unixconn._io.message import Message
+    from unixconn._io.receiving import Message
     from unixconn._kernel.credentials import Credentials
     from unixconn._kernel.file_descriptor import FileDescriptor
 

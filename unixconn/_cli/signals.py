@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_source import SocketSource
-from unixconn._kernel.poll import IOCondition
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
 from unixconn._gio.address import SocketFamily
@@ -15,22 +17,26 @@ from unixconn._gio.passing import DescriptorPassing
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
 from unixconn._gio.task import AsyncResult
-from unixconn._io.transfer import ReceiveCredentials, ReceiveDescriptor, SendCredentials, SendDescriptor
-from unixconn._kernel.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
-from unixconn._kernel.attempt_credentials import receive_credentials, send_credentials
+from unixconn._io.receiving import ReceiveCredentials, ReceiveDescriptor
+from unixconn._io.sending import SendCredentials, SendDescriptor
+from unixconn._kernel.control_messages import UCRED
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, adopt, as_descriptor, close_all
 from unixconn._kernel.handle import adopt_socket
+from unixconn._kernel.receive import receive_credentials, receive_descriptors
+from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, send
 
 if TYPE_CHECKING:
     import socket
     from typing import Any
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._kernel.attempt import WouldBlock
 
 # Whoever needs connections imports them here: this module registers the class for Unix streams.
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
+
+# Bound once, as these are looked up at every message.
+_getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 
 ConnectionT = TypeVar("ConnectionT", bound="UnixConnection")
 
@@ -109,9 +115,9 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         can not be a descriptor.
         """
         handle = self._socket._handle
-        if cancellable is not None or type(fd) is not int or not handle.is_unix:
+        if cancellable is not None or fd.__class__ is not int or not handle.is_unix:
             return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
-        if send_descriptor(handle, fd) is True:
+        if send(handle, DESCRIPTOR, fd):
             return True
         return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
 
@@ -130,23 +136,18 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         handle = self._socket._handle
         if cancellable is not None or handle.refuses:
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
-        if RETURN_IS_ATOMIC:
-            fd = receive_descriptor(handle)
-            if fd is not WOULD_BLOCK:
-                return fd
-        else:  # pragma: no cover - PyPy, and CPython before 3.11
-            owner: list[int | WouldBlock] = []
-            try:
-                owner.extend(map(receive_descriptor, (handle,)))
-                # PyPy's compiled code looks for signals where a loop goes round, and otherwise when it is back in the
-                # caller, where the number has no owner yet.
-                for _ in (0, 1):
-                    pass
-                if owner[0] is not WOULD_BLOCK:
-                    return owner[0]
-            except BaseException:  # of a signal handler
-                close_all([each for each in owner if each is not WOULD_BLOCK])
-                raise
+        owner: list[int] = []
+        try:
+            if receive_descriptors(handle, owner, True):
+                if not RETURN_IS_ATOMIC:
+                    # PyPy's compiled code looks for signals where a loop goes round, and otherwise when it is back in
+                    # the caller, where the number has no owner yet.
+                    for _ in (0, 1):
+                        pass
+                return owner[0]
+        except BaseException:  # an Error, or raised by a signal handler
+            close_all(owner)
+            raise
         return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
 
     def send_credentials(self, cancellable: Cancellable | None = None) -> bool:
@@ -162,7 +163,7 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         try:
             if cancellable is not None:
                 return self._socket._complete(SendCredentials(handle), cancellable)
-            if send_credentials(handle) is True:
+            if send(handle, CREDENTIALS, UCRED.pack(_getpid(), _geteuid(), _getegid())):
                 return True
             return self._socket._complete(SendCredentials(handle), None, tried=True)
         except Error as error:
@@ -183,9 +184,9 @@ class UnixConnection(DescriptorPassing, MessageFraming, PeerIdentity):
         """
         handle = self._socket._handle
         if cancellable is None:
-            credentials = handle.try_with_passcred(receive_credentials)
-            if credentials is not WOULD_BLOCK:
-                return credentials
+            found: list[Credentials] = []
+            if handle.try_with_passcred(receive_credentials, found):
+                return found[0]
         return self._socket._complete(ReceiveCredentials(handle), cancellable)
 
     # --- in the background ---

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, ClassVar
 
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
 
 
 class UnixFDList(Object):

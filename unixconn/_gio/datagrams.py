@@ -12,8 +12,9 @@ from unixconn._gio.future import Future
 from unixconn._gio.results import Datagram
 from unixconn._gio.task import AsyncResult
 from unixconn._io.operation import READABLE, Operation
+from unixconn._io.receiving import ReceiveMessage
+from unixconn._io.sending import SendMessage, SendTo
 from unixconn._io.steps import complete_all
-from unixconn._io.transfer import ReceiveMessage, SendMessage, SendTo
 from unixconn._io.waiter import serve
 from unixconn._kernel.control_messages import contents_of
 from unixconn._kernel.descriptors import close_all
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.handle import Handle
 
 T = TypeVar("T")
@@ -82,12 +83,12 @@ class DatagramPassing(Object):
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
-        operation = self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
-        messages = [operation.owner]
+        messages: list[list[int]] = []
         try:
-            found = yield operation
+            found = yield self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
+            messages.append(found.owner)
             # A pidfd that the kernel has added is nobody's.
-            close_all(operation.owner, len(contents_of(found.messages).descriptors))
+            close_all(found.owner, len(contents_of(found.messages).descriptors))
             if self._handle.keep(messages):
                 serve(self._handle, READABLE)  # somebody may be waiting for just this
         finally:

@@ -12,8 +12,8 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.socket_connection import SocketConnection
 from unixconn._gio.task import AsyncResult
-from unixconn._io.message import Message
-from unixconn._io.transfer_messages import ReceiveWhole, SendWhole
+from unixconn._io.receiving import Message, ReceiveWhole
+from unixconn._io.sending import SendWhole
 from unixconn._kernel.control_messages import MAX_DESCRIPTORS, SOL_SOCKET, credentials_message
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import listed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
 
 _SEND_MESSAGE = "unixconn_send_message_async"
 _RECEIVE_MESSAGE = "unixconn_receive_message_async"

@@ -10,7 +10,7 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.socket_connection import SocketConnection
 from unixconn._gio.task import AsyncResult
-from unixconn._io.transfer import SendFakeCredentials
+from unixconn._io.sending import SendFakeCredentials
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.peer import peer_identity
 

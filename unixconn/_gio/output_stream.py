@@ -14,7 +14,7 @@ from unixconn._gio.results import Written
 from unixconn._gio.streams import Bytes, SocketStream
 from unixconn._gio.task import AsyncResult
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._kernel.poll import IOCondition
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from typing import Any

@@ -9,21 +9,18 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.socket_connection import SocketConnection
 from unixconn._gio.task import AsyncResult
-from unixconn._io.transfer_many import ReceiveDescriptors, ReceiveOwned, ReceiveOwner, SendDescriptors
-from unixconn._kernel.attempt import WOULD_BLOCK
-from unixconn._kernel.attempt_many import receive_descriptors, send_descriptors
+from unixconn._io.receiving import ReceiveDescriptors, ReceiveOwned, ReceiveOwner
+from unixconn._io.sending import SendDescriptors
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, close_all
 from unixconn._kernel.file_descriptor import FileDescriptor
+from unixconn._kernel.receive import receive_descriptors
+from unixconn._kernel.send import descriptors_pool, pack_descriptors, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._kernel.attempt import WouldBlock
-
-_PLAIN = (list, tuple)
-"""What can be gone through again."""
 
 _SEND_FDS = "unixconn_send_fds_async"
 _RECEIVE_FDS = "unixconn_receive_fds_async"
@@ -48,13 +45,10 @@ class DescriptorPassing(SocketConnection):
         Errors: those of `UnixConnection.send_fd`; ValueError for none at all.
         """
         handle = self._socket._handle
-        sent: bool | WouldBlock = False
-        if cancellable is None and isinstance(fds, _PLAIN) and handle.is_unix:
-            sent = send_descriptors(handle, fds)
-            if sent is True:
-                return True
-        operation = SendDescriptors(handle, fds)
-        return self._socket._complete(operation, cancellable, tried=sent is WOULD_BLOCK)
+        packed = pack_descriptors(fds) if cancellable is None and handle.is_unix else None
+        if packed is not None and send(handle, descriptors_pool(len(fds)), packed):  # type: ignore[arg-type]
+            return True
+        return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=packed is not None)
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
         """
@@ -71,7 +65,7 @@ class DescriptorPassing(SocketConnection):
         owner: list[int] = []
         try:
             tried = count is None and cancellable is None and not handle.refuses
-            if not tried or receive_descriptors(handle, owner) is WOULD_BLOCK:
+            if not tried or not receive_descriptors(handle, owner):
                 operation = ReceiveDescriptors(handle, _count(count), owner)
                 self._socket._complete(operation, cancellable, tried=tried)
             if not RETURN_IS_ATOMIC:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket as python
-import time
 from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_timeout, as_writable
@@ -25,15 +24,17 @@ from unixconn._gio.kinds import (
     kind_of_socket,
 )
 from unixconn._gio.results import Message, Option
-from unixconn._io.operation import Operation, complete, wait
-from unixconn._io.transfer import Accept, Connect, ReceiveMessage, SendMessage
+from unixconn._io.connecting import Accept, AwaitCondition, Connect
+from unixconn._io.operation import Operation, complete
+from unixconn._io.receiving import ReceiveMessage
+from unixconn._io.sending import SendMessage
 from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import close_all, duplicate_all
+from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor, taken_over
 from unixconn._kernel.handle import NO_TIMEOUT, Handle, adopt_socket
 from unixconn._kernel.peer import peer_credentials
-from unixconn._kernel.poll import IOCondition
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
@@ -431,9 +432,9 @@ class Socket(DatagramPassing, Managed):
                 count = min(left, len(target))
                 target[:count] = buffer[:count]
                 left -= count
-            messages = received(found.messages, operation.owner)
+            messages = received(found.messages, found.owner)
         finally:
-            close_all(operation.owner)
+            close_all(found.owner)
         return Message(found.size, from_kernel(found.address), messages, found.flags)
 
     def send(self, buffer: Any, cancellable: Cancellable | None = None) -> int:
@@ -470,17 +471,13 @@ class Socket(DatagramPassing, Managed):
     ) -> bool:
         """Wait for *condition*, for at most *timeout_us* microseconds unless that is -1, and give True."""
         microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
-        condition = IOCondition(as_integer(condition, "condition", 0, INT_MAX))
-        check_cancellable(cancellable)
-        self._check()
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
         limits = [microseconds / 1e6] if microseconds >= 0 else []
         if self._timeout:
             limits.append(self._timeout)
-        deadline = time.monotonic() + min(limits) if limits else None
-        while not wait(self._handle, self._handle.closing(), condition, cancellable, deadline):
-            continue
+        operation = AwaitCondition(self._handle, wanted)
+        operation.timeout = min(limits, default=None)
+        complete(operation, cancellable)
         return True
 
     def create_source(self, condition: IOCondition, cancellable: Cancellable | None = None) -> SocketSource:

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
-from unixconn._io.contexts import poller_of
+from unixconn._io.connecting import AwaitCondition
+from unixconn._io.delivery import reactor_of
 from unixconn._io.main_context import MainContext, Source
-from unixconn._io.operation import Operation
-from unixconn._io.waiter import Pending, try_or_wait
-from unixconn._kernel.attempt import WOULD_BLOCK
-from unixconn._kernel.handle import Handle
-from unixconn._kernel.poll import IOCondition
+from unixconn._io.waiter import Waiter, try_or_wait
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from unixconn._base.errors import Error
     from unixconn._gio.socket import Socket
-    from unixconn._kernel.attempt import WouldBlock
-
-
-class _AwaitCondition(Operation[IOCondition]):
-    """Wait for any of some conditions."""
-
-    __slots__ = ("_socket", "condition")
-
-    def __init__(self, handle: Handle, socket: Socket, condition: int) -> None:
-        super().__init__(handle)
-        self._socket = socket
-        self.condition = condition  # type: ignore[misc]
-
-    def attempt(self) -> IOCondition | WouldBlock:
-        """Look for them."""
-        return self._socket.condition_check(IOCondition(self.condition)) or WOULD_BLOCK
 
 
 class SocketSource(Source):
@@ -48,7 +30,7 @@ class SocketSource(Source):
         self._condition = condition
         self._cancellable = cancellable
         self._found = IOCondition(0)
-        self._pending: Pending[IOCondition] | None = None
+        self._pending: Waiter[IOCondition] | None = None
 
     def set_callback(self, callback: object, *data: object) -> None:
         """Have *callback* called with the socket, the conditions that hold, and *data*; see `Source.set_callback`."""
@@ -64,9 +46,9 @@ class SocketSource(Source):
 
     def _prepare(self) -> None:
         self._pending = try_or_wait(
-            self._socket._timed(_AwaitCondition(self._socket._handle, self._socket, self._condition)),
+            self._socket._timed(AwaitCondition(self._socket._handle, self._condition)),
             self._cancellable,
-            lambda _operation: poller_of(self._context or MainContext.default()),
+            lambda _operation: reactor_of(self._context or MainContext.default()),
             self._end,
             blocking=True,
         )

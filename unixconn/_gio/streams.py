@@ -119,7 +119,7 @@ class SocketStream(Closable):
     ) -> Future[T] | None:
         check_arguments(cancellable, callback)
         priority, token = as_priority(io_priority, "io_priority"), object()
-        # Pending from the first step on, so that whatever ends the steps ends that, too.
+        # Waiter from the first step on, so that whatever ends the steps ends that, too.
         return start_sequence(
             self,
             name,

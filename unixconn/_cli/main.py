@@ -5,34 +5,35 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from unixconn import __version__
 from unixconn._cli import common, demo, info, peer, receive, send
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line *arguments*, by default this process's, and give the exit code."""
-    given, program = receive.split(sys.argv[1:] if arguments is None else list(arguments))
+    """Run the command of *arguments*, by default of sys.argv, and return the exit code."""
+    given, program = receive.split_command(sys.argv[1:] if arguments is None else list(arguments))
     options = _parser().parse_args(given, argparse.Namespace(program=program))
+    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return options.run(options)  # type: ignore[no-any-return]
+        return run(options)
     except common.CommandError as failed:
         common.say(str(failed))
         return failed.code
-    except BrokenPipeError:  # who reads our output has enough, like head(1)
-        _give_up_output()
+    except BrokenPipeError:  # the reader of the output has closed it, like head(1)
+        _discard_output()
         return 1
     except OSError as error:
-        _give_up_output()
+        _discard_output()
         common.say(f"standard output: {error.strerror}")
         return os.EX_IOERR
     except KeyboardInterrupt:
         return common.INTERRUPTED
 
 
-def _give_up_output() -> None:
-    # Python would complain once more when it flushes at the end.
+def _discard_output() -> None:
+    # Python flushes standard output at exit, and would print a second error.
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -41,7 +42,7 @@ def _parser() -> common.Parser:
     parser = common.Parser(
         prog="unixconn",
         description="Pass file descriptors and credentials between processes over Unix sockets.",
-        epilog="unixconn COMMAND --help is the manual of a command.",
+        epilog="unixconn COMMAND --help prints the manual of a command.",
     )
     parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

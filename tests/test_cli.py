@@ -208,10 +208,24 @@ def test_import_stays_light():
     """The package itself imports none of what only its command line needs."""
     program = (
         "import sys, unixconn; unixconn.UnixConnection, unixconn.listen; "
-        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn._cli.common'} & set(sys.modules)))"
+        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn._cli'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["receive", "--help"], ["info"]], ids=" ".join)
+def test_the_command_line_stays_light(arguments):
+    """A command imports neither event loops nor what the standard library's heavy modules bring along."""
+    program = (
+        "import sys; from unixconn.__main__ import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'asyncio', 'concurrent.futures', 'ctypes', 'dataclasses', 'inspect', 'logging'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.endswith("\n\n")
 
 
 def test_demo_in_a_source_folder(tmp_path):
@@ -221,3 +235,8 @@ def test_demo_in_a_source_folder(tmp_path):
     program = "import sys; sys.path.pop(0); from unixconn.__main__ import main; sys.exit(main(['demo']))"
     environment = {**os.environ, "PYTHONPATH": str(Path(unixconn.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env=environment, timeout=60)
+
+
+def test_demo_s_second_process_uses_the_same_package():
+    """It finds the package that runs the demonstration first, wherever that was found."""
+    assert demo._environment()["PYTHONPATH"].split(os.pathsep)[0] == str(Path(unixconn.__file__).resolve().parents[1])

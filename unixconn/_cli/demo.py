@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -9,12 +10,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
-from unixconn._base.errors import Error, TimedOutError
-from unixconn._gio.connection import UnixConnection
-from unixconn._kernel.credentials import Credentials, CredentialsSource
-from unixconn._kernel.native import BACKEND
+import unixconn
+from unixconn import BACKEND, Credentials, CredentialsSource, Error, TimedOutError, UnixConnection
+from unixconn._cli.common import CommandError, Commands, Parser, add_command, output
 
 IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
 """The one line in which the second process's program differs, by what it uses."""
@@ -43,6 +43,48 @@ _PATIENCE = 60
 
 class DemoError(Exception):
     """The demonstration did not go as it should; the text says how."""
+
+
+class _Answer(TypedDict):
+    """The second process's answer, which is JSON."""
+
+    fd: int
+    line: str
+    sender: str
+
+
+class _Options(argparse.Namespace):
+    """The options of this command."""
+
+    peer: str
+
+
+def add(commands: Commands[Parser]) -> None:
+    """Add this command to the parser."""
+    about = "start a second process, exchange an open file and credentials with it"
+    text = "Starts a second process, exchanges an open file and credentials with it, and tells each step."
+    parser = add_command(commands, "demo", _run, about, text, "[--peer unixconn|gio]")
+    parser.add_argument(
+        "--peer",
+        choices=tuple(IMPORTS),
+        default="unixconn",
+        help="what the second process uses: this library (the default), or Gio of PyGObject",
+    )
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    options = _Options(**vars(namespace))
+    python = sys.executable if options.peer == "unixconn" else find_gio()
+    if python is None:
+        candidates = ", ".join(gio_candidates())
+        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}"
+        raise CommandError(text, os.EX_UNAVAILABLE)
+    output()
+    try:
+        run(options.peer, python)
+    except DemoError as error:
+        raise CommandError(str(error), 1) from None
+    return os.EX_OK
 
 
 def gio_candidates() -> list[str]:
@@ -111,7 +153,7 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
 
 def _environment() -> dict[str, str]:
     """Give an environment in which this very package is found."""
-    folders = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    folders = [str(Path(unixconn.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
@@ -140,18 +182,18 @@ def _send(ours: UnixConnection, file: BinaryIO) -> None:
     _row("here -> there", "credentials", _ids(Credentials().to_string()))
 
 
-def _receive(ours: UnixConnection) -> tuple[dict[str, Any], Credentials]:
+def _receive(ours: UnixConnection) -> tuple[_Answer, Credentials]:
     fd = ours.receive_fd()
     with os.fdopen(fd, encoding="utf-8") as pipe:
         _row("there -> here", "a descriptor", f"{fd}, the read end of a pipe")
         credentials = ours.receive_credentials()
         _row("there -> here", "credentials", _ids(credentials.to_string()))
-        answer: dict[str, Any] = json.load(pipe)
+        answer: _Answer = json.load(pipe)
         _row("there -> here", "an answer", f"{len(json.dumps(answer))} bytes through descriptor {fd}")
     return answer, credentials
 
 
-def _conclude(ours: UnixConnection, file: BinaryIO, answer: dict[str, Any], credentials: Credentials, pid: int) -> None:
+def _conclude(ours: UnixConnection, file: BinaryIO, answer: _Answer, credentials: Credentials, pid: int) -> None:
     peer = ours.get_socket().get_credentials()
     print("\nThe kernel vouches for")
     _row("to there", _ids(answer["sender"]), "as received there: this process sent it")

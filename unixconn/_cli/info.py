@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import platform
@@ -10,9 +11,22 @@ import sys
 from collections.abc import Callable
 
 from unixconn import BACKEND, __version__
+from unixconn._cli.common import Commands, Parser, add_command, output
 from unixconn._kernel.native import lib
 
 _LAYERS = {"api": "api (compiled)", "abi": "abi (plain Python)"}
+
+
+def add(commands: Commands[Parser]) -> None:
+    """Add this command to the parser."""
+    about = "show the layer in use, and what this machine's kernel can do"
+    text = "Shows the layer in use, and tries on a socket pair which of its options this machine's kernel has."
+    add_command(commands, "info", _run, about, text, "")
+
+
+def _run(_namespace: argparse.Namespace) -> int:
+    print(describe(), file=output(), flush=True)
+    return os.EX_OK
 
 
 def describe() -> str:

@@ -49,36 +49,6 @@ def _parser() -> common.Parser:
     receive.add(commands)
     send.add(commands)
     peer.add(commands)
-
-    about = "start a second process, exchange an open file and credentials with it"
-    text = "Starts a second process, exchanges an open file and credentials with it, and tells each step."
-    show = common.add_command(commands, "demo", _demo, about, text, "[--peer unixconn|gio]")
-    show.add_argument(
-        "--peer",
-        choices=tuple(demo.IMPORTS),
-        default="unixconn",
-        help="what the second process uses: this library (the default), or Gio of PyGObject",
-    )
-    about = "show the layer in use, and what this machine's kernel can do"
-    text = "Shows the layer in use, and tries on a socket pair which of its options this machine's kernel has."
-    common.add_command(commands, "info", _info, about, text, "")
+    demo.add(commands)
+    info.add(commands)
     return parser
-
-
-def _demo(options: argparse.Namespace) -> int:
-    python = sys.executable if options.peer == "unixconn" else demo.find_gio()
-    if python is None:
-        candidates = ", ".join(demo.gio_candidates())
-        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}"
-        raise common.CommandError(text, os.EX_UNAVAILABLE)
-    common.output()
-    try:
-        demo.run(options.peer, python)
-    except demo.DemoError as error:
-        raise common.CommandError(str(error), 1) from None
-    return os.EX_OK
-
-
-def _info(_options: argparse.Namespace) -> int:
-    print(info.describe(), file=common.output(), flush=True)
-    return os.EX_OK

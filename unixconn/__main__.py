@@ -11,15 +11,23 @@ from unixconn import __version__, cli, cli_peer, cli_receive, cli_send, demo, in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line *arguments*, by default this process's, and give the exit code."""
+    """
+    Run the command line *arguments*, by default this process's, and return the exit code.
+
+    Raise SystemExit after the usage for a wrong command line, and after the help for one without a command: no script
+    should take that for a success.
+    """
     given, program = cli_receive.split(sys.argv[1:] if arguments is None else list(arguments))
-    options = _parser().parse_args(given, argparse.Namespace(program=program))
+    parser = _parser()
+    options = parser.parse_args(given, argparse.Namespace(program=program))
+    if options.command is None:
+        parser.exit(os.EX_USAGE, parser.format_help())
     try:
         return options.run(options)  # type: ignore[no-any-return]
     except cli.CommandError as failed:
         cli.say(str(failed))
         return failed.code
-    except BrokenPipeError:  # who reads our output has enough, like head(1)
+    except BrokenPipeError:  # the reader of the output has ended, as head(1) does
         _give_up_output()
         return 1
     except OSError as error:
@@ -43,13 +51,13 @@ def _parser() -> cli.Parser:
         epilog="unixconn COMMAND --help is the manual of a command.",
     )
     parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     cli_receive.add(commands)
     cli_send.add(commands)
     cli_peer.add(commands)
 
-    about = "start a second process, exchange an open file and credentials with it"
-    text = "Starts a second process, exchanges an open file and credentials with it, and tells each step."
+    about = "exchange an open file and credentials with a second process"
+    text = "Start a second process, exchange an open file and credentials with it, and print each step."
     show = cli.add_command(commands, "demo", _demo, about, text, "[--peer unixconn|gio]")
     show.add_argument(
         "--peer",
@@ -57,8 +65,8 @@ def _parser() -> cli.Parser:
         default="unixconn",
         help="what the second process uses: this library (the default), or Gio of PyGObject",
     )
-    about = "show the layer in use, and what this machine's kernel can do"
-    text = "Shows the layer in use, and tries on a socket pair which of its options this machine's kernel has."
+    about = "show the layer in use, and the features of this machine's kernel"
+    text = "Show the layer in use, and try on a socket pair which options this machine's kernel has."
     cli.add_command(commands, "info", _info, about, text, "")
     return parser
 

@@ -58,7 +58,7 @@ class _Facts(NamedTuple):
 
 def add(commands: Commands[Parser]) -> None:
     """Add the command."""
-    parser = add_command(commands, "peer", _run, "tell which process serves a socket", _TEXT, "[OPTIONS] PATH")
+    parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH")
     parser.add_argument("path", metavar="PATH", help="the socket file")
     parser.add_argument("--json", action="store_true", help="print an object, null being what can not be told")
 

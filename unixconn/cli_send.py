@@ -49,7 +49,7 @@ class _Source(NamedTuple):
 def add(commands: Commands[Parser]) -> None:
     """Add the command."""
     usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
-    parser = add_command(commands, "send", _run, "send open files to who listens", _TEXT, usage)
+    parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage)
     parser.add_argument("path", metavar="PATH", help="the socket file of who listens")
     parser.add_argument(
         "files", metavar="FILE", nargs="*", default=[], help="a file to open and send, - for standard input"

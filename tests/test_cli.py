@@ -36,6 +36,13 @@ def script(path, text):
     return str(path)
 
 
+def assert_fits(output):
+    """Check that a terminal shows all of *output* at once, below the line with the command."""
+    lines = output.splitlines()
+    assert len(lines) <= 22, output
+    assert max(map(len, lines)) <= 80, output
+
+
 def check_demo(output, import_line):
     """Check each step that the demonstration tells of against the process ids that it gives."""
     here, there = re.findall(r"^  (?:here|there) +pid (\d+) ", output, re.MULTILINE)
@@ -48,12 +55,12 @@ def check_demo(output, import_line):
         r"there -> here  a descriptor +\d+, the read end of a pipe",
         rf"there -> here  credentials +pid {there}, uid {uid}, gid {gid}",
         r"there -> here  an answer +\d+ bytes through descriptor \d+",
-        rf"to there +pid {here}, uid {uid}, gid {gid} +as received there: this process sent it",
-        rf"to here +pid {there}, uid {uid}, gid {gid} +from the message: the second process sent it",
-        rf"SO_PEERCRED +pid {here}, uid {uid}, gid {gid} +from the peer: who made the pair, not who sent",
+        rf"read there +pid {here}, uid {uid}, gid {gid} +message from here",
+        rf"read here +pid {there}, uid {uid}, gid {gid} +message from there",
+        rf"SO_PEERCRED +pid {here}, uid {uid}, gid {gid} +peer, made here",
         r"number +\d+ here, \d+ there +each process has its own",
-        r"offset +52 here, was 0 +moved by the reader there: one open file",
-        r"first line +A file without a name: who reads this was given it\.",
+        r"offset +55 here, was 0 +moved by the reader: one open file",
+        r"first line +This file has no name: it is read by descriptor alone\.",
     ):
         assert re.search(rf"^  {pattern}$", output, re.MULTILINE), f"{pattern}\nis not in\n{output}"
 
@@ -63,6 +70,27 @@ def test_demo():
     done = run("demo")
     assert (done.returncode, done.stderr) == (0, "")
     check_demo(done.stdout, "import unixconn as Gio")
+    assert_fits(done.stdout)
+
+
+def test_demo_fits_a_terminal(tmp_path, capsys, monkeypatch):
+    """Of an interpreter in a deep folder it shows the end, and the longest numbers of the kernel leave room."""
+    folder = tmp_path / "first.last" / "src" / "an.example.org" / "an-organisation" / "a-project" / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    python = script(folder / "python", f'exec "{sys.executable}" "$@"')
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr(demo, "_ids", lambda _description: "pid 4194304, uid 4294967294, gid 4294967294")
+    demo.run("unixconn", python)
+    output = capsys.readouterr().out
+    assert output.count(f"\n{'':17}...{python[-60:]}\n") == 2
+    assert output.count("gid 4294967294") == 5
+    assert_fits(output)
+
+
+def test_demo_names_an_interpreter_in_full():
+    """Where there is room for it."""
+    python = "/home/somebody/Projects/unixconn/.venv/bin/python"
+    assert demo._shortened(python) == python
 
 
 @needs_gio
@@ -71,6 +99,7 @@ def test_demo_with_gio():
     done = run("demo", "--peer", "gio")
     assert (done.returncode, done.stderr) == (0, "")
     check_demo(done.stdout, "from gi.repository import Gio")
+    assert_fits(done.stdout)
 
 
 def test_demo_without_gio(tmp_path):
@@ -160,6 +189,17 @@ def test_info():
     assert outcomes["SO_PASSCRED"] == outcomes["SO_PEERCRED"] == outcomes["abstract sockets"] == "yes"
 
 
+def test_info_fits_a_terminal(monkeypatch):
+    """It has 80 columns and 24 lines for the longest name of a kernel, and the longest reasons of features it lacks."""
+    release = "6.18.44-" + "x" * 56  # utsname has 64 bytes for it
+    names = os.uname_result(("Linux", "node", release, "#1", "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: names)
+    monkeypatch.setattr(info, "_outcome", lambda _probe: f"no ({os.strerror(errno.EDOM)})")
+    output = info.describe()
+    assert f"Linux {release}\n" in output
+    assert_fits(output)
+
+
 def test_info_names_the_layer_in_use():
     """The layer that the environment forces is the one that is named."""
     assert re.search(
@@ -202,6 +242,15 @@ def test_usage_errors(arguments):
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
     assert done.stderr.startswith("usage: unixconn")
+
+
+def test_no_command():
+    """Without a command each of them is listed, in one line that a terminal has room for, and nothing is done."""
+    done = run(environment={"COLUMNS": "80"})
+    assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
+    listed = re.findall(r"^    (\w+) {3,}\S.+$", done.stderr, re.MULTILINE)
+    assert listed == ["receive", "send", "peer", "demo", "info"]
+    assert_fits(done.stderr)
 
 
 def test_import_stays_light():

@@ -1,4 +1,4 @@
-"""The demonstration: a second process gets an open file and credentials, and answers through a pipe of its own."""
+"""The demonstration: a second process receives an open file and credentials, and answers through a pipe of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unixconn import BACKEND, Credentials, CredentialsSource, Error, TimedOutErr
 from unixconn._cli.common import CommandError, Commands, Parser, add_command, output
 
 IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
-"""The one line in which the second process's program differs, by what it uses."""
+"""The only line in which the second process's program differs, by the library that it uses."""
 
 _PROGRAM = """
 import json, os, sys
@@ -36,13 +36,17 @@ with open(writer, "w") as answer:
     json.dump({"fd": fd, "line": line.decode(), "sender": sender.to_string()}, answer)
 """
 
-_FIRST_LINE = "A file without a name: who reads this was given it.\n"
+_FIRST_LINE = "This file has no name: it is read by descriptor alone.\n"
 _PATIENCE = 60
-"""Seconds; only a peer that hangs needs them."""
+"""Seconds until a peer that hangs is given up."""
+_COLUMNS, _INDENT = 80, 17
+"""The width of the output, and of its first column."""
+_WIDE = 24
+"""The width of the second column where it holds more than a word."""
 
 
 class DemoError(Exception):
-    """The demonstration did not go as it should; the text says how."""
+    """The demonstration failed; the text says how."""
 
 
 class _Answer(TypedDict):
@@ -61,8 +65,8 @@ class _Options(argparse.Namespace):
 
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
-    about = "start a second process, exchange an open file and credentials with it"
-    text = "Starts a second process, exchanges an open file and credentials with it, and tells each step."
+    about = "exchange an open file and credentials with a second process"
+    text = "Start a second process, exchange an open file and credentials with it, and\nprint each step."
     parser = add_command(commands, "demo", _run, about, text, "[--peer unixconn|gio]")
     parser.add_argument(
         "--peer",
@@ -88,13 +92,13 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def gio_candidates() -> list[str]:
-    """Give the interpreters that may have PyGObject, the running one first."""
+    """Return the interpreters that may have PyGObject, the running one first."""
     paths = (sys.executable, "/usr/bin/python3", shutil.which("python3"))
     return list(dict.fromkeys(path for path in paths if path))
 
 
 def find_gio() -> str | None:
-    """Give the first interpreter that can import PyGObject's Gio, None if there is none."""
+    """Return the first interpreter that can import PyGObject's Gio, None if there is none."""
     for python in gio_candidates():
         try:
             tried = subprocess.run(
@@ -111,9 +115,11 @@ def run(peer: str, python: str) -> None:
     """
     Exchange a file and credentials with a new process of the interpreter *python*, and print each step.
 
-    *peer* is a key of `IMPORTS`. Raises DemoError if the process fails, or anything is not as it was sent.
+    *peer* is a key of `IMPORTS`. The output fits a terminal of 80 columns and 24 lines.
+
+    Raise DemoError if the process fails, or if anything arrives changed.
     """
-    print("Two processes and a socket pair.\n")
+    print("Two processes and a socket pair")
     try:
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - below
         ours, theirs = UnixConnection.create_pair()
@@ -127,8 +133,10 @@ def run(peer: str, python: str) -> None:
             process = _start(IMPORTS[peer], python, theirs.get_socket().get_fd())
         with process:
             try:
-                _row("here", f"pid {os.getpid()}", f"{sys.executable}, unixconn's layer {BACKEND}")
-                _row("there", f"pid {process.pid}", f"{python}, {IMPORTS[peer]}")
+                _row("here", f"pid {os.getpid()}", f"unixconn's layer {BACKEND}, in")
+                _row("", _shortened(sys.executable))
+                _row("there", f"pid {process.pid}", f"{IMPORTS[peer]}, in")
+                _row("", _shortened(python))
                 _exchange(ours, file, process)
             finally:
                 process.kill()
@@ -139,7 +147,7 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [python, "-c", import_line + _PROGRAM, str(fd)],
             pass_fds=[fd],
-            # Not here: in a clone the source folder would be found before the installed package.
+            # In the current folder, if that is a clone, Python would find the source before the installed package.
             cwd="/",
             env=_environment() if import_line == IMPORTS["unixconn"] else None,
             stdin=subprocess.DEVNULL,
@@ -152,18 +160,18 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Give an environment in which this very package is found."""
+    """Return an environment in which Python finds this very package."""
     folders = [str(Path(unixconn.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:
-    """Talk to *process*; its failure is the reason for ours, and so is told with it."""
+    """Talk to *process*. Where that fails, the error tells how *process* ended, as this is most often the reason."""
     try:
         _send(ours, file)
         answer, credentials = _receive(ours)
     except (Error, ValueError) as error:
-        # It must not wait for us while we wait for its end.
+        # Else it could wait for a message while this process waits for its end.
         ours.close()
         if isinstance(error, TimedOutError):
             process.kill()
@@ -195,13 +203,13 @@ def _receive(ours: UnixConnection) -> tuple[_Answer, Credentials]:
 
 def _conclude(ours: UnixConnection, file: BinaryIO, answer: _Answer, credentials: Credentials, pid: int) -> None:
     peer = ours.get_socket().get_credentials()
-    print("\nThe kernel vouches for")
-    _row("to there", _ids(answer["sender"]), "as received there: this process sent it")
-    _row("to here", _ids(credentials.to_string()), f"from the {credentials.source.value}: the second process sent it")
-    _row("SO_PEERCRED", _ids(peer.to_string()), f"from the {peer.source.value}: who made the pair, not who sent")
+    print("\nThe kernel vouches for each sender, and for the maker of the pair")
+    _row("read there", _ids(answer["sender"]), "message from here", _WIDE)
+    _row("read here", _ids(credentials.to_string()), f"{credentials.source.value} from there", _WIDE)
+    _row("SO_PEERCRED", _ids(peer.to_string()), f"{peer.source.value}, made here", _WIDE)
     print("\nThe file arrived")
-    _row("number", f"{file.fileno()} here, {answer['fd']} there", "each process has its own")
-    _row("offset", f"{file.tell()} here, was 0", "moved by the reader there: one open file")
+    _row("number", f"{file.fileno()} here, {answer['fd']} there", "each process has its own", _WIDE)
+    _row("offset", f"{file.tell()} here, was 0", "moved by the reader: one open file", _WIDE)
     _row("first line", answer["line"].rstrip())
 
     wrong = [
@@ -209,27 +217,33 @@ def _conclude(ours: UnixConnection, file: BinaryIO, answer: _Answer, credentials
         for what, right in (
             ("the line that was read", answer["line"] == _FIRST_LINE),
             ("the offset", file.tell() == len(_FIRST_LINE)),
-            ("who sent to there", answer["sender"] == Credentials().to_string()),
-            ("who sent to here", credentials.get_unix_pid() == pid),
-            ("who vouches for it", credentials.source is CredentialsSource.MESSAGE),
+            ("the sender that was read there", answer["sender"] == Credentials().to_string()),
+            ("the sender that was read here", credentials.get_unix_pid() == pid),
+            ("the source of its credentials", credentials.source is CredentialsSource.MESSAGE),
         )
         if not right
     ]
     if wrong:
-        raise DemoError("not as it should be: " + ", ".join(wrong))
+        raise DemoError("these are not as they should be: " + ", ".join(wrong))
 
 
 def _end_of(process: subprocess.Popen[str]) -> str:
-    """Wait for *process* to end, and tell how it did."""
+    """Wait for *process* to end, and return how it did, in words."""
     complaint = process.communicate()[1].strip()
     return f"the second process ended with exit code {process.returncode}" + (f":\n{complaint}" if complaint else "")
 
 
 def _ids(description: str) -> str:
-    """Make ``pid 1, uid 2, gid 3`` of what Credentials.to_string() gives."""
+    """Return ``pid 1, uid 2, gid 3`` for the text that Credentials.to_string() returns."""
     return description.rpartition(":")[2].replace("=", " ").replace(",", ", ")
 
 
-def _row(first: str, second: str, third: str = "") -> None:
+def _shortened(path: str) -> str:
+    """Return *path*, or its end where the line has no room for all of it."""
+    room = _COLUMNS - _INDENT
+    return path if len(path) <= room else f"...{path[3 - room :]}"
+
+
+def _row(first: str, second: str, third: str = "", width: int = 13) -> None:
     # Flushed, so that each step is seen when it happens also through a pipe.
-    print(f"  {first:<15}{second:<28}{third}".rstrip(), flush=True)
+    print(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip(), flush=True)

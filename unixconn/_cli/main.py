@@ -12,9 +12,17 @@ from unixconn._cli import common, demo, info, peer, receive, send
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command of *arguments*, by default of sys.argv, and return the exit code."""
+    """
+    Run the command of *arguments*, by default of sys.argv, and return the exit code.
+
+    Raise SystemExit after the usage for a wrong command line, and after the help for one without a command: no script
+    should take that for a success.
+    """
     given, program = receive.split_command(sys.argv[1:] if arguments is None else list(arguments))
-    options = _parser().parse_args(given, argparse.Namespace(program=program))
+    parser = _parser()
+    options = parser.parse_args(given, argparse.Namespace(program=program))
+    if options.command is None:
+        parser.exit(os.EX_USAGE, parser.format_help())
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -45,7 +53,7 @@ def _parser() -> common.Parser:
         epilog="unixconn COMMAND --help prints the manual of a command.",
     )
     parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     receive.add(commands)
     send.add(commands)
     peer.add(commands)

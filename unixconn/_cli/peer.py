@@ -75,7 +75,7 @@ class _Facts(NamedTuple):
 
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
-    parser = add_command(commands, "peer", _run, "print which process serves a socket", _TEXT, "[OPTIONS] PATH")
+    parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH")
     parser.add_argument("path", metavar="PATH", help="the socket file")
     parser.add_argument("--json", action="store_true", help="print a JSON object, with null for each unknown fact")
 

@@ -106,7 +106,7 @@ def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
 
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
-    about = "receive descriptors from verified senders, and copy them out or run a command with them"
+    about = "receive open files: copy them out, or run a command with them"
     parser = add_command(commands, "receive", _run, about, _TEXT, "[OPTIONS] PATH [-- COMMAND [ARGUMENT ...]]")
     parser.epilog = f"{parser.epilog}{_EXIT_CODES}"
     parser.add_argument("path", metavar="PATH", help="the socket file to listen on")

@@ -81,7 +81,7 @@ class _NamedDescriptor(NamedTuple):
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
-    parser = add_command(commands, "send", _run, "send open files to a receiver", _TEXT, usage)
+    parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage)
     parser.add_argument("path", metavar="PATH", help="the socket file that the receiver listens on")
     parser.add_argument(
         "files", metavar="FILE", nargs="*", default=[], help="a file to open and send, or - for standard input"

@@ -146,7 +146,7 @@ def test_demo_reports_an_answer_that_breaks_off(tmp_path):
 
 def test_demo_does_not_wait_for_a_peer_that_hangs(tmp_path, monkeypatch):
     """A peer that says nothing is killed after a while."""
-    monkeypatch.setattr(demo, "_PATIENCE", 1)
+    monkeypatch.setattr(demo, "_TIMEOUT", 1)
     numbers = tmp_path / "pid"
     python = script(tmp_path / "python", f'echo $$ > "{numbers}"; exec sleep 100')
     with pytest.raises(demo.DemoError, match=r"timed out.*; the second process ended with exit code -9$"):
@@ -219,7 +219,9 @@ def test_demo_without_a_folder_for_its_file():
     program = "import tempfile; tempfile.tempdir = '/nowhere'; from unixconn.__main__ import main; exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 1
-    assert done.stderr.startswith("unixconn: cannot begin: [Errno 2] No such file or directory: '/nowhere")
+    assert done.stderr.startswith(
+        "unixconn: cannot create the file and the socket pair: [Errno 2] No such file or directory: '/nowhere"
+    )
 
 
 def test_version():
@@ -234,6 +236,7 @@ def test_help(arguments):
     done = run(*arguments)
     assert done.returncode == 0
     assert done.stdout.startswith("usage: unixconn")
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("info", "more")])

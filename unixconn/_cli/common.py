@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes (64 to 77 as in sysexits.h):
   0    success
-  1    the reader of the output has closed it
+  1    the reader of the output has closed it, or "unixconn demo" has failed
   64   wrong options or arguments
   66   a file, descriptor or socket does not exist, or cannot be read
-  69   nobody listens on the socket, or the listener accepts no connections
+  69   nobody listens on the socket, the listener accepts no connections, or
+       PyGObject is missing (demo --peer gio)
   71   another system error
   73   a file or socket cannot be created
   74   reading or writing failed

@@ -1,4 +1,4 @@
-"""The demonstration: a second process receives an open file and credentials, and answers through a pipe of its own."""
+"""``unixconn demo``: a second process receives an open file and credentials, and answers through a pipe of its own."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ with open(writer, "w") as answer:
 """
 
 _FIRST_LINE = "This file has no name: it is read by descriptor alone.\n"
-_PATIENCE = 60
-"""Seconds until a peer that hangs is given up."""
+_TIMEOUT = 60
+"""Seconds after which a second process that does not answer is killed."""
 _COLUMNS, _INDENT = 80, 17
 """The width of the output, and of its first column."""
 _WIDE = 24
-"""The width of the second column where it holds more than a word."""
+"""The width of the second column if it holds more than a word."""
 
 
 class DemoError(Exception):
@@ -81,7 +81,7 @@ def _run(namespace: argparse.Namespace) -> int:
     python = sys.executable if options.peer == "unixconn" else find_gio()
     if python is None:
         candidates = ", ".join(gio_candidates())
-        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}"
+        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}; install it for one of them"
         raise CommandError(text, os.EX_UNAVAILABLE)
     output()
     try:
@@ -121,12 +121,12 @@ def run(peer: str, python: str) -> None:
     """
     print("Two processes and a socket pair")
     try:
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - below
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by the with statement below
         ours, theirs = UnixConnection.create_pair()
     except (Error, OSError) as error:
-        raise DemoError(f"cannot begin: {error}") from error
+        raise DemoError(f"cannot create the file and the socket pair: {error}") from error
     with ours, file:
-        ours.get_socket().set_timeout(_PATIENCE)
+        ours.get_socket().set_timeout(_TIMEOUT)
         file.write(_FIRST_LINE.encode() + b"A second line.\n")
         file.seek(0)
         with theirs:
@@ -166,12 +166,12 @@ def _environment() -> dict[str, str]:
 
 
 def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:
-    """Talk to *process*. Where that fails, the error tells how *process* ended, as this is most often the reason."""
+    """Exchange everything with *process*. If that fails, its end is part of the error, as it is often the reason."""
     try:
         _send(ours, file)
         answer, credentials = _receive(ours)
     except (Error, ValueError) as error:
-        # Else it could wait for a message while this process waits for its end.
+        # Otherwise *process* could wait for a message while this process waits for its end.
         ours.close()
         if isinstance(error, TimedOutError):
             process.kill()
@@ -228,7 +228,7 @@ def _conclude(ours: UnixConnection, file: BinaryIO, answer: _Answer, credentials
 
 
 def _end_of(process: subprocess.Popen[str]) -> str:
-    """Wait for *process* to end, and return how it did, in words."""
+    """Wait for *process* to end, and return a description of its end."""
     complaint = process.communicate()[1].strip()
     return f"the second process ended with exit code {process.returncode}" + (f":\n{complaint}" if complaint else "")
 
@@ -239,11 +239,11 @@ def _ids(description: str) -> str:
 
 
 def _shortened(path: str) -> str:
-    """Return *path*, or its end where the line has no room for all of it."""
+    """Return *path*, or its end if it is too long for its line."""
     room = _COLUMNS - _INDENT
     return path if len(path) <= room else f"...{path[3 - room :]}"
 
 
 def _row(first: str, second: str, third: str = "", width: int = 13) -> None:
-    # Flushed, so that each step is seen when it happens also through a pipe.
+    # Flushed, so that each step is seen when it happens, also at the other end of a pipe.
     print(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip(), flush=True)

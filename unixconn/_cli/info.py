@@ -1,4 +1,4 @@
-"""What the library runs on: the layer in use, and the features of this machine's kernel."""
+"""``unixconn info``: the layer in use, and the features of this machine's kernel."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _passpidfd(one: socket.socket, other: socket.socket) -> None:
     other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSPIDFD, 1)
     one.send(b"\0")
     pidfd = int.from_bytes(_expect(other, lib.SCM_PIDFD), sys.byteorder, signed=True)
-    if pidfd < 0:  # as where no descriptor is free
+    if pidfd < 0:  # the kernel's -errno, such as -EMFILE
         raise OSError(-pidfd, os.strerror(-pidfd))
     os.close(pidfd)
 
@@ -95,16 +95,16 @@ def _peerpidfd(one: socket.socket, _: socket.socket) -> None:
 
 
 def _peergroups(one: socket.socket, _: socket.socket) -> None:
-    _ask_at_length(one, lib.SO_PEERGROUPS)
+    _ask_for_long_value(one, lib.SO_PEERGROUPS)
 
 
 def _peersec(one: socket.socket, _: socket.socket) -> None:
-    _ask_at_length(one, lib.SO_PEERSEC)
+    _ask_for_long_value(one, lib.SO_PEERSEC)
 
 
 def _abstract(_one: socket.socket, _other: socket.socket) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
-        # Without a name the kernel chooses an abstract one that is free.
+        # For an empty name the kernel chooses a free abstract one (autobind, unix(7)).
         bound.bind("")
         if bytes(bound.getsockname())[:1] != b"\0":
             raise OSError(errno.EPROTO, "no name from bind")
@@ -118,11 +118,11 @@ def _expect(receiver: socket.socket, kind: int) -> bytes:
     raise OSError(errno.EPROTO, "no control message")
 
 
-def _ask_at_length(asked: socket.socket, option: int) -> None:
+def _ask_for_long_value(asked: socket.socket, option: int) -> None:
     try:
         asked.getsockopt(socket.SOL_SOCKET, option, 1024)
     except OSError as error:
-        # An answer that is longer than the standard library has room for is an answer.
+        # ERANGE: the kernel has an answer, but it is longer than getsockopt() of the standard library allows.
         if error.errno != errno.ERANGE:
             raise
 

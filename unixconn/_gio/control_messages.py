@@ -205,7 +205,7 @@ class UnixFDMessage(SocketControlMessage):
         return self._fd_list
 
     def append_fd(self, fd: FileDescriptorLike) -> bool:
-        """Add a duplicate of *fd*, and return True. Errors as of `UnixFDList.append`."""
+        """Add a duplicate of *fd*, and return True. Raises the same errors as `UnixFDList.append`."""
         self._fd_list.append(fd)
         return True
 

@@ -1,4 +1,4 @@
-"""Socket: one socket with all that Gio does with one, and the types that its methods take and return."""
+"""Socket, and the types that its methods take and return."""
 
 from __future__ import annotations
 
@@ -157,10 +157,10 @@ class Socket(Object):
 
     The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and with the object.
 
-    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that was made by the constructor
-    and not by `init` after it. A method that has to wait does so until the Socket's timeout has passed, Error
-    TIMED_OUT, until its *cancellable* is cancelled, CANCELLED, or until the Socket is closed, CLOSED. If the Socket is
-    set not to block, the method raises WOULD_BLOCK instead. A *cancellable* of another type is a TypeError.
+    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that the constructor has made,
+    before `init`. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has passed, with
+    CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket is set not
+    to block, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -247,7 +247,7 @@ class Socket(Object):
         """
         Open the socket, or take over the descriptor, that the constructor was given; return True.
 
-        The method does not wait, so *cancellable* has no effect. Errors as of `new` and `new_from_fd`.
+        The method does not wait, so *cancellable* has no effect. Raises the same errors as `new` and `new_from_fd`.
         """
         check_cancellable(cancellable)
         if not self._handle.opened:
@@ -348,7 +348,8 @@ class Socket(Object):
         """
         Set the number of connections that may wait to be accepted, from the next call of `listen` on.
 
-        Raises TypeError for a *backlog* that is not a number, OverflowError for one that is negative or no C int.
+        Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is negative or does not
+        fit a C int.
         """
         number = as_integer(backlog, "backlog", 0, INT_MAX)
         if self._listen_backlog != number:
@@ -376,8 +377,8 @@ class Socket(Object):
         """
         Return (True, value) of an option that is an integer.
 
-        *level* and *optname* are numbers as of the socket module, see getsockopt(2). Raises the Error for the errno of
-        getsockopt(2): FAILED for an unknown option.
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. Raises the Error for
+        the errno of getsockopt(2): FAILED for an unknown option.
         """
         self._check()
         level, optname = (
@@ -390,9 +391,9 @@ class Socket(Object):
         """
         Set an option that is an integer, and return True.
 
-        *level* and *optname* are numbers as of the socket module, see setsockopt(2). SO_PASSCRED stays on as long as an
-        operation waits for credentials, and gets *value* after that. Raises the Error for the errno of setsockopt(2):
-        FAILED for an unknown option.
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. SO_PASSCRED stays on
+        as long as an operation waits for credentials, and gets *value* after that. Raises the Error for the errno of
+        setsockopt(2): FAILED for an unknown option.
         """
         self._check()
         level, optname = (
@@ -406,9 +407,10 @@ class Socket(Object):
         """
         Return the peer credentials: those of the process that made the pair, or called connect() or listen().
 
-        They are of that moment: they do not change when the other end of the socket goes to another process. Without a
-        peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED. Raises the Error
-        NOT_SUPPORTED on a system without peer credentials.
+        They are those of that moment, and do not change when the other end of the socket goes to another process.
+        Without a peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED.
+
+        Raises the Error NOT_SUPPORTED on a system without peer credentials.
         """
         self._check()
         return peer_credentials(self._handle)
@@ -679,7 +681,7 @@ class Socket(Object):
         Receive at most *size* bytes, and return them; b"" at the end of the stream.
 
         Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over this Socket.
-        Errors as of `receive_message`.
+        Raises the same errors as `receive_message`.
         """
         return self.receive_from(size, cancellable).data
 
@@ -704,7 +706,7 @@ class Socket(Object):
 
         The address is that of the sender, None if the sender has no name. Of a datagram with more than *size* bytes the
         rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
-        this Socket. Errors as of `receive_message`.
+        this Socket. Raises the same errors as `receive_message`.
         """
         steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
         check_cancellable(cancellable)

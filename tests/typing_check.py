@@ -95,7 +95,7 @@ from unixconn import (
     timeout_add,
     timeout_add_seconds,
 )
-from unixconn._gio.results import Accepted
+from unixconn._gio.listener import Accepted
 
 KINDS: tuple[type[Error], ...] = (
     CancelledError,

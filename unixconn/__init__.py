@@ -52,12 +52,11 @@ if TYPE_CHECKING:
     from unixconn._gio.future import Future
     from unixconn._gio.input_stream import InputStream
     from unixconn._gio.io_stream import IOStream, IOStreamSpliceFlags
-    from unixconn._gio.kinds import SocketMsgFlags, SocketProtocol, SocketType
     from unixconn._gio.listener import SocketListener, SocketListenerEvent
     from unixconn._gio.listening import UnixListener, connect, listen
     from unixconn._gio.output_stream import OutputStream, OutputStreamSpliceFlags
     from unixconn._gio.service import SocketService, ThreadedSocketService
-    from unixconn._gio.socket import Socket
+    from unixconn._gio.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
     from unixconn._gio.streams import Bytes
     from unixconn._gio.task import AsyncResult, Task
     from unixconn._io.main_context import (
@@ -104,7 +103,6 @@ _MODULES = {
     "_kernel.file_descriptor": "FileDescriptor",
     "_gio.future": "Future",
     "_gio.io_stream": "IOStream IOStreamSpliceFlags",
-    "_gio.kinds": "SocketMsgFlags SocketProtocol SocketType",
     "_gio.listener": "SocketListener SocketListenerEvent",
     "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
@@ -116,6 +114,7 @@ _MODULES = {
     "_gio.listening": "UnixListener connect listen",
     "_kernel.epoll": "IOCondition PollFD",
     "_gio.service": "SocketService ThreadedSocketService",
+    "_gio.socket": "SocketMsgFlags SocketProtocol SocketType",
     "_gio.streams": "Bytes",
     "_gio.input_stream": "InputStream",
     "_gio.output_stream": "OutputStream OutputStreamSpliceFlags",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from enum import IntEnum
 from socket import AF_UNIX
 
@@ -13,11 +14,15 @@ from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
-    from typing import ClassVar, Union
+    from typing import Any, ClassVar, Union
 
-    PathLike = Union[str, bytes, list[int], os.PathLike[str], os.PathLike[bytes]]
+    from typing_extensions import Self
+
+    PathLike = Union[str, bytes, bytearray, list[int], tuple[int, ...], os.PathLike[str], os.PathLike[bytes]]
+    """The path or name of a Unix socket: text, bytes, or a list of byte values, which is what PyGObject takes."""
 
 _PATH_ROOM = SYSTEM.path_room
+"""The size of sun_path in struct sockaddr_un, in bytes."""
 _FAMILY_SIZE = 2
 
 
@@ -31,7 +36,7 @@ class SocketFamily(IntEnum):
 
 
 class UnixSocketAddressType(IntEnum):
-    """Kinds of names that a Unix socket has (Gio.UnixSocketAddressType)."""
+    """Kinds of names of a Unix socket (Gio.UnixSocketAddressType)."""
 
     INVALID = 0
     ANONYMOUS = 1
@@ -41,21 +46,35 @@ class UnixSocketAddressType(IntEnum):
 
 
 class SocketAddress(Object):
-    """The address of a socket (Gio.SocketAddress)."""
+    """
+    The address of a socket (Gio.SocketAddress).
+
+    An abstract class: making a SocketAddress itself raises TypeError.
+    """
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("family", SocketFamily, "get_family"),)
 
+    def __init__(self, *arguments: Any, **properties: Any) -> None:
+        if type(self) is SocketAddress:
+            raise TypeError("SocketAddress is abstract and cannot be made: make a UnixSocketAddress")
+        super().__init__(*arguments, **properties)
+
+    @abstractmethod
     def get_family(self) -> SocketFamily:
-        """Give the family."""
+        """Return the family of the address."""
         raise NotImplementedError
 
 
 class UnixSocketAddress(SocketAddress):
     """
-    The address of a Unix socket: a path, a name in the abstract namespace, or none (Gio.UnixSocketAddress).
+    The address of a Unix socket: a path, a name in the abstract namespace, or no name (Gio.UnixSocketAddress).
 
-    *path* may be str, bytes, os.PathLike or a list of byte values. Raises the Error FILENAME_TOO_LONG for one of more
-    than 107 bytes, which Gio would cut and so connect elsewhere. *abstract* stands for the type ABSTRACT_PADDED.
+    *path* is a str, bytes, an os.PathLike or a list of byte values, *address_type* the kind of name. *abstract* with
+    the type PATH means the type ABSTRACT_PADDED.
+
+    Raises the Error FILENAME_TOO_LONG for a *path* that does not fit into struct sockaddr_un, see unix(7): more than
+    107 bytes on Linux. Gio would cut such a path, and connect elsewhere. Raises ValueError for a NUL byte in the path
+    of a file, and TypeError for arguments of other types.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -71,7 +90,7 @@ class UnixSocketAddress(SocketAddress):
         abstract: bool = False,
         address_type: UnixSocketAddressType = UnixSocketAddressType.PATH,
     ) -> None:
-        super().__init__()
+        # Without super().__init__(), which only refuses to make a SocketAddress itself: addresses are made often.
         name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
         self._type = as_member(UnixSocketAddressType, address_type)
         if abstract and self._type is UnixSocketAddressType.PATH:
@@ -88,42 +107,46 @@ class UnixSocketAddress(SocketAddress):
         self._name = name
 
     @classmethod
-    def new(cls, path: PathLike) -> UnixSocketAddress:
-        """Make the address of the socket file *path*."""
+    def new(cls, path: PathLike) -> Self:
+        """Make the address of the socket file *path*. Raises the same errors as the constructor."""
         return cls(path=path)
 
     @classmethod
-    def new_with_type(cls, path: PathLike, type: UnixSocketAddressType) -> UnixSocketAddress:  # noqa: A002 - Gio's name
-        """Make an address of any kind; for an abstract one *path* is the name without the leading NUL."""
+    def new_with_type(cls, path: PathLike, type: UnixSocketAddressType) -> Self:  # noqa: A002 - Gio's name
+        """
+        Make an address of any kind. Raises the same errors as the constructor.
+
+        For an abstract name *path* is the name without its leading NUL byte. For ANONYMOUS *path* is ignored.
+        """
         return cls(path=path, address_type=type)
 
     @staticmethod
     def abstract_names_supported() -> bool:
-        """Tell whether this system has an abstract namespace."""
+        """Return whether this system has an abstract namespace."""
         return SYSTEM.is_linux
 
     def get_family(self) -> SocketFamily:
-        """Give UNIX."""
+        """Return UNIX."""
         return SocketFamily.UNIX
 
     def get_path(self) -> str:
-        """Give the path or name; "" for an anonymous one. Bytes that are no UTF-8 become surrogates."""
+        """Return the path or name, "" for an anonymous address. Bytes that are not UTF-8 become surrogates."""
         return os.fsdecode(self._name)
 
     def get_path_len(self) -> int:
-        """Give the length of the path or name in bytes."""
+        """Return the length of the path or name in bytes."""
         return len(self._name)
 
     def get_address_type(self) -> UnixSocketAddressType:
-        """Give the kind."""
+        """Return the kind of name."""
         return self._type
 
     def get_is_abstract(self) -> bool:
-        """Tell whether it is a name in the abstract namespace."""
+        """Return whether the name is in the abstract namespace."""
         return self._type in (UnixSocketAddressType.ABSTRACT, UnixSocketAddressType.ABSTRACT_PADDED)
 
     def get_native_size(self) -> int:
-        """Give the size of the kernel's structure in bytes."""
+        """Return the size of the kernel's structure in bytes."""
         if self._type is UnixSocketAddressType.ANONYMOUS:
             return _FAMILY_SIZE
         if self._type is UnixSocketAddressType.ABSTRACT:
@@ -131,16 +154,25 @@ class UnixSocketAddress(SocketAddress):
         return _FAMILY_SIZE + _PATH_ROOM
 
     def to_string(self) -> str:
-        """Describe it: the path or name, with what is not printable ASCII escaped."""
+        """Return the path or name, with escapes for all but printable ASCII; "anonymous" where there is no name."""
         if self._type is UnixSocketAddressType.ANONYMOUS:
             return "anonymous"
         return "".join(chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in self._name)
 
     def __repr__(self) -> str:
-        return f"<UnixSocketAddress {self._type.name} {self._name!r}>"
+        if "_name" not in self.__dict__:  # the constructor has raised
+            return f"<{type(self).__name__} invalid>"
+        name = "" if self._type is UnixSocketAddressType.ANONYMOUS else f" {self._name!r}"
+        return f"<{type(self).__name__} {self._type.name}{name}>"
+
+    def _brief(self) -> str:
+        """Describe the address within the `repr` of a socket. An abstract name begins with a NUL byte there."""
+        if self._type is UnixSocketAddressType.ANONYMOUS:
+            return "anonymous"
+        return repr(("\0" if self.get_is_abstract() else "") + self.get_path())
 
     def _for_python(self) -> bytes:
-        """Give it as the socket module takes it."""
+        """Return the address as the socket module takes it."""
         if self._type is UnixSocketAddressType.ABSTRACT:
             return b"\0" + self._name
         if self._type is UnixSocketAddressType.ABSTRACT_PADDED:
@@ -148,15 +180,15 @@ class UnixSocketAddress(SocketAddress):
         return self._name
 
     def _for_kernel(self) -> bytes:
-        """Give it as struct sockaddr_un."""
-        # Not of an empty path, which would be the abstract name of no bytes.
+        """Return the address as a struct sockaddr_un."""
+        # An empty path gets no NUL byte, which would make it the abstract name of no bytes.
         end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
         return SYSTEM.pack_address(AF_UNIX, self._for_python() + end)
 
 
 def from_python(address: str | bytes) -> UnixSocketAddress:
     """Make the address that the socket module gives as *address*."""
-    # Python reads on behind a name that fills sun_path, up to the next NUL: what it finds there is not of the name.
+    # Where a name fills sun_path, Python reads on behind it up to the next NUL byte: those bytes are not of the name.
     name, kind = os.fsencode(address)[:_PATH_ROOM], UnixSocketAddressType.PATH
     if not name:
         kind = UnixSocketAddressType.ANONYMOUS
@@ -164,14 +196,14 @@ def from_python(address: str | bytes) -> UnixSocketAddress:
         padded = len(name) == _PATH_ROOM
         kind = UnixSocketAddressType.ABSTRACT_PADDED if padded else UnixSocketAddressType.ABSTRACT
         name = name[1:].rstrip(b"\0") if padded else name[1:]
-    # Not by the constructor: a peer's name may be a byte longer than what can be bound to here, and fill sun_path.
-    made = UnixSocketAddress()
+    # Without the constructor, which refuses a name that fills sun_path: a peer may have bound its socket to one.
+    made = UnixSocketAddress.__new__(UnixSocketAddress)
     made._name, made._type = name, kind
     return made
 
 
 def from_kernel(address: bytes) -> UnixSocketAddress | None:
-    """Make the address that recvmsg() has written, None for none, or one of another family."""
+    """Make the address that recvmsg() has written; None where it wrote none, or one of another family."""
     family, name = SYSTEM.unpack_address(address)
     if family != AF_UNIX:
         return None
@@ -179,6 +211,6 @@ def from_kernel(address: bytes) -> UnixSocketAddress | None:
 
 
 def check_address(address: object) -> None:
-    """Raise TypeError for an argument *address* that is no `SocketAddress`."""
+    """Raise TypeError if *address* is not a `SocketAddress`."""
     if not isinstance(address, SocketAddress):
         raise TypeError(f"address must be a SocketAddress, not {address!r}")

@@ -13,8 +13,7 @@ from unixconn._gio.asynchronous import AWAIT, check_arguments, finish, start_seq
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
-from unixconn._gio.kinds import SocketProtocol, SocketType
-from unixconn._gio.socket import Socket
+from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
 from unixconn._io.steps import complete_all
 from unixconn._kernel.trigger import check_cancellable

@@ -12,9 +12,8 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.framing import MessageFraming
 from unixconn._gio.future import Future
 from unixconn._gio.identity import PeerIdentity
-from unixconn._gio.kinds import SocketProtocol, SocketType, connection_types
 from unixconn._gio.passing import DescriptorPassing
-from unixconn._gio.socket import Socket
+from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
 from unixconn._gio.task import AsyncResult
 from unixconn._io.receiving import ReceiveCredentials, ReceiveDescriptor

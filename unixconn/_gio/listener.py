@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as python
+from collections import namedtuple
 from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_integer
@@ -15,9 +16,7 @@ from unixconn._gio.asynchronous import AWAIT, finish, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
-from unixconn._gio.kinds import SocketProtocol, SocketType
-from unixconn._gio.results import Accepted, AcceptedSocket, AddressAdded
-from unixconn._gio.socket import Socket
+from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.steps import complete_all
@@ -27,7 +26,7 @@ from unixconn._kernel.handle import Handle
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
@@ -45,6 +44,48 @@ class SocketListenerEvent(IntEnum):
     BOUND = 1
     LISTENING = 2
     LISTENED = 3
+
+
+if TYPE_CHECKING:
+
+    class Accepted(NamedTuple):
+        """The result of `SocketListener.accept`."""
+
+        connection: SocketConnection
+        """The connection to the peer."""
+        source_object: Object | None
+        """The object that was given to the listener together with the address or the Socket."""
+
+    class AcceptedSocket(NamedTuple):
+        """The result of `SocketListener.accept_socket`."""
+
+        socket: Socket
+        """The Socket to talk to the peer."""
+        source_object: Object | None
+        """The object that was given to the listener together with the address or the Socket."""
+
+    class AddressAdded(NamedTuple):
+        """The result of `SocketListener.add_address`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        effective_address: SocketAddress | None
+        """The address that the listener is bound to."""
+
+else:
+    Accepted = namedtuple("Accepted", "connection source_object")
+    Accepted.__doc__ = "The result of `SocketListener.accept`."
+    Accepted.connection.__doc__ = "The connection to the peer."
+    AcceptedSocket = namedtuple("AcceptedSocket", "socket source_object")
+    AcceptedSocket.__doc__ = "The result of `SocketListener.accept_socket`."
+    AcceptedSocket.socket.__doc__ = "The Socket to talk to the peer."
+    Accepted.source_object.__doc__ = AcceptedSocket.source_object.__doc__ = (
+        "The object that was given to the listener together with the address or the Socket."
+    )
+    AddressAdded = namedtuple("AddressAdded", "ok effective_address")
+    AddressAdded.__doc__ = "The result of `SocketListener.add_address`."
+    AddressAdded.ok.__doc__ = "Always True: a failure is raised as an Error."
+    AddressAdded.effective_address.__doc__ = "The address that the listener is bound to."
 
 
 class _Entry:

@@ -14,9 +14,8 @@ from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.address import UnixSocketAddress
 from unixconn._gio.client import SocketClient
 from unixconn._gio.connection import UnixConnection
-from unixconn._gio.kinds import SocketProtocol, SocketType
 from unixconn._gio.listener import SocketListener
-from unixconn._gio.socket import Socket
+from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:

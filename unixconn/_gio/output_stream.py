@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from enum import IntFlag
 
 from unixconn._base.arguments import as_bytes, as_member
@@ -10,17 +11,33 @@ from unixconn._gio.asynchronous import AWAIT, finish
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.input_stream import InputStream
-from unixconn._gio.results import Written
 from unixconn._gio.streams import Bytes, SocketStream
 from unixconn._gio.task import AsyncResult
 from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
+
+
+if TYPE_CHECKING:
+
+    class Written(NamedTuple):
+        """The result of `OutputStream.write_all`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        bytes_written: int
+        """The number of bytes written."""
+
+else:
+    Written = namedtuple("Written", "ok bytes_written")
+    Written.__doc__ = "The result of `OutputStream.write_all`."
+    Written.ok.__doc__ = "Always True: a failure is raised as an Error."
+    Written.bytes_written.__doc__ = "The number of bytes written."
 
 
 class OutputStreamSpliceFlags(IntFlag):

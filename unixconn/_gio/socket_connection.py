@@ -11,9 +11,8 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.io_stream import IOStream
-from unixconn._gio.kinds import SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn._gio.output_stream import OutputStream
-from unixconn._gio.socket import Socket
+from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn._gio.task import AsyncResult
 
 if TYPE_CHECKING:

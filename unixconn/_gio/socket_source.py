@@ -26,7 +26,7 @@ class SocketSource(Source):
     a cancellation, the IOCondition is empty.
     """
 
-    __slots__ = ("_cancellable", "_condition", "_found", "_waiter", "_socket")
+    __slots__ = ("_cancellable", "_condition", "_found", "_socket", "_waiter")
 
     def __init__(self, socket: Socket, condition: int, cancellable: Cancellable | None) -> None:
         super().__init__()

@@ -37,13 +37,13 @@ class Operation(Generic[T]):
     """What it waits for: READABLE or WRITABLE; 0 where the kernel reports nothing."""
     interval: ClassVar[float] = math.inf
     """Seconds after which it is tried again, whatever the kernel reports."""
-    takes_leftovers: ClassVar = False
+    takes_leftovers: ClassVar[bool] = False
     """Whether it takes what `Handle.leftovers` has, of which the kernel reports nothing."""
-    prefix: ClassVar = ""
+    prefix: ClassVar[str] = ""
     """Stands in front of the text of every Error."""
 
     def __init__(self, handle: Handle) -> None:
-        self.handle = handle
+        self.handle: Handle = handle
         self.timeout: float | None = None
         """Seconds to wait at most, None for no limit: the Socket's setting."""
 

@@ -277,7 +277,7 @@ class Message(Managed):
     __slots__ = ("credentials", "data", "end_of_record", "fds", "pidfd", "refused")
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data: bytes = b""
         """The bytes."""
         self.fds: list[FileDescriptor] = []
         """The descriptors, in their order."""
@@ -285,9 +285,9 @@ class Message(Managed):
         """The sender's credentials if the kernel has added them, see `UnixConnection.pass_credentials`."""
         self.pidfd: FileDescriptor | None = None
         """A pidfd of the process that sent it, see `UnixConnection.pass_pidfds`."""
-        self.end_of_record = False
+        self.end_of_record: bool = False
         """Whether the data end where the sender's do, which a stream does not tell."""
-        self.refused = 0
+        self.refused: int = 0
         """The number of descriptors that were closed, see `UnixConnection.refuse_fds`."""
 
     def close(self) -> None:

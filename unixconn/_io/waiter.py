@@ -79,7 +79,7 @@ class Waiter(Generic[T]):
         """*finish* is told the end: the result in a list of its own, or the Error."""
         self.alarm: float | None = None
         """When to look, a time of `time.monotonic`: at the deadline, or when to try again."""
-        self.has_ended = False
+        self.has_ended: bool = False
         """Whether it waits no longer: its end was told, or is just about to be."""
         self._deadline: float | None = None
         self._operation = operation

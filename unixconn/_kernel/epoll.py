@@ -47,9 +47,9 @@ class PollFD:
     __slots__ = ("events", "fd", "revents")
 
     def __init__(self, fd: int = 0, events: int = 0) -> None:
-        self.fd = fd
-        self.events = IOCondition(events)
-        self.revents = IOCondition(0)
+        self.fd: int = fd
+        self.events: IOCondition = IOCondition(events)
+        self.revents: IOCondition = IOCondition(0)
 
     def __repr__(self) -> str:
         return f"PollFD(fd={self.fd}, events={self.events!r}, revents={self.revents!r})"

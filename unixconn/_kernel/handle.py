@@ -151,24 +151,27 @@ class Handle:
         "is_sequence",
         "is_stream",
         "is_unix",
+        "leftovers",
         "lock",
         "number",
         "opened",
         "python",
         "refuses",
-        "leftovers",
         "waiting",
     )
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock: Lock = Lock()
         """No number is closed for good while it is held, so a system call inside needs no `Use`."""
-        self.opened = False
-        self.number = -1
+        self.opened: bool = False
+        self.number: int = -1
         """The number of the descriptor, -1 before it is opened and after it was closed."""
-        self.closed = False
-        self.is_unix = self.is_stream = self.is_datagram = self.is_sequence = False
-        self.refuses = False
+        self.closed: bool = False
+        self.is_unix: bool = False
+        self.is_stream: bool = False
+        self.is_datagram: bool = False
+        self.is_sequence: bool = False
+        self.refuses: bool = False
         """Whether descriptors that come are closed, which the kernel does not refuse itself."""
         self._closing: Trigger | None = None
         self._passcred_users: set[object] = set()
@@ -180,7 +183,7 @@ class Handle:
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """The operations that wait in the background, in lines by the poll() event they wait for; see waiter.py."""
         # Last, as the destructor takes it for a sign that the others are there.
-        self.python = _NO_SOCKET
+        self.python: Any = _NO_SOCKET
 
     def open(self, python: Any) -> None:
         """

@@ -1,10 +1,10 @@
 """
 Changes of state that an exception raised by a signal handler may break off, or a fork.
 
-Python runs signal handlers between two steps of the interpreter, and an exception that one raises comes out there. Three
-things keep such an exception from losing a descriptor, or from leaving an operation that nobody ends: an `ending` is
-called again, an `Owner` (see descriptors.py) closes what is left in it, and a try puts its result into a list that its
-caller has already.
+Python runs signal handlers between two steps of the interpreter, and an exception that one raises comes out there.
+Three things keep such an exception from losing a descriptor, or from leaving an operation that nobody ends: an `ending`
+is called again, an `Owner` (see descriptors.py) closes what is left in it, and a try puts its result into a list that
+its caller has already.
 """
 
 from __future__ import annotations

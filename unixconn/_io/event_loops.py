@@ -1,9 +1,9 @@
 """
 Event loops that the program runs: asyncio's, uvloop's and trio's.
 
-None of them is imported here: where one runs, the program has imported it. Each watches one descriptor of ours, an epoll
-in which the sockets of all operations are armed. So the user's descriptors may have readers in the loop, too, and may be
-closed at any time.
+None of them is imported here: where one runs, the program has imported it. Each watches one descriptor of ours, an
+epoll in which the sockets of all operations are armed. So the user's descriptors may have readers in the loop, too, and
+may be closed at any time.
 """
 
 from __future__ import annotations

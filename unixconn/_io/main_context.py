@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         """What a context waits for beside its sources; see delivery.py."""
 
         def wait(self, seconds: float) -> bool:
-            """Wait for at most *seconds*, -1 without end, or until `wake`; return False if there is nothing to wait for."""
+            """Wait for at most *seconds*, -1 without end, or until `wake`; return False if there is nothing to do."""
 
         def wake(self) -> None:
             """End a `wait`, from any thread."""
@@ -74,7 +74,7 @@ class Source:
         self._id = 0
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
-        """Set the *callback*. It is called with *data* each time the source is ready, until it returns a false value."""
+        """Call *callback* with *data* each time the source is ready, until it returns a false value."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._call = lambda: callback(*data)
@@ -265,8 +265,8 @@ class MainContext:
         """
         Call the callbacks of the sources that are ready with the highest priority; return whether there were any.
 
-        With *may_block* it waits until a source is ready, and until no other thread iterates. An exception in a callback
-        goes to `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
+        With *may_block* it waits until a source is ready, and until no other thread iterates. An exception in a
+        callback goes to `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
         """
         me = threading.get_ident()
         # Not acquire(blocking=False): an exception of a signal handler can come between that and a try block.

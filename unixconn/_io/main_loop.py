@@ -1,4 +1,4 @@
-"""MainLoop, which iterates a context until it is told to quit, and functions that add sources to the default context."""
+"""MainLoop, which iterates a context until it is told to quit, and functions for the default context."""
 
 from __future__ import annotations
 

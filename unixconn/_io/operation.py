@@ -1,8 +1,9 @@
 """
 Operations, and the wait in the calling thread.
 
-An `Operation` is one thing to do with a socket. `attempt` makes one try, which does not wait. The ways of calling differ
-only in what waits between the tries: `complete` waits in the calling thread, by poll(), and waiter.py in the background.
+An `Operation` is one thing to do with a socket. `attempt` makes one try, which does not wait. The ways of calling
+differ only in what waits between the tries: `complete` waits in the calling thread, by poll(), and waiter.py in the
+background.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def complete(
     or until the socket is closed. An exception raised by a signal handler ends the wait, too, and loses nothing: a
     descriptor that has come just then is closed. With *tried* the caller has made the first try.
 
-    Raises the Error of the try; CLOSED, CANCELLED, TIMED_OUT, WOULD_BLOCK; TOO_MANY_OPEN_FILES if there is no descriptor
-    left for *trigger*.
+    Raises the Error of the try; CLOSED, CANCELLED, TIMED_OUT, WOULD_BLOCK; TOO_MANY_OPEN_FILES if there is no
+    descriptor left for *trigger*.
     """
     check_cancellable(trigger)
     result: list[T] = []

@@ -28,9 +28,9 @@ class Reactor:
     One epoll, or what the system has in its place, and the operations that wait by it.
 
     A handle is armed for one event (EPOLLONESHOT), and armed again after it as long as an operation waits. So there is
-    nothing to undo, neither when an operation ends otherwise, nor before any thread closes the descriptor. An epoll that
-    stays armed would report a closed socket that another process still has without end, under a number that belongs to
-    another file by then.
+    nothing to undo, neither when an operation ends otherwise, nor before any thread closes the descriptor. An epoll
+    that stays armed would report a closed socket that another process still has without end, under a number that
+    belongs to another file by then.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Reactor:
 
     @abstractmethod
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
-        """Call `_ring` with *waiter* at *moment*, a time of `time.monotonic`; return what undoes this, in any thread."""
+        """Call `_ring` with *waiter* at *moment*, a time of `time.monotonic`; return a function that undoes this."""
 
     def _set_alarm(self, waiter: Waiter[Any]) -> None:
         if waiter.alarm is not None:
@@ -117,7 +117,7 @@ class Reactor:
         if self._epoll is None:
             return False
         try:
-            # From the kernel to this list it is one step of the interpreter, as what was reported is not armed any more.
+            # From the kernel to this list it is one step of the interpreter: what was reported is not armed any more.
             self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
             found = bool(self._ready)
             while self._ready:

@@ -129,8 +129,8 @@ class Worker(WakeableReactor):
     def pass_over(self, moment: float, _gone: object = None) -> None:
         """Let the thread end, if it waits only for an Alarm that has ended before its *moment*."""
         if threading.get_ident() == self._ident:
-            # The thread itself may have dropped the last reference, while it looked whether the Alarm has ended. Without
-            # the lock, which a thread that waits for this one may hold.
+            # The thread itself may have dropped the last reference, while it looked whether the Alarm has ended.
+            # Without the lock, which a thread that waits for this one may hold.
             self._looks_again = True
         elif moment <= self._until:
             self.wake()

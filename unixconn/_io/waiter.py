@@ -2,10 +2,10 @@
 Operations that wait in the background.
 
 `try_or_wait` makes the first try in the caller's thread. An operation that would block joins a line of its handle as a
-`Waiter`, and a reactor calls `serve` when there is something to try again. The operations in one line, for one handle and
-one direction, end in the order of their starts. The first in line is tried by any of the reactors that look after the
-line. It is passed over when its own reactor is closed: an event loop's with the loop, the parent's in a forked child.
-What ends a Waiter holds its handle's lock, and does so once.
+`Waiter`, and a reactor calls `serve` when there is something to try again. The operations in one line, for one handle
+and one direction, end in the order of their starts. The first in line is tried by any of the reactors that look after
+the line. It is passed over when its own reactor is closed: an event loop's with the loop, the parent's in a forked
+child. What ends a Waiter holds its handle's lock, and does so once.
 """
 
 from __future__ import annotations

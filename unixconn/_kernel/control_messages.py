@@ -121,7 +121,8 @@ INT_SIZE = ffi.sizeof("int")
 def _max_descriptors() -> int:
     most = 253
     # On 64 bits musl copies the control data. Up to 1.2.3 it copies at most 1024 bytes, and returns ENOMEM for more,
-    # before the kernel could say that the descriptor -1 is not open. Asked at run time, as one wheel serves all versions.
+    # before the kernel could say that the descriptor -1 is not open. Asked at run time, as one wheel serves all
+    # versions.
     size = NATIVE.space(most * INT_SIZE)
     control, header = ffi.new("char[]", size), ffi.new("struct msghdr *")
     header.msg_control, header.msg_controllen = control, size

@@ -121,9 +121,9 @@ def close_fds(fds: Iterable[int]) -> None:
     """
     Close the descriptors *fds*, numbers in any order. Consecutive numbers take one system call.
 
-    All are closed in one step of the interpreter: when an exception raised by a signal handler comes out, either none is
-    closed or all are. Uses `os.closerange`, which is close_range(2) where the system has it. A number that is no open
-    descriptor is passed over, as the kernel does not report it.
+    All are closed in one step of the interpreter: when an exception raised by a signal handler comes out, either none
+    is closed or all are. Uses `os.closerange`, which is close_range(2) where the system has it. A number that is no
+    open descriptor is passed over, as the kernel does not report it.
 
     Raises TypeError for an item that is no integer, also for an object with ``fileno()``, which closes its descriptor
     itself; ValueError for a negative number and for one that occurs twice; OverflowError for one that does not fit a C
@@ -142,7 +142,7 @@ def close_fds(fds: Iterable[int]) -> None:
 
 
 def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the rows of consecutive numbers in *numbers*, which are sorted: the first number, and the last plus one."""
+    """Return the rows of consecutive numbers in *numbers*, which are sorted: the first, and the last plus one."""
     rows = []
     first = last = numbers[0]
     for each in numbers[1:]:
@@ -163,8 +163,8 @@ def listed(values: Iterable[Any]) -> tuple[Any, ...]:
     """
     Return the descriptors *values* as a tuple, which keeps objects that nobody else has until they are sent.
 
-    Raises TypeError for an argument that is no list of descriptors, also for bytes, whose numbers are not meant, and for
-    a file, which would iterate over its lines.
+    Raises TypeError for an argument that is no list of descriptors, also for bytes, whose numbers are not meant, and
+    for a file, which would iterate over its lines.
     """
     if isinstance(values, _TEXTS) or hasattr(values, "fileno") or not hasattr(values, "__iter__"):
         raise TypeError(f"fds must be a list of descriptors, not {values!r}")

@@ -3,9 +3,9 @@ Handle: the descriptor of one socket, which several threads use and any of them 
 
 The kernel gives a closed number to the next file that is opened. A thread that read the number just before would then
 send to that file, or receive from it. So a thread that is about to make a system call stores the Handle in a `Use`
-first, and reads `Handle.number` after. `Handle.close` takes the number away first, and closes it when no `Use` refers to
-the Handle (hazard pointers, M. Michael 2004). Each step is one store of an attribute. It costs next to nothing, may be
-repeated, and holds without the GIL and under signals.
+first, and reads `Handle.number` after. `Handle.close` takes the number away first, and closes it when no `Use` refers
+to the Handle (hazard pointers, M. Michael 2004). Each step is one store of an attribute. It costs next to nothing, may
+be repeated, and holds without the GIL and under signals.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Handle:
         self._switched_passcred: list[bool] = []
         """Not empty if the last of these users has to switch SO_PASSCRED off."""
         self.leftovers: deque[list[int]] = deque()
-        """Descriptors of messages whose bytes a stream has read. `receive_fd` returns them next; `close` closes them."""
+        """Descriptors of messages whose bytes a stream has read. `receive_fd` returns them next, `close` closes them."""
         self._ending: list[list[int]] = []
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """The operations that wait in the background, in lines by the poll() event they wait for; see waiter.py."""
@@ -212,11 +212,11 @@ class Handle:
             self._close_leftovers()
 
     def keep(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for receivers to come, behind all others; return whether there is any."""
+        """Keep *messages*, lists of descriptors, for later receivers, behind all others; return whether there is any."""
         return self._take_over(messages, self.leftovers.extend)
 
     def give_back(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for receivers to come, before all others; return whether there is any."""
+        """Keep *messages*, lists of descriptors, for later receivers, before all others; return whether there is any."""
         return self._take_over(messages, self.leftovers.extendleft)
 
     def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:
@@ -313,7 +313,7 @@ class Handle:
         return system_error(number, context)
 
     def call(self, function: Callable[..., T], *arguments: Any, context: str) -> T:
-        """Call a method of the standard library's socket that does not block. *context* is the prefix of an Error's text."""
+        """Call a method of the standard library's socket that does not block. *context* begins an Error's text."""
         with self.lock.entered:
             try:
                 return function(self.python, *arguments)

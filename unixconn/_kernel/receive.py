@@ -1,8 +1,8 @@
 """
 Receiving: one try of recvmsg(2), which does not wait.
 
-Each function returns whether something came, and puts it into a list that its caller has already. So an exception raised
-by a signal handler, at whatever moment, loses nothing.
+Each function returns whether something came, and puts it into a list that its caller has already. So an exception
+raised by a signal handler, at whatever moment, loses nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _OF_MESSAGE = CredentialsSource.MESSAGE
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 _unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
-"""How to read a message with several descriptors and nothing else, by the outcome that it leaves; learnt as they come."""
+"""How to read a message with several descriptors and nothing else, by its outcome; learnt as they come."""
 
 
 def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) -> bool:
@@ -70,9 +70,7 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) 
     without descriptors, or with *single* one with several, is refused: it is consumed, the descriptors are closed, and
     the Error says what it was.
     """
-    if handle.leftovers and handle.take_leftover(owner):
-        if single and len(owner) != 1:
-            raise _several(owner)
+    if handle.leftovers and _take_leftover(handle, owner, single=single):
         return True
     try:
         message = _pop()
@@ -91,16 +89,13 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) 
                 owner.append(message.descriptors[0])
                 _append(message)
                 return True
-            unpack = None if single else _unpackers.get(outcome)
-            if unpack is not None:
-                owner += unpack(message.payload)
+            if not single and outcome in _unpackers:
+                owner += _unpackers[outcome](message.payload)
                 _append(message)
                 return True
         came = not must_wait(handle, count)
         if came:
-            _take_descriptors(handle, message, count, owner)
-            if single and len(owner) != 1:
-                raise _several(owner)
+            _take_descriptors(handle, message, count, owner, single=single)
         _append(message)
         return came
     except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
@@ -111,25 +106,29 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) 
                 owner += message.contents().descriptors
             else:
                 message.discard()
-        elif single and len(owner) != 1:
-            close_all(owner)
         raise
 
 
-def _several(owner: list[int]) -> Error:
-    """Close all that *owner* has, and return the Error for them, where one descriptor is wanted."""
-    count = len(owner)
-    close_all(owner)
-    return wrong_number(1, count)
+def _take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
+    """Let *owner* have the descriptors of a message whose byte a stream has read; return False if there are none."""
+    if not handle.take_leftover(owner):
+        return False
+    if single and len(owner) != 1:
+        count = len(owner)
+        close_all(owner)
+        raise wrong_number(1, count)
+    return True
 
 
-def _take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[int]) -> None:
-    """Let *owner* have the descriptors of *message*, of *count* bytes; refuse a message without any."""
+def _take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[int], *, single: bool) -> None:
+    """Let *owner* have the descriptors of *message*, of *count* bytes; refuse another number of them."""
     outcome, size = message.outcome(), message.header.msg_controllen
     found = whole_contents(message)
     descriptors = len(found.descriptors)
     if not descriptors:
         raise _without_descriptors(handle, found, count)
+    if single and descriptors != 1:
+        raise wrong_number(1, descriptors)
     owner.extend(map(message.owner.pop, repeat(0, descriptors)))
     close_all(message.owner)
     if count == 1 and SYSTEM.is_linux and size == NATIVE.space(descriptors * INT_SIZE):
@@ -272,7 +271,7 @@ class Received:
         self.size = size
         """The number of data bytes."""
         self.address = address
-        """The sender's address as the kernel wrote it. Empty for a connected socket, and for a sender without a name."""
+        """The sender's address as the kernel wrote it. Empty for a connected socket, and a sender without a name."""
         self.messages = messages
         """The control messages, in their order."""
         self.flags = flags

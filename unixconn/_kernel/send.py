@@ -140,7 +140,8 @@ def pack_descriptors(fds: Any) -> bytes | None:
     """
     Return the numbers *fds* as `send` takes them for a message with several descriptors.
 
-    Returns None for anything but a list or tuple of one to 253 plain numbers, and also for some that are right: 0 and 1.
+    Returns None for anything but a list or tuple of one to 253 plain numbers, and also for some that are right: 0 and
+    1.
     """
     if not isinstance(fds, _PLAIN) or not 1 <= len(fds) <= MAX_DESCRIPTORS:
         return None

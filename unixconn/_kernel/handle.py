@@ -178,7 +178,7 @@ class Handle:
         self._switched_passcred: list[bool] = []
         """Not empty if the last of these users has to switch SO_PASSCRED off."""
         self.leftovers: deque[list[int]] = deque()
-        """Descriptors of messages whose bytes a stream has read. `receive_fd` returns them next, `close` closes them."""
+        """Descriptors of messages whose bytes a stream has read. `receive_fd` takes them next, `close` closes them."""
         self._ending: list[list[int]] = []
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
         """The operations that wait in the background, in lines by the poll() event they wait for; see waiter.py."""
@@ -212,11 +212,11 @@ class Handle:
             self._close_leftovers()
 
     def keep(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for later receivers, behind all others; return whether there is any."""
+        """Keep *messages*, lists of descriptors, for later receivers, behind others; return whether there is any."""
         return self._take_over(messages, self.leftovers.extend)
 
     def give_back(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for later receivers, before all others; return whether there is any."""
+        """Keep *messages*, lists of descriptors, for later receivers, before others; return whether there is any."""
         return self._take_over(messages, self.leftovers.extendleft)
 
     def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:

@@ -99,14 +99,19 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) 
         _append(message)
         return came
     except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
-        # With something in the owner, the buffer may be another thread's already.
-        if not owner:
-            message.user = None
-            if message.outcome() == OUTCOME_ONE_DESCRIPTOR or (not single and message.outcome() in _unpackers):
-                owner += message.contents().descriptors
-            else:
-                message.discard()
+        _rescue(message, owner, single=single)
         raise
+
+
+def _rescue(message: Incoming, owner: list[int], *, single: bool) -> None:
+    """Let *owner* have the descriptors of *message* if it is one that was wanted, else close them."""
+    # With something in the owner, the buffer may be another thread's already.
+    if not owner:
+        message.user = None
+        if message.outcome() == OUTCOME_ONE_DESCRIPTOR or (not single and message.outcome() in _unpackers):
+            owner += message.contents().descriptors
+        else:
+            message.discard()
 
 
 def _take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:

@@ -129,6 +129,9 @@ class Source:
             self._due = True
             self._context._arrive(self)
 
+    _was_missed = False
+    """Whether an exception raised by a signal handler has broken off a call before its first step."""
+
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
@@ -170,6 +173,10 @@ class _Call(Source):
         self._context = None
         self._destroyed = False
         self._due = True
+
+    @property
+    def _was_missed(self) -> bool:  # type: ignore[override]
+        return self._due
 
     def _dispatch(self) -> None:
         # An exception of a signal handler comes out while it is still due, and it is called again.
@@ -304,7 +311,7 @@ class MainContext:
             self._taken.extend(map(heappop, (self._ready,)))
             taken = self._taken[-1]
             run_handler(taken[2]._dispatch)
-            if taken in self._taken:
+            if taken in self._taken and not taken[2]._was_missed:
                 self._taken.remove(taken)
         return True
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unixconn._kernel import control_messages as ancillary
-from unixconn._kernel.control_data import NATIVE
 from unixconn._kernel.control_messages import (
     HEADER_SIZE,
+    NATIVE,
     ROOM,
     SCM_CREDENTIALS,
     SCM_PIDFD,
@@ -187,7 +187,7 @@ class TestRealMessages:
 class TestPool:
     def test_lends_to_one_at_a_time(self):
         """Threads that take and give back: nobody gets what another one has."""
-        pool = ancillary.Pool()
+        pool = ancillary.Pool(object)
         for _ in range(4):
             pool.append(object())
         taken, failures = set(), []

@@ -930,7 +930,7 @@ class TestBrokenOff:
         _, b = pair
         cancellable = Cancellable()
         future = b.receive_fd_async(cancellable)
-        breaks_off(monkeypatch, pending.Pending, "look")
+        breaks_off(monkeypatch, pending.Waiter, "look")
         with pytest.raises(KeyboardInterrupt):
             cancellable.cancel()
         with pytest.raises(unixconn.CancelledError):

@@ -22,8 +22,8 @@ from unixconn import (
     Error,
     MainContext,
     UnixConnection,
-    attempt_credentials,
 )
+from unixconn._kernel import receive as attempt_credentials
 
 PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 NOBODY = 65534

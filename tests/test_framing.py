@@ -41,9 +41,10 @@ from unixconn import (
     SocketType,
     UnixConnection,
     UnixSocketAddress,
-    attempt,
-    transfer_messages,
 )
+from unixconn._io import receiving as transfer_messages
+from unixconn._kernel import receive as attempt
+from unixconn._kernel import send as unixconn_send
 from unixconn._kernel.platform import SYSTEM
 
 CANCELLED = (19, "Operation was cancelled")
@@ -336,7 +337,7 @@ class TestMessages:
             return check(handle, sent, *arguments)
 
         a, b = pair
-        check = attempt.check_sent
+        check = unixconn_send._has_gone
         fill(a)
         left = b.get_socket().get_available_bytes()
         data = bytes(range(1, 101)) * 5000
@@ -346,7 +347,7 @@ class TestMessages:
                 future = a.send_message_async(data, [null] * 2)
             else:
                 future = a.get_output_stream().write_all_async(data, 0)
-            monkeypatch.setattr(attempt, "check_sent", raising)
+            monkeypatch.setattr(unixconn_send, "_has_gone", raising)
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
             received, count = bytearray(), 0
             while len(received) < left + len(data):

@@ -31,7 +31,7 @@ from ways import each_way, failure
 
 import unixconn
 from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection
-from unixconn._kernel import attempt
+from unixconn._kernel import send as unixconn_send
 from unixconn._kernel.descriptors import close_all
 
 CANCELLED = (19, "Operation was cancelled")
@@ -154,7 +154,7 @@ class TestMany:
         path.write_text("1\n", encoding="utf-8")
         with path.open(encoding="utf-8") as file:
             for call in (pair[0].send_fds, pair[0].send_fds_async, lambda fds: pair[0].send_message(b"x", fds)):
-                with pytest.raises(TypeError, match="no list"):
+                with pytest.raises(TypeError, match="must be a list"):
                     call(file)
             assert file.read() == "1\n"
 
@@ -165,9 +165,9 @@ class TestMany:
             (5, TypeError, "5"),
             (None, TypeError, "None"),
             ("12", TypeError, "12"),
-            (b"\0", TypeError, "no list"),
-            (bytearray(b"\0\1"), TypeError, "no list"),
-            (memoryview(b"\0\1"), TypeError, "no list"),
+            (b"\0", TypeError, "must be a list"),
+            (bytearray(b"\0\1"), TypeError, "must be a list"),
+            (memoryview(b"\0\1"), TypeError, "must be a list"),
             ([0, -1], ValueError, r"fds\[1\].*-1"),
             ([0, "x"], TypeError, r"fds\[1\].*'x'"),
             ([True], TypeError, "True"),
@@ -442,7 +442,7 @@ class TestMany:
         b.pass_pidfds()
         before = open_descriptors()
         a.send_fd(null)
-        monkeypatch.setattr(f"unixconn.{module}.close_all", stop)
+        monkeypatch.setattr("unixconn._kernel.receive.close_all", stop)
         with pytest.raises(StopError):
             getattr(b, name)()
         assert open_descriptors() == before
@@ -463,12 +463,12 @@ class TestMany:
             future = getattr(a, f"{name}_async")(*[null if name == "send_fd" else [null] * count] * bool(count))
             assert not future.done()
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
-            monkeypatch.setattr(attempt, "check_sent", raising)
+            monkeypatch.setattr(unixconn_send, "_has_gone", raising)
             assert len(b.get_input_stream().read_all(left)) == left
             return await asyncio.wait_for(future, 5)
 
         a, b = pair
-        check, seen = attempt.check_sent, []
+        check, seen = unixconn_send._has_gone, []
         fill(a)
         left = b.get_socket().get_available_bytes()
         assert asyncio.run(main()) is True
@@ -642,7 +642,7 @@ class TestRefusing:
         a.send_message(b"x", [null] * 2)
         b.refuse_fds()
         with monkeypatch.context() as patch:
-            patch.setattr("unixconn._kernel.attempt.close_all", close_and_stop)
+            patch.setattr("unixconn._kernel.receive.close_all", close_and_stop)
             with pytest.raises(StopError):
                 b.receive_message(9)
         for fd in opened:

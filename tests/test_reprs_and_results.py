@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -132,7 +133,7 @@ class TestReprs:
 
     def test_a_descriptor_that_is_no_socket_any_more(self):
         """What somebody else has done to the descriptor is no reason to raise."""
-        with new() as sock, open(os.devnull, "rb") as null:
+        with new() as sock, Path(os.devnull).open("rb") as null:
             os.dup2(null.fileno(), sock.get_fd())
             assert repr(sock) == f"<Socket {sock.get_fd()} UNIX STREAM>"
 

@@ -29,8 +29,8 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
     UnixSocketAddressType,
-    handle,
 )
+from unixconn._kernel import handle
 
 SOL_SOCKET = socket.SOL_SOCKET
 IN, OUT, HUP, ERR = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR

@@ -77,11 +77,11 @@ if TYPE_CHECKING:
         timeout_add,
         timeout_add_seconds,
     )
-    from unixconn._io.message import Message
+    from unixconn._io.receiving import Message
     from unixconn._kernel.credentials import Credentials, CredentialsSource
     from unixconn._kernel.descriptors import close_fds
+    from unixconn._kernel.epoll import IOCondition, PollFD
     from unixconn._kernel.file_descriptor import FileDescriptor
-    from unixconn._kernel.poll import IOCondition, PollFD
 
 # Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
 # program that names what it needs does not pay for the rest.
@@ -108,11 +108,11 @@ _MODULES = {
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
     "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
-    "_io.message": "Message",
+    "_io.receiving": "Message",
     "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "_base.object": "Object",
     "_gio.listening": "UnixListener connect listen",
-    "_kernel.poll": "IOCondition PollFD",
+    "_kernel.epoll": "IOCondition PollFD",
     "_gio.service": "SocketService ThreadedSocketService",
     "_gio.socket": "SocketMsgFlags SocketProtocol SocketType",
     "_gio.streams": "Bytes",

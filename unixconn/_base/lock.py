@@ -1,4 +1,11 @@
-"""A lock that neither a signal handler nor a forked child finds closed."""
+"""
+Changes of state that an exception raised by a signal handler may break off, or a fork.
+
+Python runs signal handlers between two steps of the interpreter, and an exception that one raises comes out there.
+Three things keep such an exception from losing a descriptor, or from leaving an operation that nobody ends: an `ending`
+is called again, an `Owner` (see descriptors.py) closes what is left in it, and a try puts its result into a list that
+its caller has already.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,34 @@ import _thread
 import os
 import sys
 import threading
+from functools import wraps
+
+from unixconn._base.typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+EndingT = TypeVar("EndingT", bound="Callable[..., Any]")
+
+
+def ending(function: EndingT) -> EndingT:
+    """
+    Make *function*, which ends something and may be called twice, call itself again if an exception breaks it off.
+
+    All that it changes it has to change inside: a store before the call could be broken off from it.
+    """
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except BaseException:
+            function(*arguments)
+            raise
+
+    return call  # type: ignore[return-value]
+
 
 _process = object()
 

@@ -1,7 +1,7 @@
 """
-Stands in for typing at run time, whose import would take longer than that of this package.
+A replacement for typing at run time: importing that module would take longer than importing this package.
 
-Type checkers take ``TYPE_CHECKING`` for true by its name, and so see the real things.
+Type checkers never see the replacement. They treat any ``TYPE_CHECKING`` as true, so for them these are typing's names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     class Generic:
-        """A base class that takes type arguments, and forgets them."""
+        """A base class that accepts type arguments and ignores them."""
 
         __slots__ = ()
 
@@ -21,11 +21,11 @@ else:
             return cls
 
     def TypeVar(name, **_bound):  # noqa: N802 - typing's name
-        """Give something to put between the brackets."""
+        """Return a placeholder for the brackets after `Generic`."""
         return name
 
     def overload(function):
-        """Give *function*, which is followed by the one that counts."""
+        """Return *function* unchanged; the implementation that follows replaces it."""
         return function
 
 

@@ -1,1 +1,1 @@
-"""The commands of the command line."""
+"""The command line: ``unixconn receive``, ``send``, ``peer``, ``demo`` and ``info``."""

@@ -1,7 +1,8 @@
-"""The demonstration: a second process gets an open file and credentials, and answers through a pipe of its own."""
+"""``unixconn demo``: a second process receives an open file and credentials, and answers through a pipe of its own."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -9,15 +10,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
-from unixconn._base.errors import Error, TimedOutError
-from unixconn._gio.connection import UnixConnection
-from unixconn._kernel.credentials import Credentials, CredentialsSource
-from unixconn._kernel.native import BACKEND
+import unixconn
+from unixconn import BACKEND, Credentials, CredentialsSource, Error, TimedOutError, UnixConnection
+from unixconn._cli.common import CommandError, Commands, Parser, add_command, output
 
 IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
-"""The one line in which the second process's program differs, by what it uses."""
+"""The only line in which the second process's program differs, by the library that it uses."""
 
 _PROGRAM = """
 import json, os, sys
@@ -36,23 +36,69 @@ with open(writer, "w") as answer:
     json.dump({"fd": fd, "line": line.decode(), "sender": sender.to_string()}, answer)
 """
 
-_FIRST_LINE = "A file without a name: who reads this was given it.\n"
-_PATIENCE = 60
-"""Seconds; only a peer that hangs needs them."""
+_FIRST_LINE = "This file has no name: it is read by descriptor alone.\n"
+_TIMEOUT = 60
+"""Seconds after which a second process that does not answer is killed."""
+_COLUMNS, _INDENT = 80, 17
+"""The width of the output, and of its first column."""
+_WIDE = 24
+"""The width of the second column if it holds more than a word."""
 
 
 class DemoError(Exception):
-    """The demonstration did not go as it should; the text says how."""
+    """The demonstration failed; the text says how."""
+
+
+class _Answer(TypedDict):
+    """The second process's answer, which is JSON."""
+
+    fd: int
+    line: str
+    sender: str
+
+
+class _Options(argparse.Namespace):
+    """The options of this command."""
+
+    peer: str
+
+
+def add(commands: Commands[Parser]) -> None:
+    """Add this command to the parser."""
+    about = "exchange an open file and credentials with a second process"
+    text = "Start a second process, exchange an open file and credentials with it, and\nprint each step."
+    parser = add_command(commands, "demo", _run, about, text, "[--peer unixconn|gio]")
+    parser.add_argument(
+        "--peer",
+        choices=tuple(IMPORTS),
+        default="unixconn",
+        help="what the second process uses: this library (the default), or Gio of PyGObject",
+    )
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    options = _Options(**vars(namespace))
+    python = sys.executable if options.peer == "unixconn" else find_gio()
+    if python is None:
+        candidates = ", ".join(gio_candidates())
+        text = f"--peer gio needs PyGObject, and none of these can import it: {candidates}; install it for one of them"
+        raise CommandError(text, os.EX_UNAVAILABLE)
+    output()
+    try:
+        run(options.peer, python)
+    except DemoError as error:
+        raise CommandError(str(error), 1) from None
+    return os.EX_OK
 
 
 def gio_candidates() -> list[str]:
-    """Give the interpreters that may have PyGObject, the running one first."""
+    """Return the interpreters that may have PyGObject, the running one first."""
     paths = (sys.executable, "/usr/bin/python3", shutil.which("python3"))
     return list(dict.fromkeys(path for path in paths if path))
 
 
 def find_gio() -> str | None:
-    """Give the first interpreter that can import PyGObject's Gio, None if there is none."""
+    """Return the first interpreter that can import PyGObject's Gio, None if there is none."""
     for python in gio_candidates():
         try:
             tried = subprocess.run(
@@ -69,24 +115,28 @@ def run(peer: str, python: str) -> None:
     """
     Exchange a file and credentials with a new process of the interpreter *python*, and print each step.
 
-    *peer* is a key of `IMPORTS`. Raises DemoError if the process fails, or anything is not as it was sent.
+    *peer* is a key of `IMPORTS`. The output fits a terminal of 80 columns and 24 lines.
+
+    Raise DemoError if the process fails, or if anything arrives changed.
     """
-    print("Two processes and a socket pair.\n")
+    print("Two processes and a socket pair")
     try:
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - below
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by the with statement below
         ours, theirs = UnixConnection.create_pair()
     except (Error, OSError) as error:
-        raise DemoError(f"cannot begin: {error}") from error
+        raise DemoError(f"cannot create the file and the socket pair: {error}") from error
     with ours, file:
-        ours.get_socket().set_timeout(_PATIENCE)
+        ours.get_socket().set_timeout(_TIMEOUT)
         file.write(_FIRST_LINE.encode() + b"A second line.\n")
         file.seek(0)
         with theirs:
             process = _start(IMPORTS[peer], python, theirs.get_socket().get_fd())
         with process:
             try:
-                _row("here", f"pid {os.getpid()}", f"{sys.executable}, unixconn's layer {BACKEND}")
-                _row("there", f"pid {process.pid}", f"{python}, {IMPORTS[peer]}")
+                _row("here", f"pid {os.getpid()}", f"unixconn's layer {BACKEND}, in")
+                _row("", _shortened(sys.executable))
+                _row("there", f"pid {process.pid}", f"{IMPORTS[peer]}, in")
+                _row("", _shortened(python))
                 _exchange(ours, file, process)
             finally:
                 process.kill()
@@ -97,7 +147,7 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [python, "-c", import_line + _PROGRAM, str(fd)],
             pass_fds=[fd],
-            # Not here: in a clone the source folder would be found before the installed package.
+            # In the current folder, if that is a clone, Python would find the source before the installed package.
             cwd="/",
             env=_environment() if import_line == IMPORTS["unixconn"] else None,
             stdin=subprocess.DEVNULL,
@@ -110,18 +160,18 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Give an environment in which this very package is found."""
-    folders = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    """Return an environment in which Python finds this very package."""
+    folders = [str(Path(unixconn.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:
-    """Talk to *process*; its failure is the reason for ours, and so is told with it."""
+    """Exchange everything with *process*. If that fails, its end is part of the error, as it is often the reason."""
     try:
         _send(ours, file)
         answer, credentials = _receive(ours)
     except (Error, ValueError) as error:
-        # It must not wait for us while we wait for its end.
+        # Otherwise *process* could wait for a message while this process waits for its end.
         ours.close()
         if isinstance(error, TimedOutError):
             process.kill()
@@ -140,26 +190,26 @@ def _send(ours: UnixConnection, file: BinaryIO) -> None:
     _row("here -> there", "credentials", _ids(Credentials().to_string()))
 
 
-def _receive(ours: UnixConnection) -> tuple[dict[str, Any], Credentials]:
+def _receive(ours: UnixConnection) -> tuple[_Answer, Credentials]:
     fd = ours.receive_fd()
     with os.fdopen(fd, encoding="utf-8") as pipe:
         _row("there -> here", "a descriptor", f"{fd}, the read end of a pipe")
         credentials = ours.receive_credentials()
         _row("there -> here", "credentials", _ids(credentials.to_string()))
-        answer: dict[str, Any] = json.load(pipe)
+        answer: _Answer = json.load(pipe)
         _row("there -> here", "an answer", f"{len(json.dumps(answer))} bytes through descriptor {fd}")
     return answer, credentials
 
 
-def _conclude(ours: UnixConnection, file: BinaryIO, answer: dict[str, Any], credentials: Credentials, pid: int) -> None:
+def _conclude(ours: UnixConnection, file: BinaryIO, answer: _Answer, credentials: Credentials, pid: int) -> None:
     peer = ours.get_socket().get_credentials()
-    print("\nThe kernel vouches for")
-    _row("to there", _ids(answer["sender"]), "as received there: this process sent it")
-    _row("to here", _ids(credentials.to_string()), f"from the {credentials.source.value}: the second process sent it")
-    _row("SO_PEERCRED", _ids(peer.to_string()), f"from the {peer.source.value}: who made the pair, not who sent")
+    print("\nThe kernel vouches for each sender, and for the maker of the pair")
+    _row("read there", _ids(answer["sender"]), "message from here", _WIDE)
+    _row("read here", _ids(credentials.to_string()), f"{credentials.source.value} from there", _WIDE)
+    _row("SO_PEERCRED", _ids(peer.to_string()), f"{peer.source.value}, made here", _WIDE)
     print("\nThe file arrived")
-    _row("number", f"{file.fileno()} here, {answer['fd']} there", "each process has its own")
-    _row("offset", f"{file.tell()} here, was 0", "moved by the reader there: one open file")
+    _row("number", f"{file.fileno()} here, {answer['fd']} there", "each process has its own", _WIDE)
+    _row("offset", f"{file.tell()} here, was 0", "moved by the reader: one open file", _WIDE)
     _row("first line", answer["line"].rstrip())
 
     wrong = [
@@ -167,27 +217,33 @@ def _conclude(ours: UnixConnection, file: BinaryIO, answer: dict[str, Any], cred
         for what, right in (
             ("the line that was read", answer["line"] == _FIRST_LINE),
             ("the offset", file.tell() == len(_FIRST_LINE)),
-            ("who sent to there", answer["sender"] == Credentials().to_string()),
-            ("who sent to here", credentials.get_unix_pid() == pid),
-            ("who vouches for it", credentials.source is CredentialsSource.MESSAGE),
+            ("the sender that was read there", answer["sender"] == Credentials().to_string()),
+            ("the sender that was read here", credentials.get_unix_pid() == pid),
+            ("the source of its credentials", credentials.source is CredentialsSource.MESSAGE),
         )
         if not right
     ]
     if wrong:
-        raise DemoError("not as it should be: " + ", ".join(wrong))
+        raise DemoError("these are not as they should be: " + ", ".join(wrong))
 
 
 def _end_of(process: subprocess.Popen[str]) -> str:
-    """Wait for *process* to end, and tell how it did."""
+    """Wait for *process* to end, and return a description of its end."""
     complaint = process.communicate()[1].strip()
     return f"the second process ended with exit code {process.returncode}" + (f":\n{complaint}" if complaint else "")
 
 
 def _ids(description: str) -> str:
-    """Make ``pid 1, uid 2, gid 3`` of what Credentials.to_string() gives."""
+    """Return ``pid 1, uid 2, gid 3`` for the text that Credentials.to_string() returns."""
     return description.rpartition(":")[2].replace("=", " ").replace(",", ", ")
 
 
-def _row(first: str, second: str, third: str = "") -> None:
-    # Flushed, so that each step is seen when it happens also through a pipe.
-    print(f"  {first:<15}{second:<28}{third}".rstrip(), flush=True)
+def _shortened(path: str) -> str:
+    """Return *path*, or its end if it is too long for its line."""
+    room = _COLUMNS - _INDENT
+    return path if len(path) <= room else f"...{path[3 - room :]}"
+
+
+def _row(first: str, second: str, third: str = "", width: int = 13) -> None:
+    # Flushed, so that each step is seen when it happens, also at the other end of a pipe.
+    print(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip(), flush=True)

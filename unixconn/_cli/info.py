@@ -1,7 +1,8 @@
-"""What the library runs on: the layer in use, and which features this machine's kernel has."""
+"""``unixconn info``: the layer in use, and the features of this machine's kernel."""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import platform
@@ -10,13 +11,30 @@ import sys
 from collections.abc import Callable
 
 from unixconn import BACKEND, __version__
+from unixconn._cli.common import Commands, Parser, add_command, output
 from unixconn._kernel.native import lib
 
 _LAYERS = {"api": "api (compiled)", "abi": "abi (plain Python)"}
 
 
+def add(commands: Commands[Parser]) -> None:
+    """Add this command to the parser."""
+    about = "show the layer in use, and the features of this machine's kernel"
+    text = "Show the layer in use, and try on a socket pair which options this machine's\nkernel has."
+    add_command(commands, "info", _run, about, text, "")
+
+
+def _run(_namespace: argparse.Namespace) -> int:
+    print(describe(), file=output(), flush=True)
+    return os.EX_OK
+
+
 def describe() -> str:
-    """Give version, layer, machine and kernel features as lines of text."""
+    """
+    Return version, layer, machine and kernel features as lines of text.
+
+    They fit a terminal of 80 columns and 24 lines, with the longest name that a kernel can have.
+    """
     lines = [
         ("unixconn", __version__),
         ("layer", _LAYERS[BACKEND]),
@@ -24,15 +42,17 @@ def describe() -> str:
         ("platform", f"{sys.platform}, {platform.machine()}"),
         ("kernel", f"{os.uname().sysname} {os.uname().release}"),
     ]
-    table = [f"{name:<18}{value}" for name, value in lines]
+    table = [f"{name:<10}{value}" for name, value in lines]
     table += ["", "Tried on a socket pair just now:"]
     known = [each for each in _FEATURES if hasattr(lib, each[0]) or each[0] == "abstract sockets"]
-    table += [f"{name:<18}{_outcome(probe):<32}{use}" for name, use, probe in known]
+    outcomes = [(name, _outcome(probe), use) for name, use, probe in known]
+    width = max(len(outcome) for _, outcome, _ in outcomes)
+    table += [f"{name:<18}{outcome:<{width}}  {use}" for name, outcome, use in outcomes]
     return "\n".join(table)
 
 
 def _outcome(probe: Callable[[socket.socket, socket.socket], None]) -> str:
-    """Give "yes", or "no" with the reason."""
+    """Return "yes", or "no" with the reason."""
     one, other = socket.socketpair()
     with one, other:
         try:
@@ -52,7 +72,7 @@ def _passpidfd(one: socket.socket, other: socket.socket) -> None:
     other.setsockopt(socket.SOL_SOCKET, lib.SO_PASSPIDFD, 1)
     one.send(b"\0")
     pidfd = int.from_bytes(_expect(other, lib.SCM_PIDFD), sys.byteorder, signed=True)
-    if pidfd < 0:  # as where no descriptor is free
+    if pidfd < 0:  # the kernel's -errno, such as -EMFILE
         raise OSError(-pidfd, os.strerror(-pidfd))
     os.close(pidfd)
 
@@ -63,7 +83,7 @@ def _passrights(one: socket.socket, other: socket.socket) -> None:
         socket.send_fds(one, [b"\0"], [other.fileno()])
     except PermissionError:
         return
-    raise OSError(errno.EPROTO, "descriptors pass all the same")
+    raise OSError(errno.EPROTO, "descriptors still pass")
 
 
 def _peercred(one: socket.socket, _: socket.socket) -> None:
@@ -75,45 +95,45 @@ def _peerpidfd(one: socket.socket, _: socket.socket) -> None:
 
 
 def _peergroups(one: socket.socket, _: socket.socket) -> None:
-    _ask_at_length(one, lib.SO_PEERGROUPS)
+    _ask_for_long_value(one, lib.SO_PEERGROUPS)
 
 
 def _peersec(one: socket.socket, _: socket.socket) -> None:
-    _ask_at_length(one, lib.SO_PEERSEC)
+    _ask_for_long_value(one, lib.SO_PEERSEC)
 
 
 def _abstract(_one: socket.socket, _other: socket.socket) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
-        # Without a name the kernel chooses an abstract one that is free.
+        # For an empty name the kernel chooses a free abstract one (autobind, unix(7)).
         bound.bind("")
         if bytes(bound.getsockname())[:1] != b"\0":
-            raise OSError(errno.EPROTO, "no such name came of bind()")
+            raise OSError(errno.EPROTO, "no name from bind")
 
 
 def _expect(receiver: socket.socket, kind: int) -> bytes:
-    """Receive a message and give the data of its control message of type *kind*."""
+    """Receive a message and return the data of its control message of type *kind*."""
     for level, found, data in receiver.recvmsg(1, 256)[1]:
         if (level, found) == (socket.SOL_SOCKET, kind):
             return data
-    raise OSError(errno.EPROTO, "no such message came")
+    raise OSError(errno.EPROTO, "no control message")
 
 
-def _ask_at_length(asked: socket.socket, option: int) -> None:
+def _ask_for_long_value(asked: socket.socket, option: int) -> None:
     try:
         asked.getsockopt(socket.SOL_SOCKET, option, 1024)
     except OSError as error:
-        # An answer that is longer than the standard library has room for is an answer.
+        # ERANGE: the kernel has an answer, but it is longer than getsockopt() of the standard library allows.
         if error.errno != errno.ERANGE:
             raise
 
 
 _FEATURES = (
-    ("SO_PASSCRED", "who sent a message", _passcred),
-    ("SO_PASSPIDFD", "a pidfd of who sent a message", _passpidfd),
-    ("SO_PASSRIGHTS", "a socket that refuses descriptors", _passrights),
-    ("SO_PEERCRED", "who has made the connection", _peercred),
-    ("SO_PEERPIDFD", "a pidfd of that process", _peerpidfd),
-    ("SO_PEERGROUPS", "its supplementary groups", _peergroups),
-    ("SO_PEERSEC", "its security label", _peersec),
+    ("SO_PASSCRED", "sender of a message", _passcred),
+    ("SO_PASSPIDFD", "pidfd of the sender", _passpidfd),
+    ("SO_PASSRIGHTS", "refusal of descriptors", _passrights),
+    ("SO_PEERCRED", "peer: pid, uid, gid", _peercred),
+    ("SO_PEERPIDFD", "peer: pidfd", _peerpidfd),
+    ("SO_PEERGROUPS", "peer: other groups", _peergroups),
+    ("SO_PEERSEC", "peer: security label", _peersec),
     ("abstract sockets", "names without a file", _abstract),
 )

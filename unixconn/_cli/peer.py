@@ -7,32 +7,42 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from unixconn._base.errors import Error
-from unixconn._cli.common import PATIENCE, Commands, Parser, add_command, explained, output, printable
-from unixconn._cli.users import group_name, named, user_name
-from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.listening import connect
+from unixconn import Cancellable, Error, connect
+from unixconn._cli.common import (
+    CONNECT_TIMEOUT,
+    Commands,
+    Parser,
+    add_command,
+    command_error,
+    group_name,
+    output,
+    printable,
+    user_name,
+    with_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unixconn._kernel.credentials import Credentials
+    from unixconn import Credentials
 
 T = TypeVar("T")
 
 _TEXT = """\
-Connect to the socket file PATH, and tell which process serves it, by what the
-kernel says: its number, user, group, supplementary groups, security label and
-executable, and whether it still lives.
+Connect to the socket file PATH, and print which process serves it, according to
+the kernel: its pid, user, group, supplementary groups, security label and
+executable, and whether it is still alive.
 
-It is the process that has called listen(), as it was then. That may have handed
-the socket on: sockets that systemd listens on are its own, process 1.
+This is the process that called listen(), with the credentials that it had then.
+It may have passed the socket on since: a socket of systemd's socket activation
+shows systemd, process 1.
 
-What can not be told is "unknown", with the reason. The executable is that of the
-process with this number, and told only if the one that serves lives still after
-it was read; of other users' processes it is not readable.
+What cannot be found out is printed as "unknown", with the reason. The
+executable is that of the process with this pid. It is printed only if the
+process was alive after it was read, and is often not readable for processes of
+other users.
 
-The server sees a connection that is closed without a word.
+The server sees a connection that is closed without any data.
 
 examples:
   unixconn peer /run/dbus/system_bus_socket
@@ -40,8 +50,15 @@ examples:
 """
 
 
+class _Options(argparse.Namespace):
+    """The options of this command."""
+
+    path: str
+    json: bool
+
+
 class _Unknown(NamedTuple):
-    """In the place of what can not be told."""
+    """Stands for a fact that cannot be found out."""
 
     reason: str
 
@@ -57,18 +74,19 @@ class _Facts(NamedTuple):
 
 
 def add(commands: Commands[Parser]) -> None:
-    """Add the command."""
-    parser = add_command(commands, "peer", _run, "tell which process serves a socket", _TEXT, "[OPTIONS] PATH")
+    """Add this command to the parser."""
+    parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH")
     parser.add_argument("path", metavar="PATH", help="the socket file")
-    parser.add_argument("--json", action="store_true", help="print an object, null being what can not be told")
+    parser.add_argument("--json", action="store_true", help="print a JSON object, with null for each unknown fact")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(namespace: argparse.Namespace) -> int:
+    options = _Options(**vars(namespace))
     try:
-        with connect(options.path, Cancellable.with_timeout(PATIENCE)) as connection:
-            facts = _look(connection.get_peer_credentials())
+        with connect(options.path, Cancellable.with_timeout(CONNECT_TIMEOUT)) as connection:
+            facts = _facts_of(connection.get_peer_credentials())
     except Error as error:
-        raise explained(options.path, error) from None
+        raise command_error(options.path, error) from None
     if options.json:
         print(json.dumps(_object(facts)), file=output(), flush=True)
     else:
@@ -76,13 +94,13 @@ def _run(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
-def _look(credentials: Credentials) -> _Facts:
+def _facts_of(credentials: Credentials) -> _Facts:
     pid = _ask(credentials.get_unix_pid)
     executable = pid if isinstance(pid, _Unknown) else _executable(pid)
-    # Asked after that was read: only if it still lives, the number was its own meanwhile.
+    # After the executable was read: only if the process is still alive, no other one had its pid meanwhile.
     alive = _ask(credentials.is_alive)
     if alive is False:
-        executable = _Unknown("the process is gone")
+        executable = _Unknown("the process has ended")
     elif isinstance(alive, _Unknown) and isinstance(executable, str):
         executable = alive
     return _Facts(
@@ -131,7 +149,7 @@ def _value(value: T | _Unknown, describe: Callable[[T], object] = lambda value: 
 def _lines(facts: _Facts) -> list[tuple[str, str]]:
     return [
         ("pid", _text(facts.pid, str)),
-        ("user", _text(facts.uid, lambda uid: named(uid, user_name(uid)))),
+        ("user", _text(facts.uid, lambda uid: with_name(uid, user_name(uid)))),
         ("group", _text(facts.gid, _group)),
         ("groups", _text(facts.groups, lambda groups: ", ".join(map(_group, groups)) or "none")),
         ("label", _text(facts.label, str)),
@@ -145,4 +163,4 @@ def _text(value: T | _Unknown, describe: Callable[[T], str]) -> str:
 
 
 def _group(gid: int) -> str:
-    return named(gid, group_name(gid))
+    return with_name(gid, group_name(gid))

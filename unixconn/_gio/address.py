@@ -108,13 +108,13 @@ class UnixSocketAddress(SocketAddress):
 
     @classmethod
     def new(cls, path: PathLike) -> Self:
-        """Make the address of the socket file *path*. Errors as of the constructor."""
+        """Make the address of the socket file *path*. Raises the same errors as the constructor."""
         return cls(path=path)
 
     @classmethod
     def new_with_type(cls, path: PathLike, type: UnixSocketAddressType) -> Self:  # noqa: A002 - Gio's name
         """
-        Make an address of any kind. Errors as of the constructor.
+        Make an address of any kind. Raises the same errors as the constructor.
 
         For an abstract name *path* is the name without its leading NUL byte. For ANONYMOUS *path* is ignored.
         """

@@ -15,11 +15,10 @@ from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.task import AsyncResult, Task
-from unixconn._io.both import Both
 from unixconn._io.event_loops import running
 from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.operation import Operation
-from unixconn._io.steps import Sequence
+from unixconn._io.steps import Both, Sequence
 from unixconn._io.waiter import try_or_wait
 from unixconn._kernel.trigger import check_cancellable
 
@@ -87,7 +86,7 @@ def start(
     """
     operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task.poller_for, task.end, blocking=socket._blocking)
+    pending = try_or_wait(operation, cancellable, task.reactor_for, task.end, blocking=socket._blocking)
     if not isinstance(task, Future):
         return None
     # What cancelling it ends.
@@ -117,7 +116,7 @@ def start_sequence(
     task = _task(source, name, discard, cancellable, callback, data, priority)
     end = partial(task.end, before=before)
     post = task.post if is_heard else None
-    sequence = Sequence(steps, cancellable, task.poller_for, end, post=post)
+    sequence = Sequence(steps, cancellable, task.reactor_for, end, post=post)
     return _begun(task, sequence, sequence.start)
 
 
@@ -140,7 +139,7 @@ def start_both(
         failure = at_end()
         task.end(result, error or failure)
 
-    both = Both(steps, cancellable, task.poller_for, end, wait_for_both=wait_for_both)
+    both = Both(steps, cancellable, task.reactor_for, end, wait_for_both=wait_for_both)
     return _begun(task, both, both.start)
 
 

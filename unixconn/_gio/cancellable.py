@@ -14,7 +14,7 @@ from unixconn._base.lock import this_process
 from unixconn._base.object import Object, Signal, run_handler
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._io.main_context import MainContext, Source
-from unixconn._kernel.poll import IOCondition, PollFD
+from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.trigger import Trigger
 
 if TYPE_CHECKING:

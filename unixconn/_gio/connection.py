@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_copy, as_integer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
@@ -11,26 +12,25 @@ from unixconn._gio.address import SocketFamily
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
 from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
-from unixconn._io.message import Message
-from unixconn._io.transfer import (
+from unixconn._io.receiving import (
+    Message,
     ReceiveCredentials,
     ReceiveDescriptor,
-    SendCredentials,
-    SendDescriptor,
-    SendFakeCredentials,
+    ReceiveDescriptors,
+    ReceiveOwned,
+    ReceiveOwner,
+    ReceiveWhole,
 )
-from unixconn._io.transfer_many import ReceiveDescriptors, ReceiveOwned, ReceiveOwner, SendDescriptors
-from unixconn._io.transfer_messages import ReceiveWhole, SendWhole
-from unixconn._kernel.attempt import WOULD_BLOCK, receive_descriptor, send_descriptor
-from unixconn._kernel.attempt_credentials import receive_credentials, send_credentials
-from unixconn._kernel.attempt_many import receive_descriptors, send_descriptors
-from unixconn._kernel.control_messages import MAX_DESCRIPTORS, SOL_SOCKET, credentials_message
+from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials, SendWhole
+from unixconn._kernel.control_messages import MAX_DESCRIPTORS, SOL_SOCKET, UCRED, credentials_message
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, adopt, as_descriptor, close_all, listed
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import adopt_socket
 from unixconn._kernel.peer import peer_identity
 from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.receive import receive_credentials, receive_descriptors
+from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, descriptors_pool, pack_descriptors, send
 
 if TYPE_CHECKING:
     import socket
@@ -44,15 +44,14 @@ if TYPE_CHECKING:
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
     from unixconn._io.operation import Operation
-    from unixconn._kernel.attempt import WouldBlock
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 # A module that needs connections imports them here: this one registers the class for Unix streams.
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
 
-_PLAIN = (list, tuple)
-"""Types whose items can be read twice."""
+# Bound once, as these are looked up at every message.
+_getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 
 
 class UnixConnection(SocketConnection):
@@ -130,9 +129,9 @@ class UnixConnection(SocketConnection):
         Raises TypeError, ValueError or OverflowError for an *fd* that cannot be a descriptor.
         """
         handle = self._socket._handle
-        if cancellable is not None or type(fd) is not int or not handle.is_unix:
+        if cancellable is not None or fd.__class__ is not int or not handle.is_unix:
             return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
-        if send_descriptor(handle, fd) is True:
+        if send(handle, DESCRIPTOR, fd):
             return True
         return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
 
@@ -159,23 +158,18 @@ class UnixConnection(SocketConnection):
         handle = self._socket._handle
         if cancellable is not None or handle.refuses:
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
-        if RETURN_IS_ATOMIC:
-            fd = receive_descriptor(handle)
-            if fd is not WOULD_BLOCK:
-                return fd
-        else:  # pragma: no cover - PyPy, and CPython before 3.11
-            owner: list[int | WouldBlock] = []
-            try:
-                owner.extend(map(receive_descriptor, (handle,)))
-                # PyPy's compiled code runs signal handlers where a loop goes round, and otherwise when it is back in
-                # the caller, where the number has no owner yet.
-                for _ in (0, 1):
-                    pass
-                if owner[0] is not WOULD_BLOCK:
-                    return owner[0]
-            except BaseException:  # raised by a signal handler
-                close_all([each for each in owner if each is not WOULD_BLOCK])
-                raise
+        owner: list[int] = []
+        try:
+            if receive_descriptors(handle, owner, True):
+                if not RETURN_IS_ATOMIC:
+                    # PyPy's compiled code runs signal handlers where a loop goes round, and otherwise when it is back
+                    # in the caller, where the number has no owner yet.
+                    for _ in (0, 1):
+                        pass
+                return owner[0]
+        except BaseException:  # an Error, or raised by a signal handler
+            close_all(owner)
+            raise
         return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
 
     @with_async(
@@ -206,13 +200,10 @@ class UnixConnection(SocketConnection):
         Errors: those of `send_fd`; ValueError for no descriptor at all.
         """
         handle = self._socket._handle
-        sent: bool | WouldBlock = False
-        if cancellable is None and isinstance(fds, _PLAIN) and handle.is_unix:
-            sent = send_descriptors(handle, fds)
-            if sent is True:
-                return True
-        operation = SendDescriptors(handle, fds)
-        return self._socket._complete(operation, cancellable, tried=sent is WOULD_BLOCK)
+        packed = pack_descriptors(fds) if cancellable is None and handle.is_unix else None
+        if packed is not None and send(handle, descriptors_pool(len(fds)), packed):  # type: ignore[arg-type]
+            return True
+        return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=packed is not None)
 
     @with_async("unixconn_send_fds_async", returns="True", note="*fds* may be closed as soon as the call returns.")
     def _send_fds_operation(self, fds: Iterable[FileDescriptorLike]) -> Operation[bool]:
@@ -234,7 +225,7 @@ class UnixConnection(SocketConnection):
         owner: list[int] = []
         try:
             tried = count is None and cancellable is None and not handle.refuses
-            if not tried or receive_descriptors(handle, owner) is WOULD_BLOCK:
+            if not tried or not receive_descriptors(handle, owner):
                 operation = ReceiveDescriptors(handle, _count(count), owner)
                 self._socket._complete(operation, cancellable, tried=tried)
             if not RETURN_IS_ATOMIC:
@@ -242,7 +233,7 @@ class UnixConnection(SocketConnection):
                 for _ in (0, 1):
                     pass
             return owner
-        except BaseException:
+        except BaseException:  # an Error, or raised by a signal handler
             close_all(owner)
             raise
 
@@ -292,7 +283,7 @@ class UnixConnection(SocketConnection):
         try:
             if cancellable is not None:
                 return self._socket._complete(SendCredentials(handle), cancellable)
-            if send_credentials(handle) is True:
+            if send(handle, CREDENTIALS, UCRED.pack(_getpid(), _geteuid(), _getegid())):
                 return True
             return self._socket._complete(SendCredentials(handle), None, tried=True)
         except Error as error:
@@ -343,9 +334,9 @@ class UnixConnection(SocketConnection):
         """
         handle = self._socket._handle
         if cancellable is None:
-            credentials = handle.try_with_passcred(receive_credentials)
-            if credentials is not WOULD_BLOCK:
-                return credentials
+            found: list[Credentials] = []
+            if handle.try_with_passcred(receive_credentials, found):
+                return found[0]
         return self._socket._complete(ReceiveCredentials(handle), cancellable)
 
     @with_async(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.descriptors import FileDescriptorLike
     from unixconn._kernel.file_descriptor import FileDescriptor
 
@@ -205,7 +205,7 @@ class UnixFDMessage(SocketControlMessage):
         return self._fd_list
 
     def append_fd(self, fd: FileDescriptorLike) -> bool:
-        """Add a duplicate of *fd*, and return True. Errors as of `UnixFDList.append`."""
+        """Add a duplicate of *fd*, and return True. Raises the same errors as `UnixFDList.append`."""
         self._fd_list.append(fd)
         return True
 

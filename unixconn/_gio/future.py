@@ -12,11 +12,10 @@ from unixconn._base.object import Object
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.task import Task
-from unixconn._io.both import Both
 from unixconn._io.event_loops import AsyncioLoop, running
-from unixconn._io.steps import Sequence
+from unixconn._io.steps import Both, Sequence
 from unixconn._io.thread import shared
-from unixconn._io.waiter import Pending, cancelled
+from unixconn._io.waiter import Waiter, cancelled
 
 if TYPE_CHECKING:
     import _thread
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from unixconn._io.event_loops import Loop
     from unixconn._io.operation import Operation
-    from unixconn._io.reactor import Poller
+    from unixconn._io.reactor import Reactor
 
 T = TypeVar("T")
 
@@ -65,7 +64,7 @@ class Future(Task, Generic[T]):
         self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
 
     _asyncio_future_blocking: bool | None = None
-    _pending: Pending[T] | Sequence[T] | Both | None = None
+    _pending: Waiter[T] | Sequence[T] | Both | None = None
     _cancel_was_asked = False
     _cancel_message: object = None
     _seen = False
@@ -251,14 +250,14 @@ class Future(Task, Generic[T]):
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called by the loop, or where there is none in another thread."""
-        self._poller.post(call)
+        self._reactor.post(call)
 
-    def poller_for(self, operation: Operation[Any]) -> Poller:
+    def reactor_for(self, operation: Operation[Any]) -> Reactor:
         """Give who is to look after *operation*."""
-        return self._poller
+        return self._reactor
 
     @property
-    def _poller(self) -> Poller:
+    def _reactor(self) -> Reactor:
         return self._loop or shared()
 
     def _tell(self, before: Callable[[], None] | None) -> None:

@@ -17,7 +17,7 @@ from unixconn._gio.streams import (
     take_turn,
 )
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._kernel.poll import IOCondition
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from typing import ClassVar

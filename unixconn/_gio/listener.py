@@ -20,8 +20,7 @@ from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.steps import complete_all
-from unixconn._kernel import epoll as watch
-from unixconn._kernel.attempt import WOULD_BLOCK
+from unixconn._kernel import epoll
 from unixconn._kernel.connect import accept
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.trigger import check_cancellable
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
-    from unixconn._kernel.attempt import WouldBlock
     from unixconn._kernel.epoll import Watch
 
 
@@ -135,9 +133,9 @@ class _Gate:
     def register(self, *numbers: int) -> None:
         """Let descriptors make it ready when they are readable."""
         if self._epoll is None:
-            self._epoll = watch.new()
+            self._epoll = epoll.new()
         for number in numbers:
-            self._epoll.register(number, watch.READABLE)
+            self._epoll.register(number, epoll.READABLE)
 
     def fileno(self) -> int:
         """Give the epoll's descriptor."""
@@ -162,26 +160,28 @@ class _AcceptAny(Operation[AcceptedSocket]):
         # Not anew for each attempt: its destructor, right before each wait, would swallow what a signal handler raises.
         self._made = Socket()
 
-    def attempt(self) -> AcceptedSocket | WouldBlock:
+    def attempt(self, result: list[AcceptedSocket]) -> bool:
         """Accept one."""
         for entry in tuple(self._entries):
+            accepted: list[python.socket] = []
             try:
-                accepted = accept(entry.socket._handle)
+                accept(entry.socket._handle, accepted)
             except ClosedError:  # by its user
                 _forget(self._entries, entry)
                 entry.let_go()
                 continue
-            if accepted is not WOULD_BLOCK:
-                self._made._take(accepted)
+            if accepted:
+                self._made._take(accepted[0])
                 # The others come first the next time. It is twice there for a moment: another thread that accepts, too,
                 # must not find it gone.
                 self._entries.append(entry)
                 _forget(self._entries, entry)
-                return AcceptedSocket(self._made, entry.source_object)
+                result.append(AcceptedSocket(self._made, entry.source_object))
+                return True
             entry.show()
         if not self._entries:
             raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")
-        return WOULD_BLOCK
+        return False
 
     def discard(self, result: AcceptedSocket) -> None:
         """Close it."""

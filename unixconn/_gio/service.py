@@ -13,7 +13,7 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.listener import SocketListener
 from unixconn._gio.socket import Socket
-from unixconn._io.home import Home
+from unixconn._io.delivery import Delivery
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -40,7 +40,7 @@ class SocketService(SocketListener):
         self._active = bool(active)
         self._accepting: Cancellable | None = None
         # Where it has begun to accept, and goes on.
-        self._home: Home | None = None
+        self._delivery: Delivery | None = None
 
     @classmethod
     def new(cls) -> SocketService:
@@ -95,7 +95,7 @@ class SocketService(SocketListener):
 
     def _accept_next(self) -> None:
         if self._accepting is None and self._wants_more():
-            self._home = Home()
+            self._delivery = Delivery()
             self._accept_by(Cancellable())
 
     def _accept_by(self, accepting: Cancellable) -> None:
@@ -105,8 +105,8 @@ class SocketService(SocketListener):
         except BaseException:  # of a signal handler: whether it has begun or not, another one will
             self._accepting = None
             accepting.cancel()
-            if self._home is not None:
-                self._home.call_later(0.0, self._accept_next)
+            if self._delivery is not None:
+                self._delivery.call_later(0.0, self._accept_next)
             raise
 
     def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
@@ -118,8 +118,8 @@ class SocketService(SocketListener):
                     self._accepting = None
                 if not isinstance(error, (CancelledError, ClosedError)):
                     # Before it is told: the hook may raise, and so may a signal handler in it.
-                    if self._home is not None:
-                        self._home.call_later(_AFTER_AN_ERROR, self._accept_next)
+                    if self._delivery is not None:
+                        self._delivery.call_later(_AFTER_AN_ERROR, self._accept_next)
                     sys.excepthook(*sys.exc_info())
             else:
                 self._incoming(connection, source_object)
@@ -185,8 +185,8 @@ class ThreadedSocketService(SocketService):
             self.emit("run", connection, source_object)
         finally:
             self._running.discard(threading.current_thread())
-            if self._home is not None:
-                self._home.call_later(0.0, self._accept_next)
+            if self._delivery is not None:
+                self._delivery.call_later(0.0, self._accept_next)
 
     def _wants_more(self) -> bool:
         return super()._wants_more() and (self._max_threads < 0 or len(self._running) < self._max_threads)

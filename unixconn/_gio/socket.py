@@ -1,10 +1,9 @@
-"""Socket: one socket with all that Gio does with one, and the types that its methods take and return."""
+"""Socket, and the types that its methods take and return."""
 
 from __future__ import annotations
 
 import errno
 import socket as python
-import time
 from collections import namedtuple
 from enum import IntEnum, IntFlag
 
@@ -19,17 +18,19 @@ from unixconn._gio.control_messages import SocketControlMessage, received
 from unixconn._gio.future import Future
 from unixconn._gio.socket_source import SocketSource
 from unixconn._gio.task import AsyncResult
-from unixconn._io.operation import READABLE, Operation, complete, wait
+from unixconn._io.connecting import Accept, AwaitCondition, Connect
+from unixconn._io.operation import READABLE, Operation, complete
+from unixconn._io.receiving import ReceiveMessage
+from unixconn._io.sending import SendMessage, SendTo
 from unixconn._io.steps import complete_all
-from unixconn._io.transfer import Accept, Connect, ReceiveMessage, SendMessage, SendTo
 from unixconn._io.waiter import serve
 from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import close_all, duplicate_all
+from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor, taken_over
 from unixconn._kernel.handle import NO_TIMEOUT, Handle, adopt_socket
 from unixconn._kernel.peer import peer_credentials
-from unixconn._kernel.poll import IOCondition
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.socket_connection import SocketConnection
     from unixconn._io.steps import Steps
-    from unixconn._kernel.control_data import ControlMessage
+    from unixconn._kernel.control_messages import ControlMessage
 
 T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
@@ -157,10 +158,10 @@ class Socket(Object):
 
     The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and with the object.
 
-    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that was made by the constructor
-    and not by `init` after it. A method that has to wait does so until the Socket's timeout has passed, Error
-    TIMED_OUT, until its *cancellable* is cancelled, CANCELLED, or until the Socket is closed, CLOSED. If the Socket is
-    set not to block, the method raises WOULD_BLOCK instead. A *cancellable* of another type is a TypeError.
+    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that the constructor has made,
+    before `init`. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has passed, with
+    CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket is set not
+    to block, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
     """
 
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -247,7 +248,7 @@ class Socket(Object):
         """
         Open the socket, or take over the descriptor, that the constructor was given; return True.
 
-        The method does not wait, so *cancellable* has no effect. Errors as of `new` and `new_from_fd`.
+        The method does not wait, so *cancellable* has no effect. Raises the same errors as `new` and `new_from_fd`.
         """
         check_cancellable(cancellable)
         if not self._handle.opened:
@@ -348,7 +349,8 @@ class Socket(Object):
         """
         Set the number of connections that may wait to be accepted, from the next call of `listen` on.
 
-        Raises TypeError for a *backlog* that is not a number, OverflowError for one that is negative or no C int.
+        Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is negative or does not
+        fit a C int.
         """
         number = as_integer(backlog, "backlog", 0, INT_MAX)
         if self._listen_backlog != number:
@@ -376,8 +378,8 @@ class Socket(Object):
         """
         Return (True, value) of an option that is an integer.
 
-        *level* and *optname* are numbers as of the socket module, see getsockopt(2). Raises the Error for the errno of
-        getsockopt(2): FAILED for an unknown option.
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. Raises the Error for
+        the errno of getsockopt(2): FAILED for an unknown option.
         """
         self._check()
         level, optname = (
@@ -390,9 +392,9 @@ class Socket(Object):
         """
         Set an option that is an integer, and return True.
 
-        *level* and *optname* are numbers as of the socket module, see setsockopt(2). SO_PASSCRED stays on as long as an
-        operation waits for credentials, and gets *value* after that. Raises the Error for the errno of setsockopt(2):
-        FAILED for an unknown option.
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. SO_PASSCRED stays on
+        as long as an operation waits for credentials, and gets *value* after that. Raises the Error for the errno of
+        setsockopt(2): FAILED for an unknown option.
         """
         self._check()
         level, optname = (
@@ -406,9 +408,10 @@ class Socket(Object):
         """
         Return the peer credentials: those of the process that made the pair, or called connect() or listen().
 
-        They are of that moment: they do not change when the other end of the socket goes to another process. Without a
-        peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED. Raises the Error
-        NOT_SUPPORTED on a system without peer credentials.
+        They are those of that moment, and do not change when the other end of the socket goes to another process.
+        Without a peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED.
+
+        Raises the Error NOT_SUPPORTED on a system without peer credentials.
         """
         self._check()
         return peer_credentials(self._handle)
@@ -657,9 +660,9 @@ class Socket(Object):
                 count = min(left, len(target))
                 target[:count] = buffer[:count]
                 left -= count
-            messages = received(found.messages, operation.owner)
+            messages = received(found.messages, found.owner)
         finally:
-            close_all(operation.owner)
+            close_all(found.owner)
         return SocketMessage(found.size, from_kernel(found.address), messages, found.flags)
 
     def send(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
@@ -679,7 +682,7 @@ class Socket(Object):
         Receive at most *size* bytes, and return them; b"" at the end of the stream.
 
         Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over this Socket.
-        Errors as of `receive_message`.
+        Raises the same errors as `receive_message`.
         """
         return self.receive_from(size, cancellable).data
 
@@ -704,7 +707,7 @@ class Socket(Object):
 
         The address is that of the sender, None if the sender has no name. Of a datagram with more than *size* bytes the
         rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
-        this Socket. Errors as of `receive_message`.
+        this Socket. Raises the same errors as `receive_message`.
         """
         steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
         check_cancellable(cancellable)
@@ -717,12 +720,12 @@ class Socket(Object):
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
         buffer = bytearray(size)
-        operation = self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
-        messages = [operation.owner]
+        messages: list[list[int]] = []
         try:
-            found = yield operation
+            found = yield self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
+            messages.append(found.owner)
             # Close a pidfd that the kernel has added: nobody has asked for it.
-            close_all(operation.owner, len(contents_of(found.messages).descriptors))
+            close_all(found.owner, len(contents_of(found.messages).descriptors))
             if self._handle.keep(messages):
                 serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
         finally:
@@ -838,17 +841,13 @@ class Socket(Object):
         *timeout_us* is negative. Raises the Error TIMED_OUT when it has passed.
         """
         microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
-        condition = IOCondition(as_integer(condition, "condition", 0, INT_MAX))
-        check_cancellable(cancellable)
-        self._check()
-        if cancellable is not None:
-            cancellable.set_error_if_cancelled()
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
         limits = [microseconds / 1e6] if microseconds >= 0 else []
         if self._timeout:
             limits.append(self._timeout)
-        deadline = time.monotonic() + min(limits) if limits else None
-        while not wait(self._handle, self._handle.closing(), condition, cancellable, deadline):
-            continue
+        operation = AwaitCondition(self._handle, wanted)
+        operation.timeout = min(limits, default=None)
+        complete(operation, cancellable)
         return True
 
     def create_source(self, condition: IOCondition, cancellable: Cancellable | None = None) -> SocketSource:

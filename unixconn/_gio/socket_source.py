@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
-from unixconn._io.contexts import poller_of
+from unixconn._io.connecting import AwaitCondition
+from unixconn._io.delivery import reactor_of
 from unixconn._io.main_context import MainContext, Source
-from unixconn._io.operation import Operation
-from unixconn._io.waiter import Pending, try_or_wait
-from unixconn._kernel.attempt import WOULD_BLOCK
-from unixconn._kernel.handle import Handle
-from unixconn._kernel.poll import IOCondition
+from unixconn._io.waiter import Waiter, try_or_wait
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unixconn._base.errors import Error
     from unixconn._gio.socket import Socket
-    from unixconn._kernel.attempt import WouldBlock
-
-
-class _AwaitCondition(Operation[IOCondition]):
-    """Wait until one of some conditions holds."""
-
-    __slots__ = ("_socket", "condition")
-
-    def __init__(self, handle: Handle, socket: Socket, condition: int) -> None:
-        super().__init__(handle)
-        self._socket = socket
-        self.condition = condition  # type: ignore[misc]
-
-    def attempt(self) -> IOCondition | WouldBlock:
-        """Return those of the conditions that hold now."""
-        return self._socket.condition_check(IOCondition(self.condition)) or WOULD_BLOCK
 
 
 class SocketSource(Source):
@@ -44,7 +26,7 @@ class SocketSource(Source):
     a cancellation, the IOCondition is empty.
     """
 
-    __slots__ = ("_cancellable", "_condition", "_found", "_pending", "_socket")
+    __slots__ = ("_cancellable", "_condition", "_found", "_socket", "_waiter")
 
     def __init__(self, socket: Socket, condition: int, cancellable: Cancellable | None) -> None:
         super().__init__()
@@ -52,7 +34,7 @@ class SocketSource(Source):
         self._condition = condition
         self._cancellable = cancellable
         self._found = IOCondition(0)
-        self._pending: Pending[IOCondition] | None = None
+        self._waiter: Waiter[IOCondition] | None = None
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """
@@ -67,19 +49,19 @@ class SocketSource(Source):
     def destroy(self) -> None:
         """See `Source.destroy`."""
         super().destroy()
-        if self._pending is not None:
-            self._pending.cancel()
+        if self._waiter is not None:
+            self._waiter.cancel()
 
     def _prepare(self) -> None:
-        self._pending = try_or_wait(
-            self._socket._timed(_AwaitCondition(self._socket._handle, self._socket, self._condition)),
+        self._waiter = try_or_wait(
+            self._socket._timed(AwaitCondition(self._socket._handle, self._condition)),
             self._cancellable,
-            lambda _operation: poller_of(self._context or MainContext.default()),
+            lambda _operation: reactor_of(self._context or MainContext.default()),
             self._end,
             blocking=True,
         )
-        if self._destroyed and self._pending is not None:  # another thread has destroyed it meanwhile
-            self._pending.cancel()
+        if self._destroyed and self._waiter is not None:  # another thread has destroyed it meanwhile
+            self._waiter.cancel()
 
     def _end(self, result: list[IOCondition], error: Error | None) -> None:
         self._found = result[0] if error is None else IOCondition(0)

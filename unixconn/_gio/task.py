@@ -8,8 +8,7 @@ from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
-from unixconn._io.contexts import poller_of
-from unixconn._io.home import Home
+from unixconn._io.delivery import Delivery, reactor_of
 from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.operation import READABLE
 from unixconn._io.thread import shared
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from unixconn._io.main_context import MainContext
     from unixconn._io.operation import Operation
-    from unixconn._io.reactor import Poller
+    from unixconn._io.reactor import Reactor
 
 
 class AsyncResult(Object):
@@ -75,7 +74,7 @@ class Task(AsyncResult):
     """It has come back."""
     _completed = False
     _callback: Callable[[], object] | None = None
-    _home: Home | None = None
+    _delivery: Delivery | None = None
     _priority = PRIORITY_DEFAULT
 
     # --- what Gio tells of it ---
@@ -90,7 +89,7 @@ class Task(AsyncResult):
 
     def get_context(self) -> MainContext | None:
         """Give the context that its callback is called in; None where an event loop calls it."""
-        return self._home.context if self._home is not None else None
+        return self._delivery.context if self._delivery is not None else None
 
     def get_priority(self) -> int:
         """Give the priority of its callback among others."""
@@ -173,22 +172,22 @@ class Task(AsyncResult):
         if callback is not None:
             self._callback = partial(callback, self._source, self, *data)
         self._priority = priority
-        self._home = Home()
+        self._delivery = Delivery()
 
     def post(self, call: Callable[[], object]) -> None:
         """Have *call* called where the callback is."""
-        assert self._home is not None
-        self._home.post(call, self._priority)
+        assert self._delivery is not None
+        self._delivery.post(call, self._priority)
 
-    def poller_for(self, operation: Operation[Any]) -> Poller:
+    def reactor_for(self, operation: Operation[Any]) -> Reactor:
         """Give who is to look after *operation*."""
-        assert self._home is not None
-        if self._home.loop is not None:
-            return self._home.loop
-        if self._home.context is None or self._callback is None or operation.condition != READABLE:
+        assert self._delivery is not None
+        if self._delivery.loop is not None:
+            return self._delivery.loop
+        if self._delivery.context is None or self._callback is None or operation.condition != READABLE:
             # What nobody, or the peer, waits for does not wait until a context is iterated.
             return shared()
-        return poller_of(self._home.context)
+        return reactor_of(self._delivery.context)
 
     def end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
         """Take *result*, a list with the result that belongs to this from now on, or *error*; call *before* first."""

@@ -1,9 +1,9 @@
 """
-Event loops that somebody else runs: asyncio's, uvloop's and trio's.
+Event loops that the program runs: asyncio's, uvloop's and trio's.
 
-None of them is imported here: where one runs, the program has done so. Each has one descriptor of ours to watch, an
-epoll in which all that waits is armed; so a descriptor of the user's may have a reader in the loop too, and may be
-closed at any time.
+None of them is imported here: where one runs, the program has imported it. Each watches one descriptor of ours, an
+epoll in which the sockets of all operations are armed. So the user's descriptors may have readers in the loop, too, and
+may be closed at any time.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from functools import partial
 
 from unixconn._base.object import run_handler
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.reactor import Poller
-from unixconn._kernel import epoll as watch
+from unixconn._io.reactor import Reactor
+from unixconn._kernel import epoll
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Generator
     from typing import Any
 
-    from unixconn._io.waiter import Pending
+    from unixconn._io.waiter import Waiter
 
 
-class Loop(Poller):
+class Loop(Reactor):
     """A running event loop."""
 
     def __init__(self) -> None:
         super().__init__()
-        # While this looks, its thread may use the loop's quick methods. Else somebody may be a signal handler, and the
-        # loop be asleep.
+        # While this serves, its thread may use the loop's quick methods. Otherwise the caller may be a signal handler,
+        # and the loop asleep.
         self._looking_thread = 0
 
     def _look_on(self) -> None:
         """Serve what is ready; the loop calls it."""
         self._looking_thread = threading.get_ident()
         try:
-            self._poll(0.0)
+            self._turn(0.0)
         finally:
             self._looking_thread = 0
 
@@ -52,46 +52,46 @@ class Loop(Poller):
         return self._looking_thread == threading.get_ident()
 
     def _call_or_post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop, now if that is just calling us; from any thread."""
+        """Have *call* called by the loop, at once if the loop is just calling this; from any thread."""
         if self._is_looking:
             call()
         else:
             self.post(call)
 
     def runs_here(self) -> bool:
-        """Whether it is what `running` gives: to be asked for what is quicker to find out. False is no answer."""
+        """Return whether this is certainly what `running` returns, as far as that is quick to find out."""
         return False
 
     @abstractmethod
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
-        """Suspend the task that runs, until what is given to *subscribe* is called, in any thread; what await needs."""
+        """Suspend the current task until the function passed to *subscribe* is called, in any thread."""
 
     @abstractmethod
     def checkpoint(self) -> Generator[Any, Any, None]:
-        """Be a point where others run, if that is the loop's custom even where nothing has to be waited for."""
+        """Let other tasks run, if the loop does so also where nothing has to be waited for."""
 
     @abstractmethod
     def not_done(self, text: str) -> Exception:
-        """Make the error of somebody who wants a result before it is there."""
+        """Return the error for asking for a result that is not there yet."""
 
     @abstractmethod
     def report(self, error: BaseException, source: object) -> None:
-        """Tell that nobody has looked at the *error* of *source*."""
+        """Report that nobody has looked at the *error* of *source*."""
 
 
 class _Turn:
     """
-    What a task of asyncio's waits for: as little of a future as it takes.
+    A future that a task of asyncio waits for, with as few methods as that takes.
 
-    asyncio's own resumes the task one round of the loop later, which takes as long as all that is done here.
+    asyncio's own futures resume the task one round of the loop later, which takes as long as all that is done here.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_errors", "_is_over", "_loop", "_poller")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_errors", "_is_over", "_loop", "_reactor")
 
-    def __init__(self, poller: AsyncioLoop, loop: asyncio.AbstractEventLoop) -> None:
-        # Says to the task that this was yielded to be waited for.
+    def __init__(self, reactor: AsyncioLoop, loop: asyncio.AbstractEventLoop) -> None:
+        # Tells the task that this was yielded to be waited for.
         self._asyncio_future_blocking = True
-        self._poller = poller
+        self._reactor = reactor
         self._loop = loop
         self._callback: Callable[[_Turn], object] | None = None
         self._context: Any = None
@@ -99,14 +99,14 @@ class _Turn:
         self._is_over = False
 
     def end(self) -> None:
-        """Have the task go on; from any thread."""
-        if self._poller._is_looking:
-            self._poller._turns.append(self)
+        """Let the task go on soon; from any thread."""
+        if self._reactor._is_looking:
+            self._reactor._turns.append(self)
         else:
-            self._poller.post(self.take)
+            self._reactor.post(self.take)
 
     def take(self) -> None:
-        """Let the task go on at once: in the loop's thread, and while no task runs. Once, though called again."""
+        """Let the task go on at once: in the loop's thread, and while no task runs. A second call does nothing."""
         if not self._is_over:
             self._is_over = True
             if self._callback is not None:
@@ -115,29 +115,29 @@ class _Turn:
     # --- what the task calls ---
 
     def get_loop(self) -> object:
-        """Give asyncio's loop."""
+        """Return asyncio's loop."""
         return self._loop
 
     def add_done_callback(self, callback: Callable[[_Turn], object], *, context: Any) -> None:
-        """Take what lets the task go on."""
+        """Set the function that lets the task go on."""
         self._callback, self._context = callback, context
 
     def cancel(self, msg: object = None) -> bool:
-        """Have the task go on with asyncio.CancelledError in the loop's next round, unless it has gone on."""
+        """Let the task go on with asyncio.CancelledError in the loop's next round, unless it has gone on."""
         if self._is_over:
             return False
         self._is_over = True
-        self._errors.append(self._poller.cancelled_error(msg))
+        self._errors.append(self._reactor.cancelled_error(msg))
         assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
-        # The error keeps this, by the frames that it goes through, and before CPython 3.11 the task keeps the error.
+        # The frames of the error refer to this, and before CPython 3.11 the task keeps the error.
         self._callback = None
         return True
 
     def result(self) -> None:
-        """Tell nothing, or raise asyncio.CancelledError."""
+        """Return None, or raise asyncio.CancelledError."""
         if self._errors:
-            # Kept here, or under a name, it would keep this by the frames that it goes through, and all that waited.
+            # Kept here, or under a name, its frames would keep this alive, and the operation.
             raise self._errors.pop()
 
 
@@ -148,7 +148,7 @@ class AsyncioLoop(Loop):
         super().__init__()
         self._turns: deque[_Turn] = deque()
         self._running_loop = sys.modules["asyncio"]._get_running_loop
-        # The epoll goes with the loop, though what waited in it may still be in some line.
+        # The epoll is closed with the loop, though operations that waited in it may still be in a line.
         stop = weakref.WeakMethod(self._stop)
         self._loop = weakref.ref(loop, lambda _gone: _call(stop))
 
@@ -161,30 +161,30 @@ class AsyncioLoop(Loop):
     def _start(self) -> None:
         loop = self._loop()
         if self._epoll is None and loop is not None:
-            self._epoll = watch.new()
+            self._epoll = epoll.new()
             loop.add_reader(self._epoll.fileno(), self._look_on)
 
     def _look_on(self) -> None:
         try:
             super()._look_on()
-            # Not before: the tasks may do anything, and to serve is under locks.
+            # Not before: the tasks may do anything, and serving holds locks.
             while self._turns:
                 self._turns[0].take()
                 self._turns.popleft()
         finally:
-            # After KeyboardInterrupt or SystemExit, in a task or by a signal handler.
+            # After KeyboardInterrupt or SystemExit, raised in a task or by a signal handler.
             while self._turns:
                 self.post(self._turns[0].take)
                 self._turns.popleft()
 
-    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
+    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
         loop = self._loop()
         assert loop is not None
-        timer = loop.call_later(moment - time.monotonic(), self._ring, pending)
+        timer = loop.call_later(moment - time.monotonic(), self._ring, waiter)
         return partial(self.post, timer.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
+        """Have *call* called by the loop; from any thread. Dropped after the loop's end."""
         loop = self._loop()
         try:
             if loop is not None:
@@ -219,11 +219,11 @@ class AsyncioLoop(Loop):
         return sys.modules["asyncio"].InvalidStateError(text)  # type: ignore[no-any-return]
 
     def get_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Give the loop itself, None if it is gone."""
+        """Return the loop itself, None if it is gone."""
         return self._loop()
 
     def cancelled_error(self, message: object) -> BaseException:
-        """Make what a future raises that was cancelled with *message*."""
+        """Return what a future raises that was cancelled with *message*."""
         arguments = () if message is None else (message,)
         return sys.modules["asyncio"].CancelledError(*arguments)  # type: ignore[no-any-return]
 
@@ -250,7 +250,7 @@ class TrioRun(Loop):
 
     def _start(self) -> None:
         if self._epoll is None:
-            self._epoll = watch.new()
+            self._epoll = epoll.new()
             _trio().lowlevel.spawn_system_task(self._wait_on, self._epoll.fileno())
 
     async def _wait_on(self, number: int) -> None:
@@ -264,18 +264,18 @@ class TrioRun(Loop):
                 each.look()
             self._stop()
 
-    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
+    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
         scope = _trio().CancelScope()
-        _trio().lowlevel.spawn_system_task(self._ring_later, pending, scope, moment)
+        _trio().lowlevel.spawn_system_task(self._ring_later, waiter, scope, moment)
         return partial(self.post, scope.cancel)
 
-    async def _ring_later(self, pending: Pending[Any], scope: Any, moment: float) -> None:
+    async def _ring_later(self, waiter: Waiter[Any], scope: Any, moment: float) -> None:
         with scope:
             await _trio().sleep(max(0.0, moment - time.monotonic()))
-            self._ring(pending)
+            self._ring(waiter)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop; from any thread. What comes after the loop's end is dropped."""
+        """Have *call* called by the loop; from any thread. Dropped after the loop's end."""
         try:
             self._token.run_sync_soon(run_handler, call)
         except _trio().RunFinishedError:
@@ -310,7 +310,7 @@ class TrioRun(Loop):
         return RuntimeError(text)
 
     def report(self, error: BaseException, source: object) -> None:
-        """Trio has nobody to tell."""
+        """Do nothing: trio has no such report."""
 
 
 def _call(weak: weakref.WeakMethod[Callable[[], None]]) -> None:
@@ -345,10 +345,10 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def running() -> Loop | None:
-    """Give the event loop that runs in this thread."""
-    # First, as it may be a guest of asyncio's. Not by get(), here and below: in CPython 3.13 without the GIL that takes
-    # the dictionary's lock. While it is handed on to a thread that waits, another one may fork: in the child it never
-    # opens (CPython's issue 133130).
+    """Return the event loop that runs in this thread, None if none does."""
+    # trio first, as it may run as a guest of asyncio. Not by sys.modules.get(), here and below: in CPython 3.13 without
+    # the GIL that takes the dictionary's lock. While the lock is handed over to a thread that waits for it, another
+    # thread may fork, and in the child it never opens (CPython's issue 133130).
     if "trio" in sys.modules:
         try:
             token = sys.modules["trio"].lowlevel.current_trio_token()
@@ -363,7 +363,7 @@ def running() -> Loop | None:
 
 
 def running_asyncio() -> AsyncioLoop | None:
-    """Give the loop with asyncio's interface that runs in this thread."""
+    """Return the loop with asyncio's interface that runs in this thread, None if none does."""
     global _latest  # noqa: PLW0603 - a cache: nearly always there is one loop
     if "asyncio" not in sys.modules:
         return None

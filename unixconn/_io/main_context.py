@@ -1,8 +1,8 @@
 """
-MainContext: what is to be called in a thread, and the sources that say when (GLib.MainContext, GLib.Source).
+MainContext: functions to be called in a thread, and the sources that say when (GLib.MainContext, GLib.Source).
 
 As much of GLib's main loop as asynchronous operations need: idle and timeout functions, priorities, contexts for
-threads, nesting. A context has descriptors only while it waits for sockets: contexts.py lends them.
+threads, nesting. A context has descriptors only while it waits for sockets: delivery.py provides them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Sockets(Protocol):
-        """What a context waits for beside its sources; see contexts.py."""
+        """What a context waits for beside its sources; see delivery.py."""
 
         def wait(self, seconds: float) -> bool:
-            """Wait for at most *seconds*, -1 for ever, or until `wake`; False where there is nothing to wait for."""
+            """Wait for at most *seconds*, -1 without end, or until `wake`; return False if there is nothing to do."""
 
         def wake(self) -> None:
             """End a `wait`, from any thread."""
 
         def rest(self) -> None:
-            """Have a look whether there is anything left to wait for."""
+            """Close the descriptors if nothing is left to wait for."""
 
 
 PRIORITY_HIGH = -100
@@ -58,9 +58,9 @@ _pushed = _Stack()
 
 class Source:
     """
-    Something that becomes ready, and is called then in the context that it is attached to (GLib.Source).
+    Something that becomes ready, and whose callback is called then in the context it is attached to (GLib.Source).
 
-    Made by `Cancellable.source_new`; `idle_add` and `timeout_add` attach theirs at once.
+    Made by `Cancellable.source_new` and `Socket.create_source`; `idle_add` and `timeout_add` attach theirs at once.
     """
 
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
@@ -74,13 +74,13 @@ class Source:
         self._id = 0
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
-        """Have *callback* called with *data*, again and again until it returns a false value."""
+        """Call *callback* with *data* each time the source is ready, until it returns a false value."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._call = lambda: callback(*data)
 
     def get_priority(self) -> int:
-        """Give the priority: of several that are ready the one with the lowest number is called first."""
+        """Return the priority. Of several sources that are ready the one with the lowest number is called first."""
         return self._priority
 
     def set_priority(self, priority: int) -> None:
@@ -89,7 +89,7 @@ class Source:
 
     def attach(self, context: MainContext | None = None) -> int:
         """
-        Add it to *context*, None for the default one, and give its number there.
+        Add it to *context*, None for the default context, and return its number there.
 
         Raises ValueError if it was attached or destroyed before.
         """
@@ -103,25 +103,25 @@ class Source:
         return self._id
 
     def get_id(self) -> int:
-        """Give the number that `attach` gave, 0 before that."""
+        """Return the number that `attach` returned, 0 before that."""
         return self._id
 
     def get_context(self) -> MainContext | None:
-        """Give the context that it is attached to; None before that and when it was destroyed."""
+        """Return the context that it is attached to; None before `attach` and after `destroy`."""
         return None if self._destroyed else self._context
 
     def destroy(self) -> None:
-        """Take it out of its context: it is never called again."""
+        """Remove it from its context. Its callback is not called again."""
         self._destroyed = True
         if self._context is not None:
             self._context._sources.pop(self._id, None)
 
     def is_destroyed(self) -> bool:
-        """Tell whether it was destroyed: by `destroy`, or as its callback returned a false value."""
+        """Return whether it was destroyed: by `destroy`, or because its callback returned a false value."""
         return self._destroyed
 
     def _prepare(self) -> None:
-        """See to it that it becomes ready, now or later."""
+        """Make it ready, now or later."""
         self._make_ready()
 
     def _make_ready(self) -> None:
@@ -129,13 +129,16 @@ class Source:
             self._due = True
             self._context._arrive(self)
 
+    _was_missed = False
+    """Whether an exception raised by a signal handler has broken off a call before its first step."""
+
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
             again: object = False
             try:
                 again = self._call()
-                if isinstance(again, tuple):  # PyGObject's way with several results: the first one counts
+                if isinstance(again, tuple):  # as in PyGObject, the first of several results counts
                     again = bool(again and again[0])
             finally:
                 if not again:
@@ -159,25 +162,29 @@ class Timeout(Source):
 
 
 class _Call(Source):
-    """Is called until it comes back, which is once, unless a signal handler raises; and cannot be found."""
+    """Is called once, or again if an exception of a signal handler breaks that off. It has no number."""
 
     __slots__ = ()
 
     def __init__(self, call: Callable[[], object], priority: int) -> None:
-        # Not by way of the arguments' checks: there is one for each result.
+        # Without the checks of arguments, as each result has one.
         self._priority = priority
         self._call = call
         self._context = None
         self._destroyed = False
         self._due = True
 
+    @property
+    def _was_missed(self) -> bool:  # type: ignore[override]
+        return self._due
+
     def _dispatch(self) -> None:
-        # What a signal handler raises comes out before it has lost its turn: it is called again then.
+        # An exception of a signal handler comes out while it is still due, and it is called again.
         if self._due:
             try:
                 self._call()
             except Exception:
-                # That may be a signal handler's, too. Nothing of it is done twice.
+                # It may be a signal handler's, too. What is called does nothing twice.
                 self._call()
                 self._due = False
                 raise
@@ -186,56 +193,56 @@ class _Call(Source):
 
 class MainContext:
     """
-    What is to be called in one thread: the one that iterates this context (GLib.MainContext).
+    Functions to be called in one thread, which iterates this context (GLib.MainContext).
 
     Operations deliver their results to the context that was thread-default when they were started: the one that the
     thread has pushed last, else the global default.
     """
 
     def __init__(self) -> None:
-        # Of the thread that iterates.
+        # Held by the thread that iterates.
         self._owner = Lock()
         self._sources: dict[int, Source] = {}
-        # What becomes ready comes from any thread; the owner sorts it by priority, and within one by its arrival.
+        # Sources become ready in any thread. The owner sorts them by priority, and within one by their arrival.
         self._arrivals: deque[tuple[int, int, Source]] = deque()
         self._ready: list[tuple[int, int, Source]] = []
-        # Between its place in line and its callback nothing is lost, if a signal handler raises there.
+        # Sources between their place in line and their callback: an exception of a signal handler loses none.
         self._taken: list[tuple[int, int, Source]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
         self._late: list[Source] = []
-        # Open while there may be something that the owner has not seen.
+        # Open while something may have arrived that the owner has not seen.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._woken = False
         self._owner_thread = 0
-        # The same, but not while it waits.
+        # The same thread, but 0 while it waits.
         self._awake_thread = 0
         self._process = this_process()
         self._sockets: Sockets | None = None
-        # By the process: a forked child has its own.
+        # By the process, as a forked child has its own.
         self._lent: dict[object, Any] = {}
 
     # --- which context ---
 
     @classmethod
     def new(cls) -> MainContext:
-        """Make one."""
+        """Return a new context."""
         return cls()
 
     @staticmethod
     def default() -> MainContext:
-        """Give the global default context, which the main thread usually iterates."""
+        """Return the global default context, which the main thread usually iterates."""
         return _default
 
     @staticmethod
     def get_thread_default() -> MainContext | None:
-        """Give the context that this thread has pushed last; None for the global default."""
+        """Return the context that this thread has pushed last; None for the global default."""
         context = _pushed.entries[-1] if _pushed.entries else None
         return None if context is _default else context
 
     @staticmethod
     def ref_thread_default() -> MainContext:
-        """Give the context that this thread has pushed last, or the global default."""
+        """Return the context that this thread has pushed last, or the global default."""
         return _pushed.entries[-1] if _pushed.entries else _default
 
     def push_thread_default(self) -> None:
@@ -256,20 +263,20 @@ class MainContext:
             entries.append(self)
             call()
         finally:
-            # Not by `pop_thread_default`: a signal handler may have raised before this was there.
+            # Not by `pop_thread_default`, as an exception may have come before this was pushed.
             del entries[depth : depth + 1]
 
     # --- iterating ---
 
     def iteration(self, may_block: bool = True) -> bool:
         """
-        Call what is ready and of the highest priority among that; tell whether there was anything.
+        Call the callbacks of the sources that are ready with the highest priority; return whether there were any.
 
-        Waits until something is, if *may_block*, and until no other thread iterates. An exception in a callback goes to
-        `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
+        With *may_block* it waits until a source is ready, and until no other thread iterates. An exception in a
+        callback goes to `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
         """
         me = threading.get_ident()
-        # Not acquire(blocking=False): between that and a try block a signal handler can raise.
+        # Not acquire(blocking=False): an exception of a signal handler can come between that and a try block.
         if self._iterating_thread() not in (0, me) and not may_block:
             return False
         with self._owner.entered:
@@ -283,9 +290,9 @@ class MainContext:
                     self._sockets.rest()
 
     def _iterating_thread(self) -> int:
-        """Give the thread that iterates this, 0 for none."""
+        """Return the thread that iterates this, 0 for none."""
         if self._process is not this_process():
-            # A forked child has no other thread than the one that has forked.
+            # A forked child has only the thread that has forked.
             self._process = this_process()
             if self._owner_thread != threading.get_ident():
                 self._owner_thread = self._awake_thread = 0
@@ -298,21 +305,21 @@ class MainContext:
         self._woken = False
         if not self._ready:
             return False
-        # What becomes ready meanwhile has its turn in the next iteration.
+        # Sources that become ready meanwhile have their turn in the next iteration.
         priority, last = self._ready[0][0], next(_numbers)
         while self._ready and self._ready[0][0] == priority and self._ready[0][1] < last:
             self._taken.extend(map(heappop, (self._ready,)))
             taken = self._taken[-1]
             run_handler(taken[2]._dispatch)
-            if taken in self._taken:
+            if taken in self._taken and not taken[2]._was_missed:
                 self._taken.remove(taken)
         return True
 
     def _look(self, seconds: float) -> None:
-        """Wait for at most *seconds*, -1 for ever, for something to arrive, and sort what has."""
+        """Wait for at most *seconds*, -1 without end, for sources to arrive, and sort them."""
         thread, self._awake_thread = self._awake_thread, 0
         try:
-            # From here on who brings something rings, be it a signal handler of this thread.
+            # From here on each arrival rings the bell, also one by a signal handler of this thread.
             if self._arrivals:
                 seconds = 0.0
             if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
@@ -333,15 +340,15 @@ class MainContext:
             heappop(self._ready)
 
     def _pause(self) -> float:
-        """Give the seconds until a timeout, -1 for ever."""
+        """Return the seconds until the next timeout, -1 for none."""
         moment = self._clock.next()
         if moment == math.inf:
             return -1.0
-        # Above the least that poll() knows, so as not to look too early again and again.
+        # At least the unit of poll(), to avoid a busy loop just before the moment.
         return min(max(0.001, moment - time.monotonic()), threading.TIMEOUT_MAX)
 
     def pending(self) -> bool:
-        """Tell whether anything is ready to be called; False while another thread iterates."""
+        """Return whether a source is ready; False while another thread iterates."""
         if self._iterating_thread() not in (0, threading.get_ident()):
             return False
         with self._owner.entered:
@@ -349,16 +356,16 @@ class MainContext:
             return bool(self._ready)
 
     def wakeup(self) -> None:
-        """Have an `iteration` that waits, or else the next one, return without waiting."""
+        """Let the `iteration` that waits, or else the next one, return without waiting."""
         self._woken = True
         self._ring()
 
     def invoke_full(self, priority: int, function: Callable[..., object], *data: object) -> None:
         """
-        Have *function* called with *data* in the thread of this context, again until it returns a false value.
+        Call *function* with *data* in the thread of this context, again and again until it returns a false value.
 
-        At once, where that is this thread: it iterates this context, or it has pushed it, or it is the default one, and
-        nobody iterates it.
+        Called at once if that is this thread: it iterates this context, or no thread does and this context is its
+        thread-default.
         """
         source = Source(priority)
         source.set_callback(function, *data)
@@ -389,12 +396,12 @@ class MainContext:
         self._arrive(_Call(call, priority))
 
     def _rang(self) -> bool:
-        """Tell whether something has arrived since this, or a wait, has last told so."""
+        """Return whether something has arrived since this was last called, or since the last wait."""
         return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
         if threading.get_ident() == self._awake_thread:
-            return  # it looks again before it waits
+            return  # the thread looks again before it waits
         try:
             if self._bell.locked():
                 self._bell.release()
@@ -408,7 +415,7 @@ _default = MainContext()
 
 
 def context_of(context: MainContext | None) -> MainContext:
-    """Give *context*, or the default one for None. Raises TypeError for anything else."""
+    """Return *context*, or the default one for None. Raises TypeError for anything else."""
     if context is not None and not isinstance(context, MainContext):
         raise TypeError(f"context must be a MainContext or None, not {context!r}")
     return context or _default

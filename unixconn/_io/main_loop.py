@@ -1,4 +1,4 @@
-"""MainLoop, which iterates a context until it is told to quit, and what is added to the default one from anywhere."""
+"""MainLoop, which iterates a context until it is told to quit, and functions for the default context."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class MainLoop:
 
     @classmethod
     def new(cls, context: MainContext | None = None, is_running: bool = False) -> MainLoop:
-        """Make one for *context*, None for the default one."""
+        """Return a new loop for *context*, None for the default context."""
         return cls(context, is_running)
 
     def run(self) -> None:
-        """Iterate until `quit`. KeyboardInterrupt, and what else a signal handler raises, comes out."""
+        """Iterate until `quit`. KeyboardInterrupt, and any other exception of a signal handler, comes out."""
         self._running = True
         try:
             while self._running:
@@ -37,16 +37,16 @@ class MainLoop:
             self._running = False
 
     def quit(self) -> None:
-        """End `run`, also a nested one, from any thread; without effect before it."""
+        """End `run`, also a nested one, from any thread. Has no effect before `run`."""
         self._running = False
         self._context.wakeup()
 
     def is_running(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return self._running
 
     def get_context(self) -> MainContext:
-        """Give its context."""
+        """Return the context."""
         return self._context
 
 
@@ -54,7 +54,7 @@ def idle_add(function: Callable[..., object], *data: object, priority: int = PRI
     """
     Have the default context call *function* with *data* when it has nothing of a higher priority to do.
 
-    Again and again, until it returns a false value. Gives a number for `source_remove`.
+    It is called again and again, until it returns a false value. Returns a number for `source_remove`.
     """
     source = Source(priority)
     source.set_callback(function, *data)
@@ -65,7 +65,7 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
     """
     Have the default context call *function* with *data* every *interval* milliseconds.
 
-    Until it returns a false value. Gives a number for `source_remove`.
+    It is called until it returns a false value. Returns a number for `source_remove`.
     """
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000, priority)
     source.set_callback(function, *data)
@@ -75,7 +75,7 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
 def timeout_add_seconds(
     interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
 ) -> int:
-    """`timeout_add` with an *interval* in seconds."""
+    """Do what `timeout_add` does, with an *interval* in seconds."""
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
     source.set_callback(function, *data)
     return source.attach()
@@ -83,9 +83,9 @@ def timeout_add_seconds(
 
 def source_remove(tag: int) -> bool:
     """
-    Take out of the default context what was added to it under the number *tag*, and give True.
+    Remove the source with the number *tag* from the default context, and return True.
 
-    Gives False, with a RuntimeWarning, where there is none: it has come to its end.
+    Returns False, with a RuntimeWarning, if there is no such source, as after its end.
     """
     source = MainContext.default()._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
     if source is None:

@@ -1,4 +1,4 @@
-"""Poller: looks after handles for operations that wait in the background."""
+"""Reactor: an epoll, and the operations that wait in the background by it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from unixconn._base.errors import translated
 from unixconn._base.lock import Lock
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.waiter import serve
-from unixconn._kernel import epoll as watch
+from unixconn._kernel import epoll
 from unixconn._kernel.wakeup import LONGEST_POLL, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from unixconn._io.waiter import Pending
+    from unixconn._io.waiter import Waiter
     from unixconn._kernel.epoll import Watch
     from unixconn._kernel.handle import Handle
 
 
-class Poller:
+class Reactor:
     """
     One epoll, or what the system has in its place, and the operations that wait by it.
 
-    A handle is armed for one event (EPOLLONESHOT), and again after it as long as somebody waits. So there is nothing to
-    take back, neither when an operation ends otherwise, nor before a descriptor is closed, by whatever thread. An epoll
-    that looked on would report a closed socket that another process still has for ever, and under a number which
+    A handle is armed for one event (EPOLLONESHOT), and armed again after it as long as an operation waits. So there is
+    nothing to undo, neither when an operation ends otherwise, nor before any thread closes the descriptor. An epoll
+    that stays armed would report a closed socket that another process still has without end, under a number that
     belongs to another file by then.
     """
 
@@ -37,12 +37,12 @@ class Poller:
         self.is_ours = True
         """Whether this process made it, and not one that this was forked from."""
         self._epoll: Watch | None = None
-        # Weak: what waits keeps its handle, and a number that is armed for nobody must not.
+        # Weak: an operation that waits keeps its handle, and a number that is armed for none must not.
         self._armed: dict[int, weakref.ref[Handle]] = {}
-        self._waiting: set[Pending[Any]] = set()
+        self._waiting: set[Waiter[Any]] = set()
         self._ready: list[tuple[int, int]] = []
-        self._alarms: dict[Pending[Any], Callable[[], object]] = {}
-        _pollers.add(self)
+        self._alarms: dict[Waiter[Any], Callable[[], object]] = {}
+        _reactors.add(self)
 
     @property
     def is_closed(self) -> bool:
@@ -51,56 +51,56 @@ class Poller:
 
     @abstractmethod
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called where this looks after things; from any thread."""
+        """Have *call* called in the thread that looks after the operations; from any thread."""
 
-    def add(self, pending: Pending[Any]) -> None:
+    def add(self, waiter: Waiter[Any]) -> None:
         """
-        Look after *pending*, which has joined its line, until `remove`; its handle's lock is held.
+        Look after *waiter*, which has joined its line, until `remove`; its handle's lock is held.
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to do so.
+        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
         """
-        self._waiting.add(pending)
+        self._waiting.add(waiter)
         try:
             self._start()
-            self._set_alarm(pending)
-            self._arm(pending.handle)
+            self._set_alarm(waiter)
+            self._arm(waiter.handle)
         except OSError as error:
             raise translated(error, "Starting to wait in the background: ") from None
 
     @abstractmethod
     def _start(self) -> None:
-        """Have the epoll, and somebody who calls `_poll`."""
+        """Make sure that there are the epoll, and a thread that calls `_turn`."""
 
     @abstractmethod
-    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
-        """Call `_ring` with *pending* at *moment*, a time of `time.monotonic`; give what undoes this, in any thread."""
+    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
+        """Call `_ring` with *waiter* at *moment*, a time of `time.monotonic`; return a function that undoes this."""
 
-    def _set_alarm(self, pending: Pending[Any]) -> None:
-        if pending.alarm is not None:
-            self._alarms[pending] = self._call_at(pending.alarm, pending)
+    def _set_alarm(self, waiter: Waiter[Any]) -> None:
+        if waiter.alarm is not None:
+            self._alarms[waiter] = self._call_at(waiter.alarm, waiter)
 
-    def _ring(self, pending: Pending[Any]) -> None:
-        pending.ring()
+    def _ring(self, waiter: Waiter[Any]) -> None:
+        waiter.ring()
         # Also where the clock was a little too early.
-        if not pending.has_ended:
-            # Another thread may just end it, and has taken back the alarm then: this one would stay here for ever.
-            with pending.handle.lock.entered:
-                if not pending.has_ended:
-                    self._set_alarm(pending)
+        if not waiter.has_ended:
+            # Another thread may just have ended it and undone its alarm: a new one would stay for good.
+            with waiter.handle.lock.entered:
+                if not waiter.has_ended:
+                    self._set_alarm(waiter)
 
-    def remove(self, pending: Pending[Any]) -> None:
-        """Look no longer after *pending*; may be called again."""
-        self._waiting.discard(pending)
-        if pending.alarm is not None and (undo := self._alarms.pop(pending, None)) is not None:
+    def remove(self, waiter: Waiter[Any]) -> None:
+        """Look no longer after *waiter*; may be called again."""
+        self._waiting.discard(waiter)
+        if waiter.alarm is not None and (undo := self._alarms.pop(waiter, None)) is not None:
             undo()
 
     def _arm(self, handle: Handle) -> None:
-        number, events = handle.number, watch.ONE_SHOT
+        number, events = handle.number, epoll.ONE_SHOT
         if number < 0 or self._epoll is None:
             return
         for condition in tuple(handle.waiting):
             events |= condition
-        if events == watch.ONE_SHOT:
+        if events == epoll.ONE_SHOT:
             return
         known = number in self._armed
         self._armed[number] = weakref.ref(handle)
@@ -112,18 +112,18 @@ class Poller:
         if not known:
             self._epoll.register(number, events)
 
-    def _poll(self, seconds: float) -> bool:
-        """Wait for at most *seconds*, -1 for ever, and serve what is ready; tell whether anything was."""
+    def _turn(self, seconds: float) -> bool:
+        """Wait for at most *seconds*, -1 without end, and serve what is ready; return whether anything was."""
         if self._epoll is None:
             return False
         try:
-            # From the kernel to this list is one step of the interpreter: what was reported is armed no longer.
+            # From the kernel to this list it is one step of the interpreter: what was reported is not armed any more.
             self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
             found = bool(self._ready)
             while self._ready:
                 self._serve(*self._ready[-1])
                 self._ready.pop()
-        except BaseException:  # of a signal handler
+        except BaseException:  # raised by a signal handler: what was reported is not armed any more
             while self._ready:
                 self._serve(*self._ready.pop())
             raise
@@ -138,21 +138,21 @@ class Poller:
         try:
             waiting = serve(handle, events, self)
         finally:
-            # After an exception out of a signal handler, too.
+            # Also after an exception raised by a signal handler.
             if waiting:
                 with handle.lock.entered:
                     self._arm(handle)
 
     def _stop(self) -> None:
         """Close the epoll."""
-        epoll, self._epoll = self._epoll, None
-        if epoll is not None:
-            epoll.close()
+        watch, self._epoll = self._epoll, None
+        if watch is not None:
+            watch.close()
             self._armed.clear()
 
 
-class WakeablePoller(Poller):
-    """A Poller whose thread waits in `_poll`, and which any thread can end that wait of."""
+class WakeableReactor(Reactor):
+    """A Reactor whose thread waits in `_turn`, and which any thread can wake there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,18 +160,18 @@ class WakeablePoller(Poller):
         self._wakeup = Wakeup()
         self._can_wake = False
 
-    def _listen(self, epoll: Watch) -> None:
+    def _listen(self, watch: Watch) -> None:
         """
-        Be woken in a wait for *epoll*.
+        Let `wake` end a wait for *watch*.
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left for it.
+        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
         """
         with self._lock.entered:
             if not self._can_wake:
                 try:  # noqa: SIM105 - contextlib would be imported for this alone
-                    # By its edge, it need not be cleared.
-                    epoll.register(self._wakeup.open(), watch.READABLE | watch.BY_EDGE)
-                except FileExistsError:  # a signal handler had raised before the next line
+                    # Reported at each change, so that nobody has to clear it.
+                    watch.register(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
+                except FileExistsError:  # an exception came before the next line
                     pass
                 self._can_wake = True
 
@@ -182,21 +182,21 @@ class WakeablePoller(Poller):
                 self._wakeup.set()
 
     def _stop(self) -> None:
-        # First: after an exception out of a signal handler the next epoll would be waited for without it.
+        # First: after an exception here the next epoll would be waited for without the wakeup.
         self._can_wake = False
         super()._stop()
         self._wakeup.close_unless([])
 
 
-_pollers: weakref.WeakSet[Poller] = weakref.WeakSet()
+_reactors: weakref.WeakSet[Reactor] = weakref.WeakSet()
 
 
 def _stop_in_child() -> None:
-    """Close a forked child's copies: to arm anything by them would change what the parent's epoll looks for."""
-    for each in tuple(_pollers):
+    """Close the copies of a forked child: arming anything by them would change what the parent's epoll watches."""
+    for each in tuple(_reactors):
         each.is_ours = False
         each._stop()
-    _pollers.clear()
+    _reactors.clear()
 
 
 os.register_at_fork(after_in_child=_stop_in_child)

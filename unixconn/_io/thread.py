@@ -1,4 +1,4 @@
-"""The thread that looks after what waits in the background, where no event loop does."""
+"""The thread that looks after operations in the background, where no event loop and no MainContext does."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from unixconn._base.clock import Clock
 from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import run_handler
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.reactor import WakeablePoller
-from unixconn._kernel import epoll as watch
+from unixconn._io.reactor import WakeableReactor
+from unixconn._kernel import epoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from unixconn._io.waiter import Pending
+    from unixconn._io.waiter import Waiter
 
     class Alarm(Protocol):
-        """What is to be done at a time, by something that is not kept for it."""
+        """Something to be done at a time, by an object that is not kept alive for it."""
 
         @property
         def moment(self) -> float:
@@ -37,47 +37,47 @@ if TYPE_CHECKING:
             """Whether there is nothing to be done any more."""
 
         def ring(self) -> None:
-            """Do it, in the worker's thread; it has ended then."""
+            """Do it, in the thread of the Worker; it has ended then."""
 
 
 _LINGER = 0.25
-"""Seconds without anything to wait for, after which the thread ends."""
+"""Seconds after which the thread ends, if nothing waits."""
 
 
-class Worker(WakeablePoller):
+class Worker(WakeableReactor):
     """
-    A Poller with a thread of its own, which is there as long as something waits.
+    A Reactor with a thread of its own, which runs as long as an operation waits.
 
-    One is enough: nothing that it does blocks, and it runs no code of the user's but the callbacks of `Future`s that
-    belong to no event loop, and the handlers of Cancellables that were cancelled by their deadline.
+    One is enough, as it does nothing that blocks. Of the user's code it runs only the callbacks of Futures that belong
+    to no event loop, and the handlers of Cancellables that their deadline has cancelled.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # The thread that looks, and whether one was launched that has not said so yet. Two of them do no harm: the
-        # second finds the first. Not a threading.Thread, as a signal handler could leave half of one: its start takes
-        # many steps.
+        # The thread that runs, and whether one was started that does not run yet. Two of them do no harm, as the second
+        # finds the first and ends. Not a threading.Thread, whose start takes many steps: an exception of a signal
+        # handler could leave half of one.
         self._ident: int | None = None
         self._launched = False
         self._calls: deque[Callable[[], object]] = deque()
-        # Of Pendings and Alarms.
+        # Has Waiters and Alarms.
         self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
         self._late: deque[Any] = deque()
         self._has_to_end = self._looks_again = False
         self._until = -math.inf
-        """When the thread will look at the clock by itself; at once, while it is awake."""
+        """When the thread will look at the clock by itself: -inf while it is awake."""
 
     # --- from any thread ---
 
-    def remove(self, pending: Pending[Any]) -> None:
-        """Look no longer after *pending*; may be called again."""
-        super().remove(pending)
+    def remove(self, waiter: Waiter[Any]) -> None:
+        """Look no longer after *waiter*; may be called again."""
+        super().remove(waiter)
         if not self._waiting and threading.get_ident() != self._ident:
-            # It would wait for ever, in place of coming to its end.
+            # It would wait without end, in place of ending.
             self.wake()
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread; in this one where there is no descriptor left for it."""
+        """Have *call* called in the thread; in the calling thread where there is no descriptor left for it."""
         self._calls.append(call)
         try:
             self._start()
@@ -99,7 +99,7 @@ class Worker(WakeablePoller):
                 return
             try:
                 if self._epoll is None:
-                    self._epoll = watch.new()
+                    self._epoll = epoll.new()
                 self._listen(self._epoll)
                 _thread.start_new_thread(self._run, ())
                 self._launched = True
@@ -113,47 +113,47 @@ class Worker(WakeablePoller):
                 self._stop()
                 raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
 
-    def _call_at(self, moment: float, pending: Pending[Any]) -> Callable[[], object]:
-        self._set(moment, pending)
-        return bool  # the clock passes over what has ended
+    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
+        self._set(moment, waiter)
+        return bool  # nothing to undo: the clock passes over what has ended
 
     def look_after(self, alarm: Alarm) -> None:
         """
-        Have *alarm* rung at its moment, unless it has ended by then.
+        Ring *alarm* at its moment, unless it has ended by then.
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left to do so.
+        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
         """
         self._set(alarm.moment, alarm)
         self._start()
 
     def pass_over(self, moment: float, _gone: object = None) -> None:
-        """Come to an end, if an Alarm that has ended before its *moment* was what the thread is there for."""
+        """Let the thread end, if it waits only for an Alarm that has ended before its *moment*."""
         if threading.get_ident() == self._ident:
-            # It may have had the last reference, while it looked whether this has ended. Without the lock, which a
-            # signal handler's thread may hold that waits for this one.
+            # The thread itself may have dropped the last reference, while it looked whether the Alarm has ended.
+            # Without the lock, which a thread that waits for this one may hold.
             self._looks_again = True
         elif moment <= self._until:
             self.wake()
 
-    def _set(self, moment: float, item: Pending[Any] | Alarm) -> None:
+    def _set(self, moment: float, item: Waiter[Any] | Alarm) -> None:
         self._clock.add(moment, item)
-        # Crowded also by what has ended, for which nobody else would wake it.
+        # Items that have ended make it crowded, too, and nothing else wakes the thread for them.
         if moment < self._until or self._clock.is_crowded():
             self.wake()
 
     def end(self) -> None:  # pragma: no cover - in other interpreters, which coverage does not see
-        """Have the thread end, whatever waits, and wait until it has, or for a second at most."""
+        """End the thread, whatever waits, and wait until it has ended, for a second at most."""
         if self._ident is None and not self._launched:
             return
         others = _thread._count() - 1
         self._has_to_end = True
         deadline = time.monotonic() + 1
-        # It counts as one until all of it is gone.
+        # It is counted until all of it is gone.
         while _thread._count() > others and time.monotonic() < deadline:
             self.wake()
             time.sleep(0.001)
 
-    # --- in its own thread, of which coverage does not see anything ---
+    # --- in its own thread, of which coverage sees nothing ---
 
     def _run(self) -> None:  # pragma: no cover
         with self._lock.entered:
@@ -172,9 +172,9 @@ class Worker(WakeablePoller):
             raise
 
     def _goes_on(self) -> bool:  # pragma: no cover
-        """Wait for something to do, and do it; tell whether there is or may be more."""
+        """Wait for something to do, and do it; return whether there is or may be more."""
         needed = self._is_needed()
-        ready = self._poll(self._pause())
+        ready = self._turn(self._pause())
         self._call()
         self._clock.move_due(self._late)
         while self._late:
@@ -185,11 +185,11 @@ class Worker(WakeablePoller):
         return bool(self._waiting) or self._clock.next() != math.inf
 
     def _pause(self) -> float:  # pragma: no cover
-        """Give the seconds until the thread has something to do, should nothing become ready."""
+        """Return the seconds until the thread has something to do, if nothing becomes ready."""
         self._until = -math.inf
         self._looks_again = False
         while self._until != self._clock.next() or self._clock.has_arrivals():
-            # Who adds something from here on wakes this thread, if it is for an earlier moment.
+            # A thread that adds something for an earlier moment from here on wakes this one.
             self._until = self._clock.next()
         if self._calls or self._late:
             return 0.0
@@ -218,15 +218,15 @@ _shared: dict[str, Worker] = {}
 
 
 def shared() -> Worker:
-    """Give this interpreter's worker."""
+    """Return the Worker of this interpreter."""
     try:
-        # Not by get(), whose lock a forked child may find closed: see `loops.running`.
+        # Not by get(), whose lock a forked child may find closed: see `event_loops.running`.
         return _shared["worker"]
     except KeyError:
         pass
     known = _shared.setdefault("worker", Worker())
     if not _IS_MAIN_INTERPRETER:
-        # A process outlives the threads of its main interpreter. It dies of one that another interpreter leaves.
+        # A process outlives the threads of its main interpreter, but not one that another interpreter leaves behind.
         atexit.register(_end)
     return known
 
@@ -242,7 +242,7 @@ def _is_main_interpreter() -> bool:
     return bool(interpreters.get_current() == interpreters.get_main())
 
 
-# Not when it is needed: a child that was forked while another thread imported would wait for that.
+# Not later: a child that was forked while another thread imported would wait for the lock of that import.
 _IS_MAIN_INTERPRETER = _is_main_interpreter()
 
 
@@ -252,5 +252,5 @@ def _end() -> None:  # pragma: no cover - in other interpreters
         worker.end()
 
 
-# The thread stays behind in the parent, with what waits there.
+# The thread stays behind in the parent, with the operations that wait there.
 os.register_at_fork(after_in_child=_shared.clear)

@@ -1,11 +1,11 @@
 """
 Operations that wait in the background.
 
-`try_or_wait` makes the first try in the caller's thread. What would block joins its handle's line as a `Pending`, and a
-poller calls `serve` when there is something to try again: those in one line, for one handle and one direction, end in
-the order of their starts. Who is first in line is tried by any of the pollers that look after the line, and passed over
-when its own is closed, as is an event loop's with the loop, and the parent's in a forked child. Whatever ends a
-`Pending` holds its handle's lock, and does so once.
+`try_or_wait` makes the first try in the caller's thread. An operation that would block joins a line of its handle as a
+`Waiter`, and a reactor calls `serve` when there is something to try again. The operations in one line, for one handle
+and one direction, end in the order of their starts. The first in line is tried by any of the reactors that look after
+the line. It is passed over when its own reactor is closed: an event loop's with the loop, the parent's in a forked
+child. What ends a Waiter holds its handle's lock, and does so once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 from collections import OrderedDict
 
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
+from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._io.operation import Operation, begin, give_up, timed_out, would_block
-from unixconn._kernel.attempt import WOULD_BLOCK
-from unixconn._kernel.poll import IOCondition
+from unixconn._io.operation import Operation, begin, timed_out, would_block
+from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unixconn._kernel.handle import Handle
 
     class Waker(Protocol):
-        """Who calls `serve`, and `Pending.ring` at its alarm; see poller.py."""
+        """Calls `serve`, and `Waiter.ring` at its alarm; see reactor.py."""
 
         @property
         def is_ours(self) -> bool:
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
         def is_closed(self) -> bool:
             """Whether it will never look again."""
 
-        def add(self, pending: Pending[Any]) -> None:
-            """Look after *pending* from now on."""
+        def add(self, waiter: Waiter[Any]) -> None:
+            """Look after *waiter* from now on."""
 
-        def remove(self, pending: Pending[Any]) -> None:
-            """Look no longer after *pending*."""
+        def remove(self, waiter: Waiter[Any]) -> None:
+            """Look no longer after *waiter*."""
 
 
 T = TypeVar("T")
@@ -50,8 +50,8 @@ T = TypeVar("T")
 _ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
 
 
-class Pending(Generic[T]):
-    """An operation that waits, until it ends. What has no lock of its own here needs the handle's."""
+class Waiter(Generic[T]):
+    """An operation that waits, until it ends. Methods that do not take the handle's lock need it to be held."""
 
     __slots__ = (
         "_cancelled",
@@ -76,11 +76,11 @@ class Pending(Generic[T]):
         waker: Waker,
         finish: Callable[[list[T], Error | None], None],
     ) -> None:
-        """Take *finish*, which is told the end: the result in a list of its own, or the Error."""
+        """*finish* is told the end: the result in a list of its own, or the Error."""
         self.alarm: float | None = None
         """When to look, a time of `time.monotonic`: at the deadline, or when to try again."""
-        self.has_ended = False
-        """Whether it waits no longer: its end is told, or is just about to be."""
+        self.has_ended: bool = False
+        """Whether it waits no longer: its end was told, or is just about to be."""
         self._deadline: float | None = None
         self._operation = operation
         self._handle = operation.handle
@@ -88,18 +88,16 @@ class Pending(Generic[T]):
         self._trigger = trigger
         self._waker = waker
         self._finish: Callable[[list[T], Error | None], None] | None = finish
-        # Owns what arrives: from the try to this list is one step of the interpreter.
-        self._result: list[Any] = []
+        self._result: list[T] = []
         self._trying = self._missed = self._cancelled = False
-        operation.kept = []
 
     @property
     def handle(self) -> Handle:
-        """What it is an operation of."""
+        """The handle of the operation."""
         return self._handle
 
     def join(self) -> None:
-        """Join the handle's line, for at most the operation's timeout; the handle's lock is held."""
+        """Join the handle's line, for at most the operation's timeout."""
         self._operation.hold()
         if self._operation.timeout is not None:
             self._deadline = time.monotonic() + self._operation.timeout
@@ -114,45 +112,44 @@ class Pending(Generic[T]):
         if self._finish is None:  # a signal handler has ended it meanwhile
             self._leave()
         elif self._trigger is not None or self._handle.number < 0:
-            # Cancelled or closed before it could be told.
+            # Set or closed before it could be told.
             self.look()
 
     def abandon(self) -> None:
-        """Leave, and tell nobody."""
+        """Leave the line, and tell nobody."""
         self._finish = None
         self._leave()
 
     def advance(self) -> bool:
-        """Make a try; tell whether the operation has ended."""
+        """Make a try; return whether the operation has ended."""
         if self._trying:  # and a signal handler has come here
             return False
         self._trying = True
         try:
-            # Unless a signal handler has raised after the last try had brought something.
-            if not self._result or self._result[0] is WOULD_BLOCK:
-                self._result[:] = map(type(self._operation).attempt, (self._operation,))
-        except Error as error:
-            self._end(error)
+            self._try()
         finally:
             self._trying = False
-            if self._operation.kept:
-                self._result[:] = map(self._operation.kept.pop, (-1,))
-            if self._result and self._result[0] is not WOULD_BLOCK:
-                self._end(None)
-        if self._missed:  # a look, by a signal handler that has cancelled or closed
+        if self._missed:  # `look`, called by a signal handler meanwhile
             self._missed = False
             self.look()
         return self._finish is None
 
-    def look(self) -> None:
-        """End it if its handle was closed, it was cancelled, or its time has passed. It takes the lock itself."""
+    @ending
+    def _try(self) -> None:
+        # Called again, it goes on with what a try has brought that an exception has broken off.
+        if self._finish is None:
+            return
         try:
-            self._look()
-        except BaseException:  # of a signal handler: once more, as who calls this tells of it once
-            self._look()
-            raise
+            if not self._result and not self._operation.attempt(self._result):
+                return
+        except Error as error:
+            self._end(error)
+        else:
+            self._end(None)
 
-    def _look(self) -> None:
+    @ending
+    def look(self) -> None:
+        """End it if its handle was closed, its trigger was set, or its time has passed. Takes the lock itself."""
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
@@ -170,7 +167,7 @@ class Pending(Generic[T]):
                 self._end(error)
 
     def ring(self) -> None:
-        """Do what is to be done at `alarm`, and set the next one. It takes the lock itself."""
+        """Do what is to be done at `alarm`, and set the next one. Takes the lock itself."""
         self.look()
         if self._operation.interval != math.inf:
             with self._handle.lock.entered:
@@ -184,7 +181,7 @@ class Pending(Generic[T]):
             self.alarm = min(time.monotonic() + self._operation.interval, self._deadline or math.inf)
 
     def attend(self, trigger: Trigger) -> None:
-        """Let *trigger* end it, too: it was started without one."""
+        """Let *trigger* end it, too, which was started without one. Takes the lock itself."""
         with self._handle.lock.entered:
             if self._finish is not None:
                 self._trigger = trigger
@@ -192,31 +189,22 @@ class Pending(Generic[T]):
         self.look()
 
     def cancel(self) -> None:
-        """End it as its Cancellable would."""
+        """End it as its trigger would. Takes the lock itself."""
         self._cancelled = True
         self.look()
 
+    @ending
     def _end(self, error: Error | None) -> None:
-        if self._finish is None:
-            return
         try:
             self._leave()
-        except BaseException:  # of a signal handler: once more
-            self._leave()
-            raise
         finally:
-            # In a forked child it still is the parent's to finish.
+            # In a forked child it is the parent's to finish. What finish() does is done once.
             if self._waker.is_ours and self._finish is not None:
-                finish = self._finish
-                try:
-                    finish(self._result, error and _to_tell(error, self._operation))
-                except BaseException:  # of a signal handler: once more, which does nothing twice
-                    finish(self._result, error and _to_tell(error, self._operation))
-                    raise
+                self._finish(self._result, error and _to_tell(error, self._operation))
             self._finish = None
 
     def _leave(self) -> None:
-        # First, as a worker that this wakes looks whether anything is left to wait for.
+        # First, as a thread that this wakes looks whether anything is left to wait for.
         self.has_ended = True
         line = self._handle.waiting.get(self._condition)
         if line is not None:
@@ -236,45 +224,46 @@ def try_or_wait(
     finish: Callable[[list[T], Error | None], None],
     *,
     blocking: bool,
-) -> Pending[T] | None:
+) -> Waiter[T] | None:
     """
     Make the first try of *operation*; where it would block let it wait, if *blocking*, for at most its timeout.
 
-    *finish* is told the end: the result in a list of its own, or the Error. Gives None if that is now; else what waits,
-    of which *waker_for* says who looks after it.
+    *finish* is told the end: the result in a list of its own, or the Error; what it does has to be done once. Returns
+    None if that is now, else what waits. *waker_for* returns what looks after that.
     """
-    # Owns what arrives: from the try to this list is one step of the interpreter.
-    result: list[Any] = []
-    error: Error | None = None
-    pending: Pending[T] | None = None
+    result: list[T] = []
+    waiter: Waiter[T] | None = None
+    telling = False
     with operation.handle.lock.entered:
         try:
             begin(operation, trigger)
-            if not operation.handle.waiting or not _has_predecessors(operation):
-                result[:] = map(type(operation).attempt, (operation,))
-            if not result or result[0] is WOULD_BLOCK:
+            if (operation.handle.waiting and _has_predecessors(operation)) or not operation.attempt(result):
                 if not blocking:
                     raise would_block()
-                pending = Pending(operation, trigger, waker_for(operation), finish)
-                pending.join()
-                return pending
+                waiter = Waiter(operation, trigger, waker_for(operation), finish)
+                waiter.join()
+                return waiter
             operation.end()
-        except Error as caught:
-            error = _to_tell(caught, operation)
-            if pending is not None:
-                pending.abandon()
+            telling = True
+            finish(result, None)
+        except BaseException as caught:
+            if waiter is not None:
+                waiter.abandon()
             operation.end()
-        except BaseException:  # of a signal handler: nobody will be told
-            if pending is not None:
-                pending.abandon()
-            give_up(operation, result)
-            raise
-        try:
-            finish(result, error)
-        except BaseException:  # of a signal handler: once more, which does nothing twice
-            finish(result, error)
-            raise
+            if not isinstance(caught, Error):  # raised by a signal handler, and the caller is told of it
+                if telling:
+                    finish(result, None)
+                else:
+                    for each in result:
+                        operation.discard(each)
+                raise
+            _tell(finish, _to_tell(caught, operation))
     return None
+
+
+@ending
+def _tell(finish: Callable[[list[T], Error | None], None], error: Error) -> None:
+    finish([], error)
 
 
 def _has_predecessors(operation: Operation[Any]) -> bool:
@@ -286,25 +275,24 @@ def _has_predecessors(operation: Operation[Any]) -> bool:
 
 
 def _to_tell(error: Error, operation: Operation[Any]) -> Error:
-    # Without the frames, which would keep alive what was in them. CANCELLED is the Task's own in Gio, and says nothing
-    # of the operation.
+    # Without the frames, which would keep alive what is in them. CANCELLED is the Task's own in Gio, without a prefix.
     told = error.prefixed("" if isinstance(error, CancelledError) else operation.prefix)
     operation.explain(told)
     return told.with_traceback(None)
 
 
 def cancelled() -> Error:
-    """Make the Error of an operation that was cancelled."""
+    """Return the Error of an operation that was cancelled."""
     return io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
 
 
 def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
-    """Let *waker* try those who wait for *events*, as poll() numbers them; tell whether anybody still waits."""
+    """Let *waker* try the operations that wait for *events*, as poll() numbers them; return whether any still wait."""
     with handle.lock.entered:
         for condition, line in tuple(handle.waiting.items()):
             while line and events & (condition | _ANY_DIRECTION):
                 first = next(iter(line))
-                # Not asked of the one that is just here: an event loop takes long to tell.
+                # The waker itself is not closed, and an event loop takes long to tell.
                 is_here = waker is not None and first._waker is waker and waker.is_ours
                 if not is_here and first._waker.is_closed:
                     first._end(cancelled())

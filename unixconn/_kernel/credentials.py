@@ -63,7 +63,7 @@ class Credentials(Object):
     def __init__(self) -> None:
         super().__init__()
         self._numbers = (os.getpid(), os.geteuid(), os.getegid())
-        self.source = CredentialsSource.SELF
+        self.source: CredentialsSource = CredentialsSource.SELF
         self._groups = os.getgroups()
         self._process = this_process()
 

@@ -1,8 +1,9 @@
-"""Watching descriptors: epoll where there is one, else kqueue in its manner."""
+"""Waiting for descriptors: the conditions of poll(), and epoll where the system has it, else kqueue in its manner."""
 
 from __future__ import annotations
 
 import select
+from enum import IntFlag
 
 from unixconn._base.errors import IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING
@@ -11,38 +12,63 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Watch(Protocol):
-        """What a poller needs of `select.epoll`."""
+        """What a reactor needs of `select.epoll`."""
 
         def register(self, number: int, events: int) -> None:
-            """Look for *events* at the descriptor *number*; FileExistsError if it is known."""
+            """Watch the descriptor *number* for *events*. Raises FileExistsError if it is watched already."""
 
         def modify(self, number: int, events: int) -> None:
-            """Look for these from now on; FileNotFoundError if it is not known."""
+            """Change what is watched for. Raises FileNotFoundError if the descriptor is not watched."""
 
         def poll(self, seconds: float) -> list[tuple[int, int]]:
-            """Wait for at most *seconds*, -1 for ever, and give descriptors with what is so of them."""
+            """Wait for at most *seconds*, -1 without end; return pairs of a descriptor and its events."""
 
         def fileno(self) -> int:
-            """Give a descriptor that is readable when anything is to be had."""
+            """Return a descriptor that is readable when `poll` has something to return."""
 
         def close(self) -> None:
-            """Give the descriptor back."""
+            """Close the descriptor."""
+
+
+class IOCondition(IntFlag):
+    """Conditions of a descriptor, with poll()'s numbers (GLib.IOCondition)."""
+
+    IN = select.POLLIN
+    PRI = select.POLLPRI
+    OUT = select.POLLOUT
+    ERR = select.POLLERR
+    HUP = select.POLLHUP
+    NVAL = select.POLLNVAL
+
+
+class PollFD:
+    """A descriptor and the conditions to wait for (GLib.PollFD)."""
+
+    __slots__ = ("events", "fd", "revents")
+
+    def __init__(self, fd: int = 0, events: int = 0) -> None:
+        self.fd: int = fd
+        self.events: IOCondition = IOCondition(events)
+        self.revents: IOCondition = IOCondition(0)
+
+    def __repr__(self) -> str:
+        return f"PollFD(fd={self.fd}, events={self.events!r}, revents={self.revents!r})"
 
 
 READABLE = 0x1
 WRITABLE = 0x4
 _HANGUP = 0x10
 ONE_SHOT = 0x40000000
-"""Look once, then not before `modify`: EPOLLONESHOT."""
+"""Report once, then not again before `modify`: EPOLLONESHOT."""
 BY_EDGE = 0x80000000
-"""Tell only what is new: EPOLLET."""
+"""Report only changes: EPOLLET."""
 
 
 class _Kqueue:  # pragma: no cover - not on Linux
     """A kqueue with epoll's methods and numbers; see kqueue(2)."""
 
     def __init__(self) -> None:
-        # By a name that type checkers take for what it is on some systems.
+        # The type is Any, as type checkers know the names of kqueue on some systems only.
         self._module: Any = select
         self._queue = self._module.kqueue()
 
@@ -56,7 +82,7 @@ class _Kqueue:  # pragma: no cover - not on Linux
         filters = (READABLE, module.KQ_FILTER_READ), (WRITABLE, module.KQ_FILTER_WRITE)
         self._queue.control([module.kevent(number, kind, flags) for event, kind in filters if events & event], 0)
 
-    # To add what is there changes it. A filter that is not asked for again may report once more, to nobody.
+    # Adding a filter that is there changes it. A filter that is left out may report once more, to nobody.
     modify = register
 
     def poll(self, seconds: float) -> list[tuple[int, int]]:
@@ -77,12 +103,14 @@ class _Kqueue:  # pragma: no cover - not on Linux
 
 def new() -> Watch:
     """
-    Make one.
+    Return a new epoll, or a new kqueue.
 
-    Raises OSError where there is no descriptor left, and the Error NOT_SUPPORTED on a system that has neither.
+    Raises OSError where the descriptor table is full, and the Error NOT_SUPPORTED on a system that has neither.
     """
     if hasattr(select, "epoll"):
         return select.epoll()
     if hasattr(select, "kqueue"):  # pragma: no cover - not on Linux
         return _Kqueue()
-    raise io_error(IOErrorEnum.NOT_SUPPORTED, "Waiting in the background takes epoll or kqueue, and there is neither")
+    raise io_error(
+        IOErrorEnum.NOT_SUPPORTED, "Waiting in the background takes epoll or kqueue, and this system has neither"
+    )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import socket
     from typing import IO, Any, NoReturn
 
+    from unixconn._kernel.descriptors import FileDescriptorLike
+
 
 # What a signal handler raises at the first step of a destructor keeps that from closing anything. A weak reference's
 # callback comes after it, and what that would meet is another signal.
@@ -37,7 +39,7 @@ class FileDescriptor(Managed):
 
     __slots__ = ("__weakref__", "_owned", "_warns")
 
-    def __init__(self, fd: Any) -> None:
+    def __init__(self, fd: int | FileDescriptor) -> None:
         """
         Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none.
 
@@ -134,7 +136,7 @@ class FileDescriptor(Managed):
             made.settimeout(None)
         return made
 
-    def samefile(self, other: Any) -> bool:
+    def samefile(self, other: FileDescriptorLike) -> bool:
         """Tell whether *other*, a descriptor, is of the same file, be it opened anew."""
         return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
 
@@ -144,7 +146,12 @@ class FileDescriptor(Managed):
             return NotImplemented
         return self is other or (bool(self._owned) and self._owned == other._owned)
 
-    __hash__ = object.__hash__
+    if TYPE_CHECKING:
+
+        def __hash__(self) -> int: ...
+
+    else:
+        __hash__ = object.__hash__
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

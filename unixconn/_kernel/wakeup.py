@@ -1,4 +1,4 @@
-"""A descriptor that poll() finds readable on demand."""
+"""Wakeup: a descriptor that is readable on demand, to end a wait in poll()."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CONTEXT = "Creating a descriptor to wake a waiting operation: "
 
 
 NO_DESCRIPTOR_INTERVAL = 0.05
-"""Seconds between two looks where there is no descriptor left to be woken by."""
+"""Seconds between two looks in a wait that has no descriptor to be woken by."""
 LONGEST_POLL = 1_000_000.0
-"""Seconds; poll() and epoll_wait() take at most 2**31 milliseconds."""
+"""Seconds. poll() and epoll_wait() take at most 2**31 milliseconds."""
 
 
 class Wakeup:
-    """An eventfd, or a pipe, that can be opened and closed again and again, and ends with the object."""
+    """An eventfd, or a pipe, that can be opened and closed again and again. It is closed with the object."""
 
     __slots__ = ("_owned", "_retired")
 
@@ -34,7 +34,7 @@ class Wakeup:
 
     def open(self) -> int:
         """
-        Open it if it is not open, and give its number.
+        Open it if it is not open, and return its number.
 
         Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full.
         """
@@ -55,13 +55,13 @@ class Wakeup:
 
     def _make_pipe(self) -> None:
         try:
-            # In one step of the interpreter, see descriptors.py: both ends, the one to read from first.
+            # Both ends in one step of the interpreter, see descriptors.py; the one to read from comes first.
             self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
         except OSError as error:
             raise translated(error, _CONTEXT) from None
 
     def close_unless(self, needed: list[object]) -> None:
-        """Close it if it is open, unless *needed* has anything, also after a signal handler has run in the middle."""
+        """Close it if it is open, unless *needed* is not empty, also if a signal handler changes that in the middle."""
         if not needed:
             move_all(self._owned, self._retired)
             if needed and not self._owned:
@@ -69,9 +69,9 @@ class Wakeup:
             close_all(self._retired)
 
     def set(self) -> None:
-        """Make it readable, if it is open; news also for who is told of each time by its edge."""
+        """Make it readable, if it is open. An epoll with EPOLLET reports each call."""
         if not self._write():
-            # A pipe that nobody reads is full, and what does not go into it is no news.
+            # A pipe that nobody reads fills up, and a write that fails is no event.
             self.clear()
             self._write()
 
@@ -92,6 +92,6 @@ class Wakeup:
             return
 
     def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
+        # Also after a constructor that an exception broke off.
         for name in self.__slots__:
             close_all(getattr(self, name, []))

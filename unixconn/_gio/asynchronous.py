@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     Callback = Callable[..., object] | None
     """What the methods named ``*_async`` take in the place of `AWAIT`."""
 
+    from unixconn._gio.socket import Socket
     from unixconn._io.steps import Steps
 
 T = TypeVar("T")
+FunctionT = TypeVar("FunctionT", bound="Callable[..., object]")
 
 
 class _Await:
@@ -39,8 +41,32 @@ class _Await:
         return "AWAIT"
 
 
-AWAIT: Final = _Await()
-"""In the place of a callback: give a Future. None is a callback too, one that nobody calls."""
+# Of any type for type checkers, as it is the default of a parameter of the type Callback.
+AWAIT: Final[Any] = _Await()
+"""In place of a callback: the call returns a Future. None, in contrast, stands for a callback that does nothing."""
+
+
+def with_async(
+    name: str,
+    *,
+    returns: str,
+    summary: str = "",
+    note: str = "",
+    io_priority: bool = False,
+    start: Callable[..., object] | None = None,
+    result: object = None,
+    **passed_on: object,
+) -> Callable[[FunctionT], FunctionT]:
+    """
+    Declare an operation, of which tools/generate_async.py writes the methods ``*_async`` and ``*_finish``.
+
+    That script describes the arguments. At run time the decorated function stays as it is.
+    """
+    return _unchanged
+
+
+def _unchanged(function: FunctionT) -> FunctionT:
+    return function
 
 
 def start(
@@ -50,17 +76,17 @@ def start(
     cancellable: Cancellable | None,
     callback: Any,
     data: tuple[object, ...],
-    *,
-    blocking: bool,
+    socket: Socket,
 ) -> Future[T] | None:
     """
-    Start *operation* of *source*, whose end *callback* is told; give a Future if that is `AWAIT`, else None.
+    Start *operation* of *source*, whose end *callback* is told; return a Future if that is `AWAIT`, else None.
 
-    *blocking* is the Socket's. Raises TypeError for a cancellable or a callback that is none; whatever else is wrong is
-    the operation's result.
+    It waits as *socket* says: for at most its timeout, and only if it blocks. Raises TypeError for a cancellable or a
+    callback of another type; any other error is the operation's result.
     """
+    operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task.reactor_for, task.end, blocking=blocking)
+    pending = try_or_wait(operation, cancellable, task.reactor_for, task.end, blocking=socket._blocking)
     if not isinstance(task, Future):
         return None
     # What cancelling it ends.
@@ -170,9 +196,9 @@ def check_arguments(cancellable: object, callback: object) -> None:
         raise TypeError(f"callback must be callable or None, not {callback!r}")
 
 
-def finish(source: Object, name: str, result: object) -> Any:
+def finish(source: Object, name: str, result: object) -> T:  # type: ignore[type-var]  # of any type, the caller's
     """
-    Give the value of *result*, which the operation *name* of *source* has come to, or raise its Error.
+    Return the value of *result*, of the operation *name* of *source*, or raise its Error.
 
     Raises TypeError for what is no AsyncResult, and ValueError for one of another object or another operation, which
     stays usable, and for one whose value was handed out already.
@@ -183,4 +209,4 @@ def finish(source: Object, name: str, result: object) -> Any:
         raise ValueError(f"{result!r} is no result of {source!r}")
     if result._name != name:
         raise ValueError(f"{result!r} is the result of {result._name}, not of {name}")
-    return result._take()
+    return result._take()  # type: ignore[no-any-return]

@@ -217,7 +217,7 @@ class SocketClient(Object):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another client or operation, or whose
         value was handed out already.
         """
-        return finish(self, _CONNECT, result)  # type: ignore[no-any-return]
+        return finish(self, _CONNECT, result)
 
     def _tell(self, event: SocketClientEvent, address: SocketAddress, connection: SocketConnection | None) -> None:
         self.emit("event", event, address, connection)

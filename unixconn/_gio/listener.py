@@ -359,7 +359,7 @@ class SocketListener(Managed, Object):
         Raises TypeError for what is no AsyncResult, and ValueError for one of another listener or operation, or whose
         value was handed out already.
         """
-        return finish(self, _ACCEPT, result)  # type: ignore[no-any-return]
+        return finish(self, _ACCEPT, result)
 
     @overload
     def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
@@ -383,7 +383,7 @@ class SocketListener(Managed, Object):
 
     def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
         """Like `accept_finish`, for the *result* of `accept_socket_async`."""
-        return finish(self, _ACCEPT_SOCKET, result)  # type: ignore[no-any-return]
+        return finish(self, _ACCEPT_SOCKET, result)
 
     # --- step by step ---
 

@@ -772,8 +772,8 @@ class Socket(Object):
         *callback* is called with (socket, result, *user_data), and gets the outcome from `send_to_finish`. Without a
         callback argument the call returns a Future; with callback=None nobody is told, and it returns None.
         """
-        operation = self._timed(self._sending_to(_name_of(address), [as_copy(buffer)]))
-        return start(self, _SEND_TO, operation, cancellable, callback, user_data, blocking=self._blocking)
+        operation = self._sending_to(_name_of(address), [as_copy(buffer)])
+        return start(self, _SEND_TO, operation, cancellable, callback, user_data, self)
 
     def send_to_finish(self, result: AsyncResult) -> int:
         """
@@ -782,7 +782,7 @@ class Socket(Object):
         Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
         another operation, or if its outcome was taken already.
         """
-        return finish(self, _SEND_TO, result)  # type: ignore[no-any-return]
+        return finish(self, _SEND_TO, result)
 
     @overload
     def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
@@ -818,7 +818,7 @@ class Socket(Object):
         Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
         another operation, or if its outcome was taken already.
         """
-        return finish(self, _RECEIVE_FROM, result)  # type: ignore[no-any-return]
+        return finish(self, _RECEIVE_FROM, result)
 
     # --- waiting ---
 

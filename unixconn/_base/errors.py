@@ -12,6 +12,10 @@ import os
 from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 IO_ERROR_DOMAIN = "g-io-error-quark"
 
@@ -134,10 +138,10 @@ class Error(RuntimeError):
     def __init__(self, message: str = "unknown error", domain: str = "pygi-error", code: int = 0) -> None:
         super().__init__(message)
         # Kinds that are an OSError took their arguments in its __new__ already.
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
         self.message = message
         self.domain = domain
-        self.code = int(code)
+        self.code: int = int(code)
         self.__notes__: list[str] = []
 
     def __str__(self) -> str:

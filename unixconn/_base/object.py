@@ -37,14 +37,14 @@ class Property:
         default: object = None,
         construct_only: bool = False,
     ) -> None:
-        self.name = name
+        self.name: str = name
         """With dashes, as Gio writes it."""
-        self.value_type = value_type
-        self.getter = getter
-        self.setter = setter
+        self.value_type: type = value_type
+        self.getter: str = getter
+        self.setter: str | None = setter
         """None for one that is read-only, or given to the constructor only."""
-        self.default_value = default
-        self.construct_only = construct_only
+        self.default_value: object = default
+        self.construct_only: bool = construct_only
 
     def __repr__(self) -> str:
         access = "construct-only" if self.construct_only else "read-only" if self.setter is None else "read-write"

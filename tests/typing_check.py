@@ -22,6 +22,7 @@ from unixconn import (
     PRIORITY_LOW,
     SOURCE_CONTINUE,
     SOURCE_REMOVE,
+    Accepted,
     AsyncResult,
     Bytes,
     Cancellable,
@@ -95,7 +96,6 @@ from unixconn import (
     timeout_add,
     timeout_add_seconds,
 )
-from unixconn._gio.listener import Accepted
 
 KINDS: tuple[type[Error], ...] = (
     CancelledError,
@@ -364,9 +364,9 @@ def heard(service: SocketService, connection: SocketConnection, source: Object |
 async def use_servers(folder: Path) -> None:
     """Listen and connect."""
     async with listen(folder / "a", mode=0o600) as listener:
-        waiting: Future[Accepted] = listener.accept_async()
+        waiting: Future[Accepted[UnixConnection]] = listener.accept_async()
         with connect(folder / "a", timeout=3) as client:
-            accepted: SocketConnection = (await waiting).connection
+            accepted: UnixConnection = (await waiting).connection
             data: bytes = await client.get_input_stream().read_async(1) if client.is_closed() else b""
             written: int = await client.get_output_stream().write_async(b"x")
             flags = IOStreamSpliceFlags.CLOSE_STREAM1
@@ -377,7 +377,7 @@ async def use_servers(folder: Path) -> None:
     Object.connect(service, "incoming", heard)
     address = UnixSocketAddress.new(folder / "b")
     added: bool = service.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT).ok
-    connection: SocketConnection = await SocketClient(timeout=3).connect_async(address)
+    connection: UnixConnection = await SocketClient(timeout=3).connect_async(address)
     connection.close()
     service.close()
     print(TcpConnection, SocketMsgFlags.PEEK)

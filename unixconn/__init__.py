@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from unixconn._base.object import Object
     from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
     from unixconn._gio.cancellable import Cancellable
-    from unixconn._gio.client import SocketClient, SocketClientEvent
+    from unixconn._gio.client import SocketClient, SocketClientEvent, connect
     from unixconn._gio.connection import SocketConnection, TcpConnection, UnixConnection
     from unixconn._gio.control_messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
     from unixconn._gio.future import Future
     from unixconn._gio.input_stream import InputStream
     from unixconn._gio.io_stream import IOStream, IOStreamSpliceFlags
-    from unixconn._gio.listener import SocketListener, SocketListenerEvent
-    from unixconn._gio.listening import UnixListener, connect, listen
+    from unixconn._gio.listener import Accepted, AcceptedSocket, AddressAdded, SocketListener, SocketListenerEvent
+    from unixconn._gio.listening import UnixListener, listen
     from unixconn._gio.output_stream import OutputStream, OutputStreamSpliceFlags
     from unixconn._gio.service import SocketService, ThreadedSocketService
     from unixconn._gio.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "_gio.cancellable": "Cancellable",
-    "_gio.client": "SocketClient SocketClientEvent",
+    "_gio.client": "SocketClient SocketClientEvent connect",
     # Socket too: a Socket makes connections, of the classes that this module registers.
     "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
     "_kernel.credentials": "Credentials CredentialsSource",
@@ -103,7 +103,7 @@ _MODULES = {
     "_kernel.file_descriptor": "FileDescriptor",
     "_gio.future": "Future",
     "_gio.io_stream": "IOStream IOStreamSpliceFlags",
-    "_gio.listener": "SocketListener SocketListenerEvent",
+    "_gio.listener": "Accepted AcceptedSocket AddressAdded SocketListener SocketListenerEvent",
     "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
@@ -111,7 +111,7 @@ _MODULES = {
     "_io.message": "Message",
     "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "_base.object": "Object",
-    "_gio.listening": "UnixListener connect listen",
+    "_gio.listening": "UnixListener listen",
     "_kernel.poll": "IOCondition PollFD",
     "_gio.service": "SocketService ThreadedSocketService",
     "_gio.socket": "SocketMsgFlags SocketProtocol SocketType",
@@ -133,6 +133,9 @@ __all__ = [
     "PRIORITY_LOW",
     "SOURCE_CONTINUE",
     "SOURCE_REMOVE",
+    "Accepted",
+    "AcceptedSocket",
+    "AddressAdded",
     "AsyncResult",
     "Bytes",
     "Cancellable",

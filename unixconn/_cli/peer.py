@@ -11,7 +11,7 @@ from unixconn._base.errors import Error
 from unixconn._cli.common import PATIENCE, Commands, Parser, add_command, explained, output, printable
 from unixconn._cli.users import group_name, named, user_name
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.listening import connect
+from unixconn._gio.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from unixconn._base.errors import Error, NotFoundError, PeerClosedError, PeerRes
 from unixconn._cli import fdnames
 from unixconn._cli.common import PATIENCE, CommandError, Commands, Parser, add_command, add_verbose, explained, progress
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.listening import connect
+from unixconn._gio.client import connect
 from unixconn._kernel.file_descriptor import FileDescriptor
 
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ def start(
     """
     operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task._poller_for, task._end, blocking=blocking)
+    pending = try_or_wait(operation, cancellable, task._poller_for, task._end, blocking=socket._blocking)
     if not isinstance(task, Future):
         return None
     # Future.cancel() cancels this.

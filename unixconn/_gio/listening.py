@@ -135,9 +135,9 @@ class UnixListener(SocketListener):
             super().close()
 
     def __repr__(self) -> str:
-        # The attribute is missing if the constructor has failed.
+        # The attributes are missing if the constructor has failed.
         path = os.fsdecode(self.__dict__.get("_path", b""))
-        return f"<{type(self).__name__} {path!r}{' closed' if self._closed else ''}>"
+        return f"<{type(self).__name__} {path!r}{' closed' if self.__dict__.get('_closed') else ''}>"
 
     # --- accepting ---
 

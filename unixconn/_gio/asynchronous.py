@@ -1,9 +1,9 @@
 """
 The implementation of the methods named ``*_async`` and ``*_finish``.
 
-Without a callback argument, a method named ``*_async`` returns a `Future`. With a callback, it makes a `Task`. The
-callback is called by the context or the event loop of the thread that started the operation, and gives the Task to the
-method named ``*_finish``.
+Without a callback argument, a method named ``*_async`` returns a `Future`. With a callback, it makes a `Task`. At the
+end of the operation, the callback is called with the Task, by the context or the event loop of the thread that started
+the operation. The method named ``*_finish`` takes the result out of the Task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unixconn._io.steps import Steps
 
     Callback = Optional[Callable[..., object]]
-    """The type of the callback argument; with None, nobody is told the end of the operation."""
+    """The type of the callback argument. None stands for a callback that does nothing."""
 
 T = TypeVar("T")
 FunctionT = TypeVar("FunctionT", bound="Callable[..., object]")

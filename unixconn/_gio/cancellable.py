@@ -55,7 +55,7 @@ class _Alarm:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing left to do at the moment."""
+        """Whether the Cancellable is gone, or has been cancelled or reset."""
         owner = self._owner()
         return owner is None or not owner._has_time_left()
 
@@ -157,7 +157,7 @@ class Cancellable(Trigger, Object):
             self.emit("cancelled")
             self._end(emission)
         except BaseException:
-            # A signal handler raised an exception. Its next cancel() would find the flag set, and tell nobody.
+            # A signal handler raised an exception. A second cancel() would find the flag set, and tell no watcher.
             self._end(emission)
             if self._code is not None:
                 self._tell_watchers()
@@ -325,7 +325,7 @@ class Cancellable(Trigger, Object):
         return self._deadline != math.inf and self._code is None
 
     def _set_alarm(self) -> None:
-        """Have the thread set the flag at the deadline. Not called before something needs to be told by the thread."""
+        """Have the thread set the flag at the deadline. A Cancellable that only plain methods wait with needs none."""
         if self._has_time_left() and (self._alarm is None or not self._alarm.worker.is_ours):
             alarm = _Alarm(self, self._deadline, shared())
             alarm.worker.look_after(alarm)

@@ -255,10 +255,10 @@ class Future(Task, Generic[ResultT_co]):
         self, callback: Callable[[Future[ResultT_co]], object], *, context: Context | None = None
     ) -> None:
         """
-        Have *callback* called with this Future when the operation has ended, or soon if it has already ended.
+        Call *callback* with this Future when the operation has ended, or soon if it has already ended.
 
-        The event loop that ran in the thread when the Future was made calls it, and without one another thread does. It
-        is called in *context*, a contextvars.Context, if that is not None. Raises TypeError if *callback* is not
+        The event loop that ran in the thread when the Future was made calls it; without one, another thread does. If
+        *context*, a contextvars.Context, is not None, the call runs in it. Raises TypeError if *callback* is not
         callable.
         """
         if not callable(callback):
@@ -275,7 +275,7 @@ class Future(Task, Generic[ResultT_co]):
         return len(found)
 
     def _post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the event loop, or without one in another thread."""
+        """Let the event loop call *call*, or another thread if there is no loop."""
         self._poller.post(call)
 
     def _poller_for(self, operation: Operation[Any]) -> Poller:

@@ -19,7 +19,7 @@ from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.steps import complete_all
-from unixconn._kernel import epoll as watch
+from unixconn._kernel import epoll
 from unixconn._kernel.attempt import WOULD_BLOCK
 from unixconn._kernel.connect import accept
 from unixconn._kernel.handle import Handle
@@ -141,9 +141,9 @@ class _Gate:
     def register(self, *numbers: int) -> None:
         """Make the epoll readable while one of the descriptors is."""
         if self._epoll is None:
-            self._epoll = watch.new()
+            self._epoll = epoll.new()
         for number in numbers:
-            self._epoll.register(number, watch.READABLE)
+            self._epoll.register(number, epoll.READABLE)
 
     def fileno(self) -> int:
         """Return the epoll's descriptor."""

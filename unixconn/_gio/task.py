@@ -188,14 +188,14 @@ class Task(AsyncResult):
     # --- from the operation's end to the callback ---
 
     def _set_callback(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
-        """Have *callback* called at the end, in the context or the event loop of this thread."""
+        """Let the context or the event loop of this thread call *callback* at the end."""
         if callback is not None:
             self._callback = partial(callback, self._source, self, *data)
         self._priority = priority
         self._home = Home()
 
     def _post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the context or the event loop that calls the callback."""
+        """Let the context or the event loop that calls the callback call *call*."""
         assert self._home is not None
         self._home.post(call, self._priority)
 

@@ -224,14 +224,11 @@ class SocketClient(Object):
         *user_data: object,
     ) -> Future[SocketConnection] | None:
         """
-        Start what `connect` does, and return without waiting for its end.
+        Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (client, result, *user_data), and calls `connect_finish` with the result.
+        At the end *callback* is called with (client, result, *user_data), and gets the value by `connect_finish`.
         Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
         The signal ``event`` is emitted with RESOLVING in this call, and then where the callback is called.
-
-        The other parameters and the errors are those of `connect`. A wrong argument raises its error here, and whatever
-        ends the operation later is raised by `connect_finish` or by the Future.
         """
         check_arguments(cancellable, callback)
         check_address(connectable)
@@ -249,10 +246,10 @@ class SocketClient(Object):
 
     def connect_finish(self, result: AsyncResult) -> SocketConnection:
         """
-        Return the connection, or raise the Error, for the *result* of `connect_async`.
+        Return the connection, for the *result* of `connect_async`.
 
-        Raises TypeError if *result* is not an AsyncResult, and ValueError if it is that of another client or of another
-        operation, or if its value was already taken.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it is of another
+        client or of another operation, or if its value was returned already.
         """
         return finish(self, _CONNECT, result)
 

@@ -63,6 +63,8 @@ class Source:
     Made by `Cancellable.source_new` and `Socket.create_source`; `idle_add` and `timeout_add` attach theirs at once.
     """
 
+    __module__ = "unixconn"
+
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
@@ -198,6 +200,8 @@ class MainContext:
     Operations deliver their results to the context that was thread-default when they were started: the one that the
     thread has pushed last, else the global default.
     """
+
+    __module__ = "unixconn"
 
     def __init__(self) -> None:
         # Held by the thread that iterates.

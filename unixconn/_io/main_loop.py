@@ -18,6 +18,8 @@ SOURCE_REMOVE = False
 class MainLoop:
     """Iterates a context until it is told to quit (GLib.MainLoop)."""
 
+    __module__ = "unixconn"
+
     def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
         self._context = context_of(context)
         self._running = bool(is_running)
@@ -61,6 +63,9 @@ def idle_add(function: Callable[..., object], *data: object, priority: int = PRI
     return source.attach()
 
 
+idle_add.__module__ = "unixconn"
+
+
 def timeout_add(interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT) -> int:
     """
     Have the default context call *function* with *data* every *interval* milliseconds.
@@ -72,6 +77,9 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
     return source.attach()
 
 
+timeout_add.__module__ = "unixconn"
+
+
 def timeout_add_seconds(
     interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
 ) -> int:
@@ -79,6 +87,9 @@ def timeout_add_seconds(
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
     source.set_callback(function, *data)
     return source.attach()
+
+
+timeout_add_seconds.__module__ = "unixconn"
 
 
 def source_remove(tag: int) -> bool:
@@ -93,3 +104,6 @@ def source_remove(tag: int) -> bool:
         return False
     source.destroy()
     return True
+
+
+source_remove.__module__ = "unixconn"

@@ -320,13 +320,17 @@ class Incoming(Use):
         """The payload of the first control message, if that is SCM_CREDENTIALS."""
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
-        self.owner = Owner()
+        self.owner: list[int] = []
         """The descriptors that `take_over` has taken out of the buffer."""
 
     def take_over(self) -> Contents:
         """Return what came, and let `owner` have all its descriptors, first those of SCM_RIGHTS messages."""
         found = self.contents()
-        self.owner += found.all_descriptors
+        if found.descriptors or found.pidfds:
+            # Made when it is needed: an exception that a signal handler raises in a destructor goes no further.
+            if not isinstance(self.owner, Owner):
+                self.owner = Owner()
+            self.owner += found.all_descriptors
         # The buffer has none from here on.
         self.room[0] = ROOM
         return found

@@ -30,6 +30,8 @@ _UID, _GID = 1, 2
 class CredentialsSource(str, Enum):
     """Where credentials are from; each equals its name in small letters: ``credentials.source == "peer"``."""
 
+    __module__ = "unixconn"
+
     SELF = "self"
     """Made by this program, of its own process or by hand: vouched for by nobody."""
     MESSAGE = "message"
@@ -51,6 +53,8 @@ class Credentials(Object):
     What is not known is an Error with a text that says why. A user or group that has no number in this process's user
     namespace is not known: the kernel shows such a one as the overflow id, 65534, which here may be somebody's.
     """
+
+    __module__ = "unixconn"
 
     # What the kernel has told beside the numbers, or the Error that says why it has not; None where nobody has asked.
     # Of the class, as most credentials have none of them, and are made at every receipt.

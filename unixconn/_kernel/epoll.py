@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class IOCondition(IntFlag):
     """Conditions of a descriptor, with poll()'s numbers (GLib.IOCondition)."""
 
+    __module__ = "unixconn"
+
     IN = select.POLLIN
     PRI = select.POLLPRI
     OUT = select.POLLOUT
@@ -43,6 +45,8 @@ class IOCondition(IntFlag):
 
 class PollFD:
     """A descriptor and the conditions to wait for (GLib.PollFD)."""
+
+    __module__ = "unixconn"
 
     __slots__ = ("events", "fd", "revents")
 

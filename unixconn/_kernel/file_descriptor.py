@@ -6,14 +6,16 @@ import os
 import warnings
 import weakref
 
-from unixconn._base.managed import Managed
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.descriptors import as_descriptor, close_all, duplicate_all, take
 from unixconn._kernel.handle import adopt_socket
 
 if TYPE_CHECKING:
     import socket
+    from types import TracebackType
     from typing import IO, Any, NoReturn
+
+    from typing_extensions import Self
 
     from unixconn._kernel.descriptors import FileDescriptorLike
 
@@ -27,7 +29,7 @@ def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
     close_all(_backstop.pop(gone))
 
 
-class FileDescriptor(Managed):
+class FileDescriptor:
     """
     An open file descriptor, which is closed with this object at the latest.
 
@@ -36,6 +38,8 @@ class FileDescriptor(Managed):
     over, such as `Socket.new_from_fd`, takes it out of here. ``with descriptor:`` closes it. One that is dropped while
     it is open is closed with a ResourceWarning.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("__weakref__", "_owned", "_warns")
 
@@ -91,6 +95,22 @@ class FileDescriptor(Managed):
     def close(self) -> None:
         """Close it; a second time does nothing."""
         close_all(self._owned)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def detach(self) -> int:
         """Give the number, which is the caller's from now on. Raises ValueError once it is closed, or was detached."""

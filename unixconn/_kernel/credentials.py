@@ -37,9 +37,17 @@ class CredentialsSource(str, Enum):
     SELF = "self"
     """Made by this program, for its own process or with values set by hand. The kernel does not vouch for them."""
     MESSAGE = "message"
-    """Received with a message (SCM_CREDENTIALS): the kernel vouches for its sender, but the superuser may lie."""
+    """
+    Received with a message (SCM_CREDENTIALS): those of the process that sent it.
+
+    The kernel vouches for them, but lets the superuser claim to be another process.
+    """
     PEER = "peer"
-    """Read from the socket (SO_PEERCRED): the process that called connect(), listen() or socketpair(), not the writer."""
+    """
+    Read from the socket (SO_PEERCRED): those of the process that called connect(), listen() or socketpair().
+
+    The kernel vouches for them. Another process, which has the socket by now, may be the one that writes.
+    """
 
     __str__ = str.__str__
 
@@ -144,7 +152,7 @@ class Credentials(Object):
         A peer's groups come from SO_PEERGROUPS (Linux 4.13). With the source "self" they are those of this process, see
         getgroups(2).
 
-        Raises the Error NOT_SUPPORTED if they are unknown: for credentials from a message, as no message carries groups,
+        Raises the Error NOT_SUPPORTED if they are unknown: for credentials of a message, as no message carries groups,
         and for a peer on an older kernel.
         """
         groups = self._told(self._groups, "The supplementary groups are")

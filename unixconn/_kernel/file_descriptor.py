@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 
-# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps it from closing anything.
-# The callback of a weak reference runs after the destructor and closes what is left. Only a second signal could break
-# that off, too.
+# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps that from closing the
+# descriptor. The callback of a weak reference runs after the destructor and closes what is left. Only a second signal
+# could break that off, too.
 _backstop: dict[weakref.ref[FileDescriptor], list[int]] = {}
 
 
@@ -32,7 +32,7 @@ class FileDescriptor(Managed):
     """
     The owner of an open file descriptor, which closes it when the owner goes away, at the latest.
 
-    ``FileDescriptor(fd)`` takes over the descriptor *fd*, a number or another FileDescriptor, which is empty afterwards.
+    ``FileDescriptor(fd)`` takes over the descriptor *fd*: a number, or another FileDescriptor, which has none then.
 
     The object is accepted wherever a descriptor is: it has ``fileno()``, and it converts to its number where an integer
     is expected. A function that takes over a descriptor, such as `Socket.new_from_fd`, takes it out of this object.

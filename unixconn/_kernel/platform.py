@@ -149,7 +149,7 @@ class System:
         return any(hasattr(self._lib, name) for name in ("SO_PEERCRED", "LOCAL_PEEREID", "LOCAL_PEERCRED", "SCM_UCRED"))
 
     def peer(self, number: int) -> Numbers | None:
-        """Return the peer credentials of the socket *number*. On failure, return None, with the errno in `ffi.errno`."""
+        """Return the peer credentials of the socket *number*; None on failure, with the errno in `ffi.errno`."""
         lib = self._lib
         if hasattr(lib, "SCM_UCRED"):
             return self._peer_by_ucred(number)

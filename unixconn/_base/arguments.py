@@ -90,7 +90,7 @@ def as_writable(value: Any) -> memoryview:
 
 
 def as_copy(value: Any) -> bytes:
-    """Return a copy of the bytes of *value*, but *value* itself if it is bytes. Takes and raises what `as_bytes` does."""
+    """Return a copy of the bytes of *value*, or *value* itself if it is bytes. Takes and raises as `as_bytes` does."""
     return value if type(value) is bytes else bytes(as_bytes(value))
 
 

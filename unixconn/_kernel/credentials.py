@@ -240,8 +240,8 @@ _ASK = "call UnixConnection.get_peer_credentials() to ask the kernel for the pee
 _REASONS = {
     CredentialsSource.SELF: "these credentials were set by hand, or made before a fork(), or the kernel tells this "
     f"value only to a peer; {_ASK}",
-    CredentialsSource.MESSAGE: "the message did not carry it: a pidfd needs SO_PASSPIDFD (Linux 6.5), a label needs "
-    f"SO_PASSSEC, and groups are never sent; {_ASK}",
+    CredentialsSource.MESSAGE: "the message did not carry it: a pidfd needs SO_PASSPIDFD (Linux 6.5 or later), a "
+    f"label needs SO_PASSSEC, and no message carries groups; {_ASK}",
     CredentialsSource.PEER: "only pid, uid and gid were asked for; call UnixConnection.get_peer_credentials() for all",
 }
 

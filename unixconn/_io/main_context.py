@@ -155,7 +155,7 @@ class Source:
 
 
 class Timeout(Source):
-    """A source that becomes ready again and again, each time *interval* seconds after its last callback."""
+    """A source that becomes ready *interval* seconds after `attach`, and as long after each callback."""
 
     __slots__ = ("_interval",)
 
@@ -214,8 +214,8 @@ class MainContext:
         # ordered by priority, and by arrival within a priority.
         self._arrivals: deque[tuple[int, int, Source]] = deque()
         self._ready: list[tuple[int, int, Source]] = []
-        # Sources that have left `_ready` and whose callback has not returned. If an exception raised by a signal handler
-        # comes out in between, they go back to `_arrivals`.
+        # Sources that have left `_ready` and whose callback has not returned. If an exception raised by a signal
+        # handler comes out in between, they go back to `_arrivals`.
         self._taken: list[tuple[int, int, Source]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
         self._late: list[Source] = []

@@ -117,7 +117,7 @@ def source_remove(tag: int) -> bool:
     source = MainContext.default()._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
     if source is None:
         warnings.warn(
-            f"the default context has no source with the number {tag}: it was removed, or its function returned false",
+            f"the default context has no source with the number {tag}: it has ended, or there never was one",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -87,7 +87,7 @@ class ReceiveDescriptors(Operation[list[int]]):
         self._guard = _Guard(self._messages)
 
     def end(self) -> None:
-        """Give the descriptors back to the handle, if they were not enough."""
+        """Put the descriptors back into the handle if they were not enough."""
         if self.handle.give_back(self._messages):
             serve(self.handle, READABLE)  # another operation may be waiting for descriptors
 
@@ -164,7 +164,7 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
         self._numbers.hold()
 
     def end(self) -> None:
-        """Give descriptors back to the handle if they were not enough, and close those that were not handed over."""
+        """Put descriptors back into the handle if they were not enough, and close those that were not handed over."""
         self._numbers.end()
         close_all(self._numbers.owner)
         for each in self._owners:

@@ -80,7 +80,8 @@ def check_carries(handle: Handle, what: object) -> None:
     handle.check()
     if not handle.is_unix:
         raise io_error(
-            IOErrorEnum.NOT_SUPPORTED, f"{what} was not sent: only a Unix socket carries descriptors, this is no such"
+            IOErrorEnum.NOT_SUPPORTED,
+            f"Only a Unix socket carries descriptors, and this is another kind of socket: {what} was not sent",
         )
 
 

@@ -315,7 +315,7 @@ class Both:
         Prepare to do both of *steps*.
 
         If *wait_for_both* is false, the end of one sequence cancels the other. If one ends with an Error, the other one
-        is cancelled in any case, and *finish* gets that Error. The other arguments are those of `Sequence`.
+        is cancelled in any case, and *finish* gets the first Error. The other arguments are those of `Sequence`.
         """
         self._lock = Lock()
         self._finish = finish

@@ -65,7 +65,7 @@ _uses: list[weakref.ref[Use]] = []
 def _forget(use: weakref.ref[Use]) -> None:
     try:
         _uses.remove(use)
-    except ValueError:  # another thread was quicker
+    except ValueError:  # another thread has removed it meanwhile
         return
 
 

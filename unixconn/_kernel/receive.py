@@ -428,8 +428,8 @@ def table_is_full(count: int) -> Error:
     return system_error(
         errno.EMFILE,
         RECEIVING,
-        f"the descriptor table had room for only {count} of the message's descriptors, which were closed again, and "
-        "the others are lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
+        f"{count} of the message's descriptors had room in the descriptor table and were closed again, the others are "
+        "lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
     )
 
 

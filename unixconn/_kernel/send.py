@@ -104,7 +104,7 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     if handle.closed:
         handle.reap()
     pool.append(message)
-    return sent == 1 or _was_sent(handle, sent, SENDING, pool.descriptors_in(value))
+    return sent == 1 or _has_gone(handle, sent, SENDING, pool.descriptors_in(value))
 
 
 def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int = 0, context: str = SENDING) -> bool:
@@ -126,13 +126,13 @@ def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int 
             message.user = None
         if handle.closed:
             handle.reap()
-        return _was_sent(handle, counts[0], context)
+        return _has_gone(handle, counts[0], context)
     finally:
         if counts and counts[0] >= 0:
             sent += counts
 
 
-def _was_sent(handle: Handle, sent: int, context: str, descriptors: Sequence[int] = ()) -> bool:
+def _has_gone(handle: Handle, sent: int, context: str, descriptors: Sequence[int] = ()) -> bool:
     """
     Return whether a sendmsg(2) that has just returned *sent* has sent something; raise the Error if it has failed.
 

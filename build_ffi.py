@@ -483,6 +483,8 @@ class build_ext(_build_ext):  # noqa: N801
 
     def run(self) -> None:
         """Generate both layers, and compile one."""
+        platform = platform_for(sys.platform, target_machine())
+        obstacle = self.check(platform)
         package = self._package()
         package.mkdir(parents=True, exist_ok=True)
         write_abi(package)
@@ -490,8 +492,6 @@ class build_ext(_build_ext):  # noqa: N801
         for folder in (package, Path(self.build_lib, "unixconn")):
             for suffix in EXTENSION_SUFFIXES:
                 folder.joinpath(f"_api{suffix}").unlink(missing_ok=True)
-        platform = platform_for(sys.platform, target_machine())
-        obstacle = self.check(platform)
         if platform is not None and not obstacle:
             for extension in self.extensions:
                 self._complete(extension, platform)

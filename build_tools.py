@@ -24,9 +24,11 @@ class Tool(NamedTuple):
     """Its name, for a text."""
     packages: str
     """The names of the Debian packages that contain it, separated by spaces."""
+    elsewhere: str
+    """What other systems call it, in general."""
 
 
-_C_HEADERS = Tool("the C library's headers (sys/socket.h)", "libc6-dev")
+_C_HEADERS = Tool("the C library's headers (sys/socket.h)", "libc6-dev", "the C library's development package")
 
 # Input for the preprocessor, which prints a line for each header that is missing. It searches the same folders as in
 # the real compilation, as it gets the same flags.
@@ -52,7 +54,9 @@ def missing(folders: Sequence[str] | None = None) -> list[Tool]:
     try:
         answer = _preprocess([*command, *(f"-I{folder}" for folder in folders)])
     except OSError:
-        compiler = Tool(f"a C compiler ({command[0]})", f"gcc {_C_HEADERS.packages}")
+        compiler = Tool(
+            f"a C compiler ({command[0]})", f"gcc {_C_HEADERS.packages}", f"gcc or clang, {_C_HEADERS.elsewhere}"
+        )
         found = any(Path(folder, "Python.h").exists() for folder in folders)
         return [compiler] if found else [compiler, _python_headers()]
     tools = {"no sys/socket.h": _C_HEADERS, "no Python.h": _python_headers()}
@@ -65,7 +69,7 @@ def explain(tools: Sequence[Tool]) -> str:
     return (
         f"unixconn's compiled layer needs {' and '.join(tool.name for tool in tools)}, not found here. "
         f'On Debian and Ubuntu: "apt-get install {packages}". '
-        "Elsewhere: a C compiler, and the development packages of the C library and of Python (such as python3-devel)."
+        f"Elsewhere: {', '.join(tool.elsewhere for tool in tools)}."
     )
 
 
@@ -79,8 +83,12 @@ def _compiler() -> list[str]:
 def _python_headers() -> Tool:
     major, minor = sys.version_info[:2]
     if sys.implementation.name == "pypy":
-        return Tool("PyPy's headers (Python.h)", "pypy3-dev")
-    return Tool(f"the headers of Python {major}.{minor} (Python.h)", f"python{major}.{minor}-dev")
+        return Tool("PyPy's headers (Python.h)", "pypy3-dev", "PyPy's development package")
+    return Tool(
+        f"the headers of Python {major}.{minor} (Python.h)",
+        f"python{major}.{minor}-dev",
+        "Python's development package, such as python3-devel",
+    )
 
 
 def _preprocess(command: Sequence[str]) -> str:

@@ -47,8 +47,8 @@ from unixconn import (
     idle_add,
     timeout_add,
 )
-from unixconn._gio import io_stream as closable
 from unixconn._gio import listening as paths
+from unixconn._gio import streams
 from unixconn._io import main_context as maincontext
 from unixconn._io import reactor as poller
 from unixconn._io import steps as sequence
@@ -953,13 +953,14 @@ class TestBrokenOff:
         assert (b.is_closed(), b.has_pending(), b.get_socket().is_closed()) == (True, False, True)
 
     @pytest.mark.parametrize(
-        ("name", "closed"), [("_take_pending", False), ("_close", True), ("ended", True), ("_give_back_pending", True)]
+        ("name", "closed"),
+        [("take_turn_to_close", False), ("_close", True), ("ended", True), ("give_back_turn", True)],
     )
     @pytest.mark.parametrize("method", ["close", "close_async"])
     def test_nothing_stays_pending(self, pair, monkeypatch, method, name, closed):
         """A close() or close_async() that is broken off closes, or may be called again."""
         _, b = pair
-        breaks_off(monkeypatch, closable if name == "ended" else b, name)
+        breaks_off(monkeypatch, b if name == "_close" else streams, name)
         with contextlib.suppress(KeyboardInterrupt):
             getattr(b, method)()
         while b.has_pending() and MainContext.default().iteration(False):

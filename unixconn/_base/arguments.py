@@ -63,6 +63,14 @@ def as_member(kind: type[EnumT], value: Any) -> EnumT:
         raise TypeError(f"{value!r} is no {kind.__name__}: give one of its members") from None
 
 
+def member_or(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
+    """Return the member of the enumeration *kind* for *value*, or *otherwise* if it has none."""
+    try:
+        return kind(value)
+    except ValueError:
+        return otherwise
+
+
 def as_seconds(value: Any, name: str) -> float:
     """
     Return *value* as a number of seconds, 0 or more; infinity for a number that is too large for a float.

@@ -1,57 +1,68 @@
 """
-What both directions of a connection share.
+Bytes, and the functions that a connection and its two streams share.
 
-They wait also if the Socket is set not to block, at most for its timeout in each step. Each has one operation under way
-at a time: a second one is PENDING. The methods named ``*_async`` take (..., io_priority, cancellable, callback,
-*user_data): with a *callback* they give None, and that gets (stream, result, *user_data) when the operation has ended,
-and calls the method named ``*_finish``; without one, None being one too, they give a `Future`.
-
-They are file objects, too, as far as io.BufferedReader, io.BufferedWriter and their like need.
+A connection or a stream is closed once, and is *pending* while an operation is under way, of which there is one at a
+time. An operation takes its turn by a token of its own. It makes the token before that, and so can give the turn back
+whatever happens.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from unixconn._base.arguments import as_copy, as_priority
-from unixconn._base.object import Object, Property
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_priority
+from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._gio.asynchronous import check_arguments, start_sequence
-from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.closable import Closable
-from unixconn._gio.future import Future
+from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
 from unixconn._io.steps import complete_all
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar
+    from typing import Union
 
-    from unixconn._gio.socket import Socket
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.control_messages import BytesLike
+    from unixconn._gio.future import Future
+    from unixconn._gio.input_stream import InputStream
+    from unixconn._gio.io_stream import IOStream
+    from unixconn._gio.output_stream import OutputStream
     from unixconn._io.steps import Steps
+
+    Stream = Union[IOStream, InputStream, OutputStream]
+    """
+    An argument of the functions here. Each of these classes has the attributes:
+
+    - ``_closed``: whether it is closed.
+    - ``_pending``: the tokens of the operations that want a turn. The first one has it, the others give up.
+    - ``_close()``: closes what belongs to it. May be called again.
+    """
 
 
 T = TypeVar("T")
 
 
 class Bytes:
-    """Bytes that do not change (GLib.Bytes)."""
+    """Immutable bytes (GLib.Bytes)."""
+
+    __module__ = "unixconn"
 
     __slots__ = ("_data",)
 
-    def __init__(self, data: Any = None) -> None:
+    def __init__(self, data: BytesLike | None = None) -> None:
         self._data = b"" if data is None else as_copy(data)
 
     @classmethod
-    def new(cls, data: Any = None) -> Bytes:
-        """Make one of a copy of *data*, a bytes-like object; None for no bytes."""
+    def new(cls, data: BytesLike | None = None) -> Bytes:
+        """Make Bytes of a copy of *data*, a bytes-like object; None stands for no bytes."""
         return cls(data)
 
     def get_data(self) -> bytes:
-        """Give the content."""
+        """Return the content."""
         return self._data
 
     def get_size(self) -> int:
-        """Give the number of bytes."""
+        """Return the number of bytes."""
         return len(self._data)
 
     def __len__(self) -> int:
@@ -67,95 +78,153 @@ class Bytes:
         return f"Bytes({self._data!r})"
 
 
-class SocketStream(Closable):
-    """One direction of a connection."""
+# --- one operation at a time ---
 
-    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
 
-    def __init__(self, socket: Socket) -> None:
-        super().__init__()
-        self._socket = socket
+def take_turn(stream: Stream, token: object) -> None:
+    """Make *stream* pending. Raises the Error CLOSED if it is closed, PENDING if an operation is under way."""
+    if stream._closed:
+        raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+    take_turn_to_close(stream, token)
 
-    def _get_socket(self) -> Socket:
-        return self._socket
 
-    def get_fd(self) -> int:
-        """Give the number of the socket's descriptor, -1 once it is closed."""
-        return self._socket.get_fd()
+def take_turn_to_close(stream: Stream, token: object) -> None:
+    """Make *stream* pending. Raises the Error PENDING if an operation is under way."""
+    stream._pending.append(token)
+    # There is no first one if clear_pending() was called just now.
+    if next(iter(stream._pending), None) is not token:
+        give_back_turn(stream, token)
+        raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
 
-    def _close(self) -> None:
-        """Leave the socket alone: the connection closes it."""
 
-    def _exclusively(self, steps: Steps[T]) -> Steps[T]:
+def give_back_turn(stream: Stream, token: object) -> None:
+    """End the turn that *token* has, if it has one. May be called again."""
+    try:
+        stream._pending.remove(token)
+    except ValueError:  # the user has called clear_pending()
+        return
+
+
+def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
+    """Take the *steps* of an operation, during which *stream* is pending."""
+    token = object()
+    try:
+        try:
+            take_turn(stream, token)
+            return (yield from steps)
+        finally:
+            give_back_turn(stream, token)
+    except BaseException:
+        # Again: an exception raised by a signal handler may have come before the first call had any effect.
+        give_back_turn(stream, token)
+        raise
+
+
+def complete_exclusively(
+    stream: Stream, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None
+) -> T:
+    """
+    Take the *steps* of an operation in the calling thread, waiting even if the Socket is set not to block.
+
+    *size* is the number of bytes to read or write, if it is known. No bytes are read and written, as in Gio, also where
+    the stream is closed or has an operation under way.
+    """
+    check_cancellable(cancellable)
+    return complete_all(steps if size == 0 else exclusively(stream, steps), cancellable, blocking=True)
+
+
+def start_exclusively(
+    stream: Stream,
+    name: str,
+    steps: Steps[T],
+    io_priority: int,
+    cancellable: Cancellable | None,
+    callback: Callback,
+    data: tuple[object, ...],
+) -> Future[T] | None:
+    """Start the *steps* of an operation, during which *stream* is pending; see `start_sequence`."""
+    priority, token = as_priority(io_priority, "io_priority"), object()
+    return start_sequence(
+        stream,
+        name,
+        # Pending from the first step on, so that whatever ends the steps ends that, too.
+        _with_turn(stream, token, steps),
+        cancellable,
+        callback,
+        data,
+        priority=priority,
+        before=partial(give_back_turn, stream, token),
+    )
+
+
+def _with_turn(stream: Stream, token: object, steps: Steps[T]) -> Steps[T]:
+    take_turn(stream, token)
+    return (yield from steps)
+
+
+# --- closing ---
+
+
+def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
+    """
+    Close *stream*, unless it is closed, and return True.
+
+    Raises the Error PENDING while an operation is under way.
+    """
+    check_cancellable(cancellable)
+    if not stream._closed:
         token = object()
         try:
             try:
-                self._begin(token)
-                return (yield from steps)
+                take_turn_to_close(stream, token)
+                stream._closed = True
+                stream._close()
             finally:
-                self._give_back_pending(token)
+                give_back_turn(stream, token)
         except BaseException:
-            # Once more: a signal handler may have raised before the first one had any effect.
-            self._give_back_pending(token)
+            # Again: an exception raised by a signal handler may have come before the first calls had any effect, and
+            # another close() does nothing.
+            give_back_turn(stream, token)
+            if stream._closed:
+                stream._close()
             raise
+    return True
 
-    def _with_token(self, token: object, steps: Steps[T]) -> Steps[T]:
-        self._begin(token)
-        return (yield from steps)
 
-    def _complete(self, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None) -> T:
-        check_cancellable(cancellable)
-        # No bytes are read and written, as in Gio, also where the stream is closed or has an operation under way.
-        return complete_all(steps if size == 0 else self._exclusively(steps), cancellable, blocking=True)
+def start_close(
+    stream: Stream,
+    name: str,
+    io_priority: int,
+    cancellable: Cancellable | None,
+    callback: Callback,
+    data: tuple[object, ...],
+) -> Future[bool] | None:
+    """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
+    # It has no effect, as in Gio.
+    as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
+    check_arguments(cancellable, callback)
+    error, before, token = None, None, object()
+    try:
+        try:
+            if not stream._closed:
+                take_turn_to_close(stream, token)
+                before = partial(_say_closed, stream)
+                stream._close()
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+        except Error as caught:
+            error = caught
+        return ended(stream, name, ([True], error), cancellable, callback, data, before=before)
+    except BaseException:
+        # After an exception raised by a signal handler there may be no callback to come, which would end the turn.
+        if before is None:
+            give_back_turn(stream, token)
+        else:
+            stream._close()
+            before()
+        raise
 
-    def _start(
-        self,
-        name: str,
-        steps: Steps[T],
-        io_priority: int,
-        cancellable: Cancellable | None,
-        callback: Any,
-        data: tuple[object, ...],
-    ) -> Future[T] | None:
-        check_arguments(cancellable, callback)
-        priority, token = as_priority(io_priority, "io_priority"), object()
-        # Waiter from the first step on, so that whatever ends the steps ends that, too.
-        return start_sequence(
-            self,
-            name,
-            self._with_token(token, steps),
-            cancellable,
-            callback,
-            data,
-            priority=priority,
-            before=partial(self._give_back_pending, token),
-        )
 
-    # --- as a file object ---
-
-    def fileno(self) -> int:
-        """Give the number of the socket's descriptor. Raises ValueError once it is closed."""
-        if self.get_fd() < 0:
-            raise ValueError("the socket is closed, and has no descriptor any more")
-        return self.get_fd()
-
-    @property
-    def closed(self) -> bool:
-        """`is_closed`."""
-        return self.is_closed()
-
-    def readable(self) -> bool:
-        """Tell whether it can be read from."""
-        return False
-
-    def writable(self) -> bool:
-        """Tell whether it can be written to."""
-        return False
-
-    def seekable(self) -> bool:
-        """Give False."""
-        return False
-
-    def isatty(self) -> bool:
-        """Give False."""
-        return False
+def _say_closed(stream: Stream) -> None:
+    stream._closed = True
+    stream._pending.clear()

@@ -68,6 +68,8 @@ class Source:
     if it does not fit a C int.
     """
 
+    __module__ = "unixconn"
+
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
@@ -139,6 +141,9 @@ class Source:
             self._due = True
             self._context._arrive(self)
 
+    _was_missed = False
+    """Whether an exception raised by a signal handler has broken off a call before its first step."""
+
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
@@ -185,6 +190,10 @@ class _Call(Source):
         self._destroyed = False
         self._due = True
 
+    @property
+    def _was_missed(self) -> bool:  # type: ignore[override]
+        return self._due
+
     def _dispatch(self) -> None:
         # A KeyboardInterrupt or the like comes out while `_due` is still True, so the context calls this again.
         if self._due:
@@ -205,6 +214,8 @@ class MainContext:
     An operation delivers its result to the context that was the thread's default when it was started: the one that the
     thread has pushed last, or without one the global default context.
     """
+
+    __module__ = "unixconn"
 
     def __init__(self) -> None:
         # Held by the thread that iterates, the owner.
@@ -324,7 +335,7 @@ class MainContext:
             self._taken.extend(map(heappop, (self._ready,)))
             taken = self._taken[-1]
             run_handler(taken[2]._dispatch)
-            if taken in self._taken:
+            if taken in self._taken and not taken[2]._was_missed:
                 self._taken.remove(taken)
         return True
 

@@ -23,6 +23,8 @@ class MainLoop:
     Raises TypeError for any other *context*.
     """
 
+    __module__ = "unixconn"
+
     def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
         self._context = context_of(context)
         self._running = bool(is_running)
@@ -79,6 +81,9 @@ def idle_add(function: Callable[..., object], *data: object, priority: int = PRI
     return source.attach()
 
 
+idle_add.__module__ = "unixconn"
+
+
 def timeout_add(interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT) -> int:
     """
     Have the default context call *function* with *data* every *interval* milliseconds (g_timeout_add).
@@ -94,6 +99,9 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
     return source.attach()
 
 
+timeout_add.__module__ = "unixconn"
+
+
 def timeout_add_seconds(
     interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
 ) -> int:
@@ -105,6 +113,9 @@ def timeout_add_seconds(
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
     source.set_callback(function, *data)
     return source.attach()
+
+
+timeout_add_seconds.__module__ = "unixconn"
 
 
 def source_remove(tag: int) -> bool:
@@ -124,3 +135,6 @@ def source_remove(tag: int) -> bool:
         return False
     source.destroy()
     return True
+
+
+source_remove.__module__ = "unixconn"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
-from unixconn._base.managed import Managed
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.waiter import serve
@@ -30,6 +29,9 @@ from unixconn._kernel.receive import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
 
     from unixconn._kernel.control_messages import Contents
 
@@ -270,13 +272,15 @@ class ReceiveMessage(Operation[Received]):
         close_all(result.owner)
 
 
-class Message(Managed):
+class Message:
     """
     A message that `UnixConnection.receive_message` returns: data, and what has come with them.
 
     The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
     keep one, take it out by ``message.fds.pop(0)``, or take its number by ``message.fds[0].detach()``.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("credentials", "data", "end_of_record", "fds", "pidfd", "refused")
 
@@ -300,6 +304,22 @@ class Message(Managed):
             self.fds.pop().close()
         if self.pidfd is not None:
             self.pidfd.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"

@@ -343,13 +343,18 @@ class Incoming(Use):
         """The payload of the first control message, if that is SCM_CREDENTIALS."""
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
-        self.owner = Owner()
-        """The descriptors that `take_over` has taken out of the buffer. It closes those that are left in it."""
+        self.owner: list[int] = []
+        """The descriptors that `take_over` has taken out of the buffer; an `Owner` if there are any."""
 
     def take_over(self) -> Contents:
         """Move all descriptors to `owner`, first those of SCM_RIGHTS messages, and return the contents."""
         found = self.contents()
-        self.owner += found.all_descriptors
+        if found.descriptors or found.pidfds:
+            # An Owner is made only when it is needed, as Python ignores an exception that a signal handler raises in
+            # its destructor.
+            if not isinstance(self.owner, Owner):
+                self.owner = Owner()
+            self.owner += found.all_descriptors
         # From here on the buffer counts as empty, and only the owner has the descriptors.
         self.room[0] = ROOM
         return found

@@ -34,6 +34,8 @@ class CredentialsSource(str, Enum):
     Each member equals its name in lower case: ``credentials.source == "peer"``.
     """
 
+    __module__ = "unixconn"
+
     SELF = "self"
     """Made by this program, for its own process or with values set by hand. The kernel does not vouch for them."""
     MESSAGE = "message"
@@ -66,6 +68,8 @@ class Credentials(Object):
     number in this process's user namespace is unknown: the kernel shows the overflow id in its place, usually 65534,
     which another user or group may have here.
     """
+
+    __module__ = "unixconn"
 
     # The values beside pid, uid and gid. An Error in place of a value says why it is unknown; None means that the
     # kernel was not asked. These are class attributes, as credentials are made at every receipt, and most of them have

@@ -146,6 +146,9 @@ def close_fds(fds: Iterable[int]) -> None:
         deque(starmap(os.closerange, _rows(numbers)), 0)
 
 
+close_fds.__module__ = "unixconn"
+
+
 def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """
     Return the rows of consecutive numbers in *numbers*, which is sorted.

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class IOCondition(IntFlag):
     """The conditions of a descriptor, with the numbers of poll(2) (GLib.IOCondition)."""
 
+    __module__ = "unixconn"
+
     IN = select.POLLIN
     """There are data to read, or a connection to accept."""
     PRI = select.POLLPRI
@@ -53,6 +55,8 @@ class PollFD:
 
     *fd* is the number of the descriptor, *events* the `IOCondition` to wait for.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("events", "fd", "revents")
 

@@ -6,14 +6,16 @@ import os
 import warnings
 import weakref
 
-from unixconn._base.managed import Managed
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.descriptors import as_descriptor, close_all, duplicate_all, take
 from unixconn._kernel.handle import adopt_socket
 
 if TYPE_CHECKING:
     import socket
+    from types import TracebackType
     from typing import IO, Any, NoReturn
+
+    from typing_extensions import Self
 
     from unixconn._kernel.descriptors import FileDescriptorLike
 
@@ -28,7 +30,7 @@ def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
     close_all(_backstop.pop(gone))
 
 
-class FileDescriptor(Managed):
+class FileDescriptor:
     """
     The owner of an open file descriptor, which closes it when the owner goes away, at the latest.
 
@@ -39,6 +41,8 @@ class FileDescriptor(Managed):
     ``with descriptor:`` closes it at the end of the block. If the object is dropped while it is open, it closes the
     descriptor with a ResourceWarning.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("__weakref__", "_owned", "_warns")
 
@@ -97,6 +101,22 @@ class FileDescriptor(Managed):
     def close(self) -> None:
         """Close the descriptor. A second call has no effect."""
         close_all(self._owned)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def detach(self) -> int:
         """

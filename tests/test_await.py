@@ -867,7 +867,7 @@ class TestEveryLoop:
             with pytest.raises(ValueError, match="receive_fd_async"):
                 b.receive_credentials_finish(future)
             os.close(b.receive_fd_finish(future))
-            with pytest.raises(ValueError, match="handed out"):
+            with pytest.raises(ValueError, match="already taken"):
                 await future
 
         loop.run(main)

@@ -604,7 +604,7 @@ class TestDatagrams:
         future = a.send_to_async(at_b, b"x")
         with pytest.raises(ValueError, match="not of unixconn_socket_receive_from_async"):
             a.receive_from_finish(future)
-        with pytest.raises(ValueError, match="is no result of"):
+        with pytest.raises(ValueError, match="is not a result of"):
             b.send_to_finish(future)
         assert a.send_to_finish(future) == 1
 

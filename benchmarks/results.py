@@ -42,7 +42,7 @@ class Results:
         return median(one / other for one, other in zip(times[contestant], times[others[0]]))
 
     def is_beside(self, operation: str, contestant: Contestant, way: str) -> bool:
-        """Whether *contestant* runs on an interpreter that *way* runs on. If its own way runs on none of them, it counts."""
+        """Whether *contestant* shares an interpreter with *way*, or no contestant of its own way does."""
         times = self.rounds[operation]
         pythons = {each.python for each in times if each.way == way and each.python}
         rivals = {each.python for each in times if each.way == contestant.way and not each.is_pypy}

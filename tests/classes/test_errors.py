@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 from helpers import adopt, room
-from peer_gio import need_gio
+from peers.peer_gio import need_gio
 
 import unixconn
 from unixconn import Cancellable, Error, IOErrorEnum, Socket, UnixConnection, UnixSocketAddress

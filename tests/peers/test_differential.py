@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import peer_runner
 import pytest
 from helpers import MOST
-from peer_gio import need_gio
+from peers import peer_runner
+from peers.peer_gio import need_gio
 
 import unixconn
 
@@ -49,7 +49,7 @@ def outcomes():
 def test_outcome_is_gios(name):
     """A program that was written for PyGObject gives the same outcome after its import is exchanged."""
     if name == "messages.message_of_too_many" and MOST < 253:
-        pytest.skip("this C library has less room than Gio's: what comes of that is in test_messages.py")
+        pytest.skip("this C library has less room than Gio's: what comes of that is in test_control_messages.py")
     expected, found = (each[name] for each in outcomes())
     assert "outcome" in expected, f"the snippet fails under Gio: {expected}"
     assert found == expected

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import adopt
-from peer_dbus import DESTINATION, INTERFACE, MEMBER, METHOD_CALL, PATH, SENDER, Bus
-from peer_programs import need, running, short_folder
+from peers.peer_dbus import DESTINATION, INTERFACE, MEMBER, METHOD_CALL, PATH, SENDER, Bus
+from peers.peer_programs import need, running, short_folder
 
 from unixconn import UnixConnection
 
@@ -98,7 +98,7 @@ def test_descriptors_between_two_clients(address):
 
 def test_frames_of_the_documentation(address):
     """Messages with and without descriptors, read in any pieces, keep what belongs to them."""
-    frames_of = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "dbus_frames.py"))["Frames"]
+    frames_of = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "dbus_frames.py"))["Frames"]
     one, other = connect(address), connect(address)
     with one.connection, other.connection:
         for count in (0, 1, 0, 3, 2):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import MOST, Background, open_descriptors
-from peer_gio import gio
+from peers.peer_gio import gio
 
 from unixconn import (
     ClosedError,

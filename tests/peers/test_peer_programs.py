@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers import adopt
-from peer_programs import need, running, short_folder
+from peers.peer_programs import need, running, short_folder
 
 import unixconn
 from unixconn import (
@@ -154,7 +154,7 @@ def test_haproxys_listening_sockets_by_the_documentation(haproxy):
     """The example in the documentation takes them all over."""
     client, ports, paths = haproxy
     client.close()
-    example = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "haproxy_sockets.py"))
+    example = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "haproxy_sockets.py"))
     found = example["listening_sockets"](Path(next(iter(paths))).parent / "stats")
     assert len(found) == len(ports) + len(paths) + 1
     assert {each.getsockname()[1] for each in found if each.family == socket.AF_INET} == ports

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from peer_gio import need_gio
+from peers.peer_gio import need_gio
 
 import unixconn
 
-PROGRAMS = sorted(Path(__file__).with_name("programs").glob("*.py"))
+PROGRAMS = sorted((Path(__file__).parents[1] / "programs").glob("*.py"))
 IMPORT = re.compile(r"^from gi\.repository import Gio, GLib(?:, GObject)?$", re.MULTILINE)
 LIMIT = 30
 

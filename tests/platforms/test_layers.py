@@ -56,7 +56,7 @@ def plain():
 @pytest.fixture(scope="module")
 def build_ffi():
     """The build script, which the package does not contain."""
-    path = Path(__file__).parents[1] / "build_ffi.py"
+    path = Path(__file__).parents[2] / "build_ffi.py"
     if not path.exists():
         pytest.skip("build_ffi.py is not beside the tests")
     try:

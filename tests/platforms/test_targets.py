@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 import pytest
-from test_layers import build_ffi  # noqa: F401 - a fixture
+from platforms.test_layers import build_ffi  # noqa: F401 - a fixture
 
 pytest.importorskip("ziglang")
 pytest.importorskip("cffi")

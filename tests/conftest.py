@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import ways
-from helpers import adopt, open_descriptors, settle, threads
+from helpers import Calls, adopt, open_descriptors, settle, threads
 
 from unixconn import MainContext, UnixConnection, workers
 
@@ -70,6 +71,12 @@ def null() -> Iterator[int]:
 
 
 @pytest.fixture
+def calls() -> Calls:
+    """A callback."""
+    return Calls()
+
+
+@pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """What went to sys.excepthook, without the frames, which would keep alive what was in them."""
     found: list[BaseException] = []
@@ -91,9 +98,16 @@ def on_alarm() -> Iterator[Callable[..., None]]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="session")
+def libuv() -> None:
+    """The first loop of uvloop makes descriptors that the process keeps: not in one of the tests."""
+    with contextlib.suppress(pytest.skip.Exception):
+        ways.optional("uvloop").new_event_loop().close()
+
+
 @pytest.fixture(scope="module")
-def event_loop() -> Iterator[None]:
-    """Have `ways.in_asyncio` keep its event loop: PyPy needs several collections until the descriptors of one go."""
+def event_loop(libuv: None) -> Iterator[None]:
+    """Have the ways keep their event loops: PyPy needs several collections until the descriptors of one go."""
     before = open_descriptors()
     with ways.kept_loop():
         yield
@@ -108,7 +122,9 @@ def event_loop() -> Iterator[None]:
 @pytest.fixture
 def no_linger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
+    running = threads()
     monkeypatch.setattr(workers, "_LINGER", 0.01)
     yield
     while MainContext.default().iteration(False):
         pass
+    settle(lambda: threads() <= running, 1)

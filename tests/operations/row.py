@@ -95,8 +95,7 @@ class Operation:
         return self
 
     def __exit__(self, *_):
-        for fd in self.made:
-            os.close(fd)
+        self.forget()
         self.stack.close()
 
     def open(self):
@@ -178,6 +177,12 @@ class Operation:
         """Make a file to send that is like no other."""
         self.made.append(os.memfd_create(f"number {next(NUMBERS)}"))
         return self.made[-1]
+
+    def forget(self):
+        """Close the files that nobody is to receive any more."""
+        for fd in self.made:
+            os.close(fd)
+        self.made.clear()
 
     def check_file(self, descriptor):
         """Fail unless *descriptor* is of the file that was to come next; close both."""

@@ -54,6 +54,7 @@ class Receiving(OfConnection):
 
     def done(self):
         assert settle(lambda: self.owner.get_socket().get_available_bytes() == 0)
+        self.forget()
 
     def check(self, value):
         """Look at the file, and see that there is no more."""
@@ -171,9 +172,7 @@ class Sending(OfConnection):
         """See that what has failed has sent nothing."""
         if not self.owner.is_closed():
             self.unblock()
-        for fd in self.made:
-            os.close(fd)
-        self.made.clear()
+        self.forget()
         super().again()
         assert self.peer.get_socket().get_available_bytes() == 0
 
@@ -404,6 +403,7 @@ class Write(OfStream):
         self.unblock()
 
     def done(self):
+        iterate(lambda: not self.owner.has_pending())
         self.check(self.result)
 
     def check(self, value):
@@ -515,6 +515,7 @@ class Close(OfConnection):
     def check(self, value):
         assert value is True
         assert self.owner.is_closed()
+        assert self.owner.get_socket().is_closed()
 
 
 class CloseInput(Read):
@@ -537,6 +538,8 @@ class CloseInput(Read):
         assert value is True
         assert self.owner.is_closed()
         assert not self.connection.is_closed()
+        self.connection.get_output_stream().write(b"x")
+        assert self.peer.get_input_stream().read(9) == b"x"
 
 
 class CloseOutput(Write):
@@ -556,6 +559,8 @@ class CloseOutput(Write):
         assert value is True
         assert self.owner.is_closed()
         assert not self.connection.is_closed()
+        self.peer.get_output_stream().write(b"x")
+        assert self.connection.get_input_stream().read(9) == b"x"
 
 
 def ended(sock):
@@ -700,6 +705,7 @@ class Accepting(Operation):
 
     def check_socket(self, accepted):
         """Talk to the client that has come first."""
+        assert not os.get_inheritable(accepted.get_fd())
         client = self.clients.pop(0)
         assert client.get_output_stream().write(b"x") == 1
         assert accepted.receive(9) == b"x"

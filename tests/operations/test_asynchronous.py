@@ -84,6 +84,9 @@ class TestCallback:
         if later:
             operation.unblock()
         operation.done()
+        if operation.repeats and not operation.closes:
+            operation.is_ready = False
+            operation.again()
         rest(times=1)
 
     @each_operation_now_and_later()

@@ -122,23 +122,39 @@ def test_closed_before(operation, way):
     operation.settled()
 
 
+def others(operation):
+    """Start two that wait in front of the one that is tested, where several may wait."""
+    return [operation.start() for _ in range(2 if operation.several == "line" else 0)]
+
+
 @each_operation_in_each_way(lambda row: row.waits and row.closed)
 def test_closed_while_it_waits(operation, way):
-    """An operation that waits ends with CLOSED when another one closes what it waits on."""
+    """All operations that wait end with CLOSED when what they wait on is closed."""
+    expected = (18, operation.closed_meanwhile)
     operation.block()
-    assert failure(operation.do, way, meanwhile=operation.close_meanwhile) == (18, operation.closed_meanwhile)
+    waiting = others(operation)
+    assert failure(operation.do, way, meanwhile=operation.close_meanwhile) == expected
+    assert [failure(each.result, 10) for each in waiting] == [expected] * len(waiting)
     operation.settled()
 
 
 @each_operation_in_each_way(lambda row: row.waits and row.gone is not None)
 def test_the_peer_goes_while_it_waits(operation, way):
-    """An operation that waits learns that the peer has gone; so does the next one."""
+    """All operations that wait learn that the peer has gone; so does the next one."""
+
+    def outcome(call, *arguments, **named):
+        try:
+            return call(*arguments, **named)
+        except Error as error:
+            return error.code, error.message
+
     operation.block()
-    for meanwhile in (operation.leave, None)[: 2 if operation.repeats else 1]:
-        if isinstance(operation.gone, tuple):
-            assert failure(operation.do, way, meanwhile=meanwhile) == operation.gone
-        else:
-            assert operation.do(way, meanwhile=meanwhile) == operation.gone
+    waiting = others(operation)
+    assert outcome(operation.do, way, meanwhile=operation.leave) == operation.gone
+    assert [outcome(each.result, 10) for each in waiting] == [operation.gone] * len(waiting)
+    operation.settled()
+    if operation.repeats:
+        assert outcome(operation.do, way) == operation.gone
         operation.settled()
 
 
@@ -192,6 +208,21 @@ def test_several_in_one_line(operation, way):
     operation.settled()
 
 
+@each_operation_in_each_way(lambda row: row.several == "pending")
+def test_pending_by_hand(operation, way):
+    """It is PENDING also while a user has said that something is under way."""
+    if operation.name == "splice" and operation.owner is operation.connection:
+        busy = operation.connection.get_input_stream()
+    else:
+        busy = operation.owner
+    busy.set_pending()
+    assert failure(operation.do, way) == PENDING
+    assert busy.has_pending()
+    busy.clear_pending()
+    if not operation.closes:
+        operation.again()
+
+
 def together(way, operations):
     """Do operations at a time, which all fail; return code and text of the Error of each."""
 
@@ -231,9 +262,14 @@ def test_the_timeout_of_the_socket(way):
         for each in operations.values():
             for sock in each.sockets():
                 sock.set_timeout(1)
+                if way in each.waits_anyway and hasattr(sock, "set_blocking"):
+                    sock.set_blocking(False)
             each.block()
-        found = dict(zip(operations, together(WAYS[way], list(operations.values()))))
-        assert found == {name: (TIMED_OUT, f"{each.prefix}Socket I/O timed out") for name, each in operations.items()}
+        waiting = {name: others(each) for name, each in operations.items()}
+        expected = {name: (TIMED_OUT, f"{each.prefix}Socket I/O timed out") for name, each in operations.items()}
+        assert dict(zip(operations, together(WAYS[way], list(operations.values())))) == expected
+        for name, futures in waiting.items():
+            assert [failure(each.result, 10) for each in futures] == [expected[name]] * len(futures)
         for each in operations.values():
             each.again()
 
@@ -261,3 +297,4 @@ def test_closing_while_another_is_pending(operation, way):
     assert not operation.owner.is_closed()
     assert operation.owner.has_pending()
     operation.owner.clear_pending()
+    operation.again()

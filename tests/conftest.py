@@ -71,6 +71,21 @@ def null() -> Iterator[int]:
 
 
 @pytest.fixture
+def tagged() -> Iterator[Callable[[object], int]]:
+    """Makes files that `helpers.tag` can tell from each other."""
+    made: list[int] = []
+
+    def make(name: object) -> int:
+        made.append(os.memfd_create(f"<{name}>"))
+        return made[-1]
+
+    yield make
+    for fd in made:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+@pytest.fixture
 def calls() -> Calls:
     """A callback."""
     return Calls()

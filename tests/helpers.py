@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from unixconn import Socket, UnixConnection
 
 PYPY = sys.implementation.name == "pypy"
 SO_PASSCRED = getattr(socket, "SO_PASSCRED", 16)  # PyPy has no name for it; 20 on powerpc
+PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def open_descriptors() -> dict[int, str]:
@@ -43,6 +45,13 @@ def threads() -> set[str]:
     One that has been joined is in the kernel's list for a moment longer: compare by <=, and not by ==.
     """
     return set(os.listdir("/proc/self/task"))
+
+
+@contextmanager
+def more_threads() -> Iterator[Callable[[], set[str]]]:
+    """Return, for a with statement, a function that returns the threads that were not there before."""
+    before = threads()
+    yield lambda: threads() - before
 
 
 def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
@@ -69,6 +78,32 @@ def fill(connection: UnixConnection) -> None:
                     other.send(bytes(size), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 pass
+
+
+def is_on(connection: UnixConnection) -> bool:
+    """Return whether SO_PASSCRED is on."""
+    return bool(connection.get_socket().get_option(*PASSCRED).value)
+
+
+def drain(connection: UnixConnection) -> None:
+    """Take all that has come out of a connection's queue, by a second handle on its socket."""
+    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other, suppress(BlockingIOError):
+        while other.recv(1 << 20, socket.MSG_DONTWAIT):
+            pass
+
+
+def take(connection: UnixConnection, count: int) -> None:
+    """Take *count* bytes out of a connection's queue, and no more."""
+    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other:
+        while count:
+            count -= len(other.recv(min(count, 1 << 16), socket.MSG_DONTWAIT))
+
+
+def tag(fd: int) -> str:
+    """Return the name of a file that the fixture `tagged` has made, and close it."""
+    name = os.readlink(f"/proc/self/fd/{fd}")
+    os.close(fd)
+    return name[name.index("<") + 1 : name.index(">")]
 
 
 @contextmanager
@@ -115,6 +150,12 @@ MOST = most_to_send()
 def same(one: int, other: int) -> bool:
     """Tell whether two descriptors are of the same open file."""
     return os.path.sameopenfile(one, other)
+
+
+def close(fd: int) -> None:
+    """Close a descriptor of standard input's file."""
+    assert same(fd, 0)
+    os.close(fd)
 
 
 def is_open(fd: int) -> bool:

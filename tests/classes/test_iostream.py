@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from helpers import Background, adopt, fill, open_descriptors, same
+from helpers import Background, adopt, open_descriptors, same
 
 import unixconn
 from unixconn import (
@@ -58,21 +58,6 @@ class TestReading:
         assert isinstance(first, Bytes)
         assert (first.get_data(), first.get_size()) == (b"he", 2)
         assert stream.read_bytes(100).get_data() == b"llo"
-
-    def test_waits(self, raw):
-        """Without data it blocks until some comes."""
-        sock, connection = raw
-        reader = Background(connection.get_input_stream().read_bytes, 9)
-        assert reader.is_waiting()
-        sock.send(b"x")
-        assert reader.outcome() == Bytes(b"x")
-
-    def test_end_of_the_stream(self, raw):
-        """It gives no bytes, each time."""
-        sock, connection = raw
-        sock.close()
-        stream = connection.get_input_stream()
-        assert [stream.read_bytes(9).get_size() for _ in range(2)] == [0, 0]
 
     def test_nothing_at_all(self, raw):
         """Reading 0 bytes takes none, and does not fail."""
@@ -138,31 +123,6 @@ class TestReading:
         with room(0):
             assert connection.get_input_stream().read_bytes(9).get_data() == b"abc"
 
-    def test_blocks_although_the_socket_does_not(self, raw):
-        """The Socket's setting is not the stream's, its timeout is."""
-        sock, connection = raw
-        connection.get_socket().set_blocking(False)
-        reader = Background(connection.get_input_stream().read_bytes, 9)
-        assert reader.is_waiting()
-        sock.send(b"x")
-        assert reader.outcome().get_data() == b"x"
-        connection.get_socket().set_timeout(1)
-        with pytest.raises(TimeoutError, match="Socket I/O timed out"):
-            connection.get_input_stream().read_bytes(9)
-
-    def test_is_cancelled(self, raw):
-        """A Cancellable ends it, before and during the wait; nothing is consumed."""
-        sock, connection = raw
-        stream, cancellable = connection.get_input_stream(), Cancellable()
-        reader = Background(stream.read_bytes, 9, cancellable)
-        assert reader.is_waiting()
-        cancellable.cancel()
-        assert isinstance(reader.outcome(), unixconn.CancelledError)
-        sock.send(b"x")
-        with pytest.raises(unixconn.CancelledError):
-            stream.read_bytes(9, cancellable)
-        assert stream.read_bytes(9).get_data() == b"x"
-
     def test_reset(self, raw):
         """A peer that closes with data unread resets the connection."""
         sock, connection = raw
@@ -171,14 +131,6 @@ class TestReading:
         with pytest.raises(ConnectionResetError) as caught:
             connection.get_input_stream().read_bytes(9)
         assert caught.value.message == "Error receiving data: Connection reset by peer"
-
-    def test_after_close(self, pair):
-        """It is CLOSED."""
-        a, _ = pair
-        stream = a.get_input_stream()
-        a.close()
-        with pytest.raises(unixconn.ClosedError, match="Stream is already closed"):
-            stream.read_bytes(9)
 
     @pytest.mark.parametrize("wrong", [None, "1", b"1", object()])
     def test_wrong_types(self, pair, wrong):
@@ -282,47 +234,6 @@ class TestWriting:
             got += sock.recv(1 << 20)
         assert writer.outcome() == (True, len(data))
         assert got == data
-
-    def test_blocks_although_the_socket_does_not(self, raw):
-        """The Socket's setting is not the stream's, its timeout is."""
-        _, connection = raw
-        fill(connection)
-        connection.get_socket().set_blocking(False)
-        connection.get_socket().set_timeout(1)
-        for write in (connection.get_output_stream().write, connection.get_output_stream().write_all):
-            with pytest.raises(TimeoutError, match="Socket I/O timed out"):
-                write(b"x")
-
-    def test_is_cancelled(self, raw):
-        """A Cancellable ends it, before and during the wait."""
-        _, connection = raw
-        stream, cancellable = connection.get_output_stream(), Cancellable()
-        fill(connection)
-        writer = Background(stream.write, b"x", cancellable)
-        assert writer.is_waiting()
-        cancellable.cancel()
-        assert isinstance(writer.outcome(), unixconn.CancelledError)
-        with pytest.raises(unixconn.CancelledError):
-            stream.write_all(b"x", cancellable)
-
-    def test_to_a_peer_that_has_gone(self, raw):
-        """It is BROKEN_PIPE with the stream's prefix, and no SIGPIPE."""
-        sock, connection = raw
-        sock.close()
-        for write in (connection.get_output_stream().write, connection.get_output_stream().write_all):
-            with pytest.raises(BrokenPipeError) as caught:
-                write(b"x")
-            assert (caught.value.code, caught.value.message) == (44, "Error sending data: Broken pipe")
-
-    def test_after_close(self, pair):
-        """It is CLOSED."""
-        a, _ = pair
-        stream = a.get_output_stream()
-        a.close()
-        for write in (stream.write, stream.write_all):
-            with pytest.raises(unixconn.ClosedError, match="Stream is already closed"):
-                write(b"x")
-
 
 class TestPending:
     def test_a_second_operation(self, raw):

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background, Calls, outcome_of_child, room, same, settle
+from helpers import Background, Calls, outcome_of_child, room, settle
 from ways import by_await, each_way, failure, iterate
 
 import unixconn
@@ -89,19 +89,6 @@ def no_collection():
 
 class TestClient:
     @each_way
-    def test_connects(self, listener, address, do):
-        """It gives a UnixConnection that works."""
-        with do(SocketClient(), "connect", address) as client:
-            assert isinstance(client, UnixConnection)
-            assert client.is_connected()
-            assert client.get_remote_address().get_path() == address.get_path()
-            with listener.accept().connection as server:
-                server.send_fd(0)
-                fd = client.receive_fd()
-                assert same(fd, 0)
-                os.close(fd)
-
-    @each_way
     def test_not_found(self, address, do):
         """There is no such file: NOT_FOUND with the prefix."""
         found = failure(do, SocketClient(), "connect", address)
@@ -118,28 +105,6 @@ class TestClient:
         assert found == (39, "Could not connect: Connection refused")
         with pytest.raises(ConnectionRefusedError):
             SocketClient().connect(address)
-
-    @each_way
-    def test_cancelled_before(self, listener, address, do):
-        """It is CANCELLED, and nobody is connected to."""
-        cancellable = Cancellable()
-        cancellable.cancel()
-        assert failure(do, SocketClient(), "connect", address, cancellable=cancellable) == CANCELLED
-        assert not listener._handle.waiting
-        assert failure(listener.accept, cancellable) == CANCELLED
-
-    @each_way
-    def test_cancelled_meanwhile(self, full, address, do):
-        """It ends the wait for room in the queue."""
-        cancellable = Cancellable()
-        found = failure(do, SocketClient(), "connect", address, cancellable=cancellable, meanwhile=cancellable.cancel)
-        assert found == CANCELLED
-
-    @each_way
-    def test_waits_for_room(self, full, address, do):
-        """Where too many wait it waits until one of them is accepted."""
-        with do(SocketClient(), "connect", address, meanwhile=lambda: full.accept().close()) as connection:
-            assert connection.is_connected()
 
     def test_timeout(self, full, address):
         """The wait for room ends after the client's timeout, in each way; the connection's Socket gets it."""
@@ -209,12 +174,6 @@ class TestClient:
             gc.collect()
             server.get_socket().set_timeout(5)
             assert server.get_input_stream().read(1) == b""
-
-    def test_cancelling_the_future(self, full, address):
-        """It ends the operation, and leaves no descriptor."""
-        future = SocketClient().connect_async(address)
-        assert future.cancel()
-        assert failure(future.result, 9) == CANCELLED
 
     def test_properties(self):
         """They are what the constructor was given."""
@@ -304,57 +263,7 @@ class TestConnectionConnects:
             dead.bind(address.get_path())
         assert failure(do, unconnected, "connect", address) == (39, "Connection refused")
 
-    @each_way
-    def test_waits_for_room(self, full, address, unconnected, do):
-        """It waits until one is accepted."""
-        assert do(unconnected, "connect", address, meanwhile=lambda: full.accept().close()) is True
-        assert unconnected.is_connected()
-
-    @each_way
-    def test_cancelled(self, full, address, unconnected, do):
-        """A Cancellable ends the wait; it can be tried again."""
-        cancellable = Cancellable()
-        found = failure(do, unconnected, "connect", address, cancellable=cancellable, meanwhile=cancellable.cancel)
-        assert found == CANCELLED
-        full.accept().close()
-        assert unconnected.connect(address) is True
-
-    @each_way
-    def test_closed(self, full, address, unconnected, do):
-        """Closing ends the wait."""
-        assert failure(do, unconnected, "connect", address, meanwhile=unconnected.close)[0] == 18
-
-    def test_timeout(self, full, address, unconnected):
-        """So does the Socket's timeout; WOULD_BLOCK where it must not wait."""
-        unconnected.get_socket().set_blocking(False)
-        assert failure(unconnected.connect, address)[0] == 27
-        unconnected.get_socket().set_blocking(True)
-        unconnected.get_socket().set_timeout(1)
-        assert failure(unconnected.connect, address)[0] == TIMED_OUT
-
-
 class TestListener:
-    @each_way
-    def test_accept(self, listener, address, do):
-        """It gives a connection and the source object, None here."""
-        clients = []
-        found = do(listener, "accept", meanwhile=lambda: clients.append(SocketClient().connect(address)))
-        with clients[0], found.connection as server:
-            assert found == (server, None)
-            assert isinstance(server, UnixConnection)
-            clients[0].get_output_stream().write(b"x")
-            assert server.get_input_stream().read(9) == b"x"
-
-    @each_way
-    def test_accept_socket(self, listener, address, do):
-        """It gives the Socket in the place of the connection."""
-        with SocketClient().connect(address):
-            made, source_object = do(listener, "accept_socket")
-            assert isinstance(made, Socket)
-            assert source_object is None
-            assert not os.get_inheritable(made.get_fd())
-            made.close()
-
     @each_way
     def test_several_sockets(self, tmp_path, do):
         """It accepts on all of them, and tells which by the source object."""
@@ -394,22 +303,6 @@ class TestListener:
             ok, effective = listener.add_address(address, *STREAM)
             assert (ok, effective.get_path()) == (True, address.get_path())
             assert failure(listener.add_address, address, *STREAM)[0] == 33
-
-    @each_way
-    def test_cancelled(self, listener, address, do):
-        """It is CANCELLED, and who comes later is for the next one."""
-        cancellable = Cancellable()
-        assert failure(do, listener, "accept", cancellable=cancellable, meanwhile=cancellable.cancel) == CANCELLED
-        assert failure(do, listener, "accept_socket", cancellable=cancellable) == CANCELLED
-        with SocketClient().connect(address):
-            listener.accept().connection.close()
-
-    @each_way
-    @pytest.mark.parametrize("name", ["accept", "accept_socket"])
-    def test_close_ends_waiters(self, listener, do, name):
-        """They end with CLOSED, and so do later ones."""
-        assert failure(do, listener, name, meanwhile=listener.close) == CLOSED
-        assert failure(do, listener, name) == CLOSED
 
     @each_way
     @pytest.mark.parametrize("name", ["accept", "accept_socket"])
@@ -599,17 +492,6 @@ class TestListener:
             with room(0), pytest.raises(unixconn.TooManyOpenFilesError):
                 do(listener, "accept")
             listener.accept().connection.close()
-
-    def test_a_result_that_is_not_taken(self, listener, address):
-        """The connection is closed."""
-        with SocketClient().connect(address) as client:
-            future = listener.accept_async()
-            assert settle(future.done)
-            del future
-            gc.collect()
-            client.get_socket().set_timeout(5)
-            assert client.get_input_stream().read(9) == b""
-
 
 def ask(address, count):
     """Open *count* connections at once; give how many of them got a descriptor."""

@@ -21,10 +21,8 @@ from helpers import (
     SO_PASSCRED,
     SYSTEM_CALLS,
     Background,
-    Calls,
     adopt,
     collect,
-    fill,
     forked,
     in_child,
     needs_filters,
@@ -41,8 +39,6 @@ from unixconn import (
     CredentialsSource,
     Error,
     FileDescriptor,
-    MainContext,
-    MainLoop,
     NoSuchProcessError,
     NotSupportedError,
 )
@@ -956,101 +952,6 @@ class TestFake:
             assert str(caught.value) == text
         with pytest.raises(TypeError, match="cancellable"):
             pair[0].send_fake_credentials(1, 2, 3, 5)
-
-    def test_failures(self, raw):
-        """Those of send_credentials, with its prefix."""
-        sock, connection = raw
-        own = (os.getpid(), os.getuid(), os.getgid())
-        cancelled = Cancellable()
-        cancelled.cancel()
-
-        def found(*arguments):
-            error = failure(connection.send_fake_credentials, *own, *arguments)
-            assert error.message.startswith(FAKE)
-            return type(error), error.message[len(FAKE) :]
-
-        assert found(cancelled) == (unixconn.CancelledError, "Operation was cancelled")
-        fill(connection)
-        connection.get_socket().set_timeout(1)
-        assert found() == (unixconn.TimedOutError, "Socket I/O timed out")
-        connection.get_socket().set_blocking(False)
-        assert found() == (unixconn.WouldBlockError, "Resource temporarily unavailable")
-        sock.close()
-        assert found() == (unixconn.PeerClosedError, "Error sending message: Broken pipe")
-        connection.close()
-        assert found() == (unixconn.ClosedError, "Socket is already closed")
-
-    def test_waits_for_room(self, raw):
-        """A full queue blocks until the peer has read, in each form."""
-        sock, connection = raw
-        sock.setblocking(False)
-        own = (os.getpid(), os.getuid(), os.getgid())
-
-        def drain():
-            with pytest.raises(BlockingIOError):
-                while True:
-                    sock.recv(1 << 20)
-
-        fill(connection)
-        sender = Background(connection.send_fake_credentials, *own)
-        assert sender.is_waiting()
-        drain()
-        assert sender.outcome() is True
-        fill(connection)
-        future = connection.send_fake_credentials_async(*own)
-        assert not future.done()
-        drain()
-        assert future.result(5) is True
-
-    def test_with_a_callback(self, passing):
-        """The callback gets connection, result and data, and takes the end."""
-        a, b = passing
-        loop, calls = MainLoop(), Calls()
-
-        def sent(connection, result, word):
-            calls(connection, result, word, connection.send_fake_credentials_finish(result))
-            loop.quit()
-
-        assert a.send_fake_credentials_async(os.getpid(), os.getuid(), os.getgid(), None, sent, "word") is None
-        assert not calls
-        loop.run()
-        [(connection, result, word, value)] = calls
-        assert (connection, word, value) == (a, "word", True)
-        assert result.get_name() == "g_unix_connection_send_fake_credentials_async"
-        assert b.receive_credentials().get_unix_user() == os.getuid()
-        with pytest.raises(ValueError):
-            a.send_fake_credentials_finish(result)
-        with pytest.raises(TypeError):
-            a.send_fake_credentials_finish(None)
-
-    def test_with_a_callback_that_nobody_calls(self, passing):
-        """None is one."""
-        a, b = passing
-        assert a.send_fake_credentials_async(os.getpid(), os.getuid(), os.getgid(), None, None) is None
-        assert b.receive_credentials().get_unix_pid() == os.getpid()
-        while MainContext.default().iteration(False):
-            pass
-
-    def test_results_are_not_mixed_up(self, pair):
-        """The end of another operation is not this one's."""
-        calls = Calls()
-        pair[0].send_credentials_async(None, calls)
-        while not calls:
-            MainContext.default().iteration(True)
-        with pytest.raises(ValueError, match="send_credentials_async"):
-            pair[0].send_fake_credentials_finish(calls.result)
-        assert pair[0].send_credentials_finish(calls.result)
-
-    def test_awaited(self, passing):
-        """In asyncio."""
-        a, b = passing
-
-        async def main():
-            receiving = b.receive_credentials_async()
-            assert await a.send_fake_credentials_async(os.getpid(), os.getuid(), os.getgid()) is True
-            return await receiving
-
-        assert asyncio.run(main()).get_unix_pid() == os.getpid()
 
     @needs_root
     def test_awaited_failure(self, pair):

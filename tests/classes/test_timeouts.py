@@ -349,12 +349,6 @@ class TestBlocking:
         fill(pair[0])
         self.check(functools.partial(pair[0].send_fd, null))
 
-    def test_sending_credentials(self, pair):
-        """The text tells what it was, as with every error of it."""
-        fill(pair[0])
-        text = f"Error sending credentials: {TEXT}"
-        check_times_out(pair[0].send_credentials, Cancellable.with_timeout(SOON), text=text)
-
     def test_streams(self, pair):
         """Bytes that do not come or go."""
         self.check(functools.partial(pair[0].get_input_stream().read, 9))
@@ -365,12 +359,6 @@ class TestBlocking:
         """A client that does not come."""
         with unixconn.listen(tmp_path / "a") as listener:
             self.check(listener.accept)
-
-    def test_connecting(self, full):
-        """A server that does not accept."""
-        text = f"Could not connect: {TEXT}"
-        check_times_out(SocketClient().connect, full, Cancellable.with_timeout(SOON), text=text)
-        check_times_out(SocketClient().connect, full, Cancellable.with_timeout(0), text=text)
 
     def test_condition(self, pair):
         """A condition that does not come true."""
@@ -415,17 +403,6 @@ class TestBlocking:
 
 
 class TestBackground:
-    def test_callback(self, pair, calls):
-        """The callback finds TIMED_OUT, in the thread that iterates."""
-        a, _ = pair
-        fill(a)
-        cancellable, others = Cancellable.with_timeout(SOON), Calls()
-        a.receive_fd_async(cancellable, calls)
-        a.send_credentials_async(cancellable, others)
-        iterate(lambda: calls and others)
-        check_times_out(a.receive_fd_finish, calls.result)
-        check_times_out(a.send_credentials_finish, others.result, text=f"Error sending credentials: {TEXT}")
-
     def test_future(self, pair):
         """It has failed, and was not cancelled."""
         future = pair[0].receive_fd_async(Cancellable.with_timeout(SOON))
@@ -444,17 +421,6 @@ class TestBackground:
             assert each.cancelled()
             assert isinstance(each.exception(10), unixconn.CancelledError)
 
-    def test_started_too_late(self, pair, null, calls):
-        """It fails at once, though there is something to receive, and leaves that alone."""
-        a, b = pair
-        a.send_fd(null)
-        cancellable = passed()
-        check_times_out(b.receive_fd_async(cancellable).result)
-        b.receive_fd_async(cancellable, calls)
-        iterate(lambda: calls)
-        check_times_out(b.receive_fd_finish, calls.result)
-        os.close(b.receive_fd(Cancellable.with_timeout(LATER)))
-
     def test_streams(self, pair):
         """Those of several steps, too, and the splice of both directions."""
         a, b = pair
@@ -466,16 +432,6 @@ class TestBackground:
             check_times_out(reading.result, 10)
             check_times_out(splicing.result, 10)
             d.get_output_stream().write(b"usable")
-
-    def test_accepting(self, tmp_path):
-        """A client that does not come."""
-        with unixconn.listen(tmp_path / "a") as listener:
-            check_times_out(listener.accept_async(Cancellable.with_timeout(SOON)).result, 10)
-
-    def test_connecting(self, full):
-        """A server that does not accept; `connect_async` calls by the context, even without a callback."""
-        future = SocketClient().connect_async(full, Cancellable.with_timeout(SOON))
-        check_times_out(future.result, 10, text=f"Could not connect: {TEXT}")
 
     def test_socket_source(self, pair, calls):
         """It becomes ready, with no condition that holds."""

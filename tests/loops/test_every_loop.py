@@ -448,20 +448,6 @@ class TestEveryLoop:
 
         loop.run(main)
 
-    def test_cancelled_beforehand(self, loop, pair, null):
-        """A Cancellable that is set already ends it at once, and the message stays."""
-        a, b = pair
-        cancellable = Cancellable()
-        cancellable.cancel()
-
-        async def main():
-            a.send_fd(null)
-            with pytest.raises(unixconn.CancelledError):
-                await b.receive_fd_async(cancellable)
-            assert await taken(b.receive_fd_async())
-
-        loop.run(main)
-
     def test_cancel(self, loop, pair, null):
         """cancel() on a Future gives True once; the await then raises the loop's error or Gio's."""
         a, b = pair
@@ -503,31 +489,6 @@ class TestEveryLoop:
         async def main():
             assert await loop.together(wait, wait, close) == [18, 18, None]
             assert await wait() == 18
-
-        loop.run(main)
-
-    def test_timeout_of_the_socket(self, loop, pair, null):
-        """It ends with TIMED_OUT, which is a TimeoutError, and a later one works."""
-        a, b = pair
-        b.get_socket().set_timeout(1)
-
-        async def main():
-            with pytest.raises(unixconn.TimedOutError, match="Socket I/O timed out") as caught:
-                await b.receive_fd_async()
-            assert caught.value.code == 24
-            a.send_fd(null)
-            assert await taken(b.receive_fd_async())
-
-        loop.run(main)
-
-    def test_socket_that_does_not_block(self, loop, pair):
-        """The error is WOULD_BLOCK, out of the await."""
-        _, b = pair
-        b.get_socket().set_blocking(False)
-
-        async def main():
-            with pytest.raises(BlockingIOError):
-                await b.receive_fd_async()
 
         loop.run(main)
 
@@ -851,24 +812,6 @@ class TestEveryLoop:
                 b.receive_credentials_async(None, 5)
             with pytest.raises((TypeError, ValueError), match="nonsense"):
                 b.send_fd_async("nonsense")
-
-        loop.run(main)
-
-    def test_finish_takes_it_too(self, loop, pair, null):
-        """A Future is an AsyncResult, which the call's finish takes, and no other."""
-        a, b = pair
-
-        async def main():
-            a.send_fd(null)
-            future = b.receive_fd_async()
-            assert isinstance(future, Task)
-            assert Task.is_valid(future, b)
-            assert future.get_source_object() is b
-            with pytest.raises(ValueError, match="receive_fd_async"):
-                b.receive_credentials_finish(future)
-            os.close(b.receive_fd_finish(future))
-            with pytest.raises(ValueError, match="handed out"):
-                await future
 
         loop.run(main)
 
@@ -1743,19 +1686,6 @@ class TestCallbackInALoop:
 
 
 class TestWithoutALoop:
-    def test_result(self, pair, null):
-        """It waits for what comes later; what has come it gives as often as it is asked."""
-        a, b = pair
-        future = b.receive_fd_async()
-        assert not future.done()
-        later(a.send_fd, null)
-        fd = future.result()
-        assert same(fd, null)
-        assert future.done()
-        assert future.result(timeout=0) == fd
-        assert future.exception() is None
-        os.close(fd)
-
     def test_exception(self, raw):
         """exception() gives the error that result() raises."""
         peer, connection = raw
@@ -1858,16 +1788,6 @@ class TestWithoutALoop:
         assert not future.done()
         a.send_fd(null)
         os.close(future.result(5))
-
-    def test_none_is_a_callback(self, pair, null):
-        """With None in its place there is no Future, and the operation runs all the same."""
-        a, b = pair
-        assert a.send_fd_async(null, None, None) is None
-        take(b)
-        assert a.send_credentials_async(cancellable=None, callback=None) is None
-        assert isinstance(b.receive_credentials(), Credentials)
-        while MainContext.default().iteration(False):
-            pass
 
     def test_connection_in_the_future(self):
         """A Future keeps the connection that it is of."""

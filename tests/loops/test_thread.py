@@ -255,41 +255,6 @@ class TestThread:
 
 
 class TestFuture:
-    def test_waits(self, pair):
-        """Without a loop the result can be waited for, and had again and again."""
-        a, b = pair
-        future = b.receive_fd_async()
-        assert not future.done()
-        sender = Background(lambda: (time.sleep(0.05), a.send_fd(0)))
-        fd = future.result()
-        sender.outcome()
-        assert future.done()
-        assert not future.cancelled()
-        assert future.exception() is None
-        assert future.result() == future.result(0) == fd
-        close(fd)
-
-    def test_waits_for_so_long(self, pair):
-        """TimeoutError after that, which ends nothing."""
-        a, b = pair
-        future = b.receive_fd_async()
-        for wait in (future.result, future.exception):
-            for seconds in (0, 0.02):
-                with pytest.raises(TimeoutError):
-                    wait(seconds)
-        assert not future.done()
-        a.send_fd(0)
-        close(future.result(timeout=10))
-
-    def test_error(self, pair):
-        """It is raised by result(), each time, and given by exception()."""
-        a, b = pair
-        future = b.receive_fd_async()
-        a.get_socket().send(b"x")
-        assert isinstance(future.exception(10), Error)
-        for _ in range(2):
-            assert failure(future.result) == (0, "Expecting 1 control message, got 0")
-
     def test_cancel(self, pair):
         """It ends the operation, and consumes nothing; after the end it has no effect."""
         a, b = pair
@@ -322,16 +287,6 @@ class TestFuture:
         assert third.cancelled()
         a.send_fd(0)
         close(b.receive_fd())
-
-    def test_several_wait(self, pair):
-        """Threads that wait for one are all woken."""
-        a, b = pair
-        future = b.receive_fd_async()
-        waiting = [Background(future.result, 10) for _ in range(5)]
-        assert waiting[-1].is_waiting()
-        a.send_fd(0)
-        [fd] = {each.outcome() for each in waiting}
-        close(fd)
 
     def test_done_callbacks(self, pair):
         """They are called in another thread, once each, with the Future."""
@@ -419,23 +374,6 @@ class TestFuture:
         for _ in range(3):
             gc.collect()
         close(fd)
-
-    def test_a_signal_while_waiting(self, pair, on_alarm):
-        """An exception out of a handler comes out of result(), and ends nothing."""
-        a, b = pair
-        future = b.receive_fd_async()
-
-        def handler(*_):
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            on_alarm(handler, 0.05, 0.05)
-            future.result(10)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        assert not future.done()
-        a.send_fd(0)
-        close(future.result(10))
-
 
 class TestEnds:
     @pytest.mark.parametrize("how", ["cancel", "close"])

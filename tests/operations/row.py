@@ -5,27 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import socket
 
-from helpers import SO_PASSCRED, same
+from helpers import same
 from ways import blocking, by_future, start
 
 from unixconn import FileDescriptor
 
-PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 NUMBERS = itertools.count()
-
-
-def is_on(connection):
-    """Return whether SO_PASSCRED is on."""
-    return bool(connection.get_socket().get_option(*PASSCRED).value)
-
-
-def take(connection, count):
-    """Take *count* bytes out of a connection's queue, and no more."""
-    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other:
-        while count:
-            count -= len(other.recv(min(count, 1 << 16), socket.MSG_DONTWAIT))
 
 
 def number_of(descriptor):

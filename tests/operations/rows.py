@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from helpers import collect, fill, settle
-from operations.row import NUMBERS, Operation, is_on, take
+from helpers import collect, fill, is_on, settle, take
+from operations.row import NUMBERS, Operation
 from ways import BACKGROUND, WAYS, iterate
 
 from unixconn import (

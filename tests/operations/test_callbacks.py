@@ -7,7 +7,6 @@ import gc
 import os
 import random
 import socket
-import sys
 import threading
 import time
 import weakref
@@ -17,7 +16,6 @@ from helpers import PYPY, SO_PASSCRED, Background, Calls, adopt, fill, forked, i
 
 import unixconn
 from unixconn import (
-    AsyncResult,
     Cancellable,
     Credentials,
     CredentialsSource,
@@ -25,7 +23,6 @@ from unixconn import (
     MainContext,
     MainLoop,
     Object,
-    Task,
     UnixConnection,
     workers,
 )
@@ -183,98 +180,6 @@ def iterated():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 class TestCallback:
-    def test_is_called(self, pair, calls, kind, later):
-        """It gets the connection, the result and the data, once, and not before the start has returned."""
-        a, b = pair
-        if later:
-            make_wait(b, kind)
-        else:
-            make_ready(a, kind)
-        cancellable = Cancellable()
-        assert start(b, kind, cancellable, calls, "one", 2) is None
-        assert calls == []
-        if later:
-            rest()
-            assert calls == []
-            make_ready(a, kind)
-            assert calls == []
-        iterate(lambda: calls)
-        [(connection, result, *data)] = calls
-        assert connection is b
-        assert isinstance(result, Task)
-        assert data == ["one", 2]
-        check(kind, finish(b, kind, result))
-        # Nothing brings it a second time.
-        cancellable.cancel()
-        b.close()
-        rest()
-        assert len(calls) == 1
-
-    def test_none(self, pair, kind, later):
-        """Without one the operation runs all the same."""
-        a, b = pair
-        if later:
-            make_wait(b, kind)
-        else:
-            make_ready(a, kind)
-        assert start(b, kind, None, None) is None
-        if later:
-            make_ready(a, kind)
-        if kind in RECEIVING:
-            assert settle(lambda: b.get_socket().get_available_bytes() == 0)
-        elif kind == "send_fd":
-            fd = a.receive_fd()
-            assert same(fd, 0)
-            os.close(fd)
-        else:
-            a.receive_credentials()
-        # The next one's turn comes.
-        following = Calls()
-        b.receive_fd_async(None, following)
-        a.send_fd(0)
-        iterate(lambda: following)
-        os.close(b.receive_fd_finish(following.result))
-
-    def test_by_keyword(self, pair, calls, kind, later):
-        """The arguments have Gio's names."""
-        a, b = pair
-        if later:
-            make_wait(b, kind)
-        else:
-            make_ready(a, kind)
-        start_it = getattr(b, f"{kind}_async")
-        arguments = {"fd": 0} if kind == "send_fd" else {}
-        assert start_it(callback=calls, cancellable=None, **arguments) is None
-        if later:
-            make_ready(a, kind)
-        iterate(lambda: calls)
-        check(kind, getattr(b, f"{kind}_finish")(result=calls.result))
-
-    def test_in_a_loop_that_sleeps(self, pair, kind, later):
-        """A MainLoop that waits without an end is woken, and can be ended by the callback."""
-        a, b = pair
-        if later:
-            make_wait(b, kind)
-        else:
-            make_ready(a, kind)
-        loop, calls = MainLoop(), []
-
-        def called(*arguments):
-            calls.append(arguments)
-            loop.quit()
-
-        def ready():
-            time.sleep(0.02)
-            make_ready(a, kind)
-
-        start(b, kind, None, called)
-        other = Background(ready) if later else None
-        loop.run()
-        if other is not None:
-            other.outcome()
-        [(_, result)] = calls
-        check(kind, finish(b, kind, result))
-
     def test_holds_the_connection(self, calls, kind, later):
         """The connection lives until its callback was called, and no longer."""
         a, b = UnixConnection.create_pair()
@@ -296,50 +201,6 @@ class TestCallback:
         calls.clear()
         assert settle(lambda: (gc.collect(), there() is None and not is_open(number))[1])
         a.close()
-
-    def test_an_exception_in_it(self, pair, calls, monkeypatch, kind, later):
-        """It is reported, the Task is completed, and the others are called."""
-        a, b = pair
-        found, tasks = [], []
-        monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: found.append(kind))
-
-        def fails(connection, result):
-            tasks.append(result)
-            check(kind, finish(connection, kind, result))
-            raise ZeroDivisionError
-
-        if later:
-            make_wait(b, kind)
-        start(b, kind, None, fails)
-        start(b, kind, None, calls)
-        for _ in range(2):
-            make_ready(a, kind)
-        iterate(lambda: calls)
-        check(kind, finish(b, kind, calls.result))
-        assert found == [ZeroDivisionError]
-        assert tasks[0].get_completed()
-        assert MainContext.get_thread_default() is None
-
-    def test_an_exit_out_of_it(self, pair, calls, kind, later):
-        """KeyboardInterrupt comes out of the loop, which can go on after it."""
-        a, b = pair
-
-        def leaves(connection, result):
-            check(kind, finish(connection, kind, result))
-            raise KeyboardInterrupt
-
-        if later:
-            make_wait(b, kind)
-        start(b, kind, None, leaves)
-        start(b, kind, None, calls)
-        for _ in range(2):
-            make_ready(a, kind)
-        with pytest.raises(KeyboardInterrupt):
-            iterate(lambda: False)
-        iterate(lambda: calls)
-        check(kind, finish(b, kind, calls.result))
-        assert MainContext.get_thread_default() is None
-
 
 class TestCallbackActions:
     def test_starts_others(self, pair):
@@ -467,34 +328,6 @@ class TestCallbackActions:
 
 
 class TestContext:
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
-    def test_is_that_of_the_start(self, pair, kind, later):
-        """The callback comes in the context that was the thread's default, which it is again meanwhile."""
-        a, b = pair
-        found = []
-
-        def called(connection, result):
-            found.append((MainContext.get_thread_default(), result.get_context()))
-            check(kind, finish(connection, kind, result))
-
-        if later:
-            make_wait(b, kind)
-        else:
-            make_ready(a, kind)
-        context = MainContext()
-        with pushed(context):
-            start(b, kind, None, called)
-        if later:
-            make_ready(a, kind)
-        rest()
-        with pushed(MainContext()) as another:
-            rest(another)
-        assert found == []
-        iterate(lambda: found, context)
-        assert found == [(context, context)]
-        assert MainContext.get_thread_default() is None
-
     def test_of_the_default_one(self, pair):
         """The global one is the default of the callback, whatever the thread has pushed that iterates it."""
         a, b = pair
@@ -656,54 +489,12 @@ class TestContext:
 
 
 class TestTask:
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_tells_of_the_operation(self, pair, calls, kind):
-        """What it is of, and how it is to be called back."""
-        a, b = pair
-        cancellable = Cancellable()
-        make_ready(a, kind)
-        start(b, kind, cancellable, calls, "data")
-        iterate(lambda: calls)
-        task = calls.result
-        assert isinstance(task, Task)
-        assert isinstance(task, AsyncResult)
-        assert isinstance(task, Object)
-        assert task.get_source_object() is b
-        assert task.get_cancellable() is cancellable
-        assert task.get_name() == f"g_unix_connection_{kind}_async"
-        assert task.get_context() is MainContext.default()
-        assert task.get_priority() == 0
-        assert task.get_check_cancellable() is True
-        assert task.get_return_on_cancel() is False
-        assert task.get_user_data() is None
-        assert task.is_tagged(None) is False
-        assert task.is_tagged(b) is False
-        assert task.legacy_propagate_error() is False
-        assert task.had_error() is False
-        assert Task.is_valid(task, b) is True
-        assert Task.is_valid(task, a) is False
-        for wrong in (b, None):
-            with pytest.raises(TypeError, match="result must be an AsyncResult"):
-                Task.is_valid(wrong, b)
-        check(kind, finish(b, kind, task))
-
     def test_without_a_cancellable(self, pair, calls):
         """It has none."""
         pair[0].send_credentials_async(None, calls)
         iterate(lambda: calls)
         assert calls.result.get_cancellable() is None
         assert calls.result.had_error() is False
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_had_error(self, pair, calls, kind):
-        """It tells so before and after the error was raised."""
-        _, b = pair
-        b.close()
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        assert calls.result.had_error() is True
-        assert failure(finish, b, kind, calls.result)[0] == 18
-        assert calls.result.had_error() is True
 
     @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
     def test_completed(self, pair, later):
@@ -765,19 +556,6 @@ class TestTask:
             with pytest.raises(ValueError, match="handed out"):
                 finish(result.get_source_object(), kind, result)
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_propagate_value(self, pair, calls, kind):
-        """It is for any kind of result."""
-        a, b = pair
-        make_ready(a, kind)
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        fine, value = calls.result.propagate_value()
-        assert fine is True
-        check(kind, value)
-        with pytest.raises(ValueError, match="handed out"):
-            calls.result.propagate_value()
-
     @pytest.mark.parametrize(
         ("kind", "wrong"),
         [
@@ -824,65 +602,6 @@ class TestTask:
 
 
 class TestFinish:
-    @pytest.mark.parametrize("kind", [*KINDS, "close"])
-    @pytest.mark.parametrize(
-        "wrong", [None, 5, "x", object(), Object(), Cancellable()], ids=lambda each: type(each).__name__
-    )
-    def test_wrong_type(self, pair, kind, wrong):
-        """What is no AsyncResult is a TypeError."""
-        with pytest.raises(TypeError, match="AsyncResult"):
-            finish(pair[0], kind, wrong)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_of_another_connection(self, pair, calls, kind):
-        """It is refused, and the result stays usable."""
-        a, b = pair
-        make_ready(a, kind)
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        for _ in range(2):
-            with pytest.raises(ValueError, match="no result of"):
-                finish(a, kind, calls.result)
-        check(kind, finish(b, kind, calls.result))
-
-    @pytest.mark.parametrize("kind", [*KINDS, "close"])
-    @pytest.mark.parametrize("other", [*KINDS, "close"])
-    def test_of_another_operation(self, pair, calls, kind, other):
-        """It is refused, and the result stays usable (D13)."""
-        a, b = pair
-        if kind == "close":
-            b.close_async(0, None, calls)
-        else:
-            make_ready(a, kind)
-            start(b, kind, None, calls)
-        iterate(lambda: calls)
-        if kind != other:
-            with pytest.raises(ValueError, match=r"is the result of g_\w+_async, not of g_"):
-                finish(b, other, calls.result)
-        check(kind, finish(b, kind, calls.result))
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_twice(self, pair, calls, kind):
-        """A value is handed out once."""
-        a, b = pair
-        make_ready(a, kind)
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        check(kind, finish(b, kind, calls.result))
-        for _ in range(2):
-            with pytest.raises(ValueError, match="handed out"):
-                finish(b, kind, calls.result)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_an_error_twice(self, pair, calls, kind):
-        """An error is raised as often as it is asked for, and says the same."""
-        a, b = pair
-        a.close()
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        found = [failure(finish, b, kind, calls.result) for _ in range(3)]
-        assert len(set(found)) == 1
-
     def test_an_error_does_not_grow(self, pair, calls):
         """Raised over and over, it does not gather frames."""
         cancellable = Cancellable()
@@ -900,24 +619,6 @@ class TestFinish:
             last = depth()
         assert last <= first + 1
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("later", [False, True], ids=["before the callback", "in the callback"])
-    def test_success_stays_success(self, pair, kind, later):
-        """A cancel after the end does not turn it into CANCELLED (D6b)."""
-        a, b = pair
-        got, cancellable = [], Cancellable()
-
-        def called(connection, result):
-            cancellable.cancel()
-            got.append(finish(connection, kind, result))
-
-        make_ready(a, kind)
-        start(b, kind, cancellable, called)
-        if not later:
-            cancellable.cancel()
-        iterate(lambda: got)
-        check(kind, got[0])
-
     def test_success_of_one_that_has_waited(self, pair, calls):
         """It is the same with one that has ended later, in another context than the one that is iterated."""
         a, b = pair
@@ -933,20 +634,6 @@ class TestFinish:
         cancellable.cancel()
         iterate(lambda: calls, context)
         os.close(b.receive_fd_finish(calls.result))
-
-    def test_nobody_collects_a_descriptor(self, pair, calls):
-        """It is closed when the result goes, and not before."""
-        a, b = pair
-        before = open_descriptors()
-        a.send_fd(0)
-        b.receive_fd_async(None, calls)
-        iterate(lambda: calls)
-        [added] = set(open_descriptors()) - set(before)
-        gc.collect()
-        assert is_open(added)
-        calls.clear()
-        assert settle(lambda: (gc.collect(), not is_open(added))[1])
-        assert open_descriptors() == before
 
     def test_collected_descriptors_are_the_collector_s(self, pair, calls):
         """What was handed out is not closed when the result goes."""
@@ -1025,67 +712,6 @@ class TestErrors:
         assert code == (45 if kind in SENDING else 13)
         assert text.startswith("Error sending credentials: ") == (kind == "send_credentials")
 
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("when", ["before", "while waiting"])
-    def test_cancelled(self, pair, calls, kind, when):
-        """The text has no prefix: it says nothing of the operation. Nothing was consumed."""
-        a, b = pair
-        cancellable = Cancellable()
-        if when == "before":
-            cancellable.cancel()
-            if kind in RECEIVING:
-                make_ready(a, kind)
-        else:
-            make_wait(b, kind)
-        start(b, kind, cancellable, calls)
-        cancellable.cancel()
-        assert calls == []
-        iterate(lambda: calls)
-        for _ in range(2):
-            assert failure(finish, b, kind, calls.result) == CANCELLED
-        if when == "while waiting":
-            make_ready(a, kind)
-        start_again = Calls()
-        start(b, kind, None, start_again)
-        iterate(lambda: start_again)
-        check(kind, finish(b, kind, start_again.result))
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_closed_while_waiting(self, pair, calls, kind):
-        """The text is Gio's, with the prefix where Gio has one."""
-        _, b = pair
-        make_wait(b, kind)
-        start(b, kind, None, calls)
-        start(b, kind, Cancellable(), calls)
-        b.close()
-        assert calls == []
-        iterate(lambda: len(calls) == 2)
-        prefix = "Error sending credentials: " if kind == "send_credentials" else ""
-        for _, result in calls:
-            assert failure(finish, b, kind, result) == (18, f"{prefix}Socket is already closed")
-
-    @pytest.mark.parametrize(
-        ("kind", "expected"),
-        [
-            ("receive_fd", (18, "Connection closed by the peer")),
-            (
-                "receive_credentials",
-                (0, "Expecting to read a single byte for receiving credentials but read zero bytes"),
-            ),
-            ("send_fd", (44, "Error sending message: Broken pipe")),
-            ("send_credentials", (44, "Error sending credentials: Error sending message: Broken pipe")),
-        ],
-    )
-    def test_the_peer_goes_while_it_waits(self, pair, calls, kind, expected):
-        """Both of those who wait are told so."""
-        a, b = pair
-        make_wait(b, kind)
-        start(b, kind, None, calls)
-        start(b, kind, None, calls)
-        a.close()
-        iterate(lambda: len(calls) == 2)
-        assert [failure(finish, b, kind, result) for _, result in calls] == [expected] * 2
-
     @pytest.mark.parametrize(
         ("kind", "send", "expected"),
         [
@@ -1107,34 +733,6 @@ class TestErrors:
         assert (code, text.rstrip("\n")) == expected
         check(kind, finish(b, kind, following.result))
 
-    def test_timeouts(self):
-        """Each operation has the Socket's timeout, those behind the first as well; nothing was consumed."""
-        pairs = {kind: UnixConnection.create_pair() for kind in KINDS}
-        found = []
-        for kind, (_, b) in pairs.items():
-            b.get_socket().set_timeout(1)
-            make_wait(b, kind)
-            for _ in range(2):
-                start(
-                    b,
-                    kind,
-                    None,
-                    lambda own, result, kind=kind: found.append((kind, failure(finish, own, kind, result))),
-                )
-            start(b, kind, None, None)
-        iterate(lambda: len(found) == 8)
-        for kind, (code, text) in found:
-            prefix = "Error sending credentials: " if kind == "send_credentials" else ""
-            assert (code, text) == (24, f"{prefix}Socket I/O timed out")
-        for kind, (a, b) in pairs.items():
-            make_ready(a, kind)
-            calls = Calls()
-            start(b, kind, None, calls)
-            iterate(lambda calls=calls: calls)
-            check(kind, finish(b, kind, calls.result))
-            a.close()
-            b.close()
-
     def test_a_timeout_that_is_not_needed(self, pair, calls):
         """An operation that ends in time is not ended once more by its clock, nor is the next one."""
         a, b = pair
@@ -1152,24 +750,6 @@ class TestErrors:
         assert following == []
         b.close()
         iterate(lambda: following)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_non_blocking(self, pair, calls, kind):
-        """A Socket that is set not to block does not wait in the background either; WOULD_BLOCK is the result."""
-        a, b = pair
-        b.get_socket().set_blocking(False)
-        make_wait(b, kind)
-        start(b, kind, None, calls)
-        iterate(lambda: calls)
-        prefix = "Error sending credentials: " if kind == "send_credentials" else ""
-        assert failure(finish, b, kind, calls.result) == (27, f"{prefix}Resource temporarily unavailable")
-        with pytest.raises(BlockingIOError):
-            finish(b, kind, calls.result)
-        make_ready(a, kind)
-        following = Calls()
-        start(b, kind, None, following)
-        iterate(lambda: following)
-        check(kind, finish(b, kind, following.result))
 
     def test_a_descriptor_that_is_not_open(self, pair, calls):
         """It is a result, like every Error; it wins over closed and cancelled, as in Gio."""
@@ -1204,29 +784,6 @@ class TestErrors:
 
 
 class TestArguments:
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("wrong", [5, "x", object(), True, False, 0])
-    def test_a_wrong_cancellable(self, pair, calls, kind, wrong):
-        """It is a TypeError of the call, and nothing has begun."""
-        a, b = pair
-        for callback in ([], [calls], [None]):
-            with pytest.raises(TypeError, match="cancellable"):
-                start(a, kind, wrong, *callback)
-        rest()
-        assert calls == []
-        assert b.get_socket().get_available_bytes() == 0
-        assert not is_on(a)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("wrong", [5, "x", object(), False])
-    def test_a_wrong_callback(self, pair, kind, wrong):
-        """The same with what can not be called."""
-        a, b = pair
-        with pytest.raises(TypeError, match="callback"):
-            start(a, kind, None, wrong)
-        assert b.get_socket().get_available_bytes() == 0
-        assert not is_on(a)
-
     @pytest.mark.parametrize(
         ("wrong", "error"),
         [
@@ -1257,16 +814,6 @@ class TestArguments:
             fd = b.receive_fd()
             assert same(fd, file.fileno())
             os.close(fd)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_without_a_callback_argument(self, pair, kind):
-        """What is given then is a Future; None is a callback, too."""
-        a, b = pair
-        make_ready(a, kind)
-        future = start(b, kind)
-        assert isinstance(future, Task)
-        check(kind, future.result(10))
-
 
 class TestSending:
     def test_the_caller_closes_it_at_once(self, pair, calls, tagged):
@@ -1849,40 +1396,6 @@ class TestClosing:
         assert [stream.is_closed() for stream in streams] == [True, True]
         assert b.close_finish(calls.result) is True
 
-    def test_already_closed(self, pair, calls):
-        """It succeeds."""
-        _, b = pair
-        b.close()
-        b.close_async(0, None, calls)
-        assert calls == []
-        iterate(lambda: calls)
-        assert b.close_finish(calls.result) is True
-
-    def test_cancelled(self, pair, calls):
-        """The result is CANCELLED, and it is closed all the same."""
-        _, b = pair
-        cancellable = Cancellable()
-        cancellable.cancel()
-        b.close_async(0, cancellable, calls)
-        assert b.get_socket().is_closed()
-        iterate(lambda: calls)
-        assert failure(b.close_finish, calls.result) == CANCELLED
-        assert calls.result.get_cancellable() is cancellable
-        assert b.is_closed()
-        assert not b.has_pending()
-
-    def test_while_another_is_pending(self, pair, calls):
-        """PENDING, in the result, and it is not closed."""
-        _, b = pair
-        b.set_pending()
-        b.close_async(0, None, calls)
-        iterate(lambda: calls)
-        assert failure(b.close_finish, calls.result) == (20, "Stream has outstanding operation")
-        assert not b.is_closed()
-        assert not b.get_socket().is_closed()
-        assert b.has_pending()
-        b.clear_pending()
-
     def test_a_second_one_meanwhile(self, pair, calls):
         """The second is PENDING, close() as well; the first goes its way."""
         _, b = pair
@@ -1916,31 +1429,6 @@ class TestClosing:
             b.close_async(2**31, None, calls)
         assert not b.get_socket().is_closed()
         assert not b.has_pending()
-
-    def test_priority_is_not_heeded(self, pair, calls):
-        """As in Gio; a stream's operation heeds it."""
-        pair[0].close_async(7, None, calls)
-        iterate(lambda: calls)
-        assert calls.result.get_priority() == 0
-        pair[1].get_output_stream().flush_async(7, None, calls)
-        iterate(lambda: len(calls) == 2)
-        assert calls[1][1].get_priority() == 7
-
-    def test_of_a_stream(self, pair, calls):
-        """A stream is closed alone."""
-        stream = pair[0].get_input_stream()
-        stream.close_async(0, None, calls)
-        assert not stream.is_closed()
-        iterate(lambda: calls)
-        assert stream.is_closed()
-        assert stream.close_finish(calls.result) is True
-        assert not pair[0].is_closed()
-
-    def test_future(self, pair):
-        """Without a callback argument there is a Future, which has ended."""
-        future = pair[0].close_async()
-        assert future.result(10) is True
-        assert pair[0].is_closed()
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_by_another_thread(self, pair, kind):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 
 import pytest
-from helpers import SO_PASSCRED, Background, adopt, collect, fill, forked, in_child, open_descriptors
+from helpers import SO_PASSCRED, Background, adopt, collect, forked, in_child, open_descriptors
 
 import unixconn
 from unixconn import (
@@ -236,48 +236,12 @@ class TestExchange:
 
 
 class TestFailures:
-    def test_sending(self, raw):
-        """Every error has the prefix, and its kind."""
-        sock, connection = raw
-        cancelled = Cancellable()
-        cancelled.cancel()
-
-        def failure(*arguments):
-            with pytest.raises(Error) as caught:
-                connection.send_credentials(*arguments)
-            prefix = "Error sending credentials: "
-            assert caught.value.message.startswith(prefix)
-            return type(caught.value), caught.value.code, caught.value.message[len(prefix) :]
-
-        assert failure(cancelled) == (unixconn.CancelledError, 19, "Operation was cancelled")
-        fill(connection)
-        connection.get_socket().set_timeout(1)
-        assert failure() == (unixconn.TimedOutError, 24, "Socket I/O timed out")
-        connection.get_socket().set_blocking(False)
-        assert failure() == (unixconn.WouldBlockError, 27, "Resource temporarily unavailable")
-        sock.close()
-        assert failure() == (unixconn.PeerClosedError, 44, "Error sending message: Broken pipe")
-        connection.close()
-        assert failure() == (unixconn.ClosedError, 18, "Socket is already closed")
-
     def test_sending_without_a_peer(self):
         """An unconnected socket is NOT_CONNECTED."""
         with adopt(socket.socket(socket.AF_UNIX)) as connection, pytest.raises(unixconn.NotConnectedError) as caught:
             connection.send_credentials()
         text = os.strerror(errno.ENOTCONN)
         assert caught.value.message == f"Error sending credentials: Error sending message: {text}"
-
-    def test_waits_for_room(self, raw):
-        """A full queue blocks until the peer has read."""
-        sock, connection = raw
-        fill(connection)
-        sender = Background(connection.send_credentials)
-        assert sender.is_waiting()
-        sock.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                sock.recv(1 << 20)
-        assert sender.outcome() is True
 
     def test_end_of_file(self, raw):
         """The end of the stream is an error, each time; the kernel's zeroed credentials there are nobody's."""
@@ -292,36 +256,11 @@ class TestFailures:
             )
         assert not is_on(connection)
 
-    def test_closed(self, pair):
-        """CLOSED, not a stale errno (D7)."""
-        _, b = pair
-        b.close()
-        for arguments in ((), (Cancellable(),)):
-            with pytest.raises(unixconn.ClosedError, match="Socket is already closed"):
-                b.receive_credentials(*arguments)
-
     def test_without_a_peer(self):
         """An unconnected socket can not receive."""
         with adopt(socket.socket(socket.AF_UNIX)) as connection, pytest.raises(Error) as caught:
             connection.receive_credentials()
         assert (caught.value.code, caught.value.message) == (13, "Error receiving message: Invalid argument")
-
-    def test_cancelled_timed_out_non_blocking(self, pair):
-        """SO_PASSCRED is off again, and the next message is not consumed."""
-        a, b = pair
-        cancellable = Cancellable()
-        cancellable.cancel()
-        with pytest.raises(unixconn.CancelledError):
-            b.receive_credentials(cancellable)
-        b.get_socket().set_timeout(1)
-        with pytest.raises(TimeoutError):
-            b.receive_credentials()
-        b.get_socket().set_blocking(False)
-        with pytest.raises(BlockingIOError):
-            b.receive_credentials()
-        assert not is_on(b)
-        a.send_credentials()
-        assert numbers(b.receive_credentials()) == ME
 
     def test_a_descriptor_instead(self, raw, null):
         """It is refused and closed, with one of two texts."""

@@ -230,18 +230,6 @@ class TestSending:
                 with pytest.raises(BlockingIOError):
                     peer.recv(1)
 
-    def test_waits_for_room(self, raw, null):
-        """A full queue blocks until the peer has read."""
-        sock, connection = raw
-        fill(connection)
-        sender = Background(connection.send_fd, null)
-        assert sender.is_waiting()
-        sock.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                sock.recv(1 << 20)
-        assert sender.outcome() is True
-
     def test_keeps_the_file_while_it_waits(self, raw):
         """The file that is sent is that of the call, whatever becomes of the number meanwhile."""
         sock, connection = raw
@@ -259,34 +247,6 @@ class TestSending:
         assert same(got[0], keep)
         for fd in (file, other, keep, got[0]):
             os.close(fd)
-
-    def test_would_block(self, raw, null):
-        """A Socket that is set not to block raises WOULD_BLOCK, with the bare text."""
-        _, connection = raw
-        fill(connection)
-        connection.get_socket().set_blocking(False)
-        with pytest.raises(BlockingIOError) as caught:
-            connection.send_fd(null)
-        assert (caught.value.code, caught.value.message) == (27, "Resource temporarily unavailable")
-
-    def test_times_out(self, raw, null):
-        """The Socket's timeout ends the wait."""
-        _, connection = raw
-        fill(connection)
-        connection.get_socket().set_timeout(1)
-        with pytest.raises(TimeoutError) as caught:
-            connection.send_fd(null)
-        assert (caught.value.code, caught.value.message) == (24, "Socket I/O timed out")
-
-    def test_is_cancelled_while_it_waits(self, raw, null):
-        """Cancelling ends the wait, and nothing has gone."""
-        _, connection = raw
-        fill(connection)
-        cancellable = Cancellable()
-        sender = Background(connection.send_fd, null, cancellable)
-        assert sender.is_waiting()
-        cancellable.cancel()
-        assert isinstance(sender.outcome(), unixconn.CancelledError)
 
     def test_needs_no_free_descriptor(self, pair, null):
         """A full descriptor table does not matter to a message that can go at once."""
@@ -321,14 +281,6 @@ class TestSending:
 
 
 class TestReceiving:
-    def test_waits(self, pair, null):
-        """Without a message it blocks until one comes."""
-        a, b = pair
-        receiver = Background(b.receive_fd)
-        assert receiver.is_waiting()
-        a.send_fd(null)
-        os.close(receiver.outcome())
-
     def test_end_of_file(self, raw):
         """The peer's end is CLOSED, each time; Gio gives -1 (D1)."""
         sock, connection = raw
@@ -449,24 +401,6 @@ class TestReceiving:
             sock.send(b"")
             with pytest.raises(Error, match="Expecting 1 control message, got 0"):
                 connection.receive_fd()
-
-    def test_nothing_is_consumed_early(self, pair, null):
-        """A cancelled, a timed out and a non-blocking receive leave the next message alone."""
-        a, b = pair
-        cancellable = Cancellable()
-        cancellable.cancel()
-        a.send_fd(null)
-        with pytest.raises(unixconn.CancelledError):
-            b.receive_fd(cancellable)
-        os.close(b.receive_fd())
-        b.get_socket().set_timeout(1)
-        with pytest.raises(TimeoutError):
-            b.receive_fd()
-        b.get_socket().set_blocking(False)
-        with pytest.raises(BlockingIOError):
-            b.receive_fd()
-        a.send_fd(null)
-        os.close(b.receive_fd())
 
     def test_two_receivers_get_one_each(self, pair):
         """Each message goes to one of those who wait."""

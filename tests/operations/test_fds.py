@@ -363,16 +363,6 @@ class TestMany:
         assert failure(b.receive_fds, 5)[0] == IOErrorEnum.WOULD_BLOCK
         b.close()
 
-    def test_results_that_nobody_takes(self, pair, files):
-        """They are closed with the result."""
-        a, b = pair
-        for name in ("receive_fds_async", "receive_descriptors_async"):
-            a.send_fds(files)
-            future = getattr(b, name)()
-            assert settle(future.done)
-            del future
-            collect()
-
     def test_in_line(self, pair, files):
         """Receivers of all kinds end in the order of their starts, and none takes what another one needs."""
         a, b = pair
@@ -382,17 +372,6 @@ class TestMany:
         got = [future.result(5) for future in futures]
         assert [len(each) if isinstance(each, list) else each > 0 for each in got] == [2, True, 3, 1]
         close([*got[0], got[1], *got[2], *got[3]])
-
-    def test_other_finish(self, pair, null):
-        """The finish of another operation is refused, and the result stays."""
-        a, b = pair
-        a.send_fd(null)
-        future = b.receive_fds_async()
-        assert settle(future.done)
-        for finish in (b.receive_fd_finish, b.receive_descriptors_finish, b.send_fds_finish, a.receive_fds_finish):
-            with pytest.raises(ValueError, match=r"receive_fds|no result"):
-                finish(future)
-        close(b.receive_fds_finish(future))
 
     def test_full_table(self, pair, null):
         """It is TOO_MANY_OPEN_FILES, with nothing left open, at each number of free descriptors."""

@@ -98,22 +98,6 @@ def received(sock, size):
 
 
 class TestBlocking:
-    @each_read
-    def test_reading(self, raw, name):
-        """Each kind of reading gives what is there, in its form."""
-        sock, connection = raw
-        count, expected = READS[name]
-        sock.send(b"hello")
-        assert getattr(connection.get_input_stream(), name)(count) == expected
-
-    @each_read
-    def test_end_of_the_stream(self, raw, name):
-        """Each gives nothing, as often as it is asked."""
-        sock, connection = raw
-        sock.close()
-        read = getattr(connection.get_input_stream(), name)
-        assert [read(9), read(9)] == [ENDS[name]] * 2
-
     def test_read_gives_what_is_there(self, raw):
         """It does not wait for as much as was asked for."""
         sock, connection = raw
@@ -185,19 +169,6 @@ class TestBlocking:
             stream.write_bytes(b"hello")
         assert not stream.has_pending()
 
-    def test_flush(self, raw):
-        """It gives True; CANCELLED, CLOSED and PENDING as every operation."""
-        _, connection = raw
-        stream, cancellable = connection.get_output_stream(), Cancellable()
-        assert stream.flush() is True
-        cancellable.cancel()
-        assert failure(stream.flush, cancellable) == CANCELLED
-        stream.set_pending()
-        assert failure(stream.flush) == PENDING
-        stream.clear_pending()
-        stream.close()
-        assert failure(stream.flush)[0] == 18
-
     def test_is_readable_and_is_writable(self, raw):
         """They tell whether one would have to wait."""
         sock, connection = raw
@@ -210,33 +181,6 @@ class TestBlocking:
 
 class TestAsynchronousReading:
     @each_way
-    @each_read
-    def test_what_is_there(self, raw, do, name):
-        """It gives what the blocking method gives."""
-        sock, connection = raw
-        sock.send(b"hello")
-        count, expected = READS[name]
-        stream = connection.get_input_stream()
-        assert do(stream, name, count) == expected
-        assert not stream.has_pending()
-
-    @each_way
-    @each_read
-    def test_what_comes_later(self, raw, do, name):
-        """It waits for it."""
-        sock, connection = raw
-        count, expected = READS[name]
-        stream = connection.get_input_stream()
-        assert do(stream, name, count, meanwhile=lambda: sock.send(b"hello")) == expected
-
-    @each_way
-    @each_read
-    def test_end_of_the_stream(self, raw, do, name):
-        """It gives nothing."""
-        sock, connection = raw
-        assert do(connection.get_input_stream(), name, 9, meanwhile=sock.close) == ENDS[name]
-
-    @each_way
     def test_read_all_in_pieces(self, raw, do):
         """It goes on until it has all."""
         sock, connection = raw
@@ -248,48 +192,6 @@ class TestAsynchronousReading:
 
         assert do(connection.get_input_stream(), "read_all", BIG, meanwhile=send) == data
         assert senders[0].outcome() is None
-
-    @each_way
-    @each_read
-    def test_cancelled_before(self, raw, do, name):
-        """It is CANCELLED, and nothing is consumed."""
-        sock, connection = raw
-        sock.send(b"hello")
-        cancellable = Cancellable()
-        cancellable.cancel()
-        stream = connection.get_input_stream()
-        assert failure(do, stream, name, 9, cancellable=cancellable) == CANCELLED
-        assert not stream.has_pending()
-        assert stream.read(9) == b"hello"
-
-    @each_way
-    @each_read
-    def test_cancelled_meanwhile(self, raw, do, name):
-        """It is CANCELLED, and what comes later is for the next one."""
-        sock, connection = raw
-        cancellable = Cancellable()
-        stream = connection.get_input_stream()
-        assert failure(do, stream, name, 9, cancellable=cancellable, meanwhile=cancellable.cancel) == CANCELLED
-        sock.send(b"hello")
-        assert stream.read(9) == b"hello"
-
-    @each_way
-    @each_read
-    def test_closed_before(self, raw, do, name):
-        """It is CLOSED."""
-        _, connection = raw
-        stream = connection.get_input_stream()
-        stream.close()
-        assert failure(do, stream, name, 9) == (18, "Stream is already closed")
-
-    @each_way
-    @each_read
-    def test_connection_closed_meanwhile(self, raw, do, name):
-        """It ends with CLOSED."""
-        _, connection = raw
-        stream = connection.get_input_stream()
-        assert failure(do, stream, name, 9, meanwhile=connection.close) == (18, "Socket is already closed")
-        assert not stream.has_pending()
 
     @each_way
     @each_read
@@ -312,25 +214,6 @@ class TestAsynchronousReading:
             with pytest.raises(OverflowError):
                 start(*arguments)
         assert not stream.has_pending()
-
-    def test_without_a_callback(self, raw):
-        """None is a callback that nobody calls; the operation runs."""
-        sock, connection = raw
-        stream = connection.get_input_stream()
-        assert stream.skip_async(2, PRIORITY_DEFAULT, None, None) is not False
-        sock.send(b"hello")
-        iterate(lambda: not stream.has_pending())
-        assert stream.read(9) == b"llo"
-
-    def test_cancelling_the_future(self, raw):
-        """It ends the operation, and nothing is consumed."""
-        sock, connection = raw
-        stream = connection.get_input_stream()
-        future = stream.read_async(9)
-        assert future.cancel() is True
-        assert failure(future.result, 9) == CANCELLED
-        sock.send(b"hello")
-        assert stream.read(9) == b"hello"
 
     def test_cancelling_in_asyncio(self, raw):
         """wait_for and cancel() work as for asyncio's own futures, and nothing is consumed."""
@@ -374,48 +257,7 @@ class TestAsynchronousReading:
 
         assert asyncio.run(main()) == b"hello"
 
-    def test_the_result_of_another_operation(self, raw):
-        """It is a ValueError, and stays usable."""
-        sock, connection = raw
-        sock.send(b"hello")
-        stream, calls = connection.get_input_stream(), Calls()
-        stream.read_async(9, PRIORITY_DEFAULT, None, calls)
-        iterate(lambda: calls)
-        result = calls[0][1]
-        for finish in (stream.skip_finish, stream.read_all_finish, stream.read_bytes_finish):
-            with pytest.raises(ValueError, match="g_input_stream_read_async"):
-                finish(result)
-        with pytest.raises(TypeError):
-            stream.read_finish(None)
-        assert stream.read_finish(result) == b"hello"
-
-
 class TestAsynchronousWriting:
-    @each_way
-    @each_write
-    def test_where_there_is_room(self, raw, do, name):
-        """It gives what the blocking method gives."""
-        sock, connection = raw
-        data, expected = WRITES[name]
-        stream = connection.get_output_stream()
-        assert do(stream, name, data) == expected
-        assert sock.recv(9) == b"hello"
-        assert not stream.has_pending()
-
-    @each_way
-    @each_write
-    def test_where_there_is_none(self, raw, do, name):
-        """It waits for it."""
-        sock, connection = raw
-        fill(connection)
-        data, expected = WRITES[name]
-
-        def drain():
-            while not connection.get_output_stream().is_writable():
-                sock.recv(1 << 20)
-
-        assert do(connection.get_output_stream(), name, data, meanwhile=drain) == expected
-
     @each_way
     def test_all_to_a_slow_reader(self, raw, do):
         """Everything arrives, in its order."""
@@ -457,32 +299,6 @@ class TestAsynchronousWriting:
         assert do(stream, "write_all", b"") == (True, 0)
 
     @each_way
-    @each_write
-    def test_cancelled_before(self, raw, do, name):
-        """It is CANCELLED, and nothing is sent."""
-        sock, connection = raw
-        cancellable = Cancellable()
-        cancellable.cancel()
-        stream = connection.get_output_stream()
-        assert failure(do, stream, name, WRITES[name][0], cancellable=cancellable) == CANCELLED
-        assert not stream.has_pending()
-        sock.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            sock.recv(1)
-
-    @each_way
-    @each_write
-    def test_cancelled_meanwhile(self, raw, do, name):
-        """It is CANCELLED, and the stream is free."""
-        _, connection = raw
-        fill(connection)
-        cancellable = Cancellable()
-        stream = connection.get_output_stream()
-        data = WRITES[name][0]
-        assert failure(do, stream, name, data, cancellable=cancellable, meanwhile=cancellable.cancel) == CANCELLED
-        assert not stream.has_pending()
-
-    @each_way
     def test_cancelled_in_the_middle(self, raw, do):
         """What has gone has gone."""
         sock, connection = raw
@@ -497,40 +313,6 @@ class TestAsynchronousWriting:
             got += piece
         assert 0 < len(got) < BIG
         assert data.startswith(bytes(got))
-
-    @each_way
-    @each_write
-    def test_closed(self, raw, do, name):
-        """It is CLOSED, before and meanwhile."""
-        _, connection = raw
-        fill(connection)
-        stream = connection.get_output_stream()
-        data = WRITES[name][0]
-        assert failure(do, stream, name, data, meanwhile=connection.close) == (18, "Socket is already closed")
-        stream.close()
-        assert failure(do, stream, name, data) == (18, "Stream is already closed")
-
-    @each_way
-    @each_write
-    def test_to_a_peer_that_has_gone(self, raw, do, name):
-        """It is BROKEN_PIPE, before and meanwhile."""
-        sock, connection = raw
-        fill(connection)
-        stream = connection.get_output_stream()
-        for _ in range(2):
-            found = failure(do, stream, name, WRITES[name][0], meanwhile=sock.close)
-            assert found == (44, "Error sending data: Broken pipe")
-
-    @each_way
-    def test_flush(self, raw, do):
-        """It gives True, and what its blocking form raises."""
-        _, connection = raw
-        stream, cancellable = connection.get_output_stream(), Cancellable()
-        assert do(stream, "flush") is True
-        cancellable.cancel()
-        assert failure(do, stream, "flush", cancellable=cancellable) == CANCELLED
-        stream.close()
-        assert failure(do, stream, "flush") == (18, "Stream is already closed")
 
     @each_write
     def test_wrong_arguments(self, pair, name):
@@ -562,41 +344,6 @@ def test_timeouts_of_a_splice(way, limited):
             assert failure(target.splice, source) == TIMED_OUT
         else:
             assert failure(target.splice_async(source).result, 9) == TIMED_OUT
-
-
-def test_timeouts():
-    """The Socket's timeout is that of each step, in every way."""
-    lonely, gone = UnixConnection.create_pair()
-    gone.close()
-    with lonely:
-        assert lonely.get_input_stream().read(1) == b""
-    pairs = [UnixConnection.create_pair() for _ in range(4)]
-    calls = Calls()
-
-    async def main(stream):
-        return await stream.read_async(9)
-
-    try:
-        for a, _ in pairs:
-            a.get_socket().set_timeout(1)
-            a.get_socket().set_blocking(False)
-        fill(pairs[1][0])
-        future = pairs[0][0].get_input_stream().read_all_async(9)
-        writing = pairs[1][0].get_output_stream().write_async(b"x")
-        stream = pairs[2][0].get_input_stream()
-        stream.skip_async(9, PRIORITY_DEFAULT, None, calls)
-        assert failure(asyncio.run, main(pairs[3][0].get_input_stream())) == TIMED_OUT
-        iterate(lambda: calls)
-        assert failure(stream.skip_finish, calls[0][1]) == TIMED_OUT
-        assert failure(future.result, 9) == TIMED_OUT
-        assert failure(writing.result, 9) == TIMED_OUT
-        with pytest.raises(TimeoutError):
-            future.result()
-        assert not stream.has_pending()
-    finally:
-        for each in pairs:
-            each[0].close()
-            each[1].close()
 
 
 class TestPending:
@@ -654,17 +401,6 @@ class TestPending:
         iterate(lambda: b"" in got)
         assert got == [b"he", b"ll", b"o", b""]
 
-    def test_by_hand(self, raw):
-        """What set_pending says holds for asynchronous operations, and clear_pending ends it."""
-        sock, connection = raw
-        stream = connection.get_input_stream()
-        stream.set_pending()
-        assert failure(by_future, stream, "read", 9) == PENDING
-        assert stream.has_pending()
-        stream.clear_pending()
-        sock.send(b"x")
-        assert by_future(stream, "read", 9) == b"x"
-
     def test_an_abandoned_future(self, raw):
         """A Future that nobody keeps still has its operation under way."""
         sock, connection = raw
@@ -697,16 +433,6 @@ class TestPriorities:
 
 
 class TestClosingAsynchronously:
-    @each_way
-    def test_a_connection(self, pair, do):
-        """It is closed, and again is no error."""
-        a, _ = pair
-        for _ in range(2):
-            assert do(a, "close") is True
-            assert a.is_closed()
-            assert not a.has_pending()
-            assert a.get_socket().is_closed()
-
     def test_what_it_says_meanwhile(self, pair):
         """The Socket is closed at once, but the connection says so when the callback comes."""
         a, _ = pair
@@ -718,34 +444,6 @@ class TestClosingAsynchronously:
         iterate(lambda: calls)
         assert (a.is_closed(), a.has_pending()) == (True, False)
         assert a.close_finish(calls[0][1]) is True
-
-    @each_way
-    def test_a_stream(self, pair, do):
-        """It leaves the connection open."""
-        a, b = pair
-        assert do(a.get_output_stream(), "close") is True
-        assert a.get_output_stream().is_closed()
-        b.get_output_stream().write(b"x")
-        assert a.get_input_stream().read(9) == b"x"
-
-    @each_way
-    def test_while_pending(self, pair, do):
-        """It is PENDING, and not closed."""
-        a, _ = pair
-        a.set_pending()
-        assert failure(do, a, "close") == PENDING
-        assert not a.is_closed()
-        assert a.has_pending()
-        a.clear_pending()
-
-    @each_way
-    def test_cancelled(self, pair, do):
-        """It is CANCELLED, and closed all the same."""
-        a, _ = pair
-        cancellable = Cancellable()
-        cancellable.cancel()
-        assert failure(do, a, "close", cancellable=cancellable) == CANCELLED
-        assert a.is_closed()
 
     def test_async_with(self):
         """`async with` closes a connection, a stream alone too."""
@@ -1083,17 +781,6 @@ class TestFileObjects:
         assert first.result(9) == b"xy"
         sock.send(b"z")
         assert reader.read(1) == b"z"
-
-
-@pytest.mark.parametrize("how", ["cancel", "cancellable"])
-def test_each_kind_can_be_cancelled_by_its_own(pair, how):
-    """What consists of steps, or of two streams, ends by its Future and by the Cancellable of that."""
-    a, b = pair
-    other, peer = UnixConnection.create_pair()
-    with other, peer:
-        for start in (a.get_input_stream().read_all_async, other.get_input_stream().skip_async):
-            end(start(5), how)
-        end(b.splice_async(other), how)
 
 
 def end(future, how):

@@ -55,6 +55,16 @@ def pair() -> Iterator[tuple[UnixConnection, UnixConnection]]:
 
 
 @pytest.fixture
+def many() -> Iterator[list[tuple[UnixConnection, UnixConnection]]]:
+    """A hundred pairs of connections."""
+    pairs = [UnixConnection.create_pair() for _ in range(100)]
+    yield pairs
+    for a, b in pairs:
+        a.close()
+        b.close()
+
+
+@pytest.fixture
 def raw() -> Iterator[tuple[socket.socket, UnixConnection]]:
     """A plain socket, and the connection at its other end."""
     a, b = socket.socketpair()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from unixconn import Socket, UnixConnection
+from unixconn import Socket, SocketFamily, SocketProtocol, SocketType, UnixConnection
 
 PYPY = sys.implementation.name == "pypy"
 SO_PASSCRED = getattr(socket, "SO_PASSCRED", 16)  # PyPy has no name for it; 20 on powerpc
@@ -297,3 +297,31 @@ def forbid_option(option: int) -> None:
     filter_program = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
     assert libc.prctl(38, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS"
     assert libc.prctl(22, 2, ctypes.create_string_buffer(filter_program), 0, 0) == 0, "PR_SET_SECCOMP"
+
+
+def received(sock: socket.socket, size: int) -> bytes:
+    """Take *size* bytes out of a plain socket."""
+    got = bytearray()
+    while len(got) < size:
+        piece = sock.recv(1 << 20)
+        assert piece, "the end came too early"
+        got += piece
+    return bytes(got)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Let references alone free things, as CPython does."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("frees only by collections")
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def new_socket(kind: SocketType = SocketType.STREAM) -> Socket:
+    """Make a Unix socket."""
+    return Socket.new(SocketFamily.UNIX, kind, SocketProtocol.DEFAULT)

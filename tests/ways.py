@@ -16,9 +16,9 @@ import time
 import warnings
 
 import pytest
-from helpers import Background, Calls
+from helpers import Background, Calls, settle
 
-from unixconn import PRIORITY_DEFAULT, Cancellable, Error, MainContext, UnixConnection
+from unixconn import PRIORITY_DEFAULT, Cancellable, Error, MainContext, MainLoop, UnixConnection
 
 CANCELLED = (19, "Operation was cancelled")
 PENDING = (20, "Stream has outstanding operation")
@@ -70,10 +70,6 @@ def start(owner, name, arguments, cancellable=None, *callback, priority=PRIORITY
     method = getattr(owner, f"{name}_async")
     priorities = (priority,) if _has_priority(method.__func__) else ()
     return method(*arguments, *priorities, cancellable, *callback)
-
-
-def _nothing():
-    pass
 
 
 def in_thread(function, *arguments):
@@ -250,3 +246,17 @@ def failure(call, *arguments, **named):
     with pytest.raises(Error) as caught:
         call(*arguments, **named)
     return caught.value.code, caught.value.message
+
+
+@contextlib.contextmanager
+def iterated():
+    """Return, for a with statement, a context that another thread iterates."""
+    context = MainContext()
+    loop = MainLoop(context)
+    thread = Background(loop.run)
+    try:
+        assert settle(loop.is_running)
+        yield context
+    finally:
+        loop.quit()
+        assert thread.outcome() is None

@@ -235,6 +235,7 @@ class TestWriting:
         assert writer.outcome() == (True, len(data))
         assert got == data
 
+
 class TestPending:
     def test_a_second_operation(self, raw):
         """While one is under way another is PENDING, and the first goes on."""

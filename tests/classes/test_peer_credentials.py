@@ -1,8 +1,7 @@
-"""Who a process is: get_peer_credentials, what Credentials tell beside the numbers, and send_fake_credentials."""
+"""Who the peer is, and who a process itself is: pidfd, groups, label, and kernels that lack one of them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import errno
@@ -10,7 +9,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import tempfile
 import time
 from contextlib import contextmanager
@@ -18,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from helpers import (
-    SO_PASSCRED,
     SYSTEM_CALLS,
     Background,
     adopt,
@@ -26,29 +23,26 @@ from helpers import (
     forked,
     in_child,
     needs_filters,
-    needs_passed_pidfds,
     open_descriptors,
     room,
-    settle,
+)
+from namespaces import (
+    NEW_PID,
+    NOT_PERMITTED,
+    become,
+    check,
+    end,
+    enter_user_namespace,
+    in_pid_namespace,
+    pid_of,
+    unshare,
 )
 
 import unixconn
-from unixconn import (
-    Cancellable,
-    Credentials,
-    CredentialsSource,
-    Error,
-    FileDescriptor,
-    NoSuchProcessError,
-    NotSupportedError,
-)
+from unixconn import Credentials, CredentialsSource, Error, FileDescriptor, NoSuchProcessError, NotSupportedError
 
-PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
-SO_PEERSEC, SO_PEERGROUPS, SO_PASSPIDFD, SO_PEERPIDFD, SCM_PIDFD = 31, 59, 76, 77, 4
-NEW_PID, NEW_USER = 0x20000000, 0x10000000
+SO_PEERSEC, SO_PEERGROUPS, SO_PEERPIDFD = 31, 59, 77
 NOBODY = 65534
-NOT_PERMITTED = 77
-FAKE = "Error sending credentials: "
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -64,50 +58,6 @@ def has(option):
 
 needs_pidfds = pytest.mark.skipif(not has(SO_PEERPIDFD), reason="the kernel has no SO_PEERPIDFD")
 needs_groups = pytest.mark.skipif(not has(SO_PEERGROUPS), reason="the kernel has no SO_PEERGROUPS")
-
-
-# --- processes and namespaces ---
-
-
-def unshare(flags):
-    """Enter new namespaces, or end this process with NOT_PERMITTED."""
-    if ctypes.CDLL(None).unshare(flags):
-        os._exit(NOT_PERMITTED)
-
-
-def check(code):
-    """Look at the exit code of a child that has called `unshare`."""
-    if code == NOT_PERMITTED:
-        pytest.skip("no such namespace can be made here")
-    assert code == 0
-
-
-def in_pid_namespace(function):
-    """Run *function* in a child that is the first process of a new pid namespace; give the exit code."""
-
-    def child():
-        unshare(NEW_PID)
-        os._exit(in_child(function))
-
-    return in_child(child)
-
-
-def enter_user_namespace(uid_map, gid_map):
-    """Be in a new user namespace, with these maps, each of the form "inside outside count"."""
-    unshare(NEW_USER)
-    # As bytes: who has become another user may not be able to load a codec any more.
-    Path("/proc/self/setgroups").write_bytes(b"deny")
-    Path("/proc/self/uid_map").write_bytes(uid_map.encode())
-    Path("/proc/self/gid_map").write_bytes(gid_map.encode())
-
-
-def become(user, groups=()):
-    """Be *user*, in a group of the same number and in *groups*."""
-    os.setgroups(groups)
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-    # Or the process's files in /proc, its maps of ids among them, would be the superuser's.
-    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 
 
 @contextmanager
@@ -176,31 +126,11 @@ def be_on_a_kernel_without(option, number=errno.ENOPROTOOPT):
         os._exit(NOT_PERMITTED)
 
 
-# --- what is asked ---
-
-
 def failure(call, *arguments):
     """Give the Error of a call."""
     with pytest.raises(Error) as caught:
         call(*arguments)
     return caught.value
-
-
-def pid_of(pidfd):
-    """Give the pid that a pidfd is of, -1 if the process has ended."""
-    [line] = [
-        line
-        for line in Path(f"/proc/self/fdinfo/{pidfd.fileno()}").read_text(encoding="ascii").splitlines()
-        if line.startswith("Pid:")
-    ]
-    return int(line.split()[1])
-
-
-def end(pid):
-    """Have a child ended, and wait until it is a zombie, with no thread left: qemu's user mode has one of its own."""
-    os.kill(pid, signal.SIGKILL)
-    assert settle(lambda: Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z")
-    assert settle(lambda: os.listdir(f"/proc/{pid}/task") == [str(pid)])
 
 
 def test_sources():
@@ -675,298 +605,6 @@ class TestOlderKernels:
             return failure(pair[0].get_peer_credentials).code == 14
 
         check(in_child(child))
-
-
-class TestMessage:
-    def test_nothing_beside_the_numbers(self, pair):
-        """The text says what would have brought it."""
-        a, b = pair
-        a.send_credentials()
-        got = b.receive_credentials()
-        assert (got.source, got.get_unix_group()) == ("message", os.getegid())
-        for ask, word in (
-            (got.get_groups, "groups never come"),
-            (got.get_security_label, "SO_PASSSEC"),
-            (got.get_pidfd, "SO_PASSPIDFD, since Linux 6.5"),
-            (got.is_alive, "SO_PASSPIDFD, since Linux 6.5"),
-        ):
-            error = failure(ask)
-            assert isinstance(error, NotSupportedError)
-            assert word in error.message
-
-    def test_of_a_plain_byte_from_before(self, raw):
-        """The fallback is the peer's numbers, and nothing more."""
-        sock, connection = raw
-        sock.send(b"x")
-        got = connection.receive_credentials()
-        assert (got.source, got.get_unix_group()) == ("peer", os.getegid())
-        assert isinstance(failure(got.is_alive), NotSupportedError)
-
-    @needs_passed_pidfds
-    def test_a_pidfd_that_came_along(self):
-        """It is the sender's, closed with the Credentials, and tells when the sender has ended."""
-        a, b = socket.socketpair()
-        with a, b:
-            b.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
-            b.setsockopt(*PASSCRED, 1)
-            pid = forked(lambda: a.send(b"x") and time.sleep(60))
-            content = {kind: data for _, kind, data in b.recvmsg(1, 1000)[1]}
-        got = Credentials._of(struct.unpack("iII", content[2]), CredentialsSource.MESSAGE)
-        got._pidfd = FileDescriptor._empty()
-        got._pidfd._owned += struct.unpack("i", content[SCM_PIDFD])
-        got._label = b"a label"
-        assert (got.get_unix_pid(), got.is_alive(), got.get_security_label()) == (pid, True, b"a label")
-        end(pid)
-        assert not got.is_alive()
-        os.waitpid(pid, 0)
-        assert not got.is_alive()
-
-    @needs_passed_pidfds
-    def test_a_pidfd_with_received_credentials(self, pair):
-        """It is theirs, be they added by the kernel or sent, in each form; and the fallback to the peer has none."""
-        a, b = pair
-        b.pass_pidfds()
-
-        def pidfds():
-            return sum("pidfd" in name for name in open_descriptors().values())
-
-        def send():
-            return a.send_message(b"x") and a.send_credentials() and a.send_message(b"x") and time.sleep(60)
-
-        pid = forked(send)
-        got = [b.receive_credentials(), b.receive_credentials(Cancellable()), b.receive_credentials_async().result(5)]
-        for each in got:
-            assert (each.source, each.get_unix_pid(), each.is_alive()) == ("message", pid, True)
-            with each.get_pidfd() as pidfd:
-                assert pid_of(pidfd) == pid
-        assert pidfds() == 3
-        end(pid)
-        assert [each.is_alive() for each in got] == [False] * 3
-        os.waitpid(pid, 0)
-        del each, got
-        collect()
-        assert pidfds() == 0
-        b.pass_pidfds(False)
-        a.send_message(b"x")
-        assert b.receive_credentials().source == "peer"
-
-    @needs_root
-    def test_of_another_user_namespace(self, pair):
-        """Who is root there is here who it really is, be it sent with the byte or added by the kernel."""
-        a, b = pair
-        b.get_socket().set_option(*PASSCRED, 1)
-
-        def child():
-            become(1234)
-            enter_user_namespace("0 1234 1", "0 1234 1")
-            return a.send_credentials() and a.get_socket().send(b"x")
-
-        check(in_child(child))
-        for _ in range(2):
-            got = b.receive_credentials()
-            assert (got.source, got.get_unix_user(), got.get_unix_group()) == ("message", 1234, 1234)
-
-    @needs_root
-    def test_from_a_user_namespace_without_a_map(self, pair):
-        """Claiming oneself is refused there; what the kernel adds is true."""
-        a, b = pair
-        b.get_socket().set_option(*PASSCRED, 1)
-
-        def child():
-            become(1234)
-            unshare(NEW_USER)
-            assert failure(a.send_credentials).code == 13
-            return a.get_socket().send(b"x")
-
-        check(in_child(child))
-        assert b.receive_credentials().get_unix_user() == 1234
-
-    @needs_root
-    def test_whose_sender_has_no_number_here(self, pair):
-        """The receiver's user namespace does not know the sender's user: nor does the receiver."""
-        a, b = pair
-        a.send_credentials()
-
-        def child():
-            b.get_socket().set_option(*PASSCRED, 1)
-            assert in_child(lambda: become(5678) or a.get_socket().send(b"x")) == 0
-            become(1234)
-            enter_user_namespace("0 1234 1", "0 1234 1")
-            b.get_socket().receive(1)
-            got = b.receive_credentials()
-            assert got.get_unix_pid() > 0
-            assert got.to_string() == f"GCredentials:linux-ucred:pid={got.get_unix_pid()}"
-            assert failure(lambda: a.send_message(b"x", (), got)).code == 35  # it would be somebody else's elsewhere
-            return [failure(ask).code for ask in (got.get_unix_user, got.get_unix_group)] == [35, 35]
-
-        check(in_child(child))
-
-    @needs_root
-    @needs_passed_pidfds
-    @pytest.mark.parametrize("name", ["receive_credentials", "receive_message"])
-    def test_of_nobody_in_a_pid_namespace_that_is_not_seen(self, pair, name):
-        """The kernel writes it as it writes that there is no sender; the pidfd tells that there is one."""
-        a, b = pair
-        b.pass_credentials()
-        b.pass_pidfds()
-        ready, done = os.pipe()
-
-        def nobody():
-            become(65534)
-            a.send_credentials()
-            os.write(done, b"x")
-            return time.sleep(60)
-
-        sender = forked(nobody)
-        os.read(ready, 1)
-
-        def inside():
-            got = b.receive_credentials() if name == "receive_credentials" else b.receive_message(9).credentials
-            assert (got.source, got.get_unix_user(), got.get_unix_group()) == ("message", 65534, 65534)
-            assert failure(got.get_unix_pid).code == 35
-            return got.is_alive()
-
-        code = in_pid_namespace(inside)
-        os.kill(sender, signal.SIGKILL)
-        os.waitpid(sender, 0)
-        os.close(ready)
-        os.close(done)
-        check(code)
-
-    @needs_root
-    def test_setuid_after_the_message(self, pair):
-        """It is of the moment of sending: effective ids when sent, real ones when the kernel adds them."""
-        a, b = pair
-        b.get_socket().set_option(*PASSCRED, 1)
-
-        def child():
-            os.setegid(1234)
-            os.seteuid(1234)
-            a.send_credentials()
-            a.get_socket().send(b"x")
-            os.seteuid(0)
-            become(4321)
-            return a.send_credentials()
-
-        assert in_child(child) == 0
-        got = [b.receive_credentials() for _ in range(3)]
-        assert [each.get_unix_user() for each in got] == [1234, 0, 4321]
-        assert [each.get_unix_group() for each in got] == [1234, 0, 4321]
-
-    def test_of_a_child_on_an_inherited_socket(self, pair):
-        """The message names who wrote, the peer is who made the pair."""
-        a, b = pair
-        b.get_socket().set_option(*PASSCRED, 1)
-        pid = forked(lambda: a.get_socket().send(b"x"))
-        os.waitpid(pid, 0)
-        assert b.receive_credentials().get_unix_pid() == pid
-        assert b.get_peer_credentials().get_unix_pid() == os.getpid()
-
-
-class TestFake:
-    """send_fake_credentials."""
-
-    @pytest.fixture
-    def passing(self, pair):
-        """A pair whose second has SO_PASSCRED on."""
-        pair[1].get_socket().set_option(*PASSCRED, 1)
-        return pair
-
-    def test_oneself(self, passing):
-        """Everybody may claim to be who it is."""
-        a, b = passing
-        assert a.send_fake_credentials(os.getpid(), os.geteuid(), os.getegid()) is True
-        got = b.receive_credentials()
-        assert (got.get_unix_pid(), got.get_unix_user(), got.get_unix_group()) == (
-            os.getpid(),
-            os.geteuid(),
-            os.getegid(),
-        )
-
-    def test_on_the_wire(self, raw):
-        """One NUL byte with one SCM_CREDENTIALS message."""
-        sock, connection = raw
-        sock.setsockopt(*PASSCRED, 1)
-        connection.send_fake_credentials(os.getpid(), os.getuid(), os.getgid())
-        data, [(level, kind, content)], _, _ = sock.recvmsg(10, 1000)
-        assert (data, level, kind) == (b"\0", socket.SOL_SOCKET, 2)
-        assert struct.unpack("iII", content) == (os.getpid(), os.getuid(), os.getgid())
-
-    @needs_root
-    def test_as_root(self, passing):
-        """The superuser may claim any process that there is, any user and any group."""
-        a, b = passing
-        a.send_fake_credentials(os.getppid() or 1, 1234, 2**32 - 2)
-        got = b.receive_credentials()
-        assert (got.get_unix_pid(), got.get_unix_user(), got.get_unix_group()) == (os.getppid() or 1, 1234, 2**32 - 2)
-        assert got.source == "message"
-
-    @needs_root
-    def test_as_nobody(self, pair):
-        """Another one only itself: PERMISSION_DENIED, with the prefix, and a note of what was claimed."""
-        a, _ = pair
-
-        def child():
-            become(NOBODY)
-            own = (os.getpid(), NOBODY, NOBODY)
-            assert a.send_fake_credentials(*own)
-            for claimed in ((os.getppid(), *own[1:]), (own[0], 0, own[2]), (own[0], own[1], 0)):
-                error = failure(a.send_fake_credentials, *claimed)
-                assert (type(error), error.code) == (unixconn.PermissionDeniedError, 14)
-                assert error.message == FAKE + "Error sending message: Operation not permitted"
-                assert error.__notes__ == ["what was claimed is pid {}, uid {}, gid {}".format(*claimed)]
-            return True
-
-        assert in_child(child) == 0
-
-    @needs_root
-    def test_no_such_process(self, pair):
-        """It is an Error of its own kind, that names the pid."""
-        pid = forked(lambda: True)
-        os.waitpid(pid, 0)
-        error = failure(pair[0].send_fake_credentials, pid, 0, 0)
-        assert type(error) is NoSuchProcessError
-        assert isinstance(error, ProcessLookupError)
-        assert (error.code, error.errno) == (0, errno.ESRCH)
-        assert error.message == FAKE + "Error sending message: No such process"
-        assert error.__notes__ == [f"what was claimed is pid {pid}, uid 0, gid 0"]
-
-    @pytest.mark.parametrize(
-        ("arguments", "kind", "text"),
-        [
-            (("1", 2, 3), TypeError, "pid must be an integer, not '1'"),
-            ((1, None, 3), TypeError, "uid must be an integer, not None"),
-            ((1, 2, b"3"), TypeError, "gid must be an integer, not b'3'"),
-            ((0, 2, 3), OverflowError, "pid must be from 1 to 2147483647, not 0"),
-            ((2**31, 2, 3), OverflowError, "pid must be from 1 to 2147483647, not 2147483648"),
-            ((1, -1, 3), OverflowError, "uid must be from 0 to 4294967294, not -1"),
-            ((1, 2**32 - 1, 3), OverflowError, "uid must be from 0 to 4294967294, not 4294967295"),
-            ((1, 2, 2**32 - 1), OverflowError, "gid must be from 0 to 4294967294, not 4294967295"),
-        ],
-    )
-    def test_wrong_arguments(self, pair, arguments, kind, text):
-        """They are named with their value, at once."""
-        for call in (pair[0].send_fake_credentials, pair[0].send_fake_credentials_async):
-            with pytest.raises(kind) as caught:
-                call(*arguments)
-            assert str(caught.value) == text
-        with pytest.raises(TypeError, match="cancellable"):
-            pair[0].send_fake_credentials(1, 2, 3, 5)
-
-    @needs_root
-    def test_awaited_failure(self, pair):
-        """The Error is the one of the plain form."""
-        pid = forked(lambda: True)
-        os.waitpid(pid, 0)
-
-        async def main():
-            with pytest.raises(NoSuchProcessError) as caught:
-                await pair[0].send_fake_credentials_async(pid, 0, 0)
-            return caught.value
-
-        error = asyncio.run(main())
-        assert error.message == FAKE + "Error sending message: No such process"
-        assert error.__notes__ == [f"what was claimed is pid {pid}, uid 0, gid 0"]
 
 
 @needs_pidfds

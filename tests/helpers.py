@@ -28,7 +28,7 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning
 
 
 def open_descriptors() -> dict[int, str]:
-    """Give the numbers of this process's open descriptors, and what each is."""
+    """Return the numbers of this process's open descriptors, and what each is."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -40,7 +40,7 @@ def open_descriptors() -> dict[int, str]:
 
 def threads() -> set[str]:
     """
-    Give the numbers of this process's threads, those too that Python's threading does not know.
+    Return the numbers of this process's threads, those too that Python's threading does not know.
 
     One that has been joined is in the kernel's list for a moment longer: compare by <=, and not by ==.
     """
@@ -55,7 +55,7 @@ def more_threads() -> Iterator[Callable[[], set[str]]]:
 
 
 def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until *condition* holds; tell whether it did."""
+    """Wait until *condition* holds; return whether it did."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -125,7 +125,7 @@ def room(count: int) -> Iterator[None]:
 
 def sends_control(size: int) -> bool:
     """
-    Tell whether the C library takes *size* bytes of control data, headers and padding with them.
+    Return whether the C library takes *size* bytes of control data, headers and padding with them.
 
     musl has room for 1024 on 64 bits, from 1.2.4 on for 1040: ENOMEM. Asked with a level that Unix sockets ignore.
     """
@@ -140,7 +140,7 @@ def sends_control(size: int) -> bool:
 
 
 def most_to_send(beside: int = 0) -> int:
-    """Give how many descriptors go in a message with *beside* bytes of other control data: the kernel takes 253."""
+    """Return how many descriptors go in a message with *beside* bytes of other control data: the kernel takes 253."""
     return next(n for n in range(253, 0, -1) if sends_control(socket.CMSG_SPACE(4 * n) + beside))
 
 
@@ -148,7 +148,7 @@ MOST = most_to_send()
 
 
 def same(one: int, other: int) -> bool:
-    """Tell whether two descriptors are of the same open file."""
+    """Return whether two descriptors are of the same open file."""
     return os.path.sameopenfile(one, other)
 
 
@@ -159,7 +159,7 @@ def close(fd: int) -> None:
 
 
 def is_open(fd: int) -> bool:
-    """Tell whether *fd* is open in this process."""
+    """Return whether *fd* is open in this process."""
     return Path(f"/proc/self/fd/{fd}").exists()
 
 
@@ -199,19 +199,19 @@ class Background(threading.Thread):
             self._outcome = error
 
     def outcome(self, seconds: float = 10.0) -> object:
-        """Give what the function gave, or the exception that it raised."""
+        """Return what the function gave, or the exception that it raised."""
         self.join(seconds)
         assert not self.is_alive(), "still waiting"
         return self._outcome
 
     def is_waiting(self) -> bool:
-        """Tell, after a while, whether the function still runs."""
+        """Return, after a while, whether the function still runs."""
         self.join(0.15)
         return self.is_alive()
 
 
 def forked(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child, and give its pid; its exit code is 0 if the function gave a true value."""
+    """Run *function* in a forked child, and return its pid; its exit code is 0 if the function gave a true value."""
     pid = os.fork()
     if pid:
         return pid
@@ -223,12 +223,12 @@ def forked(function: Callable[[], object]) -> int:
 
 
 def in_child(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child; give the child's exit code."""
+    """Run *function* in a forked child; return the child's exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(forked(function), 0)[1])
 
 
 def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> int:
-    """Run *function* in a forked child; give its exit code, 0 for a true value, or -9 if it takes *seconds*."""
+    """Run *function* in a forked child; return its exit code, 0 for a true value, or -9 if it takes *seconds*."""
     pid = forked(function)
     killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
     killer.start()
@@ -248,7 +248,7 @@ SYSTEM_CALLS = {
 
 
 def can_filter() -> bool:
-    """Tell whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
+    """Return whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(SYSTEM_CALLS) and libc.prctl(22, 2, None, 0, 0) != 0 and ctypes.get_errno() == errno.EFAULT
 
@@ -257,7 +257,7 @@ needs_filters = pytest.mark.skipif(not can_filter(), reason="system calls can no
 
 
 def can_set(option: int) -> bool:
-    """Tell whether the kernel has an option of sockets, and qemu's user mode, where it is between, lets it be set."""
+    """Return whether the kernel has an option of sockets, and qemu's user mode, where it is between, lets it be set."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, 1)

@@ -56,7 +56,7 @@ def become(user, groups=()):
 
 
 def pid_of(pidfd):
-    """Give the pid that a pidfd is of, -1 if the process has ended."""
+    """Return the pid that a pidfd is of, -1 if the process has ended."""
     [line] = [
         line
         for line in Path(f"/proc/self/fdinfo/{pidfd.fileno()}").read_text(encoding="ascii").splitlines()

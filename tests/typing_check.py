@@ -283,7 +283,7 @@ def received(connection: UnixConnection, result: AsyncResult, loop: MainLoop) ->
 
 
 def of_glib(error: BaseException) -> bool:
-    """Tell whether an error has GLib's parts, by the name that it has there."""
+    """Return whether an error has GLib's parts, by the name that it has there."""
     return isinstance(error, GError) and bool(error.domain) and error.code >= 0
 
 

@@ -104,6 +104,8 @@ def by_callback(owner, name, *arguments, cancellable=None, meanwhile=None):
     assert calls == []
     if meanwhile is not None:
         meanwhile()
+        # What ends an operation does not call its callback itself.
+        assert calls == []
     iterate(lambda: calls)
     [(source, result, data)] = calls
     assert (source, data) == (owner, "data")

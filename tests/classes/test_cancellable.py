@@ -20,7 +20,7 @@ from unixconn import Cancellable, IOCondition, Object, PollFD, descriptors
 
 
 def readable(fd):
-    """Tell whether *fd* can be read from."""
+    """Return whether *fd* can be read from."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(0))

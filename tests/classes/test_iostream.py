@@ -132,6 +132,14 @@ class TestReading:
             connection.get_input_stream().read_bytes(9)
         assert caught.value.message == "Error receiving data: Connection reset by peer"
 
+    def test_after_close(self, pair):
+        """It is CLOSED, as the streams of a connection are closed with it."""
+        a, _ = pair
+        stream = a.get_input_stream()
+        a.close()
+        with pytest.raises(unixconn.ClosedError, match="Stream is already closed"):
+            stream.read_bytes(9)
+
     @pytest.mark.parametrize("wrong", [None, "1", b"1", object()])
     def test_wrong_types(self, pair, wrong):
         """The count is a number; a refused read leaves the stream free."""
@@ -234,6 +242,15 @@ class TestWriting:
             got += sock.recv(1 << 20)
         assert writer.outcome() == (True, len(data))
         assert got == data
+
+    def test_after_close(self, pair):
+        """It is CLOSED, as the streams of a connection are closed with it."""
+        a, _ = pair
+        stream = a.get_output_stream()
+        a.close()
+        for write in (stream.write, stream.write_all):
+            with pytest.raises(unixconn.ClosedError, match="Stream is already closed"):
+                write(b"x")
 
 
 class TestPending:

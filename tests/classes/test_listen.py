@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, same
+from ways import failure
 
 import unixconn
 from unixconn import (
@@ -25,15 +26,10 @@ from unixconn import (
     UnixSocketAddress,
     descriptors,
     paths,
-    workers,
 )
 from unixconn.system import SYSTEM
 
-
-@pytest.fixture(autouse=True)
-def no_linger(monkeypatch):
-    """Let a worker go at once: each test waits until it has gone."""
-    monkeypatch.setattr(workers, "_LINGER", 0.01)
+pytestmark = pytest.mark.usefixtures("no_linger")
 
 
 @pytest.fixture
@@ -42,20 +38,13 @@ def path(tmp_path):
     return tmp_path / "s"
 
 
-def failure(call, *arguments, **named):
-    """Give code and text of the Error that a call raises."""
-    with pytest.raises(Error) as caught:
-        call(*arguments, **named)
-    return caught.value.code, caught.value.message
-
-
 def number(file):
-    """Tell a file from others."""
+    """Return what tells a file from others."""
     return os.lstat(file).st_ino
 
 
 def serve(listener, count):
-    """Give standard input to *count* clients."""
+    """Send standard input to *count* clients."""
     for connection in listener:
         with connection:
             connection.send_fd(0)

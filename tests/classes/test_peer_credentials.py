@@ -47,7 +47,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def has(option):
-    """Tell whether the kernel has a socket option."""
+    """Return whether the kernel has a socket option."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.getsockopt(socket.SOL_SOCKET, option, 4)
@@ -62,7 +62,7 @@ needs_groups = pytest.mark.skipif(not has(SO_PEERGROUPS), reason="the kernel has
 
 @contextmanager
 def listening():
-    """Give a socket that listens, and its address."""
+    """Return a socket that listens, and its address."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
         Path(folder).chmod(0o755)
         server.bind(f"{folder}/s")
@@ -74,7 +74,7 @@ def listening():
 @contextmanager
 def client(server, address, before=lambda: None, after=lambda: None):
     """
-    Give a connection to a child, and its pid.
+    Return, for a with statement, a connection to a child, and its pid.
 
     The child calls *before*, connects, calls *after*, and lives until the connection is closed.
     """
@@ -127,7 +127,7 @@ def be_on_a_kernel_without(option, number=errno.ENOPROTOOPT):
 
 
 def failure(call, *arguments):
-    """Give the Error of a call."""
+    """Return the Error of a call."""
     with pytest.raises(Error) as caught:
         call(*arguments)
     return caught.value

@@ -61,7 +61,7 @@ def full(tmp_path):
 
 
 def readable(fd, seconds=0.0):
-    """Tell whether *fd* can be read from, within so many seconds."""
+    """Return whether *fd* can be read from, within so many seconds."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
@@ -89,7 +89,7 @@ def check_times_out(call, *arguments, text=TEXT):
 
 
 def passed():
-    """Give a Cancellable whose time has passed."""
+    """Return a Cancellable whose time has passed."""
     cancellable = Cancellable.with_timeout(0.001)
     assert settle(cancellable.is_cancelled)
     return cancellable

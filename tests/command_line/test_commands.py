@@ -93,7 +93,7 @@ def send(*arguments, **others):
 
 
 def end_of(process):
-    """Wait for a command's end; give its exit code, and what it has written."""
+    """Wait for a command's end; return its exit code, and what it has written."""
     output, errors = process.communicate(timeout=60)
     return process.returncode, output, errors
 
@@ -489,14 +489,14 @@ print(json.dumps({"told": told, "pid": os.getpid(), "numbers": numbers, "names":
 
 
 def looked(receiver):
-    """Give what the command has found in its process."""
+    """Return what the command has found in its process."""
     code, output, _ = end_of(receiver)
     assert code == 0
     return json.loads(output)
 
 
 def ignored_by_python():
-    """Give what a program of Python's finds ignored, when it was started without anything that is."""
+    """Return what a program of Python's finds ignored, when it was started without anything that is."""
     program = "for line in open('/proc/self/status'):\n if line.startswith('SigIgn'): print(line, end='')"
     return [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout]
 
@@ -699,7 +699,7 @@ def served(door):
 
 
 def names_of_facts(output):
-    """Give what the command has printed, by its names."""
+    """Return what the command has printed, by its names."""
     return dict(line.split(maxsplit=1) for line in output.splitlines())
 
 

@@ -25,11 +25,11 @@ class OnAsyncio:
         return asyncio.run(function())
 
     async def together(self, *functions):
-        """Run coroutine functions at a time; give what they give."""
+        """Run coroutine functions at a time; return their results."""
         return list(await asyncio.gather(*(each() for each in functions)))
 
     async def within(self, seconds, function):
-        """Give what *function* gives; "late" if it was cancelled when the time was over."""
+        """Return the result of *function*; "late" if it was cancelled when the time was over."""
         try:
             return await asyncio.wait_for(function(), seconds)
         except asyncio.TimeoutError as error:
@@ -62,7 +62,7 @@ class OnTrio:
         return self.trio.run(function)
 
     async def together(self, *functions):
-        """Run coroutine functions at a time; give what they give."""
+        """Run coroutine functions at a time; return their results."""
         results = {}
 
         async def one(index, function):
@@ -74,7 +74,7 @@ class OnTrio:
         return [results[index] for index in range(len(functions))]
 
     async def within(self, seconds, function):
-        """Give what *function* gives; "late" if it was cancelled when the time was over."""
+        """Return the result of *function*; "late" if it was cancelled when the time was over."""
         with self.trio.move_on_after(seconds):
             return await function()
         return "late"
@@ -94,7 +94,7 @@ class OnAnyio:
         return self.anyio.run(function, backend=self.backend)
 
     async def together(self, *functions):
-        """Run coroutine functions at a time; give what they give."""
+        """Run coroutine functions at a time; return their results."""
         results = {}
 
         async def one(index, function):
@@ -106,7 +106,7 @@ class OnAnyio:
         return [results[index] for index in range(len(functions))]
 
     async def within(self, seconds, function):
-        """Give what *function* gives; "late" if it was cancelled when the time was over."""
+        """Return the result of *function*; "late" if it was cancelled when the time was over."""
         with self.anyio.move_on_after(seconds):
             return await function()
         return "late"
@@ -130,12 +130,12 @@ def later(call, *arguments):
 
 
 def runs_asyncio():
-    """Tell whether a loop of asyncio's kind runs, and not trio."""
+    """Return whether a loop of asyncio's kind runs, and not trio."""
     return asyncio._get_running_loop() is not None
 
 
 def cancelled_error():
-    """Give what a Future raises here that was cancelled by its cancel()."""
+    """Return what a Future raises here that was cancelled by its cancel()."""
     return asyncio.CancelledError if runs_asyncio() else unixconn.CancelledError
 
 

@@ -209,7 +209,7 @@ class Model(RuleBasedStateMachine):
 
     @staticmethod
     def waits(entry):
-        """Tell whether an operation may still be waiting."""
+        """Return whether an operation may still be waiting."""
         _, _, calls, future = entry
         return not future.done() if calls is None else not calls
 
@@ -239,7 +239,7 @@ class Model(RuleBasedStateMachine):
 
     @staticmethod
     def outcome(_, cancelled, calls, future):
-        """Give the number of the file that an operation had, None for an Error."""
+        """Return the number of the file that an operation had, None for an Error."""
         try:
             if calls is None:
                 fd = future.result(10)

@@ -324,8 +324,13 @@ class TestFinish:
         assert Task.is_valid(future, operation.owner)
         assert future.get_source_object() is operation.owner
         operation.check(operation.finish(future))
-        with pytest.raises(ValueError, match="handed out"):
-            future.result(5)
+
+        async def wait():
+            await future
+
+        for call in (lambda: future.result(5), lambda: in_asyncio(wait()), lambda: optional("trio").run(wait)):
+            with pytest.raises(ValueError, match="handed out"):
+                call()
 
 
 class TestFuture:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 
 import pytest
-from helpers import SO_PASSCRED, Background, adopt, collect, forked, in_child, open_descriptors
+from helpers import PASSCRED, Background, adopt, collect, forked, in_child, is_on, open_descriptors
 
 import unixconn
 from unixconn import (
@@ -25,20 +25,14 @@ from unixconn import (
     attempt_credentials,
 )
 
-PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
 NOBODY = 65534
 ME = (os.getpid(), os.geteuid(), os.getegid())
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def numbers(credentials):
-    """Give pid, uid and gid."""
+    """Return pid, uid and gid."""
     return struct.unpack("iII", unixconn.UnixCredentialsMessage(credentials=credentials)._payload())
-
-
-def is_on(connection):
-    """Tell whether SO_PASSCRED is on."""
-    return connection.get_socket().get_option(*PASSCRED).value
 
 
 def send_from_a_child(function):

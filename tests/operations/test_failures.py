@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_linger")
 
 
 def outcome_of(kind, call, *arguments):
-    """Give what a call comes to, in a form that can be compared."""
+    """Return what a call comes to, in a form that can be compared."""
     try:
         value = call(*arguments)
     except Error as error:

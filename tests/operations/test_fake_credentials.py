@@ -22,7 +22,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def failure(call, *arguments):
-    """Give the Error of a call."""
+    """Return the Error of a call."""
     with pytest.raises(Error) as caught:
         call(*arguments)
     return caught.value

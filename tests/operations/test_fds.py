@@ -472,7 +472,7 @@ class TestMany:
 
 
 def int_of(descriptor):
-    """Give the number of one that was received."""
+    """Return the number of one that was received."""
     return descriptor if isinstance(descriptor, int) else descriptor.fileno()
 
 

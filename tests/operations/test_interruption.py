@@ -66,7 +66,7 @@ class Alarm:
 
 def handing_over(frame):
     """
-    Tell whether *frame* is at the one step where no Python function could keep its result.
+    Return whether *frame* is at the one step where no Python function could keep its result.
 
     Interpreters other than CPython 3.11 and newer run signal handlers between a function's return and the moment when
     its caller has the value. That is not the library's time any more.
@@ -276,7 +276,7 @@ def test_taking_over_broken_off(pair, null, make):
 
 
 def ways_out(node, in_loop=False):
-    """Give the statements in *node* that leave it."""
+    """Return the statements in *node* that leave it."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Return) or (isinstance(child, (ast.Break, ast.Continue)) and not in_loop):
             yield child

@@ -139,7 +139,7 @@ class TestPasscred:
 
 @contextlib.contextmanager
 def sending_child(sock):
-    """Give the pid of a child, and a function that has it send a plain byte."""
+    """Return the pid of a child, and a function that has it send a plain byte."""
     orders, order = os.pipe()
 
     def child():

@@ -78,7 +78,7 @@ class Reader:
         self.at += -self.at % boundary
 
     def take(self, size: int) -> bytes:
-        """Give the next bytes."""
+        """Return the next bytes."""
         self.at += size
         return self.data[self.at - size : self.at]
 

@@ -37,7 +37,7 @@ json.dump(outcome, sys.stdout)
 
 @functools.lru_cache(maxsize=1)
 def interpreter() -> str | None:
-    """Give the interpreter that can import Gio, or None."""
+    """Return the interpreter that can import Gio, or None."""
     for each in dict.fromkeys((sys.executable, "/usr/bin/python3", shutil.which("python3"))):
         probe = [each or "", "-c", "from gi.repository import Gio, GLib; Gio.UnixConnection"]
         try:
@@ -49,7 +49,7 @@ def interpreter() -> str | None:
 
 
 def need_gio() -> str:
-    """Give the interpreter that can import Gio; skip the test if there is none."""
+    """Return the interpreter that can import Gio; skip the test if there is none."""
     found = interpreter()
     if found is None:
         pytest.skip("Gio by PyGObject (python3-gi, gir1.2-glib-2.0) is not installed")

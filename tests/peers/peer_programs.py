@@ -15,7 +15,7 @@ import pytest
 
 
 def need(program: str, package: str = "") -> str:
-    """Give the path of *program*; skip the test, with its name, if it is not installed."""
+    """Return the path of *program*; skip the test, with its name, if it is not installed."""
     # Debian keeps servers where only root looks.
     found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if found is None:

@@ -37,7 +37,7 @@ def load(name, implementation):
 
 
 def snippets(implementation):
-    """Give the functions of all files by their names."""
+    """Return the functions of all files by their names."""
     # First, as the others import it.
     sys.modules[TOOLS] = load(TOOLS, implementation)
     found = {}
@@ -53,7 +53,7 @@ def snippets(implementation):
 
 
 def run(function):
-    """Give the outcome of a function that runs in a forked process, or how that process died."""
+    """Return the outcome of a function that runs in a forked process, or how that process died."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:

@@ -199,7 +199,7 @@ def ask(client, command, fds=(), **arguments):
 
 
 def answer_of(client):
-    """Give what the next line says that is no event."""
+    """Return what the next line says that is no event."""
     while True:
         line = b""
         while not line.endswith(b"\n"):
@@ -323,7 +323,7 @@ exit(<$reader> eq "from Python" ? 0 : 1);
 
 
 def need_perl():
-    """Give perl, if its module is there too."""
+    """Return perl, if its module is there too."""
     program = need("perl")
     if subprocess.run([program, "-MIO::FDPass", "-e", "1"], capture_output=True, check=False).returncode:
         pytest.skip("IO::FDPass (libio-fdpass-perl) is not installed")

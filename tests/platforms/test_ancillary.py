@@ -44,7 +44,7 @@ calm = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCh
 
 
 def ints(data):
-    """Give the whole ints in *data*."""
+    """Return the whole ints in *data*."""
     count = len(data) // 4
     return list(struct.unpack(f"{count}i", data[: 4 * count]))
 

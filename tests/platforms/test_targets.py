@@ -65,19 +65,19 @@ LENGTHS = {"msg_iovlen", "msg_controllen", "cmsg_len"}
 
 
 def structures(declarations):
-    """Give the names of the structures, each with its fields' names; those of an unnamed union are left out."""
+    """Return the names of the structures, each with its fields' names; those of an unnamed union are left out."""
     without_unions = re.sub(r"\n    union \{.*?\n    \};", "", declarations, flags=re.DOTALL)
     bodies = re.findall(r"^struct (\w+) \{\n(.*?)^\};", without_unions, flags=re.MULTILINE | re.DOTALL)
     return {name: re.findall(r"\b(\w+)(?:\[\d+\])?;", body) for name, body in bodies}
 
 
 def typedefs(declarations):
-    """Give the names of the integer types."""
+    """Return the names of the integer types."""
     return re.findall(r"^typedef (?!struct).* (\w+);$", declarations, flags=re.MULTILINE)
 
 
 def assertions(declarations, constants):
-    """Give what has to hold of the declarations, under other names, and those of the headers: C expressions."""
+    """Return what has to hold of the declarations, under other names, and those of the headers: C expressions."""
     for each in typedefs(declarations):
         if not re.fullmatch(r"msg_\w+|cmsg_len_t", each):
             yield f"sizeof(ours_{each}) == sizeof({each})"
@@ -125,7 +125,7 @@ def program(platform):
 
 
 def compiles(text, target, folder):
-    """Tell what the compiler has against the C program *text* for *target*: "" if nothing."""
+    """Return what the compiler says against the C program *text* for *target*: "" if nothing."""
     source = folder / f"{target}.c"
     source.write_text(text, encoding="utf-8")
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-D_GNU_SOURCE", "-w"]

@@ -67,7 +67,7 @@ WRITERS = [
 
 
 def attempt(call, *arguments, **keywords):
-    """Give the outcome of a call: its value, or the error."""
+    """Return the outcome of a call: its value, or the error."""
     try:
         return plain(call(*arguments, **keywords))
     except GLib.Error as error:
@@ -129,12 +129,12 @@ def fill(connection):
 
 
 def is_cloexec(fd):
-    """Tell whether a descriptor is close-on-exec."""
+    """Return whether a descriptor is close-on-exec."""
     return bool(fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
 
 def is_readable(fd):
-    """Tell whether a descriptor is readable."""
+    """Return whether a descriptor is readable."""
     return bool(select.select([fd], [], [], 0)[0])
 
 
@@ -149,7 +149,7 @@ def send_fds(sock, *fds, data=b"x"):
 
 
 def passcred(connection):
-    """Give a connection's SO_PASSCRED."""
+    """Return a connection's SO_PASSCRED."""
     return int(connection.get_socket().get_option(SOL_SOCKET, SO_PASSCRED).value)
 
 

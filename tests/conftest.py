@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import ways
 from helpers import Calls, adopt, open_descriptors, settle, threads
+from internals import workers
 
-from unixconn import MainContext, UnixConnection, workers
+from unixconn import MainContext, UnixConnection
 
 
 def pytest_collection_finish() -> None:

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from internals import from_python
 
 import unixconn
 from unixconn import Error, Socket, SocketAddress, SocketFamily, SocketProtocol, SocketType, UnixSocketAddress
 from unixconn import UnixSocketAddressType as Kind
-from unixconn.address import from_python
 
 UNIX_STREAM = (SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT)
 LONGEST = 107

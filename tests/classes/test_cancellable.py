@@ -14,9 +14,10 @@ import traceback
 
 import pytest
 from helpers import Background, is_open, open_descriptors, outcome_of_child, room
+from internals import RETURN_IS_ATOMIC
 
 import unixconn
-from unixconn import Cancellable, IOCondition, Object, PollFD, descriptors
+from unixconn import Cancellable, IOCondition, Object, PollFD
 
 
 def readable(fd):
@@ -654,7 +655,7 @@ class TestSignals:
 
     @pytest.mark.breaks_off
     @pytest.mark.skipif(
-        not descriptors.RETURN_IS_ATOMIC, reason="an exception can come between the end of a with block and its exit"
+        not RETURN_IS_ATOMIC, reason="an exception can come between the end of a with block and its exit"
     )
     def test_an_exception_out_of_one(self):
         """An exception in the middle of any method leaves the object usable."""

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from helpers import adopt, is_open, open_descriptors, room
+from internals import connection_types
 
 import unixconn
 from unixconn import (
@@ -27,7 +28,6 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddressType,
 )
-from unixconn.socket import connection_types
 
 
 def new_socket(kind=SocketType.STREAM):

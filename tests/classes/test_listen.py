@@ -11,23 +11,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import internals
 import pytest
 from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, same
+from internals import SYSTEM, paths
 from ways import failure
 
 import unixconn
-from unixconn import (
-    Cancellable,
-    Error,
-    Object,
-    SocketClient,
-    UnixConnection,
-    UnixListener,
-    UnixSocketAddress,
-    descriptors,
-    paths,
-)
-from unixconn.system import SYSTEM
+from unixconn import Cancellable, Error, Object, SocketClient, UnixConnection, UnixListener, UnixSocketAddress
 
 pytestmark = pytest.mark.usefixtures("no_linger")
 
@@ -446,7 +437,7 @@ class TestPythonsSockets:
 
             return call
 
-        monkeypatch.setattr("unixconn.socket.duplicate_all", close_meanwhile(descriptors.duplicate_all))
+        monkeypatch.setattr(internals.socket, "duplicate_all", close_meanwhile(internals.duplicate_all))
         monkeypatch.setattr(SYSTEM, "peer", close_meanwhile(SYSTEM.peer))
         use(b)
         assert closing.pop().outcome() is True

@@ -11,6 +11,8 @@ import time
 
 import pytest
 from helpers import Background, no_collection, outcome_of_child, room, settle
+from internals import WOULD_BLOCK
+from internals import listener as module
 from ways import by_await, each_way, failure
 
 import unixconn
@@ -28,8 +30,6 @@ from unixconn import (
     ThreadedSocketService,
     UnixSocketAddress,
 )
-from unixconn import listener as module
-from unixconn.attempt import WOULD_BLOCK
 
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 

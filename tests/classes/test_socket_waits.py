@@ -12,16 +12,10 @@ import time
 
 import pytest
 from helpers import SO_PASSCRED, Background, fill, new_socket, settle
+from internals import handle
 
 import unixconn
-from unixconn import (
-    Cancellable,
-    IOCondition,
-    Socket,
-    UnixConnection,
-    UnixSocketAddress,
-    handle,
-)
+from unixconn import Cancellable, IOCondition, Socket, UnixConnection, UnixSocketAddress
 
 SOL_SOCKET = socket.SOL_SOCKET
 IN, OUT, HUP, ERR = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR

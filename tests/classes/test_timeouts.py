@@ -18,6 +18,7 @@ import weakref
 
 import pytest
 from helpers import PYPY, Background, Calls, collect, fill, open_descriptors, outcome_of_child, room, settle, threads
+from internals import RETURN_IS_ATOMIC, workers
 
 import unixconn
 from unixconn import (
@@ -31,8 +32,6 @@ from unixconn import (
     UnixConnection,
     UnixSocketAddress,
 )
-from unixconn.descriptors import RETURN_IS_ATOMIC
-from unixconn.workers import shared
 
 SOON = 0.1
 LATER = 3600
@@ -521,7 +520,7 @@ class TestMany:
             each.connect(bool)
         for each in crowd:
             each.cancel()
-        clock = shared()._clock
+        clock = workers.shared()._clock
         assert settle(lambda: not clock._heap)
         stays = Cancellable.with_timeout(LATER)
         stays.connect(calls)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import pytest
+from internals import workers
 from loops.event_loops import LOOPS, OnAnyio, OnAsyncio, OnTrio, OnUvloop
 from loops.sources import drain
 from ways import optional
 
-from unixconn import MainContext, workers
+from unixconn import MainContext
 
 
 @pytest.fixture(params=LOOPS)

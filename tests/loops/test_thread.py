@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import os
@@ -13,7 +14,7 @@ from helpers import Background, close, fill, is_on, more_threads, open_descripto
 from ways import failure, iterate
 
 import unixconn
-from unixconn import Cancellable, MainLoop, UnixConnection, timeout_add, workers
+from unixconn import Cancellable, MainLoop, UnixConnection, timeout_add
 
 
 class TestThread:
@@ -133,7 +134,7 @@ class TestThread:
             raise RuntimeError("can't start new thread")
 
         with monkeypatch.context() as patch:
-            patch.setattr(workers._thread, "start_new_thread", refuse)
+            patch.setattr(_thread, "start_new_thread", refuse)
             future = b.receive_fd_async()
             assert failure(future.result)[0] == 0
         assert open_descriptors() == before

@@ -12,23 +12,11 @@ import time
 
 import pytest
 from helpers import Calls, close, settle
+from internals import RETURN_IS_ATOMIC, closable, maincontext, paths, pending, poller, sequence
 from ways import iterate
 
 import unixconn
-from unixconn import (
-    Cancellable,
-    MainContext,
-    MainLoop,
-    Task,
-    UnixConnection,
-    closable,
-    maincontext,
-    paths,
-    pending,
-    poller,
-    sequence,
-)
-from unixconn.descriptors import RETURN_IS_ATOMIC
+from unixconn import Cancellable, MainContext, MainLoop, Task, UnixConnection
 
 
 class StopError(BaseException):

@@ -13,17 +13,10 @@ import threading
 
 import pytest
 from helpers import PASSCRED, Background, adopt, collect, forked, in_child, is_on, open_descriptors
+from internals import attempt_credentials
 
 import unixconn
-from unixconn import (
-    Cancellable,
-    Credentials,
-    CredentialsSource,
-    Error,
-    MainContext,
-    UnixConnection,
-    attempt_credentials,
-)
+from unixconn import Cancellable, Credentials, CredentialsSource, Error, MainContext, UnixConnection
 
 NOBODY = 65534
 ME = (os.getpid(), os.geteuid(), os.getegid())

@@ -27,11 +27,11 @@ from helpers import (
     same,
     settle,
 )
+from internals import attempt, attempt_many, close_all
 from ways import each_way, failure
 
 import unixconn
-from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection, attempt
-from unixconn.descriptors import close_all
+from unixconn import Cancellable, Error, FileDescriptor, IOErrorEnum, SocketType, UnixConnection
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
@@ -405,7 +405,9 @@ class TestMany:
             close([got] if isinstance(got, FileDescriptor) else got)
 
     @needs_passed_pidfds
-    @pytest.mark.parametrize(("name", "module"), [("receive_fd", "attempt"), ("receive_fds", "attempt_many")])
+    @pytest.mark.parametrize(
+        ("name", "module"), [("receive_fd", attempt), ("receive_fds", attempt_many)], ids=["one", "several"]
+    )
     def test_a_pidfd_and_a_signal_handler_that_raises(self, pair, null, monkeypatch, name, module):
         """The pidfd that nobody has asked for is closed as well if a handler raises just before that."""
 
@@ -420,7 +422,7 @@ class TestMany:
         b.pass_pidfds()
         before = open_descriptors()
         a.send_fd(null)
-        monkeypatch.setattr(f"unixconn.{module}.close_all", stop)
+        monkeypatch.setattr(module, "close_all", stop)
         with pytest.raises(StopError):
             getattr(b, name)()
         assert open_descriptors() == before
@@ -620,7 +622,7 @@ class TestRefusing:
         a.send_message(b"x", [null] * 2)
         b.refuse_fds()
         with monkeypatch.context() as patch:
-            patch.setattr("unixconn.attempt.close_all", close_and_stop)
+            patch.setattr(attempt, "close_all", close_and_stop)
             with pytest.raises(StopError):
                 b.receive_message(9)
         for fd in opened:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 from helpers import PYPY, SO_PASSCRED, Background, open_descriptors
+from internals import RETURN_IS_ATOMIC
 
 import unixconn
-from unixconn import Cancellable, UnixConnection, descriptors
+from unixconn import Cancellable, UnixConnection
 
 pytestmark = pytest.mark.breaks_off
 
@@ -71,7 +72,7 @@ def handing_over(frame):
     Interpreters other than CPython 3.11 and newer run signal handlers between a function's return and the moment when
     its caller has the value. That is not the library's time any more.
     """
-    if descriptors.RETURN_IS_ATOMIC:
+    if RETURN_IS_ATOMIC:
         return False
     if not frame.f_code.co_filename.startswith(LIBRARY):
         return True
@@ -134,7 +135,7 @@ def test_receives_broken_off(pair, null, alarm):
     check_no_leak(before)
 
 
-@pytest.mark.skipif(not descriptors.RETURN_IS_ATOMIC, reason="the caller's own assignment can be interrupted there")
+@pytest.mark.skipif(not RETURN_IS_ATOMIC, reason="the caller's own assignment can be interrupted there")
 def test_receives_broken_off_in_a_plain_program(pair, null, alarm):
     """The same in the words of any program: the number is in the variable, or closed."""
     a, b = pair

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from helpers import (
+    PASSCRED,
     Background,
     Calls,
     collect,
@@ -25,6 +26,7 @@ from helpers import (
     same,
     settle,
 )
+from internals import attempt, transfer_messages
 from ways import each_way, failure, iterate
 
 import unixconn
@@ -41,10 +43,7 @@ from unixconn import (
     SocketType,
     UnixConnection,
     UnixSocketAddress,
-    attempt,
-    transfer_messages,
 )
-from unixconn.system import SYSTEM
 
 CANCELLED = (19, "Operation was cancelled")
 GONE = (18, "Connection closed by the peer")
@@ -478,7 +477,7 @@ class TestRecords:
                 a.send_message(b"")
             assert b.receive_message(9).data == b""
             assert failure(b.receive_message, 9) == GONE
-            assert b.get_socket().get_option(*SYSTEM.credentials_option).value == 0
+            assert b.get_socket().get_option(*PASSCRED).value == 0
 
     @each_way
     @pytest.mark.parametrize("name", ["receive_fd", "receive_fds", "receive_descriptor", "receive_descriptors"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import inspect
 import time
 import warnings
@@ -154,7 +155,6 @@ def in_asyncio(main):
 
 def run_in_uvloop(main):
     """Run a coroutine to its end in uvloop; return its result."""
-    optional("uvloop")
     return _loops["uvloop"].run_until_complete(main)
 
 
@@ -236,6 +236,18 @@ WAYS = {
 """All of them, for the table of operations."""
 BACKGROUND = tuple(way for way in WAYS if way not in {"plain", "cancellable"})
 """Those of the asynchronous form."""
+
+
+def needs(way):
+    """Return the marks of a test of a way: it is skipped where the way's module is not installed."""
+    is_missing = way in {"uvloop", "trio"} and importlib.util.find_spec(way) is None
+    return pytest.mark.skipif(is_missing, reason=f"{way} is not installed")
+
+
+def each_loop(*loops):
+    """Parametrize `loop` by names of ways."""
+    return pytest.mark.parametrize("loop", [pytest.param(loop, marks=needs(loop)) for loop in loops])
+
 
 each_way = pytest.mark.parametrize(
     "do", [blocking, by_callback, by_future, by_await], ids=["blocking", "callback", "future", "await"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from operations import rows
-from ways import BACKGROUND, WAYS
+from ways import BACKGROUND, WAYS, needs
 
 OPERATIONS = {
     "UnixConnection.receive_fd": rows.ReceiveFd,
@@ -54,14 +54,14 @@ def each_operation(condition=lambda _: True):
 
 def each_operation_in_each_way(condition=lambda _: True, ways=lambda _: WAYS):
     """Parametrize `operation` and `way` by the rows that a condition holds for, and the ways of each."""
-    found = {
-        f"{name}-{way}": (row, WAYS[way])
+    found = [
+        pytest.param(row, WAYS[way], id=f"{name}-{way}", marks=needs(way))
         for name, row in OPERATIONS.items()
         if condition(row)
         for way in ways(row)
         if row.is_blocking or way in BACKGROUND
-    }
-    return pytest.mark.parametrize(("operation", "way"), list(found.values()), ids=list(found), indirect=["operation"])
+    ]
+    return pytest.mark.parametrize(("operation", "way"), found, indirect=["operation"])
 
 
 def each_operation_now_and_later(condition=lambda _: True):

@@ -10,7 +10,7 @@ import time
 import pytest
 from helpers import Background, Calls, collect, open_descriptors, settle
 from operations.table import OPERATIONS, each_operation, each_operation_now_and_later, waits
-from ways import CANCELLED, failure, in_asyncio, iterate, optional, pushed, rest, run_in_uvloop, start
+from ways import CANCELLED, each_loop, failure, in_asyncio, iterate, optional, pushed, rest, run_in_uvloop, start
 
 import unixconn
 from unixconn import AsyncResult, Cancellable, Future, MainContext, MainLoop, Object, Task
@@ -361,7 +361,7 @@ class TestFuture:
         assert future.cancelled()
 
     @each_operation(waits)
-    @pytest.mark.parametrize("loop", ["no loop", "asyncio", "uvloop", "trio"])
+    @each_loop("no loop", "asyncio", "uvloop", "trio")
     @pytest.mark.parametrize("how", ["cancel", "cancellable"])
     def test_is_cancelled(self, operation, loop, how):
         """It ends the operation, which has done nothing."""
@@ -398,7 +398,7 @@ class TestFuture:
         operation.again()
 
     @each_operation(waits)
-    @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+    @each_loop("asyncio", "uvloop", "trio")
     def test_of_a_task_that_is_cancelled(self, operation, loop):
         """A task that gives up ends the operation, which has done nothing."""
         futures = []

@@ -19,6 +19,7 @@ from ways import (
     in_asyncio,
     in_uvloop,
     iterate,
+    needs,
     run_in_uvloop,
     start,
     with_cancellable,
@@ -253,7 +254,7 @@ def together(way, operations):
     return errors(each.outcome() for each in threads)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=needs(way)) for way in WAYS])
 def test_the_timeout_of_the_socket(way):
     """An operation waits as long as its Socket says, and has done nothing then: the whole table at a time."""
     with contextlib.ExitStack() as stack:

@@ -30,6 +30,10 @@ from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.command.build_py import build_py as _build_py
 from setuptools.errors import PlatformError
 
+# The folder of this file is not on the path in a build.
+sys.path.append(str(Path(__file__).parent))
+from build_tools import explain, missing
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -462,9 +466,9 @@ class build_py(_build_py):  # noqa: N801 - setuptools looks the command up by th
 
 class build_ext(_build_ext):  # noqa: N801
     """
-    Write the ABI layer, and compile the other one where that is possible.
+    Write the ABI layer, and compile the API layer where that is possible.
 
-    A failed compilation is only a warning, unless ``UNIXCONN_REQUIRE_API=1`` is set.
+    Where it is not, a warning says why. ``UNIXCONN_REQUIRE_API=1`` makes it an error.
     """
 
     def _package(self) -> Path:
@@ -481,12 +485,30 @@ class build_ext(_build_ext):  # noqa: N801
             for suffix in EXTENSION_SUFFIXES:
                 folder.joinpath(f"_api{suffix}").unlink(missing_ok=True)
         platform = platform_for(sys.platform, target_machine())
-        if platform is not None:
+        obstacle = self.check(platform)
+        if platform is not None and not obstacle:
             for extension in self.extensions:
                 self._complete(extension, platform)
             super().run()
-        elif api_required():
-            raise PlatformError(f"UNIXCONN_REQUIRE_API=1: there is nothing to compile for {sys.platform}")
+            if not self.compiled:
+                obstacle = "the compiled one failed to build, see above"
+        if obstacle:
+            self.warn(f"the plain layer alone is installed: {obstacle}")
+
+    def check(self, platform: Platform | None) -> str:
+        """
+        Return why nothing can be compiled for *platform*, "" if no reason is known.
+
+        Raise PlatformError with that reason if ``UNIXCONN_REQUIRE_API=1`` is set.
+        """
+        if platform is None:
+            obstacle = f"unixconn has no C declarations for {sys.platform}"
+        else:
+            tools = missing(self.include_dirs)
+            obstacle = explain(tools) if tools else ""
+        if obstacle and api_required():
+            raise PlatformError(f"UNIXCONN_REQUIRE_API=1: {obstacle}")
+        return obstacle
 
     def _complete(self, extension: Extension, platform: Platform) -> None:
         """Make of the extension that pyproject.toml announces the one to compile."""
@@ -518,6 +540,11 @@ class build_ext(_build_ext):  # noqa: N801
 
 class bdist_wheel(_bdist_wheel):  # noqa: N801
     """Tag the wheel by what is in it."""
+
+    def run(self) -> None:
+        """Check what is required first: after the build the error would be the last of a hundred lines."""
+        self.get_finalized_command("build_ext").check(platform_for(sys.platform, target_machine()))  # type: ignore[attr-defined]
+        super().run()
 
     def get_tag(self) -> tuple[str, str, str]:
         """Give cp39-abi3 for the limited API, py3-none-any for a wheel with the ABI layer alone: that has them all."""

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from unixconn.demo import find_gio
+from unixconn._cli.demo import find_gio
 
 
 def parse(description: str, picture: str) -> argparse.Namespace:

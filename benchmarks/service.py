@@ -156,7 +156,7 @@ def measure(quick: bool) -> None:
     from contestants import own_folder, start
     from results import Results
 
-    from unixconn.demo import find_gio
+    from unixconn._cli.demo import find_gio
 
     pythons = list(dict.fromkeys(filter(None, (sys.executable, find_gio(), shutil.which("pypy3")))))
     results = Results(("Gio",))

@@ -11,10 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+import internals
 import pytest
 import ways
 from helpers import Calls, adopt, open_descriptors, settle, threads
-from internals import workers
 
 from unixconn import MainContext, UnixConnection
 
@@ -149,7 +149,7 @@ def event_loop(libuv: None) -> Iterator[None]:
 def no_linger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
     running = threads()
-    monkeypatch.setattr(workers, "_LINGER", 0.01)
+    monkeypatch.setattr(internals.thread, "_LINGER", 0.01)
     yield
     while MainContext.default().iteration(False):
         pass

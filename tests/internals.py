@@ -5,48 +5,33 @@ It is for what can not be brought about from outside, such as a signal handler t
 The tests in platforms/ and command_line/ name the modules that they are of.
 """
 
-from unixconn import (
-    attempt,
-    attempt_credentials,
-    attempt_many,
-    closable,
-    handle,
-    listener,
-    maincontext,
-    paths,
-    pending,
-    poller,
-    sequence,
-    socket,
-    transfer_messages,
-    workers,
-)
-from unixconn.address import from_python
-from unixconn.attempt import WOULD_BLOCK
-from unixconn.descriptors import RETURN_IS_ATOMIC, close_all, duplicate_all
-from unixconn.socket import connection_types
-from unixconn.system import SYSTEM
+from unixconn._gio import connection, listener, listening, socket, streams
+from unixconn._gio.address import from_python
+from unixconn._gio.socket import connection_types
+from unixconn._io import main_context, reactor, receiving, steps, thread, waiter
+from unixconn._kernel import handle, receive, send
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, close_all, duplicate_all
+from unixconn._kernel.platform import SYSTEM
 
 __all__ = [
     "RETURN_IS_ATOMIC",
     "SYSTEM",
-    "WOULD_BLOCK",
-    "attempt",
-    "attempt_credentials",
-    "attempt_many",
-    "closable",
     "close_all",
+    "connection",
     "connection_types",
     "duplicate_all",
     "from_python",
     "handle",
     "listener",
-    "maincontext",
-    "paths",
-    "pending",
-    "poller",
-    "sequence",
+    "listening",
+    "main_context",
+    "reactor",
+    "receive",
+    "receiving",
+    "send",
     "socket",
-    "transfer_messages",
-    "workers",
+    "steps",
+    "streams",
+    "thread",
+    "waiter",
 ]

@@ -119,7 +119,7 @@ def test_the_import_stays_small():
     if done.returncode:  # without site-packages on the path
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "unixconn._native" in loaded
-    assert not loaded & {"asyncio", "subprocess", "logging", "unixconn.demo"}
+    assert "unixconn._kernel.native" in loaded
+    assert not loaded & {"asyncio", "subprocess", "logging", "unixconn._cli.demo"}
     if not PYPY:  # whose own modules are partly Python
         assert not loaded & {"typing", "pathlib", "re", "inspect", "dataclasses"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -57,13 +58,14 @@ def tree(tmp_path):
     generated = shutil.ignore_patterns("_abi*.py", "_api*", "__pycache__")
     shutil.copytree(ROOT / "unixconn", folder / "unixconn", ignore=generated)
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=generated)
-    for name in ("build_ffi.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "tox.ini"):
+    scripts = ("build_ffi.py", "build_tools.py", "toxfile.py", "tox.ini")
+    for name in (*scripts, "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md"):
         shutil.copy(ROOT / name, folder)
     return folder
 
 
-def build(tree, kind="wheel", **environment):
-    """Do what ``pip install`` does, without its download of the build tools; give the file that was made."""
+def try_build(tree, kind="wheel", **environment):
+    """Do what ``pip install`` does, without its download of the build tools; return what it printed, and the files."""
     clean = {name: value for name, value in os.environ.items() if name not in ("CC", "UNIXCONN_REQUIRE_API")}
     made = Path(tempfile.mkdtemp(dir=tree.parent))
     code = f"from setuptools import build_meta; build_meta.build_{kind}({str(made)!r})"
@@ -76,10 +78,17 @@ def build(tree, kind="wheel", **environment):
         text=True,
         check=False,
     )
-    if child.returncode:
-        raise AssertionError(child.stdout)
-    (file,) = made.iterdir()
-    return file
+    files = list(made.iterdir())
+    assert len(files) == (child.returncode == 0), child.stdout
+    return child.stdout, files
+
+
+def build(tree, kind="wheel", **environment):
+    """Return the file that a build makes. Raise AssertionError with its output if it makes none."""
+    output, files = try_build(tree, kind, **environment)
+    if not files:
+        raise AssertionError(output)
+    return files[0]
 
 
 def generated(wheel):
@@ -123,6 +132,64 @@ def test_required_layer_that_does_not_compile(tree):
     assert generated(build(tree, CC="/nonexistent", UNIXCONN_REQUIRE_API="0")) == plain_layer(tree)
 
 
+def compiler_without(tree, header):
+    """Return a C compiler that answers build_tools.py's question with the lack of *header*."""
+    compiler = tree.parent / "cc"
+    compiler.write_text(f"#!/bin/sh\ncat >/dev/null\necho 'no {header}'\n")
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
+LACKS = [
+    (None, r"a C compiler \(/nonexistent\)", "gcc libc6-dev"),
+    ("Python.h", r"\S.* headers.* \(Python\.h\)", r"(python3\.\d+|pypy3)-dev"),
+    ("sys/socket.h", r"the C library's headers \(sys/socket\.h\)", "libc6-dev"),
+]
+
+
+@pytest.mark.parametrize(("header", "named", "packages"), LACKS)
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_required_layer_that_nothing_can_compile(tree, kind, header, named, packages):
+    """One line says what is missing and how to get it, in place of the compiler's about the first header."""
+    compiler = compiler_without(tree, header) if header else "/nonexistent"
+    output, files = try_build(tree, kind, CC=compiler, UNIXCONN_REQUIRE_API="1")
+    assert not files
+    errors = [line for line in output.splitlines() if "error: " in line]
+    pattern = f'error: UNIXCONN_REQUIRE_API=1: .*{named}.*, not found here\\. .*"apt-get install .*{packages}.*"\\. .*'
+    assert len(errors) == 1, output
+    assert re.fullmatch(pattern, errors[0]), output
+    assert output.splitlines()[-1] == errors[0]
+    assert "Traceback" not in output
+    # Of a wheel it is not the last of a hundred lines about the files in it.
+    assert kind == "editable" or "copying" not in output
+
+
+@pytest.mark.parametrize(("header", "named", "packages"), LACKS)
+def test_build_that_takes_the_plain_layer_says_so(tree, header, named, packages):
+    """One line says that, what is missing and how to get it."""
+    output, (wheel,) = try_build(tree, CC=compiler_without(tree, header) if header else "/nonexistent")
+    assert generated(wheel) == plain_layer(tree)
+    (warning,) = [line for line in output.splitlines() if "the plain layer alone is installed" in line]
+    assert re.search(f'{named}.*, not found here\\. .*"apt-get install .*{packages}.*"\\.', warning), output
+    assert "error: " not in output
+    assert "Traceback" not in output
+
+
+def test_build_with_a_compiler_that_fails(tree):
+    """What is wrong with it is not in the list of what may be missing: its own words are kept."""
+    compiler = tree.parent / "cc"
+    compiler.write_text("#!/bin/sh\necho 'out of order' >&2\nexit 7\n")
+    compiler.chmod(0o755)
+    output, (wheel,) = try_build(tree, CC=str(compiler))
+    assert generated(wheel) == plain_layer(tree)
+    assert "the plain layer alone is installed: the compiled one failed to build, see above" in output
+    assert "out of order" in output
+    output, files = try_build(tree, CC=str(compiler), UNIXCONN_REQUIRE_API="1")
+    assert not files
+    assert "out of order" in output
+    assert "not found here" not in output
+
+
 def test_two_builds_are_equal(tree, tmp_path):
     """Where SOURCE_DATE_EPOCH says what time it is, the wheel of another folder is the same one."""
     another = shutil.copytree(tree, tmp_path / "another" / "tree")
@@ -139,7 +206,8 @@ def test_source_distribution_can_be_built(tree, tmp_path):
         # From Python 3.12 on the lack of one is a warning; 3.9 has none.
         content.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
         content.extractall(tmp_path / "unpacked")
-    assert {"build_ffi.py", "py.typed", "tox.ini", "conftest.py", "LICENSE"} <= names
+    scripts = {"build_ffi.py", "build_tools.py", "toxfile.py", "tox.ini"}
+    assert {*scripts, "py.typed", "conftest.py", "LICENSE"} <= names
     assert not {name for name in names if name.startswith(("_abi", "_api."))}
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     wheel = build(unpacked, CC="/nonexistent")

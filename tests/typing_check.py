@@ -1,16 +1,20 @@
 """
-A user's program that names all that is public, for ``mypy --strict``.
+A user's program that names everything public, for type checkers: see check_types.py.
 
-Not run by pytest, nor meant to do anything sensible: it has to pass the type checker, and to run.
+``python typing_check.py`` runs its first half; the rest is for the checkers alone. `assert_type` fails where a checker
+sees another type, also where it sees Any. A mistake that a checker does not find is an error too: the comment that
+excuses it is reported as unnecessary.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import unixconn
 from unixconn import (
@@ -95,7 +99,12 @@ from unixconn import (
     timeout_add,
     timeout_add_seconds,
 )
-from unixconn.results import Accepted
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+    from typing_extensions import assert_type
+
+T = TypeVar("T")
 
 KINDS: tuple[type[Error], ...] = (
     CancelledError,
@@ -127,7 +136,7 @@ class Named(UnixConnection):
         super().__init__(socket=socket)
         self.name: str = name
 
-    def send_fd(self, fd: int, cancellable: Cancellable | None = None) -> bool:
+    def send_fd(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None) -> bool:
         """Send it."""
         return super().send_fd(fd, cancellable)
 
@@ -235,13 +244,18 @@ def use_sockets() -> None:
     print(index, numbers, sent, summary, found, ready, option, connection.close())
 
 
+def note(_owner: Cancellable, told: list[str], word: str) -> None:
+    """Be a handler of a signal."""
+    told.append(word)
+
+
 def use_cancellables() -> None:
     """Cancel, and be told."""
     cancellable = Cancellable.new()
     told: list[str] = []
     callback: Callable[[], object] = lambda: told.append("told")  # noqa: E731 - a lambda's type is checked
     number: int = cancellable.connect(callback)
-    Object.connect(cancellable, "cancelled", lambda owner, word: told.append(word), "and told")
+    Object.connect(cancellable, "cancelled", note, told, "and told")
     pollfd = PollFD(0, 0)
     made: bool = cancellable.make_pollfd(pollfd)
     events: IOCondition = pollfd.events
@@ -273,7 +287,8 @@ def use_errors() -> None:
             a.send_fd(0)
         except PeerClosedError as broken:
             number: int | None = broken.errno
-            print(made, number, isinstance(broken, BrokenPipeError))
+            python: BrokenPipeError = broken
+            print(made, number, python)
 
 
 def received(connection: UnixConnection, result: AsyncResult, loop: MainLoop) -> None:
@@ -325,8 +340,6 @@ async def use_datagrams(one: Socket, other: Socket) -> None:
     """Send to an address, and receive from one."""
     sent: int = one.send_to(None, b"x") + await one.send_to_async(None, b"x")
     data: bytes = other.receive_from(9).data + (await other.receive_from_async(9)).data
-    one.send_to_async(None, b"x", None, lambda sock, result: sock.send_to_finish(result))
-    other.receive_from_async(9, None, lambda sock, result: sock.receive_from_finish(result))
     print(sent, data)
 
 
@@ -364,9 +377,9 @@ def heard(service: SocketService, connection: SocketConnection, source: Object |
 async def use_servers(folder: Path) -> None:
     """Listen and connect."""
     async with listen(folder / "a", mode=0o600) as listener:
-        waiting: Future[Accepted] = listener.accept_async()
+        waiting = listener.accept_async()
         with connect(folder / "a", timeout=3) as client:
-            accepted: SocketConnection = (await waiting).connection
+            accepted: UnixConnection = (await waiting).connection
             data: bytes = await client.get_input_stream().read_async(1) if client.is_closed() else b""
             written: int = await client.get_output_stream().write_async(b"x")
             flags = IOStreamSpliceFlags.CLOSE_STREAM1
@@ -377,7 +390,7 @@ async def use_servers(folder: Path) -> None:
     Object.connect(service, "incoming", heard)
     address = UnixSocketAddress.new(folder / "b")
     added: bool = service.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT).ok
-    connection: SocketConnection = await SocketClient(timeout=3).connect_async(address)
+    connection: UnixConnection = await SocketClient(timeout=3).connect_async(address)
     connection.close()
     service.close()
     print(TcpConnection, SocketMsgFlags.PEEK)
@@ -405,6 +418,255 @@ def main() -> None:
     use_sockets()
     use_cancellables()
     use_errors()
+
+
+# --- for the checkers alone ------------------------------------------------------------------------------------------
+
+
+def descriptors_and_their_owners(connection: UnixConnection, owner: FileDescriptor, path: Path) -> None:
+    """Whatever has a ``fileno()`` is taken where the descriptor stays the caller's."""
+    with path.open("rb") as binary, path.open() as text, socket.socket() as python:
+        assert_type(connection.send_fd(0), bool)
+        assert_type(connection.send_fd(text), bool)
+        assert_type(connection.send_fd(binary), bool)
+        assert_type(connection.send_fd(python), bool)
+        assert_type(connection.send_fd(owner), bool)
+        assert_type(connection.send_fd(connection), bool)
+        assert_type(connection.send_fd_async(text), "Future[bool]")
+        assert_type(result_of(lambda: connection.send_fd_async(owner, None, told)), None)
+        assert_type(connection.send_fds([text, text]), bool)
+        assert_type(connection.send_fds((0, text, binary, python, owner)), bool)
+        assert_type(connection.send_fds(each for each in (text, text)), bool)
+        assert_type(connection.send_fds_async([binary, owner]), "Future[bool]")
+        assert_type(connection.send_message(b"", [text, python]), int)
+        assert_type(connection.send_message_async(memoryview(b""), (0, owner), True), "Future[int]")
+        assert_type(UnixFDList.new().append(text), int)
+        assert_type(UnixFDMessage.new().append_fd(python), bool)
+        assert_type(owner.samefile(text), bool)
+
+
+def descriptors_that_change_hands(owner: FileDescriptor, numbers: list[int]) -> None:
+    """A number or a FileDescriptor is taken where the descriptor belongs to the new object from then on."""
+    assert_type(Socket.new_from_fd(3), Socket)
+    assert_type(Socket.new_from_fd(owner), Socket)
+    assert_type(UnixFDList.new_from_array(numbers), UnixFDList)
+    assert_type(UnixFDList.new_from_array([owner]), UnixFDList)
+    assert_type(UnixFDList.new_from_array((3, owner)), UnixFDList)
+    assert_type(FileDescriptor(3).fileno(), int)
+    assert_type(FileDescriptor(owner).detach(), int)
+    assert_type(owner.to_socket(), socket.socket)
+    unixconn.close_fds(numbers)
+    unixconn.close_fds(range(3, 9))
+
+
+async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
+    """What is connected to, or accepted on, a Unix address is a UnixConnection."""
+    with connect(path) as connected:
+        assert_type(connected, UnixConnection)
+    assert_type(connect(str(path), Cancellable(), timeout=1).receive_fd(), int)
+    assert_type(unixconn.connect(os.fsencode(path)).receive_fd(), int)
+    for connection in unixconn.listen(path):
+        assert_type(connection.receive_fd(), int)
+    async for connection in unixconn.listen(path):
+        assert_type(await connection.receive_fd_async(), int)
+    assert_type(next(listen(path)), UnixConnection)
+    assert_type(listen(path).accept().connection.receive_fd(), int)
+    with listen(path) as listener:
+        assert_type(listener, UnixListener)
+        accepted, source = listener.accept()
+        assert_type(accepted, UnixConnection)
+        assert_type(source, "Object | None")
+        accepted, source = await listener.accept_async()
+        assert_type(accepted, UnixConnection)
+        assert_type(source, "Object | None")
+    client = SocketClient.new()
+    assert_type(client.connect(address), UnixConnection)
+    assert_type(client.connect(address, Cancellable()).receive_fd(), int)
+    assert_type(client.connect_async(address), "Future[UnixConnection]")
+    assert_type(await client.connect_async(address), UnixConnection)
+    assert_type((await client.connect_async(address, None)).receive_fd(), int)
+
+
+def connections_by_any_address(client: SocketClient, listener: SocketListener, address: SocketAddress) -> None:
+    """Elsewhere a look at it tells, as in Gio."""
+    connections: list[SocketConnection] = [client.connect(address), listener.accept().connection]
+    for connection in connections:
+        if isinstance(connection, UnixConnection):
+            assert_type(connection.receive_fd(), int)
+
+
+# --- asynchronous methods: a Future without a callback, None with one, None being one too ---
+
+
+def told(source: object, result: AsyncResult, *data: object) -> None:
+    """Be a callback."""
+
+
+def result_of(call: Callable[[], T]) -> T:
+    """Return what *call* returns, of which mypy would say that it is None and must not be looked at."""
+    return call()
+
+
+async def what_a_future_is(future: Future[list[int]]) -> None:
+    """A Future has the type of its result."""
+    assert_type(await future, "list[int]")
+    assert_type(future.result(), "list[int]")
+    assert_type(future.result(0.5), "list[int]")
+    assert_type(future.exception(), "Error | None")
+    assert_type(future.done(), bool)
+    assert_type(future.cancel(), bool)
+    assert_type(future.cancellable, Cancellable)
+    future.add_done_callback(lambda done: unixconn.close_fds(done.result()))
+    result: AsyncResult = future
+    assert_type(result.get_source_object(), Object)
+
+
+def methods_of_a_connection(connection: UnixConnection, result: AsyncResult) -> None:
+    """Those for descriptors, credentials and messages."""
+    assert_type(connection.send_fd_async(0), "Future[bool]")
+    assert_type(result_of(lambda: connection.send_fd_async(0, None, told, "data")), None)
+    assert_type(result_of(lambda: connection.send_fd_async(0, None, None)), None)
+    assert_type(result_of(lambda: connection.send_fd_async(0, callback=told)), None)
+    assert_type(connection.send_fd_finish(result), bool)
+    assert_type(connection.receive_fd_async(), "Future[int]")
+    assert_type(connection.receive_fd_async(cancellable=Cancellable()), "Future[int]")
+    assert_type(result_of(lambda: connection.receive_fd_async(None, told, "data")), None)
+    assert_type(result_of(lambda: connection.receive_fd_async(None, None)), None)
+    assert_type(connection.receive_fd_finish(result), int)
+    assert_type(connection.send_credentials_async(), "Future[bool]")
+    assert_type(result_of(lambda: connection.send_credentials_async(None, told, "data")), None)
+    assert_type(connection.send_credentials_finish(result), bool)
+    assert_type(connection.receive_credentials_async(), "Future[Credentials]")
+    assert_type(result_of(lambda: connection.receive_credentials_async(None, told, "data")), None)
+    assert_type(connection.receive_credentials_finish(result), Credentials)
+    assert_type(connection.send_fake_credentials_async(1, 2, 3), "Future[bool]")
+    assert_type(result_of(lambda: connection.send_fake_credentials_async(1, 2, 3, None, told, "data")), None)
+    assert_type(connection.send_fake_credentials_finish(result), bool)
+    assert_type(connection.send_fds_async([0]), "Future[bool]")
+    assert_type(result_of(lambda: connection.send_fds_async([0], None, told, "data")), None)
+    assert_type(connection.send_fds_finish(result), bool)
+    assert_type(connection.receive_fds_async(), "Future[list[int]]")
+    assert_type(connection.receive_fds_async(3, Cancellable()), "Future[list[int]]")
+    assert_type(result_of(lambda: connection.receive_fds_async(3, None, told, "data")), None)
+    assert_type(connection.receive_fds_finish(result), "list[int]")
+    assert_type(connection.receive_descriptor_async(), "Future[FileDescriptor]")
+    assert_type(result_of(lambda: connection.receive_descriptor_async(None, told, "data")), None)
+    assert_type(connection.receive_descriptor_finish(result), FileDescriptor)
+    assert_type(connection.receive_descriptors_async(), "Future[list[FileDescriptor]]")
+    assert_type(result_of(lambda: connection.receive_descriptors_async(3, None, told, "data")), None)
+    assert_type(connection.receive_descriptors_finish(result), "list[FileDescriptor]")
+    assert_type(connection.send_message_async(b""), "Future[int]")
+    assert_type(result_of(lambda: connection.send_message_async(b"", [0], Credentials(), None, told, "data")), None)
+    assert_type(connection.send_message_finish(result), int)
+    assert_type(connection.receive_message_async(9), "Future[Message]")
+    assert_type(result_of(lambda: connection.receive_message_async(9, None, told, "data")), None)
+    assert_type(connection.receive_message_finish(result), Message)
+
+
+def methods_of_streams(connection: SocketConnection, result: AsyncResult) -> None:
+    """Those for bytes, with Gio's priority before the cancellable."""
+    reader, writer = connection.get_input_stream(), connection.get_output_stream()
+    assert_type(reader.read_async(9), "Future[bytes]")
+    assert_type(result_of(lambda: reader.read_async(9, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(reader.read_finish(result), bytes)
+    assert_type(reader.read_all_async(9), "Future[bytes]")
+    assert_type(result_of(lambda: reader.read_all_async(9, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(reader.read_all_finish(result), bytes)
+    assert_type(reader.read_bytes_async(9), "Future[Bytes]")
+    assert_type(result_of(lambda: reader.read_bytes_async(9, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(reader.read_bytes_finish(result), Bytes)
+    assert_type(reader.skip_async(9), "Future[int]")
+    assert_type(result_of(lambda: reader.skip_async(9, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(reader.skip_finish(result), int)
+    assert_type(writer.write_async(b""), "Future[int]")
+    assert_type(result_of(lambda: writer.write_async(b"", PRIORITY_LOW, None, told, "data")), None)
+    assert_type(writer.write_finish(result), int)
+    assert_type(writer.write_bytes_async(Bytes(b"")), "Future[int]")
+    assert_type(result_of(lambda: writer.write_bytes_async(Bytes(b""), PRIORITY_LOW, None, told, "data")), None)
+    assert_type(writer.write_bytes_finish(result), int)
+    assert_type(writer.write_all_async(b"").result().bytes_written, int)
+    assert_type(result_of(lambda: writer.write_all_async(b"", PRIORITY_LOW, None, told, "data")), None)
+    assert_type(writer.write_all_finish(result).ok, bool)
+    assert_type(writer.flush_async(), "Future[bool]")
+    assert_type(result_of(lambda: writer.flush_async(PRIORITY_LOW, None, told, "data")), None)
+    assert_type(writer.flush_finish(result), bool)
+    assert_type(writer.splice_async(reader), "Future[int]")
+    to_the_end = OutputStreamSpliceFlags.CLOSE_TARGET
+    assert_type(result_of(lambda: writer.splice_async(reader, to_the_end, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(writer.splice_finish(result), int)
+    assert_type(connection.splice_async(connection), "Future[bool]")
+    flags = IOStreamSpliceFlags.WAIT_FOR_BOTH
+    assert_type(result_of(lambda: connection.splice_async(connection, flags, PRIORITY_LOW, None, told, "data")), None)
+    assert_type(connection.splice_finish(result), bool)
+    for stream in (connection, reader, writer):
+        assert_type(stream.close_async(), "Future[bool]")
+        assert_type(stream.close_finish(result), bool)
+    assert_type(result_of(lambda: connection.close_async(PRIORITY_LOW, None, told, "data")), None)
+    assert_type(result_of(lambda: reader.close_async(PRIORITY_LOW, None, told, "data")), None)
+    assert_type(result_of(lambda: writer.close_async(PRIORITY_LOW, None, told, "data")), None)
+
+
+def methods_of_sockets(sock: Socket, connection: SocketConnection, address: SocketAddress, result: AsyncResult) -> None:
+    """Those of datagrams, and of connecting a connection that is there."""
+    assert_type(sock.send_to_async(address, b""), "Future[int]")
+    assert_type(result_of(lambda: sock.send_to_async(None, b"", None, told, "data")), None)
+    assert_type(sock.send_to_finish(result), int)
+    assert_type(sock.receive_from_async(9).result().address, "SocketAddress | None")
+    assert_type(result_of(lambda: sock.receive_from_async(9, None, told, "data")), None)
+    assert_type(sock.receive_from_finish(result).data, bytes)
+    assert_type(connection.connect_async(address), "Future[bool]")
+    assert_type(result_of(lambda: connection.connect_async(address, None, told, "data")), None)
+    assert_type(connection.connect_finish(result), bool)
+
+
+def methods_of_clients_and_listeners(
+    client: SocketClient, listener: SocketListener, unix: UnixListener, address: UnixSocketAddress, result: AsyncResult
+) -> None:
+    """Those that end with a connection or a Socket."""
+    assert_type(client.connect_async(address), "Future[UnixConnection]")
+    assert_type(result_of(lambda: client.connect_async(address, None, told, "data")), None)
+    connected: SocketConnection = client.connect_finish(result)
+    accepting: SocketConnection = listener.accept_async().result().connection
+    assert_type(result_of(lambda: listener.accept_async(None, told, "data")), None)
+    accepted: SocketConnection = listener.accept_finish(result).connection
+    assert_type(listener.accept_socket_async().result().socket, Socket)
+    assert_type(result_of(lambda: listener.accept_socket_async(None, told, "data")), None)
+    assert_type(listener.accept_socket_finish(result).socket, Socket)
+    assert_type(unix.accept_async().result().connection, UnixConnection)
+    assert_type(result_of(lambda: unix.accept_async(None, told, "data")), None)
+    assert_type(unix.accept_finish(result).connection, UnixConnection)
+    print(connected, accepting, accepted)
+
+
+# --- mistakes ---
+
+
+def names_that_are_not_there(connection: UnixConnection, stream: IOStream) -> None:
+    """A misspelt name is an error, of the module, a class, an enum and a result."""
+    unixconn.Cancelable()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    connection.recieve_fd()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    stream.send_fd(0)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    connection.receive_message(9).files()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    connection.get_socket().get_option(1, 3).number()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    IOErrorEnum.TIMEOUT.bit_length()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def arguments_that_are_none(connection: UnixConnection) -> None:
+    """What would raise TypeError is an error."""
+    connection.send_fd("0")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    connection.send_fd(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    connection.send_fds(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    connection.send_fds(["0"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    connection.send_fd_async(0, told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    connection.receive_fd_async(told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    connection.receive_fd(0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Socket.new_from_fd(socket.socket())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    # Without a code, as mypy has changed it.
+    UnixConnection("/run/socket")  # type: ignore  # pyright: ignore[reportCallIssue]
+    UnixConnection()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    connect(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    connect("/run/socket", timeout=0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    listen("/run/socket", mode="0600")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

@@ -13,17 +13,11 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
 
 import importlib
 
-from unixconn._native import BACKEND
-from unixconn._typing import TYPE_CHECKING
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.native import BACKEND
 
 if TYPE_CHECKING:
-    from unixconn.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
-    from unixconn.cancellable import Cancellable
-    from unixconn.client import SocketClient, SocketClientEvent
-    from unixconn.connection import SocketConnection, TcpConnection, UnixConnection
-    from unixconn.credentials import Credentials, CredentialsSource
-    from unixconn.descriptors import close_fds
-    from unixconn.errors import (
+    from unixconn._base.errors import (
         CancelledError,
         ClosedError,
         Error,
@@ -49,13 +43,23 @@ if TYPE_CHECKING:
         io_error_from_errno,
         io_error_quark,
     )
-    from unixconn.filedescriptor import FileDescriptor
-    from unixconn.future import Future
-    from unixconn.inputstream import InputStream
-    from unixconn.iostream import IOStream, IOStreamSpliceFlags
-    from unixconn.kinds import SocketMsgFlags, SocketProtocol, SocketType
-    from unixconn.listener import SocketListener, SocketListenerEvent
-    from unixconn.maincontext import (
+    from unixconn._base.object import Object
+    from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.client import SocketClient, SocketClientEvent
+    from unixconn._gio.connection import SocketConnection, TcpConnection, UnixConnection
+    from unixconn._gio.control_messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
+    from unixconn._gio.future import Future
+    from unixconn._gio.input_stream import InputStream
+    from unixconn._gio.io_stream import IOStream, IOStreamSpliceFlags
+    from unixconn._gio.listener import SocketListener, SocketListenerEvent
+    from unixconn._gio.listening import UnixListener, connect, listen
+    from unixconn._gio.output_stream import OutputStream, OutputStreamSpliceFlags
+    from unixconn._gio.service import SocketService, ThreadedSocketService
+    from unixconn._gio.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
+    from unixconn._gio.streams import Bytes
+    from unixconn._gio.task import AsyncResult, Task
+    from unixconn._io.main_context import (
         PRIORITY_DEFAULT,
         PRIORITY_DEFAULT_IDLE,
         PRIORITY_HIGH,
@@ -64,7 +68,7 @@ if TYPE_CHECKING:
         MainContext,
         Source,
     )
-    from unixconn.mainloop import (
+    from unixconn._io.main_loop import (
         SOURCE_CONTINUE,
         SOURCE_REMOVE,
         MainLoop,
@@ -73,53 +77,48 @@ if TYPE_CHECKING:
         timeout_add,
         timeout_add_seconds,
     )
-    from unixconn.message import Message
-    from unixconn.messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
-    from unixconn.object import Object
-    from unixconn.outputstream import OutputStream, OutputStreamSpliceFlags
-    from unixconn.paths import UnixListener, connect, listen
-    from unixconn.poll import IOCondition, PollFD
-    from unixconn.service import SocketService, ThreadedSocketService
-    from unixconn.socket import Socket
-    from unixconn.streams import Bytes
-    from unixconn.task import AsyncResult, Task
+    from unixconn._io.receiving import Message
+    from unixconn._kernel.credentials import Credentials, CredentialsSource
+    from unixconn._kernel.descriptors import close_fds
+    from unixconn._kernel.epoll import IOCondition, PollFD
+    from unixconn._kernel.file_descriptor import FileDescriptor
 
 # Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
 # program that names what it needs does not pay for the rest.
 _MODULES = {
-    "address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
-    "cancellable": "Cancellable",
-    "client": "SocketClient SocketClientEvent",
+    "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
+    "_gio.cancellable": "Cancellable",
+    "_gio.client": "SocketClient SocketClientEvent",
     # Socket too: a Socket makes connections, of the classes that this module registers.
-    "connection": "Socket SocketConnection TcpConnection UnixConnection",
-    "credentials": "Credentials CredentialsSource",
-    "descriptors": "close_fds",
-    "errors": (
+    "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
+    "_kernel.credentials": "Credentials CredentialsSource",
+    "_kernel.descriptors": "close_fds",
+    "_base.errors": (
         "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
         "IOErrorEnum NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError "
         "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
         "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
         "io_error_from_errno io_error_quark "
     ),
-    "filedescriptor": "FileDescriptor",
-    "future": "Future",
-    "iostream": "IOStream IOStreamSpliceFlags",
-    "kinds": "SocketMsgFlags SocketProtocol SocketType",
-    "listener": "SocketListener SocketListenerEvent",
-    "maincontext": (
+    "_kernel.file_descriptor": "FileDescriptor",
+    "_gio.future": "Future",
+    "_gio.io_stream": "IOStream IOStreamSpliceFlags",
+    "_gio.listener": "SocketListener SocketListenerEvent",
+    "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
-    "mainloop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
-    "message": "Message",
-    "messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
-    "object": "Object",
-    "paths": "UnixListener connect listen",
-    "poll": "IOCondition PollFD",
-    "service": "SocketService ThreadedSocketService",
-    "streams": "Bytes",
-    "inputstream": "InputStream",
-    "outputstream": "OutputStream OutputStreamSpliceFlags",
-    "task": "AsyncResult Task",
+    "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
+    "_io.receiving": "Message",
+    "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
+    "_base.object": "Object",
+    "_gio.listening": "UnixListener connect listen",
+    "_kernel.epoll": "IOCondition PollFD",
+    "_gio.service": "SocketService ThreadedSocketService",
+    "_gio.socket": "SocketMsgFlags SocketProtocol SocketType",
+    "_gio.streams": "Bytes",
+    "_gio.input_stream": "InputStream",
+    "_gio.output_stream": "OutputStream OutputStreamSpliceFlags",
+    "_gio.task": "AsyncResult Task",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -90,7 +90,7 @@ def test_no_list(wrong):
 def test_twice(numbers, place):
     """A number that is there twice is named, and nothing is closed: the second time it may be another file's."""
     twice = numbers[place]
-    with pytest.raises(ValueError, match=f"{twice} is there twice"):
+    with pytest.raises(ValueError, match=f"{twice} occurs twice"):
         close_fds([*numbers, twice])
     assert all(map(is_open, numbers))
 

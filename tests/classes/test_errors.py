@@ -17,7 +17,7 @@ from peers.peer_gio import need_gio
 
 import unixconn
 from unixconn import Cancellable, Error, IOErrorEnum, Socket, UnixConnection, UnixSocketAddress
-from unixconn.errors import IO_ERROR_DOMAIN, io_error, system_error
+from unixconn._base.errors import IO_ERROR_DOMAIN, io_error, system_error
 
 KINDS = [
     each

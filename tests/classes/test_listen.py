@@ -14,7 +14,7 @@ from pathlib import Path
 import internals
 import pytest
 from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, same
-from internals import SYSTEM, paths
+from internals import SYSTEM
 from ways import failure
 
 import unixconn
@@ -530,6 +530,6 @@ def test_a_file_that_goes_just_then(path, monkeypatch):
             path.unlink()
             return stat.S_ISSOCK(mode)
 
-    monkeypatch.setattr(paths, "stat", Gone)
+    monkeypatch.setattr(internals.listening, "stat", Gone)
     with unixconn.listen(path), unixconn.connect(path):
         pass

@@ -18,7 +18,7 @@ import weakref
 
 import pytest
 from helpers import PYPY, Background, Calls, collect, fill, open_descriptors, outcome_of_child, room, settle, threads
-from internals import RETURN_IS_ATOMIC, workers
+from internals import RETURN_IS_ATOMIC, thread
 
 import unixconn
 from unixconn import (
@@ -520,7 +520,7 @@ class TestMany:
             each.connect(bool)
         for each in crowd:
             each.cancel()
-        clock = workers.shared()._clock
+        clock = thread.shared()._clock
         assert settle(lambda: not clock._heap)
         stays = Cancellable.with_timeout(LATER)
         stays.connect(calls)

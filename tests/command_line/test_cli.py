@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import unixconn
-from unixconn import demo, info
+from unixconn._cli import demo, info
 
 needs_gio = pytest.mark.skipif(demo.find_gio() is None, reason="no interpreter here can import PyGObject")
 
@@ -36,6 +36,13 @@ def script(path, text):
     return str(path)
 
 
+def assert_fits(output):
+    """Check that a terminal shows all of *output* at once, below the line with the command."""
+    lines = output.splitlines()
+    assert len(lines) <= 22, output
+    assert max(map(len, lines)) <= 80, output
+
+
 def check_demo(output, import_line):
     """Check each step that the demonstration tells of against the process ids that it gives."""
     here, there = re.findall(r"^  (?:here|there) +pid (\d+) ", output, re.MULTILINE)
@@ -48,12 +55,12 @@ def check_demo(output, import_line):
         r"there -> here  a descriptor +\d+, the read end of a pipe",
         rf"there -> here  credentials +pid {there}, uid {uid}, gid {gid}",
         r"there -> here  an answer +\d+ bytes through descriptor \d+",
-        rf"to there +pid {here}, uid {uid}, gid {gid} +as received there: this process sent it",
-        rf"to here +pid {there}, uid {uid}, gid {gid} +from the message: the second process sent it",
-        rf"SO_PEERCRED +pid {here}, uid {uid}, gid {gid} +from the peer: who made the pair, not who sent",
+        rf"read there +pid {here}, uid {uid}, gid {gid} +message from here",
+        rf"read here +pid {there}, uid {uid}, gid {gid} +message from there",
+        rf"SO_PEERCRED +pid {here}, uid {uid}, gid {gid} +peer, made here",
         r"number +\d+ here, \d+ there +each process has its own",
-        r"offset +52 here, was 0 +moved by the reader there: one open file",
-        r"first line +A file without a name: who reads this was given it\.",
+        r"offset +55 here, was 0 +moved by the reader: one open file",
+        r"first line +This file has no name: it is read by descriptor alone\.",
     ):
         assert re.search(rf"^  {pattern}$", output, re.MULTILINE), f"{pattern}\nis not in\n{output}"
 
@@ -63,6 +70,27 @@ def test_demo():
     done = run("demo")
     assert (done.returncode, done.stderr) == (0, "")
     check_demo(done.stdout, "import unixconn as Gio")
+    assert_fits(done.stdout)
+
+
+def test_demo_fits_a_terminal(tmp_path, capsys, monkeypatch):
+    """Of an interpreter in a deep folder it shows the end, and the longest numbers of the kernel leave room."""
+    folder = tmp_path / "first.last" / "src" / "an.example.org" / "an-organisation" / "a-project" / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    python = script(folder / "python", f'exec "{sys.executable}" "$@"')
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr(demo, "_ids", lambda _description: "pid 4194304, uid 4294967294, gid 4294967294")
+    demo.run("unixconn", python)
+    output = capsys.readouterr().out
+    assert output.count(f"\n{'':17}...{python[-60:]}\n") == 2
+    assert output.count("gid 4294967294") == 5
+    assert_fits(output)
+
+
+def test_demo_names_an_interpreter_in_full():
+    """Where there is room for it."""
+    python = "/home/somebody/Projects/unixconn/.venv/bin/python"
+    assert demo._shortened(python) == python
 
 
 @needs_gio
@@ -71,6 +99,7 @@ def test_demo_with_gio():
     done = run("demo", "--peer", "gio")
     assert (done.returncode, done.stderr) == (0, "")
     check_demo(done.stdout, "from gi.repository import Gio")
+    assert_fits(done.stdout)
 
 
 def test_demo_without_gio(tmp_path):
@@ -117,7 +146,7 @@ def test_demo_reports_an_answer_that_breaks_off(tmp_path):
 
 def test_demo_does_not_wait_for_a_peer_that_hangs(tmp_path, monkeypatch):
     """A peer that says nothing is killed after a while."""
-    monkeypatch.setattr(demo, "_PATIENCE", 1)
+    monkeypatch.setattr(demo, "_TIMEOUT", 1)
     numbers = tmp_path / "pid"
     python = script(tmp_path / "python", f'echo $$ > "{numbers}"; exec sleep 100')
     with pytest.raises(demo.DemoError, match=r"timed out.*; the second process ended with exit code -9$"):
@@ -160,6 +189,17 @@ def test_info():
     assert outcomes["SO_PASSCRED"] == outcomes["SO_PEERCRED"] == outcomes["abstract sockets"] == "yes"
 
 
+def test_info_fits_a_terminal(monkeypatch):
+    """It has 80 columns and 24 lines for the longest name of a kernel, and the longest reasons of features it lacks."""
+    release = "6.18.44-" + "x" * 56  # utsname has 64 bytes for it
+    names = os.uname_result(("Linux", "node", release, "#1", "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: names)
+    monkeypatch.setattr(info, "_outcome", lambda _probe: f"no ({os.strerror(errno.EDOM)})")
+    output = info.describe()
+    assert f"Linux {release}\n" in output
+    assert_fits(output)
+
+
 def test_info_names_the_layer_in_use():
     """The layer that the environment forces is the one that is named."""
     assert re.search(
@@ -179,7 +219,9 @@ def test_demo_without_a_folder_for_its_file():
     program = "import tempfile; tempfile.tempdir = '/nowhere'; from unixconn.__main__ import main; exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 1
-    assert done.stderr.startswith("unixconn: cannot begin: [Errno 2] No such file or directory: '/nowhere")
+    assert done.stderr.startswith(
+        "unixconn: cannot create the file and the socket pair: [Errno 2] No such file or directory: '/nowhere"
+    )
 
 
 def test_version():
@@ -194,6 +236,7 @@ def test_help(arguments):
     done = run(*arguments)
     assert done.returncode == 0
     assert done.stdout.startswith("usage: unixconn")
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("arguments", [(), ("sing",), ("info", "more")])
@@ -204,14 +247,37 @@ def test_usage_errors(arguments):
     assert done.stderr.startswith("usage: unixconn")
 
 
+def test_no_command():
+    """Without a command each of them is listed, in one line that a terminal has room for, and nothing is done."""
+    done = run(environment={"COLUMNS": "80"})
+    assert (done.returncode, done.stdout) == (os.EX_USAGE, "")
+    listed = re.findall(r"^    (\w+) {3,}\S.+$", done.stderr, re.MULTILINE)
+    assert listed == ["receive", "send", "peer", "demo", "info"]
+    assert_fits(done.stderr)
+
+
 def test_import_stays_light():
     """The package itself imports none of what only its command line needs."""
     program = (
         "import sys, unixconn; unixconn.UnixConnection, unixconn.listen; "
-        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn.cli'} & set(sys.modules)))"
+        "print(*sorted({'subprocess', 'argparse', 'asyncio', 'json', 'unixconn._cli'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["receive", "--help"], ["info"]], ids=" ".join)
+def test_the_command_line_stays_light(arguments):
+    """A command imports neither event loops nor what the standard library's heavy modules bring along."""
+    program = (
+        "import sys; from unixconn.__main__ import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'asyncio', 'concurrent.futures', 'ctypes', 'dataclasses', 'inspect', 'logging'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.endswith("\n\n")
 
 
 def test_demo_in_a_source_folder(tmp_path):
@@ -221,3 +287,8 @@ def test_demo_in_a_source_folder(tmp_path):
     program = "import sys; sys.path.pop(0); from unixconn.__main__ import main; sys.exit(main(['demo']))"
     environment = {**os.environ, "PYTHONPATH": str(Path(unixconn.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env=environment, timeout=60)
+
+
+def test_demo_s_second_process_uses_the_same_package():
+    """It finds the package that runs the demonstration first, wherever that was found."""
+    assert demo._environment()["PYTHONPATH"].split(os.pathsep)[0] == str(Path(unixconn.__file__).resolve().parents[1])

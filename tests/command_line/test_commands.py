@@ -22,10 +22,11 @@ import pytest
 from helpers import forked, in_child
 
 import unixconn
-from unixconn import cli_send, fdnames
 from unixconn.__main__ import main
-from unixconn.receiver import Receiver
-from unixconn.users import group_name, named, user_name
+from unixconn._cli import common as cli_common
+from unixconn._cli import receive as cli_receive
+from unixconn._cli import send as cli_send
+from unixconn._cli.common import group_name, user_name, with_name
 
 COMMAND = [sys.executable, "-m", "unixconn"]
 OTHER = 65534
@@ -101,7 +102,7 @@ def end_of(process):
 def received(name, number=1, count=1, uid=None):
     """Make the pattern of the line that tells of a descriptor."""
     uid = os.geteuid() if uid is None else uid
-    return rf"unixconn: received {name} \({number} of {count}\) from process \d+ of {user_name(uid)} \({uid}\)\n"
+    return rf"unixconn: received {name} \({number} of {count}\) from process \d+ of user {user_name(uid)} \({uid}\)\n"
 
 
 def closing(number):
@@ -146,7 +147,7 @@ def test_a_file_passes(door, file):
 def test_the_sender_may_be_first(door, file):
     """With --wait it waits until somebody listens, and says so."""
     with started("send", "--verbose", "--wait", 60, door, file) as sender:
-        assert sender.stderr.readline() == f"unixconn: waiting for somebody to listen on {door} ...\n"
+        assert sender.stderr.readline() == f"unixconn: waiting for a receiver on {door} ...\n"
         assert run("receive", door).stdout == "Dear reader\n"
         assert end_of(sender) == (0, "", f"unixconn: sent letter.txt to {door}\n")
 
@@ -227,7 +228,7 @@ def test_what_is_too_much_is_closed(door, file):
     """Descriptors beyond the count are closed, and their number is told."""
     with receiving(door) as receiver:
         send(door, file, file, file)
-        more = r"unixconn: closed 2 more than the 1 asked for, from process \d+ of .*\n"
+        more = r"unixconn: closed 2 more than the 1 expected, from process \d+ of .*\n"
         assert end_of(receiver) == (0, "Dear reader\n", Lines(received("letter.txt"), more))
 
 
@@ -250,14 +251,14 @@ def test_json(door, file):
 def test_a_failure_in_between_is_the_end(door, null, monkeypatch):
     """What nobody has foreseen ends the wait as well."""
 
-    def split(_data, _count):
+    def split_names(_data, _count):
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(fdnames, "split", split)
+    monkeypatch.setattr(cli_receive, "split_names", split_names)
     with unixconn.listen(door, pass_credentials=True) as listener, unixconn.connect(door) as sender:
         sender.send_fd(null)
-        with pytest.raises(RuntimeError, match="unforeseen"):
-            Receiver(listener, {os.geteuid()}, 1, print, print).run()
+        with pytest.raises(RuntimeError, match="unforeseen"), contextlib.ExitStack() as owned:
+            cli_receive.Receiver(listener, {os.geteuid()}, 1, owned, print, print).run()
 
 
 def test_what_can_not_be_read(door, file, folder):
@@ -267,7 +268,7 @@ def test_what_can_not_be_read(door, file, folder):
         lines = Lines(
             received(folder.name, 1, 2),
             received("letter.txt", 2, 2),
-            f"unixconn: {folder.name} can not be read: Is a directory\n",
+            f"unixconn: cannot read {folder.name}: Is a directory\n",
         )
         assert end_of(receiver) == (os.EX_IOERR, "Dear reader\n", lines)
 
@@ -364,7 +365,9 @@ def test_another_user_is_refused(door, file):
     with receiving(door) as receiver:
         door.chmod(0o666)
         as_other("send", door, file)
-        assert receiver.stderr.readline() == Lines(rf"unixconn: refused process \d+ of {user_name(OTHER)} \(65534\)\n")
+        assert receiver.stderr.readline() == Lines(
+            rf"unixconn: refused process \d+ of user {user_name(OTHER)} \(65534\)\n"
+        )
         send(door, file)
         assert end_of(receiver) == (0, "Dear reader\n", Lines(received("letter.txt")))
 
@@ -425,9 +428,8 @@ def test_a_sender_that_is_sent_away(file, monkeypatch, capsys):
 
     monkeypatch.setattr(cli_send, "connect", connect)
     assert main(["send", "door", str(file)]) == os.EX_IOERR
-    assert (
-        capsys.readouterr().err == "unixconn: door: closed by who listens, as is done to who is not allowed to send\n"
-    )
+    text = "unixconn: door: closed by the receiver, which may not allow this user; see its --allow-uid\n"
+    assert capsys.readouterr().err == text
 
 
 def test_a_silent_one_delays_nobody(door, file):
@@ -472,8 +474,8 @@ def test_a_sender_in_the_way_of_gio(door, file):
 
 def test_names():
     """Names are what sd_listen_fds_with_names(3) allows, at both ends."""
-    assert fdnames.joined(["a:b", "", "\u00e9\n", "x" * 300]) == b"a_b:unknown:__:" + b"x" * 255
-    assert fdnames.split(b"a b:c", 2) == ["a b", "c"]
+    assert cli_common.join_names(["a:b", "", "\u00e9\n", "x" * 300]) == b"a_b:unknown:__:" + b"x" * 255
+    assert cli_common.split_names(b"a b:c", 2) == ["a b", "c"]
 
 
 # --- receive and become ----------------------------------------------------------------------------------------------
@@ -577,14 +579,15 @@ def test_a_signal_ends_it(door, number, code):
 
 SIGNAL_THAT_INTERRUPTS_NOTHING = """
 import signal, threading, time
-from unixconn import MainLoop, cli_signals
+from unixconn import MainLoop
+from unixconn._cli import common
 
 def interrupt():
     time.sleep(0.2)
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-cli_signals.end_orderly()
-with cli_signals.waking():
+common.exit_on_signals()
+with common.wake_on_signals():
     threading.Thread(target=interrupt).start()
     MainLoop().run()
 """
@@ -614,7 +617,7 @@ def test_a_signal_while_the_socket_file_is_made_or_removed(door, file, place, nu
 
 SIGNAL_AT_THE_FILE = """
 import os, signal, sys
-from unixconn import paths
+from unixconn._gio import listening as paths
 from unixconn.__main__ import main
 
 def with_signal(function, before):
@@ -718,7 +721,7 @@ def test_peer_in_detail(door, served):
     told = names_of_facts(run("peer", door).stdout)
     gid = os.getegid()
     assert told["group"] == f"{group_name(gid)} ({gid})"
-    assert told["groups"] == (", ".join(named(each, group_name(each)) for each in os.getgroups()) or "none")
+    assert told["groups"] == (", ".join(with_name(each, group_name(each)) for each in os.getgroups()) or "none")
     assert told["executable"] == os.readlink(f"/proc/{served.pid}/exe")
     assert told["alive"] == "yes"
 
@@ -760,7 +763,7 @@ class Peer:
     ("peer", "executable", "alive"),
     [
         (Peer(os.getpid()), os.readlink("/proc/self/exe"), "yes"),
-        (Peer(os.getpid(), alive=False), "unknown (the process is gone)", "no"),
+        (Peer(os.getpid(), alive=False), "unknown (the process has ended)", "no"),
         (Peer(2**31 - 1), "unknown (not readable: No such file or directory)", "yes"),
     ],
 )
@@ -793,21 +796,35 @@ def test_peer_of_whom_not_all_is_known(peer, executable, alive, door, monkeypatc
     ("arguments", "text"),
     [
         (["receive"], "the following arguments are required: PATH"),
-        (["receive", "door", "--"], "after -- there must be a COMMAND"),
-        (["receive", "door", "--stdin"], "--stdin needs a COMMAND"),
-        (["receive", "door", "--stdin", "--count", "2", "--", "ls"], "--stdin takes one descriptor"),
-        (["receive", "door", "--json", "--", "ls"], "--json and COMMAND exclude each other"),
-        (["receive", "door", "--count", "0"], "argument --count: '0' is no number of descriptors"),
-        (["receive", "door", "--allow-uid", "no such"], "argument --allow-uid: no user has the name 'no such'"),
+        (["receive", "door", "--"], "there is no COMMAND after --"),
+        (["receive", "door", "--stdin"], "--stdin needs a COMMAND after --"),
+        (
+            ["receive", "door", "--stdin", "--count", "2", "--", "ls"],
+            "--stdin takes one descriptor, and cannot be used with --count",
+        ),
+        (["receive", "door", "--json", "--", "ls"], "--json cannot be used with a COMMAND"),
+        (
+            ["receive", "door", "--count", "0"],
+            "argument --count: invalid number of descriptors '0': expected 1 or more",
+        ),
+        (
+            ["receive", "door", "--allow-uid", "no such"],
+            "argument --allow-uid: unknown user 'no such': expected the name of a user, or a uid",
+        ),
         (
             ["receive", "door", "--allow-uid", "4294967295"],
-            "argument --allow-uid: 4294967295 is no uid: they go up to 4294967294",
+            "argument --allow-uid: uid 4294967295 is out of range: the highest is 4294967294",
         ),
         (["send"], "the following arguments are required: PATH"),
-        (["send", "door", "--fd", "-1"], "argument --fd: '-1' is no number of a descriptor"),
-        (["send", "door", "--fd", "x"], "argument --fd: 'x' is no number of a descriptor"),
-        (["send", "door", "--wait", "x"], "argument --wait: 'x' is no number of seconds"),
-        (["send", "door", "--wait", "nan"], "argument --wait: 'nan' is no number of seconds"),
+        (["send", "door", "--fd", "-1"], "argument --fd: invalid file descriptor '-1': expected a number, 0 or more"),
+        (["send", "door", "--fd", "x"], "argument --fd: invalid file descriptor 'x': expected a number, 0 or more"),
+        *(
+            (
+                ["send", "door", "--wait", each],
+                f"argument --wait: invalid number of seconds '{each}': expected 0 or more, or inf",
+            )
+            for each in ("x", "nan", "-1")
+        ),
         (["send", "door", "--write", "--append"], "argument --append: not allowed with argument --write"),
     ],
     ids=" ".join,
@@ -826,19 +843,27 @@ def test_usage(arguments, text, folder):
     [
         (["receive", "absent/door"], os.EX_NOINPUT, "absent/door: {bind}: No such file or directory"),
         (["receive", "letter.txt"], os.EX_CANTCREAT, "letter.txt: {bind}: letter.txt is in use"),
-        (["receive", "door", "--", "absent"], 127, "absent: there is no such command"),
-        (["receive", "door", "--", "./letter.txt"], 126, "./letter.txt: it can not be run"),
-        (["receive", "door", "--count", "99999", "--", "ls"], os.EX_OSERR, "no room for 99999 descriptors: {many}"),
+        (["receive", "door", "--", "absent"], 127, "absent: command not found"),
+        (["receive", "door", "--", "./letter.txt"], 126, "./letter.txt: not an executable file"),
+        (
+            ["receive", "door", "--count", "99999", "--", "ls"],
+            os.EX_OSERR,
+            "--count 99999 needs 200014 free descriptors: {many}; raise .*",
+        ),
         (["send", "absent", "letter.txt"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
         (["send", "letter.txt", "-"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
         (["send", "door", "absent"], os.EX_NOINPUT, "absent: No such file or directory"),
         (["send", "--append", "door", "absent/x"], os.EX_CANTCREAT, "absent/x: No such file or directory"),
         (["send", "door", "--fd", "3"], os.EX_NOINPUT, "descriptor 3: Bad file descriptor"),
         (["send", "door", "--fd", "9999999999"], os.EX_NOINPUT, "descriptor 9999999999: .*"),
-        (["send", "door", "--fd", "9" * 30], os.EX_NOINPUT, "descriptor 9+: no descriptor has such a number"),
+        (["send", "door", "--fd", "9" * 30], os.EX_NOINPUT, "descriptor 9+: the number is too large for a descriptor"),
         (["send", "", "letter.txt"], os.EX_USAGE, ": The path of a socket file must not be empty"),
         (["peer", ""], os.EX_USAGE, ": The path of a socket file must not be empty"),
-        (["receive", "door", "--count", "200", "--", "ls"], os.EX_OSERR, "no room for 200 descriptors: {many}"),
+        (
+            ["receive", "door", "--count", "200", "--", "ls"],
+            os.EX_OSERR,
+            "--count 200 needs 416 free descriptors: {many}; raise .*",
+        ),
         (["peer", "absent"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
         (["peer", "letter.txt"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
         (["send", "x" * 108], os.EX_USAGE, "x+: The name of a Unix socket has at most 107 bytes, and this one 108: .*"),
@@ -943,6 +968,6 @@ def test_help(command):
     """--help is a short manual page."""
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for part in ("usage: unixconn", "examples:", "-h, --help", "exit codes, those of sysexits.h:"):
+    for part in ("usage: unixconn", "examples:", "-h, --help", "exit codes (64 to 77 as in sysexits.h):"):
         assert part in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 81
+    assert max(map(len, done.stdout.splitlines())) <= 80

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import internals
 import pytest
-from internals import workers
 from loops.event_loops import LOOPS, OnAnyio, OnAsyncio, OnTrio, OnUvloop
 from loops.sources import drain
 from ways import optional
@@ -37,7 +37,7 @@ def trio():
 @pytest.fixture
 def quick(monkeypatch):
     """Let the worker go as soon as it has nothing to do."""
-    monkeypatch.setattr(workers, "_LINGER", 0.0)
+    monkeypatch.setattr(internals.thread, "_LINGER", 0.0)
 
 
 @pytest.fixture

@@ -520,7 +520,7 @@ class Close(OfConnection):
 
 class CloseInput(Read):
     name = "close"
-    symbol = "g_io_stream_close"
+    symbol = "g_input_stream_close"
     waits = False
     closes = True
     has_priority = True
@@ -544,7 +544,7 @@ class CloseInput(Read):
 
 class CloseOutput(Write):
     name = "close"
-    symbol = "g_io_stream_close"
+    symbol = "g_output_stream_close"
     waits = False
     closes = True
     has_priority = True

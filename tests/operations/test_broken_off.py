@@ -12,7 +12,7 @@ import time
 
 import pytest
 from helpers import Calls, close, settle
-from internals import RETURN_IS_ATOMIC, closable, maincontext, paths, pending, poller, sequence
+from internals import RETURN_IS_ATOMIC, listening, main_context, reactor, steps, streams, waiter
 from ways import iterate
 
 import unixconn
@@ -158,7 +158,7 @@ class TestBrokenOff:
         cancellable = Cancellable()
         futures = [b.receive_fd_async(cancellable), b.receive_credentials_async(cancellable)]
         end = {"cancellable": cancellable.cancel, "cancel": futures[0].cancel, "close": b.close}[how]
-        breaks_off(monkeypatch, pending, "_to_tell")
+        breaks_off(monkeypatch, waiter, "_to_tell")
         with pytest.raises(KeyboardInterrupt):
             end()
         for each in futures[: 1 if how == "cancel" else 2]:
@@ -171,7 +171,7 @@ class TestBrokenOff:
         _, b = pair
         cancellable = Cancellable()
         future = b.receive_fd_async(cancellable)
-        breaks_off(monkeypatch, pending.Pending, "look")
+        breaks_off(monkeypatch, waiter.Waiter, "look")
         with pytest.raises(KeyboardInterrupt):
             cancellable.cancel()
         with pytest.raises(unixconn.CancelledError):
@@ -194,13 +194,14 @@ class TestBrokenOff:
         assert (b.is_closed(), b.has_pending(), b.get_socket().is_closed()) == (True, False, True)
 
     @pytest.mark.parametrize(
-        ("name", "closed"), [("_take_pending", False), ("_close", True), ("ended", True), ("_give_back_pending", True)]
+        ("name", "closed"),
+        [("take_turn_to_close", False), ("_close", True), ("ended", True), ("give_back_turn", True)],
     )
     @pytest.mark.parametrize("method", ["close", "close_async"])
     def test_nothing_stays_pending(self, pair, monkeypatch, method, name, closed):
         """A close() or close_async() that is broken off closes, or may be called again."""
         _, b = pair
-        breaks_off(monkeypatch, closable if name == "ended" else b, name)
+        breaks_off(monkeypatch, b if name == "_close" else streams, name)
         with contextlib.suppress(KeyboardInterrupt):
             getattr(b, method)()
         while b.has_pending() and MainContext.default().iteration(False):
@@ -211,7 +212,7 @@ class TestBrokenOff:
     def test_a_listener_is_closed(self, tmp_path, monkeypatch):
         """A second close() does what the first one has not come to: the socket is closed, and the file is gone."""
         listener = unixconn.listen(tmp_path / "s")
-        for target, name in ((paths.os, "lstat"), (type(listener._entries[0]), "let_go")):
+        for target, name in ((listening.os, "lstat"), (type(listener._entries[0]), "let_go")):
             kept = listener._entries[0].socket
             breaks_off(monkeypatch, target, name)
             with pytest.raises(KeyboardInterrupt):
@@ -249,7 +250,7 @@ class TestBrokenOff:
         a, b = pair
         a.get_socket().send(b"abc")
         stream = b.get_input_stream()
-        breaks_off(monkeypatch, sequence._Step if target == "claim" else sequence.Sequence, target, kind)
+        breaks_off(monkeypatch, steps._Step if target == "claim" else steps.Sequence, target, kind)
         with pytest.raises(kind):
             stream.read_async(3, 0, None, calls)
         assert settle(lambda: not (MainContext.default().iteration(False) or stream.has_pending()))
@@ -270,9 +271,9 @@ class TestBrokenOff:
         monkeypatch.setattr(sys, "excepthook", lambda *_: None)
         stream.read_all_async(6, 0, None, calls)
         a.get_socket().send(b"abc")
-        breaks_off(monkeypatch, sequence, "try_or_wait", kind)
+        breaks_off(monkeypatch, steps, "try_or_wait", kind)
         with contextlib.suppress(KeyboardInterrupt):
-            while sequence.try_or_wait.__name__ == "broken":
+            while steps.try_or_wait.__name__ == "broken":
                 context.iteration(False)
         a.get_socket().send(b"def")
         iterate(lambda: calls)
@@ -315,7 +316,7 @@ class TestBrokenOff:
         b.receive_fd_async(None, calls)
         context.pop_thread_default()
         a.send_fd(0)
-        monkeypatch.setattr(maincontext._pushed, "entries", Breaking())
+        monkeypatch.setattr(main_context._pushed, "entries", Breaking())
         with pytest.raises(KeyboardInterrupt):
             while not broken:
                 context.iteration(False)
@@ -332,7 +333,7 @@ class TestBrokenOff:
             b.receive_fd_async(None, bool)
             timer = threading.Timer(0.05, a.send_fd, (0,))
             timer.start()
-            breaks_off(monkeypatch, poller.Wakeup, "close_unless")
+            breaks_off(monkeypatch, reactor.Wakeup, "close_unless")
             with contextlib.suppress(KeyboardInterrupt):
                 while True:
                     context.iteration(True)

@@ -11,9 +11,9 @@ import struct
 import tempfile
 import threading
 
+import internals
 import pytest
 from helpers import PASSCRED, Background, adopt, collect, forked, in_child, is_on, open_descriptors
-from internals import attempt_credentials
 
 import unixconn
 from unixconn import Cancellable, Credentials, CredentialsSource, Error, MainContext, UnixConnection
@@ -282,7 +282,7 @@ class TestFailures:
         """Linux adds a zeroed struct ucred there: nobody's, also for who was interrupted before looking at it."""
         a, b = pair
         context, results = MainContext(), []
-        recvmsg = attempt_credentials._recvmsg
+        recvmsg = internals.receive._recvmsg
 
         def receive_and_stop(*arguments):
             recvmsg(*arguments)
@@ -292,7 +292,7 @@ class TestFailures:
         context.push_thread_default()
         b.receive_credentials_async(None, lambda _, result: results.append(result))
         context.pop_thread_default()
-        monkeypatch.setattr(attempt_credentials, "_recvmsg", receive_and_stop)
+        monkeypatch.setattr(internals.receive, "_recvmsg", receive_and_stop)
         a.close()
         with pytest.raises(ZeroDivisionError):
             context.iteration()

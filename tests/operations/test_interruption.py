@@ -16,7 +16,7 @@ from itertools import starmap
 from pathlib import Path
 
 import pytest
-from helpers import PYPY, SO_PASSCRED, Background, open_descriptors
+from helpers import PYPY, SO_PASSCRED, Background, open_descriptors, settle
 from internals import RETURN_IS_ATOMIC
 
 import unixconn
@@ -288,7 +288,7 @@ def ways_out(node, in_loop=False):
 def test_with_blocks_are_left_in_one_place():
     """No with block has two ways out: PyPy 8.0 calls another value in place of the exit if the second is broken off."""
     found = 0
-    for path in sorted(Path(LIBRARY).glob("*.py")):
+    for path in sorted(Path(LIBRARY).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.With, ast.AsyncWith)):
                 found += 1
@@ -423,3 +423,131 @@ def test_a_handler_that_cancels(pair):
             b.receive_fd(cancellable)
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+# --- the ends of operations ------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """An operation that waits in a context of its own, and what its callback was told."""
+
+    def __init__(self, cancellable=None):
+        self.a, self.b = UnixConnection.create_pair()
+        self.number = self.b.get_socket().get_fd()
+        self.context, self.results = unixconn.MainContext(), {}
+        self.context.push_thread_default()
+        # A callback in C: an exception that comes in a function of the user's is not the library's.
+        self.b.receive_fd_async(cancellable, self.results.setdefault)
+        self.context.pop_thread_default()
+
+    def told(self):
+        """Iterate until the callback was called, and return the Error or the descriptor that it was told."""
+        end = time.monotonic() + 5
+        while not self.results:
+            assert time.monotonic() < end, "the operation has no end"
+            self.context.iteration(False)
+        try:
+            return self.b.receive_fd_finish(self.results[self.b])
+        except unixconn.Error as error:
+            return error
+
+    def close(self):
+        """Close both ends."""
+        self.a.close()
+        self.b.close()
+
+
+def is_open(number):
+    """Whether a number is that of an open descriptor."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def broken_off_close(alarm, _null, of):
+    """A socket is open as before, or its descriptor is closed and the operation has ended."""
+    waiting = Waiting()
+    alarm.during(40e-6, getattr(waiting.b, of)().close if of else waiting.b.close)
+    socket_ = waiting.b.get_socket()
+    assert is_open(waiting.number) is not socket_.is_closed()
+    if not socket_.is_closed():
+        waiting.b.close()
+        socket_.close()
+        assert not is_open(waiting.number)
+    assert isinstance(waiting.told(), unixconn.ClosedError)
+    waiting.close()
+
+
+def broken_off_cancel(alarm, _null, of):
+    """A Cancellable is as before, or is cancelled and the operation has ended."""
+    cancellable = Cancellable()
+    handled = []
+    if of:
+        cancellable.connect(lambda: handled.append(1))
+    waiting = Waiting(cancellable)
+    alarm.during(30e-6, cancellable.cancel)
+    if not cancellable.is_cancelled():
+        cancellable.cancel()
+    assert isinstance(waiting.told(), unixconn.CancelledError)
+    waiting.close()
+
+
+def broken_off_future(alarm, null, _of):
+    """A Future that was cancelled has ended, and what comes next is for the next operation."""
+    a, b = UnixConnection.create_pair()
+    future = b.receive_fd_async()
+    alarm.during(30e-6, future.cancel)
+    future.cancel()
+    assert isinstance(future.exception(5), unixconn.CancelledError)
+    a.send_fd(null)
+    os.close(b.receive_fd())
+    a.close()
+    b.close()
+
+
+def broken_off_end(alarm, null, _of):
+    """A message that comes ends the operation once, wherever the context that receives it is broken off."""
+    waiting = Waiting()
+    waiting.a.send_fd(null)
+    alarm.during(60e-6, lambda: waiting.context.iteration(False))
+    os.close(waiting.told())
+    waiting.close()
+
+
+def broken_off_finish(alarm, null, _of):
+    """A result is handed out once, or is still there."""
+    waiting = Waiting()
+    waiting.a.send_fd(null)
+    while not waiting.results:
+        waiting.context.iteration(False)
+    owner = []
+    alarm.during(10e-6, lambda: owner.extend(map(waiting.b.receive_fd_finish, waiting.results.values())))
+    os.close(owner.pop() if owner else waiting.told())
+    waiting.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("round_of", "of"),
+    [
+        (broken_off_close, ""),
+        (broken_off_close, "get_socket"),
+        (broken_off_cancel, ""),
+        (broken_off_cancel, "handler"),
+        (broken_off_future, ""),
+        (broken_off_end, ""),
+        (broken_off_finish, ""),
+    ],
+)
+def test_ends_broken_off(alarm, null, round_of, of):
+    """An end that an exception breaks off at a random moment, 5,000 times each, is no half of one."""
+    before = open_descriptors()
+    for _ in range(ROUNDS // 4):
+        round_of(alarm, null, of)
+    # What PyPy has compiled hardly ever looks for signals.
+    assert alarm.hits > (5 if PYPY else 100)
+    # The thread that looks after Futures takes its descriptors with it.
+    settle(lambda: open_descriptors() == before)
+    check_no_leak(before)

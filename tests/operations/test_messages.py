@@ -9,6 +9,7 @@ import os
 import socket
 import time
 
+import internals
 import pytest
 from helpers import (
     PASSCRED,
@@ -26,7 +27,6 @@ from helpers import (
     same,
     settle,
 )
-from internals import attempt, transfer_messages
 from ways import each_way, failure, iterate
 
 import unixconn
@@ -297,11 +297,11 @@ class TestMessages:
         b.receive_message_async(9, None, calls)
         if where == "system call":
             # The first Python code after it.
-            monkeypatch.setattr(attempt, "must_wait", raising(attempt.must_wait))
+            monkeypatch.setattr(internals.receive, "must_wait", raising(internals.receive.must_wait))
         elif where == "receive_message":
-            monkeypatch.setattr(transfer_messages, "receive_message", raising(transfer_messages.receive_message))
+            monkeypatch.setattr(internals.receiving, "receive_message", raising(internals.receiving.receive_message))
         else:
-            monkeypatch.setattr(transfer_messages, "_credentials", raising(transfer_messages._credentials))
+            monkeypatch.setattr(internals.receiving, "_credentials", raising(internals.receiving._credentials))
         a.send_message(b"first", [null] * 2)
         with pytest.raises(StopError):
             iterate(lambda: calls)
@@ -325,7 +325,7 @@ class TestMessages:
             return check(handle, sent, *arguments)
 
         a, b = pair
-        check = attempt.check_sent
+        check = internals.send._has_gone
         fill(a)
         left = b.get_socket().get_available_bytes()
         data = bytes(range(1, 101)) * 5000
@@ -335,7 +335,7 @@ class TestMessages:
                 future = a.send_message_async(data, [null] * 2)
             else:
                 future = a.get_output_stream().write_all_async(data, 0)
-            monkeypatch.setattr(attempt, "check_sent", raising)
+            monkeypatch.setattr(internals.send, "_has_gone", raising)
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
             received, count = bytearray(), 0
             while len(received) < left + len(data):
@@ -366,11 +366,11 @@ class TestMessages:
             return True
 
         a, b = pair
-        result_of = attempt.must_wait
+        result_of = internals.receive.must_wait
         calls = Calls()
         stream = b.get_input_stream()
         stream.read_bytes_async(9, 0, None, calls)
-        monkeypatch.setattr(attempt, "must_wait", raising)
+        monkeypatch.setattr(internals.receive, "must_wait", raising)
         a.send_message(b"first")
         with pytest.raises(StopError):
             iterate(lambda: calls)

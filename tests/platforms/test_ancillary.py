@@ -13,9 +13,10 @@ from helpers import MOST, SO_PASSCRED, open_descriptors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unixconn import ancillary
-from unixconn.ancillary import (
+from unixconn._kernel import control_messages as ancillary
+from unixconn._kernel.control_messages import (
     HEADER_SIZE,
+    NATIVE,
     ROOM,
     SCM_CREDENTIALS,
     SCM_PIDFD,
@@ -25,7 +26,6 @@ from unixconn.ancillary import (
     Incoming,
     contents_of,
 )
-from unixconn.controldata import NATIVE
 
 pack, parse = NATIVE.pack, NATIVE.parse
 
@@ -167,7 +167,7 @@ class TestRealMessages:
             sock.sendmsg([b"x"], rights)
             message = Incoming()
             message.room[0] = ROOM
-            from unixconn._native import lib
+            from unixconn._kernel.native import lib
 
             assert lib.recvmsg(other.fileno(), message.header, lib.MSG_CMSG_CLOEXEC) == 1
             assert message.outcome() == expected
@@ -187,7 +187,7 @@ class TestRealMessages:
 class TestPool:
     def test_lends_to_one_at_a_time(self):
         """Threads that take and give back: nobody gets what another one has."""
-        pool = ancillary.Pool()
+        pool = ancillary.Pool(object)
         for _ in range(4):
             pool.append(object())
         taken, failures = set(), []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unixconn.controldata import NATIVE, Layout
+from unixconn._kernel.control_messages import NATIVE, Layout
 
 # Where the length stands, how long it is, where level and type stand, where the payload begins, what all is padded to.
 # From the values that the systems' own compilers give.

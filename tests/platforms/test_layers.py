@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import graphlib
 import importlib
 import importlib.util
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -21,12 +18,9 @@ import pytest
 from helpers import PYPY
 
 import unixconn
-from unixconn import _native
+from unixconn._kernel import native as _native
 
 PACKAGE = Path(unixconn.__file__).parent
-MODULES = sorted(
-    path.stem for path in PACKAGE.glob("*.py") if path.stem != "__main__" and not path.stem.startswith("_abi")
-)
 
 
 def load(path):
@@ -406,100 +400,3 @@ def test_undeclared_platform(bare, forced):
     text = backend(bare, forced, package=bare)
     here = f"{sys.platform!r} ({os.uname().machine})"
     assert text == f"ImportError: unixconn has no declarations for the platform {here}, but for plan9"
-
-
-# --- who uses the layers ---------------------------------------------------------------------------------------------
-
-
-def imports(module, everywhere=True):
-    """
-    Give what a module of the package imports, as (module, name) pairs.
-
-    Without *everywhere*, only what is imported when the module itself is: not in functions, not for type checkers.
-    """
-    nodes = [ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))]
-    found = set()
-    while nodes:
-        node = nodes.pop()
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{module} has a relative import"
-        if isinstance(node, ast.Import):
-            found |= {(alias.name, "") for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {(node.module, alias.name) for alias in node.names}
-        local = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        local |= isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if everywhere or not local:
-            nodes += ast.iter_child_nodes(node)
-    return found
-
-
-def below(module):
-    """Give the modules of the package that a module imports."""
-    found = set()
-    for source, name in imports(module, everywhere=False):
-        if source == "unixconn" and name in MODULES:
-            found.add(name)
-        elif source.split(".")[0] == "unixconn":
-            found.add(source.partition(".")[2] or "__init__")
-    return found
-
-
-def is_of(source, name, module):
-    """Tell whether an import is of *module*, a module of the package, or of a name in it."""
-    return source == f"unixconn.{module}" or (source, name) == ("unixconn", module)
-
-
-def test_one_module_imports_the_layers():
-    """Only _native names the generated modules; the package itself imports by name what is asked of it, and no more."""
-    loaders = set()
-    for module in MODULES:
-        for source, name in imports(module):
-            if any(is_of(source, name, layer) for layer in ("_abi", "_api")) or source == "_cffi_backend":
-                loaders.add(module)
-            if (source, name) in (("importlib", ""), ("importlib", "import_module")):
-                loaders.add(module)
-        if re.search(r"\b(__import__|_abi|_api)\b", ast.unparse(ast.parse((PACKAGE / f"{module}.py").read_text()))):
-            loaders.add(module)
-    assert loaders == {"_native", "__init__"}
-    assert set(unixconn._HOMES.values()) <= set(MODULES) - {"_abi", "_api"}
-
-
-def test_few_modules_call_the_c_library():
-    """The names ffi and lib are imported by modules at the bottom, and handed on by none but _native."""
-    users = set()
-    for module in MODULES:
-        for source, name in imports(module):
-            is_ffi = source.split(".")[0] == "unixconn" and name in ("ffi", "lib", "*")
-            if is_ffi or (source, name) in (("unixconn._native", ""), ("unixconn", "_native")):
-                assert source in ("unixconn._native", "unixconn"), f"{module} takes {name} from {source}"
-                users.add(module)
-    assert "ancillary" in users
-    # info tries the kernel's features on plain sockets, and takes only their numbers.
-    assert users <= {
-        "system",
-        "controldata",
-        "handle",
-        "ancillary",
-        "attempt",
-        "attempt_many",
-        "peer",
-        "wakeup",
-        "info",
-    }
-    names = re.findall(r"\blib\.(\w+)", (PACKAGE / "info.py").read_text(encoding="utf-8"))
-    assert names == [name for name in names if name.isupper()]
-
-
-def test_what_calls_the_c_library_is_below_the_classes():
-    """No module that uses ffi or lib imports Socket or what stands above it, directly or by another module."""
-    reached = {"system", "controldata", "handle", "ancillary", "attempt", "attempt_many", "peer", "wakeup"}
-    while not reached >= (wider := reached.union(*map(below, reached))):
-        reached = wider
-    assert "_native" in reached
-    assert not reached & {"socket", "connection", "iostream", "client", "listener", "task", "__init__"}
-
-
-def test_imports_go_one_way():
-    """No two modules import each other, directly or by others."""
-    order = list(graphlib.TopologicalSorter({module: below(module) for module in MODULES}).static_order())
-    assert order.index("_native") < order.index("socket") < order.index("connection")

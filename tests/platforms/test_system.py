@@ -16,8 +16,8 @@ import pytest
 from helpers import open_descriptors
 
 import unixconn
-from unixconn.system import SYSTEM, System, set_close_on_exec
-from unixconn.wakeup import Wakeup
+from unixconn._kernel.platform import SYSTEM, System, set_close_on_exec
+from unixconn._kernel.wakeup import Wakeup
 
 NAMES = [name for _, _, name in importlib.import_module("unixconn._abi").PLATFORMS]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gi.repository import Gio, GLib
+
 from tools import DATAGRAM, DEFAULT, HUP, IN, OUT, SEQPACKET, STREAM, attempt, plain
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 from gi.repository import Gio, GLib
+
 from tools import attempt, cancelled, descriptors, is_cloexec, is_readable, later, pair
 
 

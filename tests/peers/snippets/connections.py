@@ -10,6 +10,7 @@ import threading
 import time
 
 from gi.repository import Gio
+
 from tools import (
     SO_PASSCRED,
     SOL_SOCKET,

@@ -6,6 +6,7 @@ import copy
 import pickle
 
 from gi.repository import Gio, GLib
+
 from tools import DEFAULT, SO_PASSCRED, SOL_SOCKET, STREAM, UNIX, attempt, cancelled, pair, plain, unconnected
 
 

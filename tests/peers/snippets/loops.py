@@ -8,6 +8,7 @@ import threading
 import time
 
 from gi.repository import Gio, GLib
+
 from tools import attempt, cancelled, later, mixed, non_blocking, pair, plain, unconnected, who
 
 

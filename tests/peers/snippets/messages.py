@@ -8,6 +8,7 @@ import socket
 import sys
 
 from gi.repository import Gio
+
 from tools import (
     SCM_CREDENTIALS,
     SO_PASSCRED,

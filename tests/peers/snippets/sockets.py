@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from gi.repository import Gio, GLib
+
 from tools import (
     DATAGRAM,
     DEFAULT,

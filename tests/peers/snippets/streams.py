@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from gi.repository import Gio, GLib
+
 from tools import (
     DATAGRAM,
     DEFAULT,

@@ -1,0 +1,185 @@
+"""What help() and repr() tell of sockets, addresses, control messages and results; and what cannot be made."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import unixconn
+from unixconn import (
+    Socket,
+    SocketAddress,
+    SocketControlMessage,
+    SocketFamily,
+    SocketProtocol,
+    SocketType,
+    UnixConnection,
+    UnixCredentialsMessage,
+    UnixFDList,
+    UnixFDMessage,
+    UnixSocketAddress,
+    UnixSocketAddressType,
+)
+from unixconn._gio import listener, output_stream
+from unixconn._gio import socket as socket_module
+
+RESULTS = [
+    (socket_module, "Option", "ok value"),
+    (socket_module, "Datagram", "data address"),
+    (socket_module, "SocketMessage", "size address messages flags"),
+    (listener, "Accepted", "connection source_object"),
+    (listener, "AcceptedSocket", "socket source_object"),
+    (listener, "AddressAdded", "ok effective_address"),
+    (output_stream, "Written", "ok bytes_written"),
+]
+
+
+def new(kind=SocketType.STREAM):
+    """Make a Unix socket."""
+    return Socket.new(SocketFamily.UNIX, kind, SocketProtocol.DEFAULT)
+
+
+def docstrings(module, name):
+    """Read what type checkers see of the class *name*: its docstring, and those of its fields."""
+    tree = ast.parse(inspect.getsource(module))
+    [found] = [each for each in ast.walk(tree) if isinstance(each, ast.ClassDef) and each.name == name]
+    fields = {}
+    for field, text in zip(found.body[1::2], found.body[2::2]):
+        assert isinstance(field, ast.AnnAssign)
+        fields[ast.unparse(field.target)] = ast.literal_eval(text.value)
+    return ast.get_docstring(found), fields
+
+
+class TestResults:
+    @pytest.mark.parametrize(("module", "name", "fields"), RESULTS)
+    def test_what_help_shows(self, module, name, fields):
+        """Each has a docstring, and so has each field: the same as in the class that type checkers read."""
+        kind = getattr(module, name)
+        assert kind._fields == tuple(fields.split())
+        shown = {field: inspect.getdoc(getattr(kind, field)) for field in kind._fields}
+        assert (kind.__doc__, shown) == docstrings(module, name)
+        assert "Alias for field" not in str(shown)
+
+    def test_no_two_of_one_name(self):
+        """Socket.receive_message and UnixConnection.receive_message return classes of different names."""
+        a, b = UnixConnection.create_pair()
+        with a, b:
+            a.get_output_stream().write(b"xy")
+            assert type(b.get_socket().receive_message([bytearray(1)], 0)).__name__ == "SocketMessage"
+            assert type(b.receive_message(1)).__name__ == "Message"
+
+
+class TestSignatures:
+    @pytest.mark.parametrize(("name", "result"), [("send_to_async", "int"), ("receive_from_async", "Datagram")])
+    def test_what_help_shows(self, name, result):
+        """The parameters and the result of an asynchronous method have their real types."""
+        signature = inspect.signature(getattr(Socket, name))
+        parameters = signature.parameters
+        assert parameters["cancellable"].annotation == "Cancellable | None"
+        assert parameters["callback"].annotation == "Callback"
+        assert parameters["user_data"].kind is inspect.Parameter.VAR_POSITIONAL
+        assert signature.return_annotation == f"Future[{result}] | None"
+
+    def test_bases(self):
+        """A Socket is what it is in Gio, and nothing else."""
+        assert Socket.__mro__ == (Socket, unixconn.Object, object)
+
+
+class TestAbstract:
+    @pytest.mark.parametrize("kind", [SocketAddress, SocketControlMessage])
+    @pytest.mark.parametrize("arguments", [(), ("/run/x",)])
+    def test_refused(self, kind, arguments):
+        """It cannot be made, and the TypeError names what can."""
+        with pytest.raises(TypeError, match=f"{kind.__name__} is abstract and cannot be made: make a Unix"):
+            kind(*arguments)
+
+    @pytest.mark.parametrize("kind", [SocketAddress, SocketControlMessage])
+    def test_subclasses(self, kind):
+        """A class below it can be made, and takes no arguments that it has not asked for."""
+        mine = type("Mine", (kind,), {})
+        assert isinstance(mine(), kind)
+        with pytest.raises(TypeError):
+            mine(1)
+
+
+class TestReprs:
+    def test_a_socket(self, tmp_path, monkeypatch):
+        """Its representation has the descriptor's number, family and type, and its addresses."""
+        monkeypatch.chdir(tmp_path)
+        with new() as server, new() as client:
+            assert repr(server) == f"<Socket {server.get_fd()} UNIX STREAM local=anonymous>"
+            server.bind(UnixSocketAddress.new("x"), False)
+            assert repr(server) == f"<Socket {server.get_fd()} UNIX STREAM local='x'>"
+            server.listen()
+            client.connect(UnixSocketAddress.new("x"))
+            assert repr(client) == f"<Socket {client.get_fd()} UNIX STREAM local=anonymous peer='x'>"
+            with server.accept() as accepted:
+                assert repr(accepted) == f"<Socket {accepted.get_fd()} UNIX STREAM local='x' peer=anonymous>"
+
+    def test_a_closed_socket(self):
+        """It says so."""
+        sock = new(SocketType.DATAGRAM)
+        sock.close()
+        assert repr(sock) == "<Socket closed UNIX DATAGRAM>"
+
+    def test_a_socket_that_is_not_initialized(self):
+        """Neither is one whose constructor has raised."""
+        assert repr(Socket()) == repr(Socket.__new__(Socket)) == "<Socket not initialized>"
+
+    def test_a_descriptor_that_is_no_socket_any_more(self):
+        """What somebody else has done to the descriptor is no reason to raise."""
+        with new() as sock, Path(os.devnull).open("rb") as null:
+            os.dup2(null.fileno(), sock.get_fd())
+            assert repr(sock) == f"<Socket {sock.get_fd()} UNIX STREAM>"
+
+    @pytest.mark.skipif(not UnixSocketAddress.abstract_names_supported(), reason="no abstract namespace")
+    @pytest.mark.parametrize("kind", [UnixSocketAddressType.ABSTRACT, UnixSocketAddressType.ABSTRACT_PADDED])
+    def test_an_abstract_name(self, kind):
+        """An abstract name shows its NUL byte, and not those that pad it."""
+        name = f"unixconn-repr-{os.getpid()}"
+        with new() as sock:
+            sock.bind(UnixSocketAddress.new_with_type(name, kind), False)
+            assert f"local='\\x00{name}'>" in repr(sock)
+
+    def test_another_family(self):
+        """A TCP socket shows its addresses as the socket module has them."""
+        plain = socket.create_server(("127.0.0.1", 0))
+        port = plain.getsockname()[1]
+        with Socket.new_from_fd(plain.detach()) as sock:
+            assert repr(sock) == f"<Socket {sock.get_fd()} IPV4 STREAM local=('127.0.0.1', {port})>"
+
+    def test_a_class_of_ones_own(self):
+        """It shows its own name."""
+
+        class Mine(Socket):
+            """A user's class."""
+
+        assert repr(Mine()) == "<Mine not initialized>"
+
+    def test_addresses(self):
+        """An address shows its kind and its name."""
+        make = UnixSocketAddress.new_with_type
+        assert repr(UnixSocketAddress.new("/x")) == "<UnixSocketAddress PATH b'/x'>"
+        assert repr(make(b"\xff", UnixSocketAddressType.ABSTRACT)) == "<UnixSocketAddress ABSTRACT b'\\xff'>"
+        assert repr(make("", UnixSocketAddressType.ANONYMOUS)) == "<UnixSocketAddress ANONYMOUS>"
+        assert repr(UnixSocketAddress.__new__(UnixSocketAddress)) == "<UnixSocketAddress invalid>"
+
+    def test_control_messages(self):
+        """A list of descriptors shows their numbers, a control message what it carries."""
+        message = UnixFDMessage.new()
+        message.append_fd(0)
+        fds = message.get_fd_list()
+        assert repr(fds) == f"<UnixFDList {fds.peek_fds()}>"
+        assert repr(message) == f"<UnixFDMessage {fds!r}>"
+        carrier = UnixCredentialsMessage.new()
+        assert repr(carrier) == f"<UnixCredentialsMessage {carrier.get_credentials()!r}>"
+
+    @pytest.mark.parametrize("kind", [UnixFDList, UnixFDMessage, UnixCredentialsMessage])
+    def test_a_constructor_that_has_raised(self, kind):
+        """What was not made as a whole has a representation all the same."""
+        assert kind.__name__ in repr(kind.__new__(kind))

@@ -1,0 +1,1 @@
+"""The command line: ``unixconn receive``, ``send``, ``peer``, ``demo`` and ``info``."""

@@ -1,0 +1,62 @@
+"""The argument parser of ``unixconn COMMAND``, and what runs the command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from unixconn import __version__
+from unixconn._cli import common, demo, info, peer, receive, send
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command of *arguments*, by default of sys.argv, and return the exit code.
+
+    Raise SystemExit after the usage for a wrong command line, and after the help for one without a command: no script
+    should take that for a success.
+    """
+    given, program = receive.split_command(sys.argv[1:] if arguments is None else list(arguments))
+    parser = _parser()
+    options = parser.parse_args(given, argparse.Namespace(program=program))
+    if options.command is None:
+        parser.exit(os.EX_USAGE, parser.format_help())
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except common.CommandError as failed:
+        common.say(str(failed))
+        return failed.code
+    except BrokenPipeError:  # the reader of the output has closed it, like head(1)
+        _discard_output()
+        return 1
+    except OSError as error:
+        _discard_output()
+        common.say(f"standard output: {error.strerror}")
+        return os.EX_IOERR
+    except KeyboardInterrupt:
+        return common.INTERRUPTED
+
+
+def _discard_output() -> None:
+    # Python flushes standard output at exit, and would print a second error.
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> common.Parser:
+    parser = common.Parser(
+        prog="unixconn",
+        description="Pass file descriptors and credentials between processes over Unix sockets.",
+        epilog="unixconn COMMAND --help prints the manual of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"unixconn {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    receive.add(commands)
+    send.add(commands)
+    peer.add(commands)
+    demo.add(commands)
+    info.add(commands)
+    return parser

@@ -1,0 +1,1 @@
+"""Gio's classes."""

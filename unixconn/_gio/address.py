@@ -1,0 +1,216 @@
+"""Addresses of sockets."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from enum import IntEnum
+from socket import AF_UNIX
+
+from unixconn._base.arguments import as_member
+from unixconn._base.errors import IOErrorEnum, io_error
+from unixconn._base.object import Object, Property
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.platform import SYSTEM
+
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Union
+
+    from typing_extensions import Self
+
+    PathLike = Union[str, bytes, bytearray, list[int], tuple[int, ...], os.PathLike[str], os.PathLike[bytes]]
+    """The path or name of a Unix socket: text, bytes, or a list of byte values, which is what PyGObject takes."""
+
+_PATH_ROOM = SYSTEM.path_room
+"""The size of sun_path in struct sockaddr_un, in bytes."""
+_FAMILY_SIZE = 2
+
+
+class SocketFamily(IntEnum):
+    """Families of addresses (Gio.SocketFamily)."""
+
+    INVALID = 0
+    UNIX = 1
+    IPV4 = 2
+    IPV6 = 10
+
+
+class UnixSocketAddressType(IntEnum):
+    """Kinds of names of a Unix socket (Gio.UnixSocketAddressType)."""
+
+    INVALID = 0
+    ANONYMOUS = 1
+    PATH = 2
+    ABSTRACT = 3
+    ABSTRACT_PADDED = 4
+
+
+class SocketAddress(Object):
+    """
+    The address of a socket (Gio.SocketAddress).
+
+    An abstract class: making a SocketAddress itself raises TypeError.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("family", SocketFamily, "get_family"),)
+
+    def __init__(self, *arguments: Any, **properties: Any) -> None:
+        if type(self) is SocketAddress:
+            raise TypeError("SocketAddress is abstract and cannot be made: make a UnixSocketAddress")
+        super().__init__(*arguments, **properties)
+
+    @abstractmethod
+    def get_family(self) -> SocketFamily:
+        """Return the family of the address."""
+        raise NotImplementedError
+
+
+class UnixSocketAddress(SocketAddress):
+    """
+    The address of a Unix socket: a path, a name in the abstract namespace, or no name (Gio.UnixSocketAddress).
+
+    *path* is a str, bytes, an os.PathLike or a list of byte values, *address_type* the kind of name. *abstract* with
+    the type PATH means the type ABSTRACT_PADDED.
+
+    Raises the Error FILENAME_TOO_LONG for a *path* that does not fit into struct sockaddr_un, see unix(7): more than
+    107 bytes on Linux. Gio would cut such a path, and connect elsewhere. Raises ValueError for a NUL byte in the path
+    of a file, and TypeError for arguments of other types.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("path", str, "get_path", construct_only=True),
+        Property("abstract", bool, "get_is_abstract", default=False, construct_only=True),
+        Property("address-type", UnixSocketAddressType, "get_address_type", construct_only=True),
+    )
+
+    def __init__(
+        self,
+        *,
+        path: PathLike = b"",
+        abstract: bool = False,
+        address_type: UnixSocketAddressType = UnixSocketAddressType.PATH,
+    ) -> None:
+        # Without super().__init__(), which only refuses to make a SocketAddress itself: addresses are made often.
+        name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
+        self._type = as_member(UnixSocketAddressType, address_type)
+        if abstract and self._type is UnixSocketAddressType.PATH:
+            self._type = UnixSocketAddressType.ABSTRACT_PADDED
+        if self._type in (UnixSocketAddressType.INVALID, UnixSocketAddressType.ANONYMOUS):
+            self._type, name = UnixSocketAddressType.ANONYMOUS, b""
+        if self._type is UnixSocketAddressType.PATH and b"\0" in name:
+            raise ValueError(f"path must not contain a NUL byte: {path!r}")
+        if len(name) > _PATH_ROOM - 1:
+            raise io_error(
+                IOErrorEnum.FILENAME_TOO_LONG,
+                f"The name of a Unix socket has at most {_PATH_ROOM - 1} bytes, and this one {len(name)}: {path!r}",
+            )
+        self._name = name
+
+    @classmethod
+    def new(cls, path: PathLike) -> Self:
+        """Make the address of the socket file *path*. Raises the same errors as the constructor."""
+        return cls(path=path)
+
+    @classmethod
+    def new_with_type(cls, path: PathLike, type: UnixSocketAddressType) -> Self:  # noqa: A002 - Gio's name
+        """
+        Make an address of any kind. Raises the same errors as the constructor.
+
+        For an abstract name *path* is the name without its leading NUL byte. For ANONYMOUS *path* is ignored.
+        """
+        return cls(path=path, address_type=type)
+
+    @staticmethod
+    def abstract_names_supported() -> bool:
+        """Return whether this system has an abstract namespace."""
+        return SYSTEM.is_linux
+
+    def get_family(self) -> SocketFamily:
+        """Return UNIX."""
+        return SocketFamily.UNIX
+
+    def get_path(self) -> str:
+        """Return the path or name, "" for an anonymous address. Bytes that are not UTF-8 become surrogates."""
+        return os.fsdecode(self._name)
+
+    def get_path_len(self) -> int:
+        """Return the length of the path or name in bytes."""
+        return len(self._name)
+
+    def get_address_type(self) -> UnixSocketAddressType:
+        """Return the kind of name."""
+        return self._type
+
+    def get_is_abstract(self) -> bool:
+        """Return whether the name is in the abstract namespace."""
+        return self._type in (UnixSocketAddressType.ABSTRACT, UnixSocketAddressType.ABSTRACT_PADDED)
+
+    def get_native_size(self) -> int:
+        """Return the size of the kernel's structure in bytes."""
+        if self._type is UnixSocketAddressType.ANONYMOUS:
+            return _FAMILY_SIZE
+        if self._type is UnixSocketAddressType.ABSTRACT:
+            return _FAMILY_SIZE + 1 + len(self._name)
+        return _FAMILY_SIZE + _PATH_ROOM
+
+    def to_string(self) -> str:
+        """Return the path or name, with escapes for all but printable ASCII; "anonymous" where there is no name."""
+        if self._type is UnixSocketAddressType.ANONYMOUS:
+            return "anonymous"
+        return "".join(chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in self._name)
+
+    def __repr__(self) -> str:
+        if "_name" not in self.__dict__:  # the constructor has raised
+            return f"<{type(self).__name__} invalid>"
+        name = "" if self._type is UnixSocketAddressType.ANONYMOUS else f" {self._name!r}"
+        return f"<{type(self).__name__} {self._type.name}{name}>"
+
+    def _brief(self) -> str:
+        """Describe the address within the `repr` of a socket. An abstract name begins with a NUL byte there."""
+        if self._type is UnixSocketAddressType.ANONYMOUS:
+            return "anonymous"
+        return repr(("\0" if self.get_is_abstract() else "") + self.get_path())
+
+    def _for_python(self) -> bytes:
+        """Return the address as the socket module takes it."""
+        if self._type is UnixSocketAddressType.ABSTRACT:
+            return b"\0" + self._name
+        if self._type is UnixSocketAddressType.ABSTRACT_PADDED:
+            return (b"\0" + self._name).ljust(_PATH_ROOM, b"\0")
+        return self._name
+
+    def _for_kernel(self) -> bytes:
+        """Return the address as a struct sockaddr_un."""
+        # An empty path gets no NUL byte, which would make it the abstract name of no bytes.
+        end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
+        return SYSTEM.pack_address(AF_UNIX, self._for_python() + end)
+
+
+def from_python(address: str | bytes) -> UnixSocketAddress:
+    """Make the address that the socket module gives as *address*."""
+    # Where a name fills sun_path, Python reads on behind it up to the next NUL byte: those bytes are not of the name.
+    name, kind = os.fsencode(address)[:_PATH_ROOM], UnixSocketAddressType.PATH
+    if not name:
+        kind = UnixSocketAddressType.ANONYMOUS
+    elif name.startswith(b"\0"):
+        padded = len(name) == _PATH_ROOM
+        kind = UnixSocketAddressType.ABSTRACT_PADDED if padded else UnixSocketAddressType.ABSTRACT
+        name = name[1:].rstrip(b"\0") if padded else name[1:]
+    # Without the constructor, which refuses a name that fills sun_path: a peer may have bound its socket to one.
+    made = UnixSocketAddress.__new__(UnixSocketAddress)
+    made._name, made._type = name, kind
+    return made
+
+
+def from_kernel(address: bytes) -> UnixSocketAddress | None:
+    """Make the address that recvmsg() has written; None where it wrote none, or one of another family."""
+    family, name = SYSTEM.unpack_address(address)
+    if family != AF_UNIX:
+        return None
+    return from_python(name if name[:1] == b"\0" else name.split(b"\0", 1)[0])
+
+
+def check_address(address: object) -> None:
+    """Raise TypeError if *address* is not a `SocketAddress`."""
+    if not isinstance(address, SocketAddress):
+        raise TypeError(f"address must be a SocketAddress, not {address!r}")

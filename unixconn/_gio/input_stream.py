@@ -1,0 +1,460 @@
+"""InputStream: the bytes that come from the peer."""
+
+from __future__ import annotations
+
+import sys
+
+from unixconn._base.arguments import INT_MAX, as_integer, as_writable
+from unixconn._base.object import Object, Property
+from unixconn._base.typing import TYPE_CHECKING, overload
+from unixconn._gio.asynchronous import AWAIT, finish, with_async
+from unixconn._gio.streams import (
+    Bytes,
+    close_stream,
+    complete_exclusively,
+    start_close,
+    start_exclusively,
+    take_turn,
+)
+from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._kernel.epoll import IOCondition
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from typing_extensions import Buffer, Self
+
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.future import Future
+    from unixconn._gio.socket import Socket
+    from unixconn._gio.task import AsyncResult
+    from unixconn._io.steps import Steps
+
+_LARGEST_READ = 1 << 20
+"""Bytes that one step reads at most: there need not be room for bytes that may never come."""
+
+
+def _as_count(count: int) -> int:
+    return as_integer(count, "count", 0, INT_MAX)
+
+
+class InputStream(Object):
+    """
+    The bytes that come from the peer of a connection (Gio.InputStream), whose `get_input_stream` returns it.
+
+    A read waits even if the Socket is set not to block; each of its steps waits for at most the Socket's timeout. One
+    operation is under way at a time. Closing the stream leaves the connection and its Socket alone.
+
+    A byte that carries a descriptor may be among those that are read. The descriptor is kept then, and the connection's
+    `receive_fd` returns it next; it is closed with the connection.
+
+    The stream is a file object too, as far as io.BufferedReader needs.
+
+    The reading methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, an operation
+    is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has reset the connection.
+    """
+
+    _closed = False
+    _socket: Socket
+
+    def __init__(self) -> None:
+        if self.__class__ is InputStream:
+            raise TypeError("InputStream is abstract: get_input_stream() of a connection returns one")
+        super().__init__()
+        self._pending: list[object] = []
+
+    def get_fd(self) -> int:
+        """Return the number of the Socket's descriptor, -1 once that is closed."""
+        return self._socket.get_fd()
+
+    # --- reading ---
+
+    def read(self, count: int | None = None, cancellable: Cancellable | None = None) -> bytes:
+        """
+        Read at most *count* bytes, and at least one; return b"" at the end of the stream.
+
+        Without *count*, read all bytes until the end of the stream.
+        """
+        if count is None:
+            return complete_exclusively(self, self._read_all(sys.maxsize), cancellable)
+        size = _as_count(count)
+        return complete_exclusively(self, self._read(size), cancellable, size)
+
+    @with_async("g_input_stream_read_async", returns="the bytes", io_priority=True, start=start_exclusively)
+    def _read_steps(self, count: int) -> Steps[bytes]:
+        return self._read(_as_count(count))
+
+    def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
+        """Read as `read` does, and return the bytes as a `Bytes`."""
+        size = _as_count(count)
+        return complete_exclusively(self, self._read_bytes(size), cancellable, size)
+
+    @with_async("g_input_stream_read_bytes_async", returns="the `Bytes`", io_priority=True, start=start_exclusively)
+    def _read_bytes_steps(self, count: int) -> Steps[Bytes]:
+        return self._read_bytes(_as_count(count))
+
+    def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
+        """Read *count* bytes, fewer only if the stream ends. After an error, the bytes read before it are lost."""
+        size = _as_count(count)
+        return complete_exclusively(self, self._read_all(size), cancellable, size)
+
+    @with_async("g_input_stream_read_all_async", returns="the bytes", io_priority=True, start=start_exclusively)
+    def _read_all_steps(self, count: int) -> Steps[bytes]:
+        return self._read_all(_as_count(count))
+
+    def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
+        """Read at most *count* bytes and drop them; return their number, 0 at the end of the stream."""
+        size = _as_count(count)
+        return complete_exclusively(self, self._skip(size), cancellable, size)
+
+    @with_async("g_input_stream_skip_async", returns="the number of bytes", io_priority=True, start=start_exclusively)
+    def _skip_steps(self, count: int) -> Steps[int]:
+        return self._skip(_as_count(count))
+
+    def is_readable(self) -> bool:
+        """Whether a read would find a byte, or the end of the stream, without waiting."""
+        return bool(self._socket.condition_check(IOCondition.IN))
+
+    # Each of these yields the operations of one method.
+
+    def _read(self, count: int) -> Steps[bytes]:
+        if not count:  # there is nothing to wait for
+            return b""
+        return (yield from self._socket._receiving(min(count, _LARGEST_READ)))
+
+    def _read_bytes(self, count: int) -> Steps[Bytes]:
+        return Bytes((yield from self._read(count)))
+
+    def _read_all(self, count: int) -> Steps[bytes]:
+        parts = []
+        while count and (data := (yield from self._read(count))):
+            parts.append(data)
+            count -= len(data)
+        return b"".join(parts)
+
+    def _skip(self, count: int) -> Steps[int]:
+        return len((yield from self._read(count)))
+
+    # --- closing, and the operation under way ---
+
+    @with_async(
+        "g_input_stream_close_async",
+        returns="True",
+        summary="Close the stream, and return without waiting for the callback.",
+        note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
+        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
+        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        io_priority=True,
+        start=start_close,
+    )
+    def close(self, cancellable: Cancellable | None = None) -> bool:
+        """
+        Close the stream, and return True; a second call does nothing. *cancellable* has no effect.
+
+        Raises the Error PENDING while an operation is under way.
+        """
+        return close_stream(self, cancellable)
+
+    def is_closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self._closed
+
+    def set_pending(self) -> bool:
+        """
+        Say that an operation is under way, and return True; `clear_pending` says that it has ended.
+
+        Raises the Error CLOSED on a closed stream, PENDING if an operation is under way already.
+        """
+        take_turn(self, object())
+        return True
+
+    def clear_pending(self) -> None:
+        """Say that the operation under way has ended."""
+        self._pending.clear()
+
+    def has_pending(self) -> bool:
+        """Whether an operation is under way."""
+        return bool(self._pending)
+
+    def _close(self) -> None:
+        """Leave the Socket alone: the connection closes it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.close()
+
+    # --- as a file object ---
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read into *buffer*, a writable bytes-like object; return the number of bytes, 0 at the end of the stream."""
+        target = as_writable(buffer)
+        data = complete_exclusively(self, self._read(len(target)), None)
+        target[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        """Read all bytes until the end of the stream. io.BufferedReader calls it; that of PyPy calls `read`."""
+        return self.read()
+
+    def flush(self) -> None:
+        """Do nothing. io.BufferedReader calls it."""
+
+    def fileno(self) -> int:
+        """Return the number of the Socket's descriptor. Raises ValueError once that is closed."""
+        if self.get_fd() < 0:
+            raise ValueError("the socket is closed, and has no descriptor any more")
+        return self.get_fd()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed, as `is_closed` returns it."""
+        return self._closed
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def writable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+    # --- generated by tools/generate_async.py: change a declaration, and run that ---
+
+    @overload
+    def read_async(
+        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bytes]: ...
+    @overload
+    def read_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def read_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[bytes] | None:
+        """
+        Start what `read` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
+        several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._read_steps(count)
+        return start_exclusively(
+            self, "g_input_stream_read_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def read_finish(self, result: AsyncResult) -> bytes:
+        """
+        Return the bytes, for the *result* of `read_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_input_stream_read_async", result)
+
+    @overload
+    def read_bytes_async(
+        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[Bytes]: ...
+    @overload
+    def read_bytes_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def read_bytes_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[Bytes] | None:
+        """
+        Start what `read_bytes` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_bytes_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        Of several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._read_bytes_steps(count)
+        return start_exclusively(
+            self, "g_input_stream_read_bytes_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def read_bytes_finish(self, result: AsyncResult) -> Bytes:
+        """
+        Return the `Bytes`, for the *result* of `read_bytes_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_input_stream_read_bytes_async", result)
+
+    @overload
+    def read_all_async(
+        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bytes]: ...
+    @overload
+    def read_all_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def read_all_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[bytes] | None:
+        """
+        Start what `read_all` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_all_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        Of several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._read_all_steps(count)
+        return start_exclusively(
+            self, "g_input_stream_read_all_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def read_all_finish(self, result: AsyncResult) -> bytes:
+        """
+        Return the bytes, for the *result* of `read_all_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_input_stream_read_all_async", result)
+
+    @overload
+    def skip_async(
+        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+    @overload
+    def skip_async(
+        self,
+        count: int,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def skip_async(
+        self,
+        count: int,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[int] | None:
+        """
+        Start what `skip` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `skip_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
+        several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._skip_steps(count)
+        return start_exclusively(
+            self, "g_input_stream_skip_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def skip_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `skip_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_input_stream_skip_async", result)
+
+    @overload
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bool]: ...
+    @overload
+    def close_async(
+        self,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def close_async(
+        self,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[bool] | None:
+        """
+        Close the stream, and return without waiting for the callback.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
+        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
+        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
+        stream is closed all the same. *io_priority* has no effect, as in Gio.
+        """
+        return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback, user_data)
+
+    def close_finish(self, result: AsyncResult) -> bool:
+        """
+        Return True, for the *result* of `close_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_input_stream_close_async", result)
+
+    # --- end of the generated part ---
+
+
+class SocketInputStream(InputStream):
+    """The InputStream of a connection (Gio has a class for it that is not public, either)."""
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
+
+    def __init__(self, socket: Socket) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def _get_socket(self) -> Socket:
+        return self._socket

@@ -1,0 +1,567 @@
+"""OutputStream: the bytes that go to the peer."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from enum import IntFlag
+
+from unixconn._base.arguments import as_bytes, as_member
+from unixconn._base.object import Object, Property
+from unixconn._base.typing import TYPE_CHECKING, overload
+from unixconn._gio.asynchronous import AWAIT, finish, with_async
+from unixconn._gio.input_stream import InputStream
+from unixconn._gio.streams import (
+    Bytes,
+    close_stream,
+    complete_exclusively,
+    exclusively,
+    start_close,
+    start_exclusively,
+    take_turn,
+)
+from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._kernel.epoll import IOCondition
+
+if TYPE_CHECKING:
+    from typing import ClassVar, NamedTuple
+
+    from typing_extensions import Self
+
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.control_messages import BytesLike
+    from unixconn._gio.future import Future
+    from unixconn._gio.socket import Socket
+    from unixconn._gio.task import AsyncResult
+    from unixconn._io.steps import Steps
+
+_LARGEST_WRITE = 1 << 20
+"""Bytes that one step writes at most."""
+_PIECE = 65536
+"""Bytes that a splice reads and writes at a time."""
+
+
+def _data_of(data: Bytes) -> memoryview:
+    if not isinstance(data, Bytes):
+        raise TypeError(f"bytes must be Bytes, not {data!r}")
+    return memoryview(data.get_data())
+
+
+def _as_source(source: InputStream) -> InputStream:
+    if not isinstance(source, InputStream):
+        raise TypeError(f"source must be an InputStream, not {source!r}")
+    return source
+
+
+if TYPE_CHECKING:
+
+    class Written(NamedTuple):
+        """The result of `OutputStream.write_all`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        bytes_written: int
+        """The number of bytes written."""
+
+else:
+    Written = namedtuple("Written", "ok bytes_written")
+    Written.__doc__ = "The result of `OutputStream.write_all`."
+    Written.ok.__doc__ = "Always True: a failure is raised as an Error."
+    Written.bytes_written.__doc__ = "The number of bytes written."
+
+
+class OutputStreamSpliceFlags(IntFlag):
+    """Flags of `OutputStream.splice`: what it closes at its end (Gio.OutputStreamSpliceFlags)."""
+
+    NONE = 0
+    CLOSE_SOURCE = 1
+    CLOSE_TARGET = 2
+
+
+class OutputStream(Object):
+    """
+    The bytes that go to the peer of a connection (Gio.OutputStream), whose `get_output_stream` returns it.
+
+    A write waits even if the Socket is set not to block; each of its steps waits for at most the Socket's timeout. One
+    operation is under way at a time. Nothing is buffered. Closing the stream leaves the connection and its Socket
+    alone.
+
+    The stream is a file object too, as far as io.BufferedWriter needs.
+
+    The writing methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, an operation
+    is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has closed its end. A str is a TypeError: it has to be
+    encoded.
+    """
+
+    _closed = False
+    _socket: Socket
+
+    def __init__(self) -> None:
+        if self.__class__ is OutputStream:
+            raise TypeError("OutputStream is abstract: get_output_stream() of a connection returns one")
+        super().__init__()
+        self._pending: list[object] = []
+
+    def get_fd(self) -> int:
+        """Return the number of the Socket's descriptor, -1 once that is closed."""
+        return self._socket.get_fd()
+
+    # --- writing ---
+
+    def write(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
+        """Write the bytes of *buffer*, a bytes-like object, or the first of them; return the number of bytes."""
+        data = as_bytes(buffer)
+        return complete_exclusively(self, self._write(data), cancellable, len(data))
+
+    @with_async("g_output_stream_write_async", returns="the number of bytes", io_priority=True, start=start_exclusively)
+    def _write_steps(self, buffer: BytesLike) -> Steps[int]:
+        return self._write(as_bytes(buffer))
+
+    def write_bytes(self, bytes: Bytes, cancellable: Cancellable | None = None) -> int:  # noqa: A002 - Gio's name
+        """Write as `write` does, from a `Bytes`."""
+        data = _data_of(bytes)
+        return complete_exclusively(self, self._write(data), cancellable, len(data))
+
+    @with_async(
+        "g_output_stream_write_bytes_async", returns="the number of bytes", io_priority=True, start=start_exclusively
+    )
+    def _write_bytes_steps(self, bytes: Bytes) -> Steps[int]:  # noqa: A002
+        return self._write(_data_of(bytes))
+
+    def write_all(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> Written:
+        """
+        Write all bytes of *buffer*, a bytes-like object; return (True, the number of bytes).
+
+        After an error, the bytes written before it stay written.
+        """
+        data = as_bytes(buffer)
+        return complete_exclusively(self, self._write_all(data), cancellable, len(data))
+
+    @with_async(
+        "g_output_stream_write_all_async",
+        returns="(True, the number of bytes)",
+        io_priority=True,
+        start=start_exclusively,
+    )
+    def _write_all_steps(self, buffer: BytesLike) -> Steps[Written]:
+        return self._write_all(as_bytes(buffer))
+
+    def flush(self, cancellable: Cancellable | None = None) -> bool:
+        """Return True: nothing is buffered. Raises the Error CLOSED, PENDING or CANCELLED."""
+        return complete_exclusively(self, self._flush(cancellable), cancellable)
+
+    @with_async("g_output_stream_flush_async", returns="True", io_priority=True, start=start_exclusively)
+    def _flush_steps(self, cancellable: Cancellable | None) -> Steps[bool]:
+        return self._flush(cancellable)
+
+    def splice(
+        self,
+        source: InputStream,
+        flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
+        cancellable: Cancellable | None = None,
+    ) -> int:
+        """
+        Write all bytes that *source* has until its end; return their number.
+
+        *flags* says which of the two streams to close then. The errors are those of reading and of writing.
+        """
+        steps = self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
+        return complete_exclusively(self, steps, cancellable)
+
+    @with_async(
+        "g_output_stream_splice_async", returns="the number of bytes", io_priority=True, start=start_exclusively
+    )
+    def _splice_steps(
+        self, source: InputStream, flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE
+    ) -> Steps[int]:
+        return self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
+
+    def is_writable(self) -> bool:
+        """Whether a write would find room for a byte without waiting."""
+        return bool(self._socket.condition_check(IOCondition.OUT))
+
+    # Each of these yields the operations of one method.
+
+    def _write(self, data: memoryview) -> Steps[int]:
+        if not data:  # also no packet of no bytes
+            return 0
+        return (yield self._socket._sending(bytes(data[:_LARGEST_WRITE])))  # type: ignore[no-any-return]
+
+    def _write_all(self, data: memoryview) -> Steps[Written]:
+        size = len(data)
+        while data:
+            data = data[(yield from self._write(data)) :]
+        return Written(True, size)
+
+    def _flush(self, cancellable: Cancellable | None) -> Steps[bool]:
+        if cancellable is not None:
+            cancellable.set_error_if_cancelled()
+        yield from ()
+        return True
+
+    def _splice(self, source: InputStream, flags: OutputStreamSpliceFlags) -> Steps[int]:
+        size = 0
+        try:
+            while data := (yield from exclusively(source, source._read(_PIECE))):
+                size += (yield from self._write_all(memoryview(data))).bytes_written
+        finally:
+            if flags & OutputStreamSpliceFlags.CLOSE_SOURCE:
+                source.close()
+            if flags & OutputStreamSpliceFlags.CLOSE_TARGET:
+                self._closed = True
+        return size
+
+    # --- closing, and the operation under way ---
+
+    @with_async(
+        "g_output_stream_close_async",
+        returns="True",
+        summary="Close the stream, and return without waiting for the callback.",
+        note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
+        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
+        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        io_priority=True,
+        start=start_close,
+    )
+    def close(self, cancellable: Cancellable | None = None) -> bool:
+        """
+        Close the stream, and return True; a second call does nothing. *cancellable* has no effect.
+
+        Raises the Error PENDING while an operation is under way.
+        """
+        return close_stream(self, cancellable)
+
+    def is_closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self._closed
+
+    def set_pending(self) -> bool:
+        """
+        Say that an operation is under way, and return True; `clear_pending` says that it has ended.
+
+        Raises the Error CLOSED on a closed stream, PENDING if an operation is under way already.
+        """
+        take_turn(self, object())
+        return True
+
+    def clear_pending(self) -> None:
+        """Say that the operation under way has ended."""
+        self._pending.clear()
+
+    def has_pending(self) -> bool:
+        """Whether an operation is under way."""
+        return bool(self._pending)
+
+    def _close(self) -> None:
+        """Leave the Socket alone: the connection closes it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.close()
+
+    # --- as a file object ---
+
+    def fileno(self) -> int:
+        """Return the number of the Socket's descriptor. Raises ValueError once that is closed."""
+        if self.get_fd() < 0:
+            raise ValueError("the socket is closed, and has no descriptor any more")
+        return self.get_fd()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed, as `is_closed` returns it."""
+        return self._closed
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+    # --- generated by tools/generate_async.py: change a declaration, and run that ---
+
+    @overload
+    def write_async(
+        self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+    @overload
+    def write_async(
+        self,
+        buffer: BytesLike,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def write_async(
+        self,
+        buffer: BytesLike,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[int] | None:
+        """
+        Start what `write` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
+        several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._write_steps(buffer)
+        return start_exclusively(
+            self, "g_output_stream_write_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def write_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `write_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_write_async", result)
+
+    @overload
+    def write_bytes_async(
+        self, bytes: Bytes, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+    @overload
+    def write_bytes_async(
+        self,
+        bytes: Bytes,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def write_bytes_async(
+        self,
+        bytes: Bytes,  # noqa: A002 - Gio's name
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[int] | None:
+        """
+        Start what `write_bytes` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_bytes_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        Of several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._write_bytes_steps(bytes)
+        return start_exclusively(
+            self, "g_output_stream_write_bytes_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def write_bytes_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `write_bytes_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_write_bytes_async", result)
+
+    @overload
+    def write_all_async(
+        self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[Written]: ...
+    @overload
+    def write_all_async(
+        self,
+        buffer: BytesLike,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def write_all_async(
+        self,
+        buffer: BytesLike,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[Written] | None:
+        """
+        Start what `write_all` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_all_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        Of several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._write_all_steps(buffer)
+        return start_exclusively(
+            self, "g_output_stream_write_all_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def write_all_finish(self, result: AsyncResult) -> Written:
+        """
+        Return (True, the number of bytes), for the *result* of `write_all_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_write_all_async", result)
+
+    @overload
+    def flush_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bool]: ...
+    @overload
+    def flush_async(
+        self,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def flush_async(
+        self,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[bool] | None:
+        """
+        Start what `flush` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `flush_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
+        several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._flush_steps(cancellable)
+        return start_exclusively(
+            self, "g_output_stream_flush_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def flush_finish(self, result: AsyncResult) -> bool:
+        """
+        Return True, for the *result* of `flush_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_flush_async", result)
+
+    @overload
+    def splice_async(
+        self,
+        source: InputStream,
+        flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+    ) -> Future[int]: ...
+    @overload
+    def splice_async(
+        self,
+        source: InputStream,
+        flags: OutputStreamSpliceFlags = ...,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def splice_async(
+        self,
+        source: InputStream,
+        flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[int] | None:
+        """
+        Start what `splice` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `splice_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        Of several callbacks, those of a lower *io_priority* are called first.
+        """
+        operation = self._splice_steps(source, flags)
+        return start_exclusively(
+            self, "g_output_stream_splice_async", operation, io_priority, cancellable, callback, user_data
+        )
+
+    def splice_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `splice_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_splice_async", result)
+
+    @overload
+    def close_async(
+        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
+    ) -> Future[bool]: ...
+    @overload
+    def close_async(
+        self,
+        io_priority: int = ...,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def close_async(
+        self,
+        io_priority: int = PRIORITY_DEFAULT,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[bool] | None:
+        """
+        Close the stream, and return without waiting for the callback.
+
+        At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
+        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
+        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
+        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
+        stream is closed all the same. *io_priority* has no effect, as in Gio.
+        """
+        return start_close(self, "g_output_stream_close_async", io_priority, cancellable, callback, user_data)
+
+    def close_finish(self, result: AsyncResult) -> bool:
+        """
+        Return True, for the *result* of `close_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        stream or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_output_stream_close_async", result)
+
+    # --- end of the generated part ---
+
+
+class SocketOutputStream(OutputStream):
+    """The OutputStream of a connection (Gio has a class for it that is not public, either)."""
+
+    _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
+
+    def __init__(self, socket: Socket) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def _get_socket(self) -> Socket:
+        return self._socket

@@ -1,0 +1,918 @@
+"""Socket, and the types that its methods take and return."""
+
+from __future__ import annotations
+
+import errno
+import socket as python
+from collections import namedtuple
+from enum import IntEnum, IntFlag
+
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable
+from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.object import Object, Property
+from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
+from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence
+from unixconn._gio.cancellable import Cancellable
+from unixconn._gio.control_messages import SocketControlMessage, received
+from unixconn._gio.future import Future
+from unixconn._gio.socket_source import SocketSource
+from unixconn._gio.task import AsyncResult
+from unixconn._io.connecting import Accept, AwaitCondition, Connect
+from unixconn._io.operation import READABLE, Operation, complete
+from unixconn._io.receiving import ReceiveMessage
+from unixconn._io.sending import SendMessage, SendTo
+from unixconn._io.steps import complete_all
+from unixconn._io.waiter import serve
+from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
+from unixconn._kernel.credentials import Credentials
+from unixconn._kernel.descriptors import close_all, duplicate_all
+from unixconn._kernel.epoll import IOCondition
+from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor, taken_over
+from unixconn._kernel.handle import NO_TIMEOUT, Handle, adopt_socket
+from unixconn._kernel.peer import peer_credentials
+from unixconn._kernel.trigger import check_cancellable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any, ClassVar, NamedTuple
+
+    from typing_extensions import Buffer, Self
+
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.control_messages import BytesLike
+    from unixconn._gio.socket_connection import SocketConnection
+    from unixconn._io.steps import Steps
+    from unixconn._kernel.control_messages import ControlMessage
+
+T = TypeVar("T")
+EnumT = TypeVar("EnumT", bound=IntEnum)
+OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+_SEND_TO = "unixconn_socket_send_to_async"
+_RECEIVE_FROM = "unixconn_socket_receive_from_async"
+
+_NO_CALLBACK: Any = AWAIT
+"""The default of a callback argument, which type checkers accept for any type."""
+
+
+class SocketType(IntEnum):
+    """Types of sockets (Gio.SocketType)."""
+
+    INVALID = 0
+    STREAM = 1
+    DATAGRAM = 2
+    SEQPACKET = 3
+
+
+# Gio has numbers of its own for the types.
+KERNEL_TYPES = {
+    SocketType.STREAM: python.SOCK_STREAM,
+    SocketType.DATAGRAM: python.SOCK_DGRAM,
+    SocketType.SEQPACKET: python.SOCK_SEQPACKET,
+}
+GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
+
+
+class SocketProtocol(IntEnum):
+    """Protocols (Gio.SocketProtocol)."""
+
+    UNKNOWN = -1
+    DEFAULT = 0
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class SocketMsgFlags(IntFlag):
+    """The flags of sendmsg(2) and recvmsg(2) that have names in Gio (Gio.SocketMsgFlags); others may be given too."""
+
+    NONE = 0
+    OOB = python.MSG_OOB
+    PEEK = python.MSG_PEEK
+    DONTROUTE = python.MSG_DONTROUTE
+
+
+connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
+"""The class of connections for each kind of socket, and for all others under None; filled in beside these classes."""
+
+
+def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
+    """Return a key of `connection_types`. Raises TypeError if an argument is not a member of its enum."""
+    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
+
+
+if TYPE_CHECKING:
+
+    class Option(NamedTuple):
+        """The result of `Socket.get_option`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        value: int
+        """The value of the option."""
+
+    class Datagram(NamedTuple):
+        """The result of `Socket.receive_from`."""
+
+        data: bytes
+        """The bytes of the datagram, as many as there was room for."""
+        address: SocketAddress | None
+        """The sender's address, None for a sender without a name."""
+
+    class SocketMessage(NamedTuple):
+        """The result of `Socket.receive_message`."""
+
+        size: int
+        """The number of data bytes received."""
+        address: SocketAddress | None
+        """The sender's address, on a socket without a connection; None for a sender without a name."""
+        messages: list[SocketControlMessage]
+        """The control messages."""
+        flags: int
+        """The kernel's msg_flags, see recvmsg(2)."""
+
+else:
+    Option = namedtuple("Option", "ok value")
+    Option.__doc__ = "The result of `Socket.get_option`."
+    Option.ok.__doc__ = "Always True: a failure is raised as an Error."
+    Option.value.__doc__ = "The value of the option."
+    Datagram = namedtuple("Datagram", "data address")
+    Datagram.__doc__ = "The result of `Socket.receive_from`."
+    Datagram.data.__doc__ = "The bytes of the datagram, as many as there was room for."
+    Datagram.address.__doc__ = "The sender's address, None for a sender without a name."
+    SocketMessage = namedtuple("SocketMessage", "size address messages flags")
+    SocketMessage.__doc__ = "The result of `Socket.receive_message`."
+    SocketMessage.size.__doc__ = "The number of data bytes received."
+    SocketMessage.address.__doc__ = (
+        "The sender's address, on a socket without a connection; None for a sender without a name."
+    )
+    SocketMessage.messages.__doc__ = "The control messages."
+    SocketMessage.flags.__doc__ = "The kernel's msg_flags, see recvmsg(2)."
+
+
+class Socket(Object):
+    """
+    A socket (Gio.Socket); made by `new` or `new_from_fd`.
+
+    The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and with the object.
+
+    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that the constructor has made,
+    before `init`. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has passed, with
+    CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket is set not
+    to block, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
+    """
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("family", SocketFamily, "get_family", default=SocketFamily.INVALID, construct_only=True),
+        Property("type", SocketType, "get_socket_type", default=SocketType.STREAM, construct_only=True),
+        Property("protocol", SocketProtocol, "get_protocol", default=SocketProtocol.UNKNOWN, construct_only=True),
+        Property("fd", int, "get_fd", default=-1, construct_only=True),
+        Property("blocking", bool, "get_blocking", "set_blocking", default=True),
+        Property("listen-backlog", int, "get_listen_backlog", "set_listen_backlog", default=10),
+        Property("timeout", int, "get_timeout", "set_timeout", default=0),
+        Property("keepalive", bool, "get_keepalive", "set_keepalive", default=False),
+        Property("local-address", SocketAddress, "_local_address"),
+        Property("remote-address", SocketAddress, "_remote_address"),
+    )
+
+    _shut_down = (False, False)
+    """Whether receiving and sending were shut down by `shutdown`."""
+
+    def __init__(
+        self,
+        *,
+        fd: int | FileDescriptor = -1,
+        family: SocketFamily = SocketFamily.INVALID,
+        type: SocketType = SocketType.STREAM,  # noqa: A002 - Gio's name
+        protocol: SocketProtocol = SocketProtocol.UNKNOWN,
+        blocking: bool = True,
+        listen_backlog: int = 10,
+        timeout: int = 0,
+        keepalive: bool = False,
+    ) -> None:
+        """
+        Store what `init` needs. The Socket can be used after `init`.
+
+        *fd* is a descriptor to take over; if it is -1, `init` opens a new socket of *family*, *type* and *protocol*.
+        The others are as for `set_blocking`, `set_listen_backlog`, `set_timeout` and `set_keepalive`.
+        """
+        super().__init__()
+        self._given = fd
+        self._fd = as_integer(fd, "fd", -1, INT_MAX)
+        self._family, self._type, self._protocol = kind_of_socket(family, type, protocol)
+        self._handle = Handle()
+        self._blocking, self._listen_backlog, self._timeout = True, 10, 0
+        self._keepalive = bool(keepalive)
+        self.set_blocking(blocking)
+        self.set_listen_backlog(listen_backlog)
+        self.set_timeout(timeout)
+
+    # --- making a Socket ---
+
+    @classmethod
+    def new(cls, family: SocketFamily, type: SocketType, protocol: SocketProtocol) -> Self:  # noqa: A002
+        """
+        Make a new socket, close-on-exec.
+
+        Raises the Error INVALID_ARGUMENT for the family INVALID and the protocol UNKNOWN, NOT_SUPPORTED for a type or
+        protocol that the family does not have, TOO_MANY_OPEN_FILES if this process or the system has no free
+        descriptor, and otherwise the Error for the errno of socket(2). Raises TypeError if an argument is not a member
+        of its enum.
+        """
+        made = cls(family=family, type=type, protocol=protocol)
+        made.init(None)
+        return made
+
+    @classmethod
+    def new_from_fd(cls, fd: int | FileDescriptor) -> Self:
+        """
+        Make a Socket of the descriptor *fd*, which belongs to it from now on, and becomes close-on-exec.
+
+        *fd* is a number or a `FileDescriptor`, which lets go of its descriptor. O_NONBLOCK stays as it is, as all
+        processes that have the socket share it. On failure *fd* still belongs to the caller.
+
+        Raises the Error FAILED for a number that is not open, and INVALID_ARGUMENT for a descriptor that is not a
+        socket. Raises TypeError for a file or a socket object, which would close its descriptor as well, and TypeError,
+        ValueError or OverflowError for an *fd* that cannot be a descriptor.
+        """
+        made = cls()
+        if fd != -1:
+            made._fd, made._given = as_own_descriptor(fd), fd
+        # As in Gio, -1 raises the Error of a Socket that was given neither a descriptor nor a family.
+        made.init(None)
+        return made
+
+    def init(self, cancellable: Cancellable | None = None) -> bool:
+        """
+        Open the socket, or take over the descriptor, that the constructor was given; return True.
+
+        The method does not wait, so *cancellable* has no effect. Raises the same errors as `new` and `new_from_fd`.
+        """
+        check_cancellable(cancellable)
+        if not self._handle.opened:
+            self._take(self._open() if self._fd < 0 else adopt_socket([self._fd]))
+            taken_over(self._given)
+            if self._keepalive:
+                self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, True)
+        return True
+
+    def _open(self) -> python.socket:
+        if self._family is SocketFamily.INVALID:
+            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown family was specified")
+        if self._protocol is SocketProtocol.UNKNOWN:
+            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
+        try:
+            return python.socket(self._family, KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
+        except OSError as error:
+            raise translated(error, "Unable to create socket: ") from None
+
+    @staticmethod
+    def _pair(type: SocketType) -> tuple[Socket, Socket]:  # noqa: A002
+        if type not in KERNEL_TYPES:
+            raise TypeError(f"type must be SocketType.STREAM, DATAGRAM or SEQPACKET, not {type!r}")
+        one, other = Socket(), Socket()
+        try:
+            ends = python.socketpair(python.AF_UNIX, KERNEL_TYPES[type])
+        except OSError as error:
+            raise translated(error, "Unable to create socket: ") from None
+        one._take(ends[0])
+        other._take(ends[1])
+        return one, other
+
+    def _take(self, owner: python.socket) -> None:
+        self._handle.open(owner)
+        self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
+        self._type = GIO_TYPES.get(owner.type, SocketType.INVALID)
+        self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
+
+    def connection_factory_create_connection(self) -> SocketConnection:
+        """
+        Make a connection over this Socket.
+
+        It is a `UnixConnection` for a Unix stream, a `TcpConnection` for TCP, the class that
+        `SocketConnection.factory_register_type` was given for another kind of socket, else a `SocketConnection`.
+        """
+        kind = connection_types.get((self._family, self._type, self._protocol), connection_types[None])
+        return kind(socket=self)
+
+    # --- properties ---
+
+    def get_fd(self) -> int:
+        """Return the number of the descriptor, which still belongs to the Socket; -1 once it is closed."""
+        return self._handle.number if self._handle.opened else self._fd
+
+    def get_family(self) -> SocketFamily:
+        """Return the family of addresses."""
+        return self._family
+
+    def get_socket_type(self) -> SocketType:
+        """Return the type."""
+        return self._type
+
+    def get_protocol(self) -> SocketProtocol:
+        """Return the protocol."""
+        return self._protocol
+
+    def get_blocking(self) -> bool:
+        """Return whether operations wait. This is a setting of the object, and not O_NONBLOCK of the descriptor."""
+        return self._blocking
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Set whether operations that cannot be done at once wait, or raise the Error WOULD_BLOCK."""
+        if self._blocking != bool(blocking):
+            self._blocking = bool(blocking)
+            self._notify("blocking")
+
+    def get_timeout(self) -> int:
+        """Return the longest time that an operation waits, in seconds; 0 means without end."""
+        return self._timeout
+
+    def set_timeout(self, timeout: int) -> None:
+        """
+        Set the longest time that an operation waits, in whole seconds; 0 means without end.
+
+        Raises ValueError for less than a second, which `Cancellable.with_timeout` takes, TypeError for a *timeout* that
+        is not a number and OverflowError for one that is negative or does not fit a C unsigned int.
+        """
+        seconds = as_timeout(timeout)
+        if self._timeout != seconds:
+            self._timeout = seconds
+            self._notify("timeout")
+
+    def get_listen_backlog(self) -> int:
+        """Return the number of connections that may wait to be accepted."""
+        return self._listen_backlog
+
+    def set_listen_backlog(self, backlog: int) -> None:
+        """
+        Set the number of connections that may wait to be accepted, from the next call of `listen` on.
+
+        Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is negative or does not
+        fit a C int.
+        """
+        number = as_integer(backlog, "backlog", 0, INT_MAX)
+        if self._listen_backlog != number:
+            self._listen_backlog = number
+            self._notify("listen-backlog")
+
+    def get_keepalive(self) -> bool:
+        """
+        Return whether SO_KEEPALIVE is on, see socket(7). The option has no effect on a Unix socket.
+
+        For a closed Socket, return the value that was last known.
+        """
+        if self._handle.number >= 0:
+            self._keepalive = bool(self.get_option(python.SOL_SOCKET, python.SO_KEEPALIVE).value)
+        return self._keepalive
+
+    def set_keepalive(self, keepalive: bool) -> None:
+        """Set SO_KEEPALIVE, see socket(7). The option has no effect on a Unix socket."""
+        if self.get_keepalive() != bool(keepalive):
+            self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, bool(keepalive))
+            self._keepalive = bool(keepalive)
+            self._notify("keepalive")
+
+    def get_option(self, level: int, optname: int) -> Option:
+        """
+        Return (True, value) of an option that is an integer.
+
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. Raises the Error for
+        the errno of getsockopt(2): FAILED for an unknown option.
+        """
+        self._check()
+        level, optname = (
+            as_integer(level, "level", -INT_MAX, INT_MAX),
+            as_integer(optname, "optname", -INT_MAX, INT_MAX),
+        )
+        return Option(True, self._handle.get_option(level, optname, ""))
+
+    def set_option(self, level: int, optname: int, value: int) -> bool:
+        """
+        Set an option that is an integer, and return True.
+
+        *level* and *optname* are constants of the socket module, such as SOL_SOCKET and SO_RCVBUF. SO_PASSCRED stays on
+        as long as an operation waits for credentials, and gets *value* after that. Raises the Error for the errno of
+        setsockopt(2): FAILED for an unknown option.
+        """
+        self._check()
+        level, optname = (
+            as_integer(level, "level", -INT_MAX, INT_MAX),
+            as_integer(optname, "optname", -INT_MAX, INT_MAX),
+        )
+        self._handle.set_option(level, optname, as_integer(value, "value", -INT_MAX - 1, INT_MAX), "")
+        return True
+
+    def get_credentials(self) -> Credentials:
+        """
+        Return the peer credentials: those of the process that made the pair, or called connect() or listen().
+
+        They are those of that moment, and do not change when the other end of the socket goes to another process.
+        Without a peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED.
+
+        Raises the Error NOT_SUPPORTED on a system without peer credentials.
+        """
+        self._check()
+        return peer_credentials(self._handle)
+
+    def get_local_address(self) -> SocketAddress | None:
+        """
+        Return the address that the socket is bound to; None for another family than UNIX.
+
+        Raises the Error FAILED, ``Bad file descriptor``, on a closed Socket.
+        """
+        return self._address("could not get local address: ", python.socket.getsockname)
+
+    def get_remote_address(self) -> SocketAddress | None:
+        """
+        Return the address of the peer; None for another family than UNIX.
+
+        Raises the Error NOT_CONNECTED without a peer, and FAILED, ``Bad file descriptor``, on a closed Socket.
+        """
+        return self._address("could not get remote address: ", python.socket.getpeername)
+
+    # The properties are None where there is no address, also in those versions of GLib whose methods raise.
+
+    def _local_address(self) -> SocketAddress | None:
+        return _or_none(self.get_local_address)
+
+    def _remote_address(self) -> SocketAddress | None:
+        return _or_none(self.get_remote_address)
+
+    def _address(self, context: str, ask: Callable[[python.socket], Any]) -> SocketAddress | None:
+        name = self._handle.call(ask, context=context)
+        return from_python(name) if self._family is SocketFamily.UNIX else None
+
+    def is_connected(self) -> bool:
+        """Return whether there is a peer, which may have gone meanwhile; False once both directions are shut down."""
+        try:
+            self.get_remote_address()
+        except Error:
+            return False
+        return not all(self._shut_down)
+
+    def get_available_bytes(self) -> int:
+        """Return the number of bytes that can be received at once (FIONREAD), -1 if the Socket is closed."""
+        if self.is_closed():
+            return -1
+        self._check()
+        return self._handle.available_bytes()
+
+    # --- connecting ---
+
+    def bind(self, address: SocketAddress, allow_reuse: bool) -> bool:
+        """
+        Bind the socket to *address*, and return True. *allow_reuse* has no effect on a Unix socket.
+
+        Raises the Error ADDRESS_IN_USE for an address that is taken, FAILED (EAFNOSUPPORT) for a socket of another
+        family, and otherwise the Error for the errno of bind(2). Raises TypeError for an *address* that is not a
+        `UnixSocketAddress`.
+        """
+        name = _unix_address(address)._for_python()
+        self._check()
+        binding = "Error binding to address (GUnixSocketAddress): "
+        if not self._handle.is_unix:
+            raise system_error(errno.EAFNOSUPPORT, binding)
+        self._handle.call(python.socket.bind, name, context=binding)
+        return True
+
+    def listen(self) -> bool:
+        """
+        Let peers connect, and return True. The listen backlog says how many may wait to be accepted.
+
+        Raises the Error for the errno of listen(2): INVALID_ARGUMENT for a socket that is not bound.
+        """
+        self._check()
+        self._handle.listen(self._listen_backlog)
+        return True
+
+    def connect(self, address: SocketAddress, cancellable: Cancellable | None = None) -> bool:  # type: ignore[override]
+        """
+        Connect to *address*, and return True.
+
+        The method waits while the backlog of the listener is full. It hides `Object.connect`, which can be called as
+        ``Object.connect(socket, "notify::timeout", ...)``.
+
+        Raises the Error for the errno of connect(2): NOT_FOUND if there is no such socket file, CONNECTION_REFUSED if
+        nobody listens there, FAILED if the socket is connected already. Raises TypeError for an *address* that is not
+        a `UnixSocketAddress`.
+        """
+        return self._complete(self._connecting(address), cancellable)
+
+    def _connecting(self, address: SocketAddress) -> Connect:
+        return self._timed(Connect(self._handle, _unix_address(address)._for_python()))
+
+    def check_connect_result(self) -> bool:
+        """
+        Return True, or raise the Error that is pending on the socket (SO_ERROR), see socket(7).
+
+        A Unix socket needs no such check: it is connected when `connect` returns.
+        """
+        self._check()
+        number = self._handle.get_option(python.SOL_SOCKET, python.SO_ERROR, "")
+        if number:
+            raise system_error(number, "")
+        return True
+
+    def accept(self, cancellable: Cancellable | None = None) -> Socket:
+        """
+        Wait for a peer to connect, and return the Socket to talk to it, close-on-exec.
+
+        Raises the Error for the errno of accept(2): INVALID_ARGUMENT for a socket that does not listen,
+        TOO_MANY_OPEN_FILES if this process or the system has no free descriptor.
+        """
+        made = Socket()
+        made._take(self._complete(Accept(self._handle), cancellable))
+        return made
+
+    def shutdown(self, shutdown_read: bool, shutdown_write: bool) -> bool:
+        """
+        Shut down one direction or both, and return True; see shutdown(2).
+
+        The shutdown is for all processes that have the socket, and wakes the operations that wait there. Raises the
+        Error for the errno of shutdown(2).
+        """
+        self._check()
+        how = {
+            (True, False): python.SHUT_RD,
+            (False, True): python.SHUT_WR,
+            (True, True): python.SHUT_RDWR,
+        }.get((bool(shutdown_read), bool(shutdown_write)))
+        if how is not None:
+            self._handle.call(python.socket.shutdown, how, context="Unable to shutdown socket: ")
+            self._shut_down = (
+                self._shut_down[0] or bool(shutdown_read),
+                self._shut_down[1] or bool(shutdown_write),
+            )
+        return True
+
+    def close(self) -> bool:
+        """
+        Close the socket, and return True; closing it a second time has no effect.
+
+        Operations that wait raise the Error CLOSED. Data that were sent are still delivered.
+        """
+        if not self._handle.opened:
+            self._check()
+        self._handle.close()
+        return True
+
+    def is_closed(self) -> bool:
+        """Return whether the Socket was closed."""
+        return self._handle.opened and self._handle.number < 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state()}>"
+
+    def _state(self) -> str:
+        """Describe the Socket for `repr`: the descriptor's number, family, type and addresses. Never raises."""
+        handle: Handle | None = self.__dict__.get("_handle")
+        if handle is None or not handle.opened:
+            return "not initialized"
+        number = handle.number
+        state = f"{number if number >= 0 else 'closed'} {self._family.name} {self._type.name}"
+        for name, ask in (("local", python.socket.getsockname), ("peer", python.socket.getpeername)):
+            try:
+                address = handle.call(ask, context="")
+            except Error:  # closed, or without a peer
+                continue
+            state += f" {name}={from_python(address)._brief() if handle.is_unix else address}"
+        return state
+
+    # --- messages ---
+
+    def send_message(
+        self,
+        address: SocketAddress | None,
+        vectors: Sequence[BytesLike],
+        messages: Sequence[SocketControlMessage] | None,
+        flags: int,
+        cancellable: Cancellable | None = None,
+    ) -> int:
+        """
+        Send the bytes of *vectors* with control *messages*, and return the number of bytes sent; see sendmsg(2).
+
+        *address* is the receiver on a socket without a connection, None for the peer. *vectors* is a sequence of
+        bytes-like objects; one NUL byte is sent if it is empty. *messages* is a sequence of control messages or None,
+        *flags* are those of sendmsg(2). A stream may send a part of the bytes: the control messages go with the first
+        one.
+
+        Raises the Error INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not
+        those of this process, NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has gone, and otherwise the Error
+        for the errno of sendmsg(2).
+        """
+        name = _name_of(address)
+        controls = [_control_message(each)._pack() for each in messages or ()]
+        buffers = [as_copy(each) for each in vectors] or [b"\0"]
+        flags = as_integer(flags, "flags", 0, INT_MAX)
+        try:
+            return self._complete(self._sending_to(name, buffers, controls, flags), cancellable)
+        except InvalidArgumentError as error:
+            count = sum(len(data) // INT_SIZE for _, kind, data in controls if kind == SCM_RIGHTS)
+            if count > MAX_DESCRIPTORS:
+                error.__notes__.append(
+                    f"a message carries at most {MAX_DESCRIPTORS} descriptors, and this one has {count}: send them in "
+                    "several messages"
+                )
+            raise
+
+    def receive_message(
+        self, vectors: Sequence[Buffer], flags: int, cancellable: Cancellable | None = None
+    ) -> SocketMessage:
+        """
+        Receive bytes into *vectors*, and the control messages that come with them; see recvmsg(2).
+
+        *vectors* is a sequence of writable buffers, such as bytearrays; if it is empty, one byte is received and
+        dropped. *flags* are those of recvmsg(2).
+
+        Return (size, address, messages, flags), a `SocketMessage`. Control messages of unknown types are dropped, and
+        the descriptors in them closed. If the kernel has dropped descriptors because this process had no free number
+        for them, the flags have MSG_CTRUNC.
+
+        Raises the Error BROKEN_PIPE if the peer has closed the socket with data unread, INVALID_ARGUMENT for a stream
+        without a peer, and otherwise the Error for the errno of recvmsg(2). Raises TypeError for a buffer that is not
+        writable.
+        """
+        targets = [as_writable(each) for each in vectors]
+        buffers = [bytearray(len(each)) for each in targets]
+        operation = ReceiveMessage(self._handle, buffers, flags=as_integer(flags, "flags", 0, INT_MAX))
+        found = self._complete(operation, cancellable)
+        try:
+            left = found.size
+            for target, buffer in zip(targets, buffers):
+                count = min(left, len(target))
+                target[:count] = buffer[:count]
+                left -= count
+            messages = received(found.messages, found.owner)
+        finally:
+            close_all(found.owner)
+        return SocketMessage(found.size, from_kernel(found.address), messages, found.flags)
+
+    def send(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
+        """
+        Send the bytes of *buffer*, a bytes-like object, and return the number of bytes sent.
+
+        A stream may send a part of them. Raises the Error NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has
+        gone, and otherwise the Error for the errno of sendmsg(2).
+        """
+        return self._complete(self._sending(as_copy(buffer)), cancellable)
+
+    def _sending(self, data: bytes) -> SendMessage:
+        return self._timed(SendMessage(self._handle, [data], context="Error sending data: "))
+
+    def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
+        """
+        Receive at most *size* bytes, and return them; b"" at the end of the stream.
+
+        Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over this Socket.
+        Raises the same errors as `receive_message`.
+        """
+        return self.receive_from(size, cancellable).data
+
+    def _receiving(self, size: int) -> Steps[bytes]:
+        return (yield from self._receiving_from(size)).data
+
+    # --- datagrams: send_to, receive_from ---
+
+    def send_to(self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
+        """
+        Send the bytes of *buffer* to *address*, None for the peer, and return the number of bytes sent.
+
+        Raises the Error NOT_FOUND if there is no such socket file, CONNECTION_REFUSED if nobody receives there,
+        NOT_CONNECTED without an address and a peer, and otherwise the Error for the errno of sendmsg(2). Raises
+        TypeError for an *address* that is neither None nor a `UnixSocketAddress`.
+        """
+        return self._complete(self._sending_to(_name_of(address), [as_copy(buffer)]), cancellable)
+
+    def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
+        """
+        Receive at most *size* bytes, and return (data, address), a `Datagram`.
+
+        The address is that of the sender, None if the sender has no name. Of a datagram with more than *size* bytes the
+        rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
+        this Socket. Raises the same errors as `receive_message`.
+        """
+        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
+        check_cancellable(cancellable)
+        return complete_all(steps, cancellable, blocking=self._blocking)
+
+    def _sending_to(
+        self, name: bytes, buffers: Sequence[bytes], controls: Sequence[ControlMessage] = (), flags: int = 0
+    ) -> SendMessage:
+        return (SendTo if name else SendMessage)(self._handle, buffers, controls, flags=flags, address=name)
+
+    def _receiving_from(self, size: int) -> Steps[Datagram]:
+        buffer = bytearray(size)
+        messages: list[list[int]] = []
+        try:
+            found = yield self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
+            messages.append(found.owner)
+            # Close a pidfd that the kernel has added: nobody has asked for it.
+            close_all(found.owner, len(contents_of(found.messages).descriptors))
+            if self._handle.keep(messages):
+                serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
+        finally:
+            for message in messages:
+                close_all(message)
+        return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
+
+    @overload
+    def send_to_async(
+        self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+
+    @overload
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: BytesLike,
+        cancellable: Cancellable | None,
+        callback: Callback,
+        *user_data: Any,
+    ) -> None: ...
+
+    @overload
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: BytesLike,
+        cancellable: Cancellable | None = None,
+        *,
+        callback: Callback,
+    ) -> None: ...
+
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: BytesLike,
+        cancellable: Cancellable | None = None,
+        callback: Callback = _NO_CALLBACK,
+        *user_data: Any,
+    ) -> Future[int] | None:
+        """
+        Start what `send_to` does, without waiting for the end. The bytes of *buffer* are copied before.
+
+        *callback* is called with (socket, result, *user_data), and gets the outcome from `send_to_finish`. Without a
+        callback argument the call returns a Future; with callback=None nobody is told, and it returns None.
+        """
+        operation = self._sending_to(_name_of(address), [as_copy(buffer)])
+        return start(self, _SEND_TO, operation, cancellable, callback, user_data, self)
+
+    def send_to_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes sent, or raise the Error, for the *result* of `send_to_async`.
+
+        Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
+        another operation, or if its outcome was taken already.
+        """
+        return finish(self, _SEND_TO, result)
+
+    @overload
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
+
+    @overload
+    def receive_from_async(
+        self, size: int, cancellable: Cancellable | None, callback: Callback, *user_data: Any
+    ) -> None: ...
+
+    @overload
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = None, *, callback: Callback) -> None: ...
+
+    def receive_from_async(
+        self,
+        size: int,
+        cancellable: Cancellable | None = None,
+        callback: Callback = _NO_CALLBACK,
+        *user_data: Any,
+    ) -> Future[Datagram] | None:
+        """
+        Start what `receive_from` does, without waiting for the end; it waits even if the Socket is set not to block.
+
+        *callback* is called with (socket, result, *user_data), and gets the outcome from `receive_from_finish`. Without
+        a callback argument the call returns a Future; with callback=None nobody is told, and it returns None.
+        """
+        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
+        return start_sequence(self, _RECEIVE_FROM, steps, cancellable, callback, user_data)
+
+    def receive_from_finish(self, result: AsyncResult) -> Datagram:
+        """
+        Return (data, address), or raise the Error, for the *result* of `receive_from_async`.
+
+        Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
+        another operation, or if its outcome was taken already.
+        """
+        return finish(self, _RECEIVE_FROM, result)
+
+    # --- waiting ---
+
+    def condition_check(self, condition: IOCondition) -> IOCondition:
+        """Return those of *condition*, and ERR and HUP, that hold now; none if the Socket is closed. See poll(2)."""
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        return IOCondition(self._handle.poll(wanted))
+
+    def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
+        """Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2)."""
+        return self.condition_timed_wait(condition, -1, cancellable)
+
+    def condition_timed_wait(
+        self, condition: IOCondition, timeout_us: int, cancellable: Cancellable | None = None
+    ) -> bool:
+        """
+        Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2).
+
+        The longest time to wait is *timeout_us* in microseconds, or the Socket's timeout if that is shorter or
+        *timeout_us* is negative. Raises the Error TIMED_OUT when it has passed.
+        """
+        microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        limits = [microseconds / 1e6] if microseconds >= 0 else []
+        if self._timeout:
+            limits.append(self._timeout)
+        operation = AwaitCondition(self._handle, wanted)
+        operation.timeout = min(limits, default=None)
+        complete(operation, cancellable)
+        return True
+
+    def create_source(self, condition: IOCondition, cancellable: Cancellable | None = None) -> SocketSource:
+        """
+        Make a `Source` that becomes ready when one of *condition*, ERR or HUP holds.
+
+        The Source becomes ready as well when *cancellable* is cancelled, the Socket is closed, or its timeout passes.
+        Its callback is called with (socket, IOCondition, *data), again and again until it returns a false value; the
+        IOCondition is empty if no condition holds.
+        """
+        check_cancellable(cancellable)
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        return SocketSource(self, wanted, cancellable)
+
+    def _clear_nonblock(self) -> None:
+        """Clear O_NONBLOCK, as on accepted sockets and pairs: a program that inherits the descriptor expects that."""
+        self._handle.call(python.socket.setblocking, True, context="")
+
+    def _duplicate(self) -> python.socket:
+        with FileDescriptor._empty() as made:
+            # Inside of the lock no other thread can close the socket, after which the number may be another file's.
+            with self._handle.lock.entered:
+                self._check()
+                duplicate_all(made._owned, (self._handle.number,))
+            return made.to_socket()
+
+    def _check(self) -> None:
+        self._handle.check()
+
+    def _timed(self, operation: OperationT) -> OperationT:
+        """Give *operation* the Socket's timeout, and return it."""
+        operation.timeout = self._timeout or None
+        return operation
+
+    def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
+        return complete(self._timed(operation), cancellable, blocking=self._blocking, tried=tried)
+
+
+def _unix_address(value: object) -> UnixSocketAddress:
+    """Return *value*. Raises TypeError if it is not a `UnixSocketAddress`."""
+    if not isinstance(value, UnixSocketAddress):
+        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
+    return value
+
+
+def _name_of(address: SocketAddress | None) -> bytes:
+    """Return *address* as the kernel takes it, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
+    return b"" if address is None else _unix_address(address)._for_kernel()
+
+
+def _or_none(ask: Callable[[], T | None]) -> T | None:
+    try:
+        return ask()
+    except Error:
+        return None
+
+
+def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
+    try:
+        return kind(value)
+    except ValueError:
+        return otherwise
+
+
+def _control_message(value: object) -> SocketControlMessage:
+    if not isinstance(value, SocketControlMessage):
+        raise TypeError(f"messages must have SocketControlMessages alone, not {value!r}")
+    return value

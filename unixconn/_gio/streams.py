@@ -1,0 +1,228 @@
+"""
+Bytes, and the functions that a connection and its two streams share.
+
+A connection or a stream is closed once, and is *pending* while an operation is under way, of which there is one at a
+time. An operation takes its turn by a token of its own. It makes the token before that, and so can give the turn back
+whatever happens.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_priority
+from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.typing import TYPE_CHECKING, TypeVar
+from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
+from unixconn._io.steps import complete_all
+from unixconn._kernel.trigger import check_cancellable
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.control_messages import BytesLike
+    from unixconn._gio.future import Future
+    from unixconn._gio.input_stream import InputStream
+    from unixconn._gio.io_stream import IOStream
+    from unixconn._gio.output_stream import OutputStream
+    from unixconn._io.steps import Steps
+
+    Stream = Union[IOStream, InputStream, OutputStream]
+    """
+    An argument of the functions here. Each of these classes has the attributes:
+
+    - ``_closed``: whether it is closed.
+    - ``_pending``: the tokens of the operations that want a turn. The first one has it, the others give up.
+    - ``_close()``: closes what belongs to it. May be called again.
+    """
+
+
+T = TypeVar("T")
+
+
+class Bytes:
+    """Immutable bytes (GLib.Bytes)."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: BytesLike | None = None) -> None:
+        self._data = b"" if data is None else as_copy(data)
+
+    @classmethod
+    def new(cls, data: BytesLike | None = None) -> Bytes:
+        """Make Bytes of a copy of *data*, a bytes-like object; None stands for no bytes."""
+        return cls(data)
+
+    def get_data(self) -> bytes:
+        """Return the content."""
+        return self._data
+
+    def get_size(self) -> int:
+        """Return the number of bytes."""
+        return len(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bytes) and self._data == other._data
+
+    def __hash__(self) -> int:
+        return hash(self._data)
+
+    def __repr__(self) -> str:
+        return f"Bytes({self._data!r})"
+
+
+# --- one operation at a time ---
+
+
+def take_turn(stream: Stream, token: object) -> None:
+    """Make *stream* pending. Raises the Error CLOSED if it is closed, PENDING if an operation is under way."""
+    if stream._closed:
+        raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+    take_turn_to_close(stream, token)
+
+
+def take_turn_to_close(stream: Stream, token: object) -> None:
+    """Make *stream* pending. Raises the Error PENDING if an operation is under way."""
+    stream._pending.append(token)
+    # There is no first one if clear_pending() was called just now.
+    if next(iter(stream._pending), None) is not token:
+        give_back_turn(stream, token)
+        raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
+
+
+def give_back_turn(stream: Stream, token: object) -> None:
+    """End the turn that *token* has, if it has one. May be called again."""
+    try:
+        stream._pending.remove(token)
+    except ValueError:  # the user has called clear_pending()
+        return
+
+
+def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
+    """Take the *steps* of an operation, during which *stream* is pending."""
+    token = object()
+    try:
+        try:
+            take_turn(stream, token)
+            return (yield from steps)
+        finally:
+            give_back_turn(stream, token)
+    except BaseException:
+        # Again: an exception raised by a signal handler may have come before the first call had any effect.
+        give_back_turn(stream, token)
+        raise
+
+
+def complete_exclusively(
+    stream: Stream, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None
+) -> T:
+    """
+    Take the *steps* of an operation in the calling thread, waiting even if the Socket is set not to block.
+
+    *size* is the number of bytes to read or write, if it is known. No bytes are read and written, as in Gio, also where
+    the stream is closed or has an operation under way.
+    """
+    check_cancellable(cancellable)
+    return complete_all(steps if size == 0 else exclusively(stream, steps), cancellable, blocking=True)
+
+
+def start_exclusively(
+    stream: Stream,
+    name: str,
+    steps: Steps[T],
+    io_priority: int,
+    cancellable: Cancellable | None,
+    callback: Callback,
+    data: tuple[object, ...],
+) -> Future[T] | None:
+    """Start the *steps* of an operation, during which *stream* is pending; see `start_sequence`."""
+    priority, token = as_priority(io_priority, "io_priority"), object()
+    return start_sequence(
+        stream,
+        name,
+        # Pending from the first step on, so that whatever ends the steps ends that, too.
+        _with_turn(stream, token, steps),
+        cancellable,
+        callback,
+        data,
+        priority=priority,
+        before=partial(give_back_turn, stream, token),
+    )
+
+
+def _with_turn(stream: Stream, token: object, steps: Steps[T]) -> Steps[T]:
+    take_turn(stream, token)
+    return (yield from steps)
+
+
+# --- closing ---
+
+
+def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
+    """
+    Close *stream*, unless it is closed, and return True.
+
+    Raises the Error PENDING while an operation is under way.
+    """
+    check_cancellable(cancellable)
+    if not stream._closed:
+        token = object()
+        try:
+            try:
+                take_turn_to_close(stream, token)
+                stream._closed = True
+                stream._close()
+            finally:
+                give_back_turn(stream, token)
+        except BaseException:
+            # Again: an exception raised by a signal handler may have come before the first calls had any effect, and
+            # another close() does nothing.
+            give_back_turn(stream, token)
+            if stream._closed:
+                stream._close()
+            raise
+    return True
+
+
+def start_close(
+    stream: Stream,
+    name: str,
+    io_priority: int,
+    cancellable: Cancellable | None,
+    callback: Callback,
+    data: tuple[object, ...],
+) -> Future[bool] | None:
+    """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
+    # It has no effect, as in Gio.
+    as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
+    check_arguments(cancellable, callback)
+    error, before, token = None, None, object()
+    try:
+        try:
+            if not stream._closed:
+                take_turn_to_close(stream, token)
+                before = partial(_say_closed, stream)
+                stream._close()
+            if cancellable is not None:
+                cancellable.set_error_if_cancelled()
+        except Error as caught:
+            error = caught
+        return ended(stream, name, ([True], error), cancellable, callback, data, before=before)
+    except BaseException:
+        # After an exception raised by a signal handler there may be no callback to come, which would end the turn.
+        if before is None:
+            give_back_turn(stream, token)
+        else:
+            stream._close()
+            before()
+        raise
+
+
+def _say_closed(stream: Stream) -> None:
+    stream._closed = True
+    stream._pending.clear()

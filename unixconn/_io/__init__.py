@@ -1,0 +1,1 @@
+"""Operations, and the ways to wait for them."""

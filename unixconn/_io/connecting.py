@@ -1,0 +1,68 @@
+"""The operations that connect, accept, and wait for a condition of a socket."""
+
+from __future__ import annotations
+
+import socket
+
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.operation import READABLE, Operation
+from unixconn._kernel.connect import accept, connect
+from unixconn._kernel.epoll import IOCondition
+from unixconn._kernel.handle import Handle
+
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+
+class Accept(Operation[socket.socket]):
+    """Accept a connection."""
+
+    __slots__ = ()
+
+    condition = READABLE
+
+    def attempt(self, result: list[socket.socket]) -> bool:
+        """Accept it."""
+        return accept(self.handle, result)
+
+    def discard(self, result: socket.socket) -> None:
+        """Close it."""
+        result.close()
+
+
+class Connect(Operation[bool]):
+    """Connect to a Unix socket. The kernel does not report when a backlog has room again."""
+
+    __slots__ = ("_name",)
+
+    condition = 0
+    interval: ClassVar[float] = 0.01
+
+    def __init__(self, handle: Handle, name: str | bytes) -> None:
+        super().__init__(handle)
+        self._name = name
+
+    def attempt(self, result: list[bool]) -> bool:
+        """Connect."""
+        if not connect(self.handle, self._name):
+            return False
+        result.append(True)
+        return True
+
+
+class AwaitCondition(Operation[IOCondition]):
+    """Wait until one of the conditions *wanted* holds, as poll() numbers them, or ERR or HUP."""
+
+    __slots__ = ("condition",)
+
+    def __init__(self, handle: Handle, wanted: int) -> None:
+        super().__init__(handle)
+        self.condition = wanted  # type: ignore[misc]
+
+    def attempt(self, result: list[IOCondition]) -> bool:
+        """Look which of them hold."""
+        found = self.handle.poll(self.condition)
+        if not found:
+            return False
+        result.append(IOCondition(found))
+        return True

@@ -1,0 +1,323 @@
+"""The operations that send."""
+
+from __future__ import annotations
+
+import os
+
+from unixconn._base.errors import Error, IOErrorEnum, NoSuchProcessError, PermissionDeniedError, io_error
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.operation import WRITABLE, Operation
+from unixconn._kernel.control_messages import (
+    MAX_DESCRIPTORS,
+    UCRED,
+    Outgoing,
+    credentials_message,
+    rights_message,
+)
+from unixconn._kernel.descriptors import Owner, as_descriptors, close_all, duplicate_all, listed
+from unixconn._kernel.handle import Handle
+from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, SENDING, check_open, send, send_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, ClassVar
+
+    from unixconn._kernel.control_messages import ControlMessage
+    from unixconn._kernel.descriptors import FileDescriptorLike
+
+
+class SendDescriptor(Operation[bool]):
+    """Send a descriptor."""
+
+    __slots__ = ("_fd", "_owned", "_sent")
+
+    condition = WRITABLE
+
+    def __init__(self, handle: Handle, fd: int) -> None:
+        super().__init__(handle)
+        self._fd = fd
+        self._owned: list[int] = []
+
+    def attempt(self, result: list[bool]) -> bool:
+        """Send it."""
+        # An exception that breaks off the first try tells the caller. Later ones note that the message has gone.
+        if not self._owned:
+            if not send(self.handle, DESCRIPTOR, self._fd):
+                return False
+        elif not self._sent and not send_message(self.handle, Outgoing([rights_message(self._owned)]), self._sent):
+            return False
+        result.append(True)
+        return True
+
+    def check(self) -> None:
+        """Refuse a number that is not open."""
+        check_open((self._fd,))
+
+    def begin(self) -> None:
+        """Refuse a socket that would drop the descriptor and report that it went."""
+        check_carries(self.handle, self._fd)
+
+    def hold(self) -> None:
+        """Keep the file open: the caller's number may be another file's by the next try."""
+        self._sent: list[int] = []
+        self._owned = Owner()
+        duplicate_all(self._owned, (self._fd,))
+
+    def end(self) -> None:
+        """Close the duplicate."""
+        close_all(self._owned)
+
+
+def check_carries(handle: Handle, what: object) -> None:
+    """Raise the Error NOT_SUPPORTED for a socket that would drop descriptors, *what* to send."""
+    handle.check()
+    if not handle.is_unix:
+        raise io_error(
+            IOErrorEnum.NOT_SUPPORTED, f"Only a Unix socket can carry descriptors, and this is no such: {what}"
+        )
+
+
+class SendCredentials(Operation[bool]):
+    """Send this process's credentials, or what is claimed to be."""
+
+    __slots__ = ("_sent",)
+
+    condition = WRITABLE
+    prefix = "Error sending credentials: "
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle)
+        self._sent: list[int] | None = None
+
+    def _numbers(self) -> tuple[int, int, int]:
+        return os.getpid(), os.geteuid(), os.getegid()
+
+    def attempt(self, result: list[bool]) -> bool:
+        """Send them."""
+        # See `SendDescriptor.attempt`.
+        if self._sent is None:
+            if not send(self.handle, CREDENTIALS, UCRED.pack(*self._numbers())):
+                return False
+        elif not self._sent and not send_message(self.handle, self._message(), self._sent):
+            return False
+        result.append(True)
+        return True
+
+    def _message(self) -> Outgoing:
+        return Outgoing([credentials_message(self._numbers())] if SYSTEM.attaches_credentials else [])
+
+    def hold(self) -> None:
+        """Note from now on whether the message has gone."""
+        self._sent = []
+
+
+class SendFakeCredentials(SendCredentials):
+    """Send credentials as they are claimed: pid, uid and gid."""
+
+    __slots__ = ("_claimed",)
+
+    def __init__(self, handle: Handle, claimed: tuple[int, int, int]) -> None:
+        super().__init__(handle)
+        self._claimed = claimed
+        if not SYSTEM.is_linux:
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one")
+
+    def _numbers(self) -> tuple[int, int, int]:
+        return self._claimed
+
+    def explain(self, error: Error) -> None:
+        """Name what was claimed."""
+        if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
+            error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
+
+
+class SendMessage(Operation[int]):
+    """Send data and control messages."""
+
+    __slots__ = ("_context", "_flags", "_message", "_sent")
+
+    condition = WRITABLE
+
+    def __init__(
+        self,
+        handle: Handle,
+        vectors: Sequence[bytes],
+        controls: Sequence[ControlMessage] = (),
+        *,
+        flags: int = 0,
+        address: bytes = b"",
+        context: str = SENDING,
+    ) -> None:
+        super().__init__(handle)
+        self._message = Outgoing(controls, vectors, address)
+        self._flags = flags
+        self._context = context
+        # What the try has sent, also one that an exception has broken off.
+        self._sent: list[int] = []
+
+    def attempt(self, result: list[int]) -> bool:
+        """Send it, or its beginning."""
+        if not self._sent and not send_message(self.handle, self._message, self._sent, self._flags, self._context):
+            return False
+        result += self._sent
+        return True
+
+
+class SendTo(SendMessage):
+    """
+    Send data and control messages to an address.
+
+    poll() reports a socket without a peer as writable, however full the receiver is.
+    """
+
+    __slots__ = ()
+
+    condition = 0
+    interval: ClassVar[float] = 0.01
+
+
+class SendDescriptors(Operation[bool]):
+    """Send descriptors, in as many messages as it takes."""
+
+    __slots__ = ("_counts", "_given", "_numbers", "_owned")
+
+    condition = WRITABLE
+
+    def __init__(self, handle: Handle, fds: Iterable[FileDescriptorLike]) -> None:
+        super().__init__(handle)
+        self._given = listed(fds)
+        self._numbers = as_descriptors(self._given)
+        # One entry for each message that has gone, also where an exception came just then.
+        self._counts: list[int] = []
+        self._owned: list[int] = []
+
+    @property
+    def _sent(self) -> int:
+        return min(len(self._counts) * MAX_DESCRIPTORS, len(self._numbers))
+
+    def attempt(self, result: list[bool]) -> bool:
+        """Send the rest."""
+        try:
+            while self._sent < len(self._numbers):
+                part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
+                if not send_message(self.handle, Outgoing([rights_message(part)]), self._counts):
+                    return False
+        except Error:
+            if self.handle.number >= 0:
+                check_open(self._numbers[self._sent :])
+            raise
+        result.append(True)
+        return True
+
+    def check(self) -> None:
+        """Refuse a number that is not open."""
+        check_open(self._numbers)
+
+    def begin(self) -> None:
+        """Refuse a socket that would drop the descriptors and report that they went."""
+        check_carries(self.handle, self._numbers)
+        if len(self._numbers) > MAX_DESCRIPTORS:
+            # Before the first message has gone: a number that is not open may be in the last one.
+            check_open(self._numbers)
+
+    def hold(self) -> None:
+        """Keep the files open: the caller's numbers may be other files' by the next try."""
+        self._owned = Owner()
+        sent = self._sent
+        duplicate_all(self._owned, self._numbers[sent:])
+        self._numbers = (*self._numbers[:sent], *self._owned)
+        self._given = ()
+
+    def end(self) -> None:
+        """Close the duplicates."""
+        close_all(self._owned)
+
+    def explain(self, error: Error) -> None:
+        """Add how many went, as these stay sent."""
+        if self._sent:
+            error.__notes__.append(f"{self._sent} of {len(self._numbers)} descriptors had been sent")
+
+
+_AT_ONCE = 2**20
+"""Bytes of a stream that are offered to the kernel at a time, which takes about 200,000 at most."""
+
+
+class SendWhole(Operation[int]):
+    """Send all of *data*, with *fds* and another control message at its first byte."""
+
+    __slots__ = ("_counts", "_credentials", "_data", "_fds", "_given", "_message", "_owned")
+
+    condition = WRITABLE
+
+    def __init__(self, handle: Handle, data: bytes, fds: tuple[Any, ...], credentials: ControlMessage | None) -> None:
+        """Take *fds* as `listed` returns them."""
+        super().__init__(handle)
+        self._data = data
+        self._given = fds
+        self._fds = as_descriptors(fds) if fds else ()
+        self._credentials = credentials
+        # The number of bytes that each try has sent, also one that an exception has broken off.
+        self._counts: list[int] = []
+        self._message: tuple[int, Outgoing] | None = None
+        self._owned: list[int] = []
+
+    def attempt(self, result: list[int]) -> bool:
+        """Send the rest."""
+        try:
+            while not self._counts or sum(self._counts) < len(self._data):
+                if not send_message(self.handle, self._next(), self._counts):
+                    return False
+        except Error:
+            if self.handle.number >= 0 and not self._counts:
+                check_open(self._fds)
+            raise
+        result.append(len(self._data))
+        return True
+
+    def _next(self) -> Outgoing:
+        """Return the message with the rest, the same as before if the last try has sent nothing."""
+        sent = sum(self._counts)
+        if self._counts:
+            self._counts[:] = (sent,)
+        if self._message is None or self._message[0] != sent:
+            end = sent + _AT_ONCE if self.handle.is_stream else None
+            self._message = sent, Outgoing(self._controls(), [self._data[sent:end]])
+        return self._message[1]
+
+    def _controls(self) -> list[ControlMessage]:
+        if self._counts:  # they have gone with the first byte
+            return []
+        controls = [self._credentials] if self._credentials is not None else []
+        if self._fds:
+            controls.append(rights_message(self._fds))
+        return controls
+
+    def check(self) -> None:
+        """Refuse a number that is not open."""
+        check_open(self._fds)
+
+    def begin(self) -> None:
+        """Refuse a socket that would drop the descriptors and report that they went."""
+        if self._fds:
+            check_carries(self.handle, self._fds)
+
+    def hold(self) -> None:
+        """Keep the files open: the caller's numbers may be other files' by the next try."""
+        if self._counts:
+            return
+        self._owned = Owner()
+        duplicate_all(self._owned, self._fds)
+        self._fds = tuple(self._owned)
+        self._given = ()
+        self._message = None
+
+    def end(self) -> None:
+        """Close the duplicates."""
+        close_all(self._owned)
+
+    def explain(self, error: Error) -> None:
+        """Add how many bytes went: a stream with half of a message is of little more use."""
+        sent = sum(self._counts)
+        if sent:
+            error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")

@@ -1,0 +1,1 @@
+"""All that knows the C library and the kernel."""

@@ -1,0 +1,121 @@
+"""Peer: what the kernel knows of who is at a socket's other end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn._kernel.credentials import Credentials, CredentialsSource
+from unixconn._kernel.descriptors import adopt
+from unixconn._kernel.file_descriptor import FileDescriptor
+from unixconn._kernel.handle import Handle
+from unixconn._kernel.native import ffi, lib
+from unixconn._kernel.platform import SYSTEM
+
+_CONTEXT = "Unable to read socket credentials: "
+# A supplementary group takes four bytes, and most processes have few.
+_FIRST_ROOM = 256
+
+
+def peer_credentials(handle: Handle) -> Credentials:
+    """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
+    if not SYSTEM.knows_peers:
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system does not tell a socket's peer")
+    # No thread that closes it meanwhile can make the number another socket's.
+    with handle.lock.entered:
+        handle.check()
+        numbers = SYSTEM.peer(handle.number)
+        if numbers is None:
+            raise handle.error(_CONTEXT)
+    return Credentials._of(numbers, CredentialsSource.PEER)
+
+
+def peer_identity(handle: Handle) -> Credentials:
+    """
+    Ask for all that the kernel knows of the peer; what it does not know is an Error in its place.
+
+    Raises the Error NOT_CONNECTED without a peer, NOT_SUPPORTED for another family than UNIX.
+    """
+    # The socket stays open meanwhile, so that all answers are of the same one.
+    with handle.lock.entered:
+        handle.check()
+        made = peer_credentials(handle)
+        if not made._has_user():
+            raise _no_peer(handle)
+        made._groups = _groups(handle)
+        made._label = _label(handle)
+        made._pidfd = _pidfd(handle)
+    return made
+
+
+def _no_peer(handle: Handle) -> Error:
+    if not handle.is_unix:
+        return io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}only a Unix socket knows its peer, and this is no such")
+    return io_error(
+        IOErrorEnum.NOT_CONNECTED,
+        f"{_CONTEXT}the kernel knows no peer: the socket is not connected, or is one for datagrams",
+    )
+
+
+def _groups(handle: Handle) -> tuple[int, ...] | Error:
+    answer = _ask(handle, "SO_PEERGROUPS")
+    if answer is None:
+        return _lacking("The peer's groups are not known", "SO_PEERGROUPS", "4.13")
+    return struct.unpack(f"{len(answer) // 4}I", answer)
+
+
+def _label(handle: Handle) -> bytes | Error:
+    answer = _ask(handle, "SO_PEERSEC")
+    if answer is None:
+        return io_error(
+            IOErrorEnum.NOT_SUPPORTED,
+            "The peer's security label is not known: SO_PEERSEC needs Linux 2.6.2 or later with a security module that "
+            "labels sockets, as SELinux, AppArmor and Smack do, and none is active here",
+        )
+    return answer.rstrip(b"\0")
+
+
+def _ask(handle: Handle, name: str) -> bytes | None:
+    """Give an option of any length, None where there is no such."""
+    option = SYSTEM.constant(name)
+    if option is None:
+        return None
+    length = ffi.new("socklen_t *", _FIRST_ROOM)
+    while True:
+        value = ffi.new("char[]", length[0])
+        if lib.getsockopt(handle.number, lib.SOL_SOCKET, option, value, length) == 0:
+            return bytes(ffi.buffer(value, length[0]))
+        if ffi.errno == errno.ENOPROTOOPT:
+            return None
+        # With ERANGE the kernel says how much room it takes.
+        if ffi.errno != errno.ERANGE or length[0] <= len(value):
+            raise handle.error(_CONTEXT)
+
+
+def _pidfd(handle: Handle) -> FileDescriptor | Error:
+    if not hasattr(lib, "SO_PEERPIDFD"):
+        return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
+    made = FileDescriptor._empty()
+    try:
+        # By the standard library, which returns the number: from the kernel to its owner is one step.
+        adopt(made._owned, handle.python.getsockopt, lib.SOL_SOCKET, lib.SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
+        # Before Linux 6.16 there is no pidfd for a process that was waited for: EINVAL, later ESRCH.
+        if error.errno in (errno.EINVAL, errno.ESRCH):
+            return system_error(
+                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 and later give one all the same"
+            )
+        raise translated(error, _CONTEXT) from None
+    return made
+
+
+def _lacking(what: str, option: str, version: str) -> Error:
+    system = os.uname()
+    return io_error(
+        IOErrorEnum.NOT_SUPPORTED,
+        f"{what}: {option} needs Linux {version} or later, and this is {system.sysname} {system.release}",
+    )

@@ -1,0 +1,97 @@
+"""Wakeup: a descriptor that is readable on demand, to end a wait in poll()."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import chain, starmap
+
+from unixconn._base.errors import system_error, translated
+from unixconn._kernel.descriptors import adopt, close_all, move_all
+from unixconn._kernel.native import ffi, lib
+
+# The kernel defines EFD_CLOEXEC and EFD_NONBLOCK as these, on every machine.
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+_ONE = (1).to_bytes(8, sys.byteorder)
+_PIPE_BUFFER = 65_536
+_CONTEXT = "Creating a descriptor to wake a waiting operation: "
+
+
+NO_DESCRIPTOR_INTERVAL = 0.05
+"""Seconds between two looks in a wait that has no descriptor to be woken by."""
+LONGEST_POLL = 1_000_000.0
+"""Seconds. poll() and epoll_wait() take at most 2**31 milliseconds."""
+
+
+class Wakeup:
+    """An eventfd, or a pipe, that can be opened and closed again and again. It is closed with the object."""
+
+    __slots__ = ("_owned", "_retired")
+
+    def __init__(self) -> None:
+        self._owned: list[int] = []
+        self._retired: list[int] = []
+
+    def open(self) -> int:
+        """
+        Open it if it is not open, and return its number.
+
+        Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full.
+        """
+        if not self._owned:
+            if hasattr(lib, "eventfd"):
+                self._make_eventfd()
+            else:
+                self._make_pipe()
+        if len(self._owned) > 1 and os.get_blocking(self._owned[-1]):
+            for fd in self._owned:
+                os.set_blocking(fd, False)
+        return self._owned[0]
+
+    def _make_eventfd(self) -> None:
+        if adopt(self._owned, lib.eventfd, 0, _FLAGS) < 0:
+            self._owned.clear()
+            raise system_error(ffi.errno, _CONTEXT)
+
+    def _make_pipe(self) -> None:
+        try:
+            # Both ends in one step of the interpreter, see descriptors.py; the one to read from comes first.
+            self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+        except OSError as error:
+            raise translated(error, _CONTEXT) from None
+
+    def close_unless(self, needed: list[object]) -> None:
+        """Close it if it is open, unless *needed* is not empty, also if a signal handler changes that in the middle."""
+        if not needed:
+            move_all(self._owned, self._retired)
+            if needed and not self._owned:
+                move_all(self._retired, self._owned)
+            close_all(self._retired)
+
+    def set(self) -> None:
+        """Make it readable, if it is open. An epoll with EPOLLET reports each call."""
+        if not self._write():
+            # A pipe that nobody reads fills up, and a write that fails is no event.
+            self.clear()
+            self._write()
+
+    def _write(self) -> bool:
+        try:
+            for fd in self._owned[-1:]:
+                os.write(fd, _ONE)
+        except BlockingIOError:
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Make it not readable, if it is open."""
+        try:
+            for fd in self._owned[:1]:
+                os.read(fd, _PIPE_BUFFER)
+        except BlockingIOError:
+            return
+
+    def __del__(self) -> None:
+        # Also after a constructor that an exception broke off.
+        for name in self.__slots__:
+            close_all(getattr(self, name, []))

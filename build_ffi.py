@@ -1,15 +1,16 @@
 """
 The C declarations of unixconn, and the two layers that are generated from them.
 
-`PLATFORMS` is the table: one entry holds what a platform's C library declares. From it come
+The table `PLATFORMS` has an entry for each platform, with the declarations of its C library. Two layers come from it:
 
-- ``unixconn/_abi_*.py``, out-of-line ABI mode: plain Python with exact layouts and values, a module for each entry, and
-  ``unixconn/_abi.py``, which tells for which machines each is; always there, and the same for all of them;
-- ``unixconn._api``, the declarations for the machine that builds, completed and compiled by the C compiler, where there
-  is one.
+- The ABI layer, the plain one, is Python code for cffi's out-of-line ABI mode, with exact layouts and values. Each
+  entry becomes a module ``unixconn/_abi_*.py``; ``unixconn/_abi.py`` says which module is for which machines. This
+  layer is always generated, for all platforms, so it is the same on every machine.
+- The API layer, the compiled one, is the module ``unixconn._api``. It has the declarations of the machine that it is
+  built for, completed and compiled by the C compiler. It is built if there is a C compiler.
 
 setuptools calls `build_py`, `build_ext` and `bdist_wheel` (see pyproject.toml). ``python build_ffi.py`` writes the ABI
-layer into the source tree, for those who want to look at it.
+layer into the source tree, so that one can look at it or run the package from there.
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.command.build_py import build_py as _build_py
 from setuptools.errors import PlatformError
 
-# The folder of this file is not on the path in a build.
+# In a build, sys.path does not contain the folder of this file.
 sys.path.append(str(Path(__file__).parent))
 from build_tools import explain, missing
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What one platform's C library declares, written exactly, as the ABI layer needs it."""
+    """The declarations of one platform's C library, with the exact layouts and values that the ABI layer needs."""
 
     system: str
-    """How `sys.platform` begins there."""
+    """The beginning of `sys.platform` on the platform."""
     declarations: str
-    """Types, structures and functions."""
+    """The C declarations of types, structures and functions."""
     headers: str
-    """The C text in front of the compiled layer: includes, and declarations of what these lack."""
+    """The C code at the beginning of the compiled layer: includes, and declarations that the headers lack."""
     constants: dict[str, int]
-    """Names and values."""
+    """The names and values of the constants."""
     machines: tuple[str, ...] = ("",)
-    """How the names of machines begin, as ``uname -m`` prints them."""
+    """The beginnings of the machines' names, as ``uname -m`` prints them. "" stands for all machines."""
 
 
-# --- what platforms share --------------------------------------------------------------------------------------------
+# --- common to all platforms -----------------------------------------------------------------------------------------
 
 _FUNCTIONS = """
 int listen(int fd, int backlog);
@@ -87,8 +88,8 @@ struct cmsghdr {
 };
 """
 
-# The lengths are size_t by Linux and glibc, int or socklen_t with padding by POSIX and musl. There a size_t covers
-# both, as musl clears the padding.
+# Linux and glibc declare these lengths as size_t; POSIX and musl declare them as int or socklen_t. In musl on 64-bit
+# machines padding follows, which musl clears. So a size_t, which covers length and padding, is right for both.
 _LINUX_LENGTHS = """
 typedef size_t msg_iovlen_t;
 typedef size_t msg_controllen_t;
@@ -100,7 +101,7 @@ typedef unsigned int msg_controllen_t;
 typedef unsigned int cmsg_len_t;
 """
 
-# The compiler is asked for the types of the lengths by these names.
+# The aliases for the types of the lengths, by which the compiled layer asks the compiler for them: structure and field.
 _LENGTHS = {
     "msg_iovlen_t": ("struct msghdr", "msg_iovlen"),
     "msg_controllen_t": ("struct msghdr", "msg_controllen"),
@@ -116,7 +117,7 @@ def _headers(*names: str) -> str:
 
 # --- Linux -----------------------------------------------------------------------------------------------------------
 
-# Machines whose first Unix was not Linux kept its numbers.
+# On these machines Linux has the numbers of the Unix that ran on them before.
 _BSD_NUMBERS = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SO_PROTOCOL": 0x1028, "SO_DOMAIN": 0x1029}
 
 LINUX = Platform(
@@ -161,7 +162,7 @@ def _linux_on(*machines: str, **different: int) -> Platform:
     return replace(LINUX, machines=machines, constants={**LINUX.constants, **different})
 
 
-# --- the others ------------------------------------------------------------------------------------------------------
+# --- other systems ---------------------------------------------------------------------------------------------------
 
 
 def _posix(more: str) -> str:
@@ -224,7 +225,8 @@ struct xucred {
     },
 )
 
-# FreeBSD's kernel of version 10 with glibc, which no longer is made: its last release had no more than this.
+# Debian GNU/kFreeBSD: the kernel of FreeBSD 10 with glibc. It is not developed any more; its last release had no more
+# constants than these.
 KFREEBSD = Platform(
     system="gnukfreebsd",
     declarations=_posix(_CMSGCRED),
@@ -233,7 +235,7 @@ KFREEBSD = Platform(
 )
 
 # DragonFlyBSD, sys/sys/socket.h (commit 03d6a592): line 102 for SO_TYPE, 121 for SOL_SOCKET, 332 for msghdr, 347 and
-# 349 for the flags, 359 for cmsghdr, 380 for cmsgcred, 413 and 415 for SCM_RIGHTS and SCM_CREDS. Not run.
+# 349 for the flags, 359 for cmsghdr, 380 for cmsgcred, 413 and 415 for SCM_RIGHTS and SCM_CREDS. Not tested there.
 DRAGONFLY = Platform(
     system="dragonfly",
     declarations=_posix(_CMSGCRED),
@@ -308,7 +310,7 @@ struct xucred {
 """
     ),
     headers=_headers("un", "ucred"),
-    # Not MSG_NOSIGNAL, which the newest headers have and older kernels do not know.
+    # MSG_NOSIGNAL is left out: the newest headers have it, but older kernels do not know it.
     constants={
         **_BSD,
         "SOL_LOCAL": 0,
@@ -322,7 +324,7 @@ struct xucred {
 # illumos-gate, usr/src/uts/common/sys/socket.h (commit 0250c53a): line 142 for SO_RECVUCRED, 187 and 191 for SO_TYPE
 # and SO_DOMAIN, 195 and 197 for SCM_RIGHTS and SCM_UCRED, 259 for SOL_SOCKET, 360 for msghdr, 424 and 427 for the
 # flags, 459 for cmsghdr. MSG_CMSG_CLOEXEC, line 432, is new in illumos, and not in Solaris. ucred_t is opaque, see
-# ucred_get(3C). Not run.
+# ucred_get(3C). Not tested there.
 SOLARIS = Platform(
     system="sunos",
     declarations=_posix(
@@ -336,7 +338,7 @@ uid_t ucred_geteuid(const ucred_t *credentials);
 gid_t ucred_getegid(const ucred_t *credentials);
 """
     )
-    # libc's sendmsg and recvmsg are those of 4.2BSD, which know no control messages.
+    # sendmsg and recvmsg of Solaris's libc are those of 4.2BSD, which do not know control messages.
     .replace("sendmsg", "__xnet_sendmsg")
     .replace("recvmsg", "__xnet_recvmsg"),
     headers="#define _XPG4_2 1\n#define __EXTENSIONS__ 1\n#include <ucred.h>\n"
@@ -356,7 +358,7 @@ gid_t ucred_getegid(const ucred_t *credentials);
 
 # glibc, sysdeps/mach/hurd/bits/socket.h (commit 04277e02): lines 193, 197 and 199 for the flags, 206 for msghdr, 221
 # for cmsghdr, 279 and 283 for SCM_RIGHTS and SCM_CREDS, 299 for cmsgcred, 312 for SOL_SOCKET, 354 for SO_TYPE. Not
-# run.
+# tested there.
 HURD = Platform(
     system="gnu",
     declarations=_posix(_CMSGCRED.replace("short cmcred_ngroups", "int cmcred_ngroups")),
@@ -364,7 +366,7 @@ HURD = Platform(
     constants={**_BSD, "SCM_CREDS": 3, "MSG_NOSIGNAL": 0x400},
 )
 
-# By the names of the modules that are generated. The first that is for a system and a machine is the one.
+# The keys are the ends of the generated modules' names. For a system and a machine the first entry that fits is used.
 PLATFORMS = {
     "linux_powerpc": _linux_on("ppc", "powerpc", SO_PASSCRED=20, SO_PEERCRED=21),
     "linux_mips": _linux_on("mips", "alpha", **_BSD_NUMBERS, SO_PASSCRED=17, SO_PEERCRED=18, SO_PEERSEC=30),
@@ -404,7 +406,7 @@ PLATFORMS = {
 
 
 def platform_for(system: str, machine: str) -> Platform | None:
-    """Give the entry for *system*, as `sys.platform` names it, and *machine*, as ``uname -m`` does, or None."""
+    """Return the entry for *system*, a `sys.platform`, and *machine*, as ``uname -m`` prints it; None if none fits."""
     for each in PLATFORMS.values():
         if system.startswith(each.system) and machine.startswith(each.machines):
             return each
@@ -412,12 +414,12 @@ def platform_for(system: str, machine: str) -> Platform | None:
 
 
 def target_machine() -> str:
-    """Name the machine that is built for, which in a cross build is not the one that builds."""
+    """Return the name of the machine to build for. In a cross build that is not the machine that builds."""
     return sysconfig.get_platform().partition("-")[2] or os.uname().machine
 
 
 def abi_layer(name: str, platform: Platform) -> FFI:
-    """Give the declarations and values of *platform*, whose entry is *name*, as they stand."""
+    """Return the ABI layer of *platform*, the entry *name*: its declarations and values as they are in the table."""
     ffi = FFI()
     ffi.cdef(platform.declarations)
     for constant, value in platform.constants.items():
@@ -427,48 +429,52 @@ def abi_layer(name: str, platform: Platform) -> FFI:
 
 
 def api_layer(platform: Platform) -> FFI:
-    """Give the declarations with everything left open that the compiler knows better."""
+    """
+    Return the API layer of *platform*, which the compiler completes.
+
+    The sizes of types, the layouts of structures and the values of constants are left open.
+    """
     text = re.sub(r"^typedef (?!struct).* (\w+);$", r"typedef int... \1;", platform.declarations, flags=re.MULTILINE)
     text = text.replace("\n};", "\n    ...;\n};")
     ffi = FFI()
     ffi.cdef(text + "".join(f"#define {name} ...\n" for name in platform.constants))
-    # Headers are often older than the kernel: what they lack is taken from the table.
+    # Headers are often older than the kernel. The values of constants that they lack are taken from the table.
     missing = "".join(f"#ifndef {name}\n#define {name} {value}\n#endif\n" for name, value in platform.constants.items())
     ffi.set_source("unixconn._api", platform.headers + missing, define_macros=[("_GNU_SOURCE", "1")])
     return ffi
 
 
 def abi_paths(folder: Path) -> list[Path]:
-    """Give the files that `write_abi` writes."""
+    """Return the paths of the files that `write_abi` writes into *folder*."""
     return [folder / "_abi.py", *(folder / f"_abi_{name}.py" for name in PLATFORMS)]
 
 
 def write_abi(folder: Path) -> None:
-    """Write the ABI layer into *folder*: a module for each entry, and one that tells which is for what."""
+    """Write the ABI layer into *folder*: a module for each entry, and one that says which is for which machine."""
     for name, platform in PLATFORMS.items():
         abi_layer(name, platform).emit_python_code(str(folder / f"_abi_{name}.py"))
     entries = "".join(f"    ({each.system!r}, {each.machines!r}, {name!r}),\n" for name, each in PLATFORMS.items())
     folder.joinpath("_abi.py").write_text(
-        '"""How sys.platform and the name of a machine begin, and whose declarations it has: the first that fit."""\n\n'
+        '"""How sys.platform and the machine\'s name begin, and the module for them: the first entry that fits."""\n\n'
         f"PLATFORMS = (\n{entries})\n",
         encoding="utf-8",
     )
 
 
 class build_py(_build_py):  # noqa: N801 - setuptools looks the command up by this name
-    """Copy the package into an empty folder."""
+    """Copy the package into the folder of the build, which is emptied before."""
 
     def run(self) -> None:
-        """Remove what an earlier build left: pip builds in the source tree, and packs all that it finds there."""
+        """Remove the files of an earlier build, then copy: pip builds in the source tree, and packs all files there."""
         shutil.rmtree(Path(self.build_lib, "unixconn"), ignore_errors=True)
         super().run()
 
 
 class build_ext(_build_ext):  # noqa: N801
     """
-    Write the ABI layer, and compile the API layer where that is possible.
+    Write the ABI layer, and compile the API layer if that is possible.
 
-    Where it is not, a warning says why. ``UNIXCONN_REQUIRE_API=1`` makes it an error.
+    If it is not, a warning says why. With ``UNIXCONN_REQUIRE_API=1`` in the environment it is an error.
     """
 
     def _package(self) -> Path:
@@ -476,16 +482,16 @@ class build_ext(_build_ext):  # noqa: N801
         return Path(package if self.inplace else Path(self.build_lib, "unixconn"))
 
     def run(self) -> None:
-        """Generate, then compile."""
+        """Generate both layers, and compile one."""
+        platform = platform_for(sys.platform, target_machine())
+        obstacle = self.check(platform)
         package = self._package()
         package.mkdir(parents=True, exist_ok=True)
         write_abi(package)
-        # A compiled layer of an earlier build would hide that this one failed.
+        # If the compilation failed, a compiled layer of an earlier build would hide that.
         for folder in (package, Path(self.build_lib, "unixconn")):
             for suffix in EXTENSION_SUFFIXES:
                 folder.joinpath(f"_api{suffix}").unlink(missing_ok=True)
-        platform = platform_for(sys.platform, target_machine())
-        obstacle = self.check(platform)
         if platform is not None and not obstacle:
             for extension in self.extensions:
                 self._complete(extension, platform)
@@ -497,12 +503,12 @@ class build_ext(_build_ext):  # noqa: N801
 
     def check(self, platform: Platform | None) -> str:
         """
-        Return why nothing can be compiled for *platform*, "" if no reason is known.
+        Return the reason why nothing can be compiled for *platform*; "" if none is known.
 
-        Raise PlatformError with that reason if ``UNIXCONN_REQUIRE_API=1`` is set.
+        Raises PlatformError with that reason if ``UNIXCONN_REQUIRE_API=1`` is set.
         """
         if platform is None:
-            obstacle = f"unixconn has no C declarations for {sys.platform}"
+            obstacle = f"unixconn has no C declarations for {sys.platform}: add an entry to PLATFORMS in build_ffi.py"
         else:
             tools = missing(self.include_dirs)
             obstacle = explain(tools) if tools else ""
@@ -511,12 +517,12 @@ class build_ext(_build_ext):  # noqa: N801
         return obstacle
 
     def _complete(self, extension: Extension, platform: Platform) -> None:
-        """Make of the extension that pyproject.toml announces the one to compile."""
+        """Fill in the extension that pyproject.toml declares: the generated C file and the options of the compiler."""
         Path(self.build_temp).mkdir(parents=True, exist_ok=True)
         generated = api_layer(platform).distutils_extension(self.build_temp)
         extension.sources = generated.sources
         extension.define_macros = generated.define_macros
-        # Debuggers are told the folder of the build, and one wheel would not equal the next.
+        # Debug information contains the folder of the build. Without this, two builds would give different wheels.
         extension.extra_compile_args = [f"-fdebug-prefix-map={Path.cwd()}=."]
         extension.optional = not api_required()
         if limited_api():
@@ -526,28 +532,33 @@ class build_ext(_build_ext):  # noqa: N801
 
     @property
     def compiled(self) -> bool:
-        """Tell whether the compiled layer was built."""
+        """Whether the compiled layer was built."""
         return any(Path(self.get_ext_fullpath(extension.name)).exists() for extension in self.extensions)
 
     def get_ext_filename(self, fullname: str) -> str:
-        """Name it as all versions look for it: CPython 3.15 would have the machine in the name, too."""
+        """Return a name that all versions of CPython look for: 3.15 would add the machine to ``.abi3.``."""
         return re.sub(r"\.abi3-[^.]+\.", ".abi3.", super().get_ext_filename(fullname))  # type: ignore[no-untyped-call]
 
     def get_outputs(self) -> list[str]:
-        """Add the ABI layer to what setuptools knows of."""
+        """Return the files that are built: those that setuptools knows, and the ABI layer."""
         return [*super().get_outputs(), *map(str, abi_paths(self._package()))]
 
 
 class bdist_wheel(_bdist_wheel):  # noqa: N801
-    """Tag the wheel by what is in it."""
+    """Build a wheel whose tag fits the layers in it."""
 
     def run(self) -> None:
-        """Check what is required first: after the build the error would be the last of a hundred lines."""
+        """Check the requirements before the build: after it, the error would be the last of a hundred lines."""
         self.get_finalized_command("build_ext").check(platform_for(sys.platform, target_machine()))  # type: ignore[attr-defined]
         super().run()
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Give cp39-abi3 for the limited API, py3-none-any for a wheel with the ABI layer alone: that has them all."""
+        """
+        Return the tag of the wheel: interpreter, ABI and platform.
+
+        It is cp39-abi3 for the limited API. A wheel with the ABI layer alone is py3-none-any, as it has the
+        declarations of all platforms.
+        """
         implementation, abi, platform = super().get_tag()
         if not self.get_finalized_command("build_ext").compiled:  # type: ignore[attr-defined]
             return "py3", "none", "any"
@@ -557,12 +568,12 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
 
 
 def api_required() -> bool:
-    """Tell whether an installation without the compiled layer is a failed one."""
+    """Return whether the build has to fail if the compiled layer can not be built."""
     return os.environ.get("UNIXCONN_REQUIRE_API") == "1"
 
 
 def limited_api() -> bool:
-    """Tell whether one compiled layer can serve several versions of this interpreter."""
+    """Return whether the compiled layer can use CPython's limited API, and so serve all versions of CPython."""
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     return sys.implementation.name == "cpython" and not free_threaded and not hasattr(sys, "gettotalrefcount")
 

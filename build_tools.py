@@ -1,8 +1,8 @@
 """
-What it takes to compile unixconn's compiled layer, and whether it is installed.
+Checks whether the tools that unixconn's compiled layer needs are installed: a C compiler and headers.
 
-Imports the standard library alone: build_ffi.py uses it in a build, toxfile.py in tox, which has neither cffi nor
-setuptools. ``python build_tools.py`` prints what this interpreter lacks, and nothing if it lacks nothing.
+This module imports only the standard library. build_ffi.py uses it in a build, and toxfile.py in tox, which has neither
+cffi nor setuptools. ``python build_tools.py`` prints the tools that are missing, and nothing if all are there.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ class Tool(NamedTuple):
     """A compiler or a set of headers."""
 
     name: str
-    """What it is, in words."""
+    """Its name, for a text."""
     packages: str
-    """The packages of Debian that contain it."""
+    """The names of the Debian packages that contain it, separated by spaces."""
+    elsewhere: str
+    """What other systems call it, in general."""
 
 
-_C_HEADERS = Tool("the C library's headers (sys/socket.h)", "libc6-dev")
+_C_HEADERS = Tool("the C library's headers (sys/socket.h)", "libc6-dev", "the C library's development package")
 
-# The preprocessor answers for the flags and folders that it is given, wherever these come from.
+# Input for the preprocessor, which prints a line for each header that is missing. It searches the same folders as in
+# the real compilation, as it gets the same flags.
 _QUESTION = """
 #if !__has_include(<sys/socket.h>)
 no sys/socket.h
@@ -41,17 +44,19 @@ no Python.h
 
 def missing(folders: Sequence[str] | None = None) -> list[Tool]:
     """
-    Return what the compiled layer needs and this machine does not have.
+    Return the tools that the compiled layer needs and that are missing here.
 
-    *folders* are those where the compiler looks for Python's headers, by default this interpreter's. A compiler that
-    fails here is not missing: its complaint about the real source says more.
+    *folders* are those where the compiler looks for Python's headers, by default those of this interpreter. A compiler
+    that can be run and fails does not count as missing: its error about the real source says more.
     """
     command = _compiler()
     folders = [sysconfig.get_path(name) for name in ("include", "platinclude")] if folders is None else folders
     try:
         answer = _preprocess([*command, *(f"-I{folder}" for folder in folders)])
     except OSError:
-        compiler = Tool(f"a C compiler ({command[0]})", f"gcc {_C_HEADERS.packages}")
+        compiler = Tool(
+            f"a C compiler ({command[0]})", f"gcc {_C_HEADERS.packages}", f"gcc or clang, {_C_HEADERS.elsewhere}"
+        )
         found = any(Path(folder, "Python.h").exists() for folder in folders)
         return [compiler] if found else [compiler, _python_headers()]
     tools = {"no sys/socket.h": _C_HEADERS, "no Python.h": _python_headers()}
@@ -59,17 +64,17 @@ def missing(folders: Sequence[str] | None = None) -> list[Tool]:
 
 
 def explain(tools: Sequence[Tool]) -> str:
-    """Return one line that names *tools*, and says how to install them."""
+    """Return one line of text that names *tools*, and says how to install them."""
     packages = " ".join(tool.packages for tool in tools)
     return (
         f"unixconn's compiled layer needs {' and '.join(tool.name for tool in tools)}, not found here. "
         f'On Debian and Ubuntu: "apt-get install {packages}". '
-        "Elsewhere: a C compiler, and the development packages of the C library and of Python (such as python3-devel)."
+        f"Elsewhere: {', '.join(tool.elsewhere for tool in tools)}."
     )
 
 
 def _compiler() -> list[str]:
-    """Return the compiler and its flags, as setuptools puts them together."""
+    """Return the command of the compiler with its flags, composed in the same way as setuptools does."""
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     flags = (sysconfig.get_config_var("CFLAGS"), os.environ.get("CFLAGS"), os.environ.get("CPPFLAGS"))
     return shlex.split(" ".join([compiler, *filter(None, flags)]))
@@ -78,12 +83,16 @@ def _compiler() -> list[str]:
 def _python_headers() -> Tool:
     major, minor = sys.version_info[:2]
     if sys.implementation.name == "pypy":
-        return Tool("PyPy's headers (Python.h)", "pypy3-dev")
-    return Tool(f"the headers of Python {major}.{minor} (Python.h)", f"python{major}.{minor}-dev")
+        return Tool("PyPy's headers (Python.h)", "pypy3-dev", "PyPy's development package")
+    return Tool(
+        f"the headers of Python {major}.{minor} (Python.h)",
+        f"python{major}.{minor}-dev",
+        "Python's development package, such as python3-devel",
+    )
 
 
 def _preprocess(command: Sequence[str]) -> str:
-    """Return the answer of the compiler *command*, "" if it fails. Raise OSError if it can not be run."""
+    """Return what *command* prints for `_QUESTION`; "" if it fails. Raises OSError if it can not be run."""
     done = subprocess.run(
         [*command, "-E", "-x", "c", "-"],
         input=_QUESTION,
@@ -96,7 +105,7 @@ def _preprocess(command: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Print what is missing."""
+    """Print the tools that are missing, and how to install them."""
     tools = missing()
     if tools:
         print(explain(tools))

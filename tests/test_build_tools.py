@@ -63,7 +63,7 @@ def test_no_compiler(build_tools, monkeypatch):
     """A compiler that is not there is named; where the headers are there they are not."""
     monkeypatch.setenv("CC", "/nonexistent -pthread")
     (tool,) = build_tools.missing()
-    assert tool == ("a C compiler (/nonexistent)", "gcc libc6-dev")
+    assert tool[:2] == ("a C compiler (/nonexistent)", "gcc libc6-dev")
 
 
 def test_no_compiler_and_no_headers(build_tools, monkeypatch, tmp_path):
@@ -72,7 +72,7 @@ def test_no_compiler_and_no_headers(build_tools, monkeypatch, tmp_path):
     tools = build_tools.missing([str(tmp_path)])
     assert [tool.packages for tool in tools] == ["gcc libc6-dev", PYTHON_DEV]
     text = build_tools.explain(tools)
-    assert f'On Debian and Ubuntu: "apt-get install gcc libc6-dev {PYTHON_DEV}".' in text
+    assert f'On Debian and Ubuntu: "apt-get install gcc libc6-dev {PYTHON_DEV}". Elsewhere: gcc or clang, the C' in text
     assert "\n" not in text
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_program(build_tools, monkeypatch, tmp_path):
     (tmp_path / "cc").write_bytes(b"\x7fELF")
     (tmp_path / "cc").chmod(0o755)
     monkeypatch.setenv("CC", str(tmp_path / "cc"))
-    assert build_tools.missing()[0] == (f"a C compiler ({tmp_path}/cc)", "gcc libc6-dev")
+    assert build_tools.missing()[0][:2] == (f"a C compiler ({tmp_path}/cc)", "gcc libc6-dev")
 
 
 # --- tox -------------------------------------------------------------------------------------------------------------

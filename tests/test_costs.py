@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 
 import pytest
+from costs import OWN
 from helpers import PYPY
 
 PROGRAM = """
@@ -43,8 +44,6 @@ for _ in range(100):
     {call}()
 os.access("/end", 0)
 """
-# What an interpreter does for itself: memory, its other threads, PyPy's timers.
-OWN = re.compile(r"mmap|munmap|madvise|brk|mprotect|mremap|futex|sched_yield|rt_sig.*|clock.*|gettid|get_mempolicy")
 
 
 def count(call, *, blocking=True):

@@ -26,6 +26,9 @@ from unixconn import (
     PRIORITY_LOW,
     SOURCE_CONTINUE,
     SOURCE_REMOVE,
+    Accepted,
+    AcceptedSocket,
+    AddressAdded,
     AsyncResult,
     Bytes,
     Cancellable,
@@ -377,7 +380,7 @@ def heard(service: SocketService, connection: SocketConnection, source: Object |
 async def use_servers(folder: Path) -> None:
     """Listen and connect."""
     async with listen(folder / "a", mode=0o600) as listener:
-        waiting = listener.accept_async()
+        waiting: Future[Accepted[UnixConnection]] = listener.accept_async()
         with connect(folder / "a", timeout=3) as client:
             accepted: UnixConnection = (await waiting).connection
             data: bytes = await client.get_input_stream().read_async(1) if client.is_closed() else b""
@@ -389,14 +392,22 @@ async def use_servers(folder: Path) -> None:
     service: SocketService = ThreadedSocketService.new(2)
     Object.connect(service, "incoming", heard)
     address = UnixSocketAddress.new(folder / "b")
-    added: bool = service.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT).ok
+    added: AddressAdded = service.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT)
     connection: UnixConnection = await SocketClient(timeout=3).connect_async(address)
     connection.close()
     service.close()
     print(TcpConnection, SocketMsgFlags.PEEK)
-    print(added, SocketClientEvent.COMPLETE, SocketListenerEvent.BOUND, SocketListener().list_properties())
+    print(added.ok, SocketClientEvent.COMPLETE, SocketListenerEvent.BOUND, SocketListener().list_properties())
     with listen(folder / "c") as server:
         one: UnixListener = server
+        with SocketClient().connect(UnixSocketAddress.new(folder / "c")) as caller:
+            caller.send_fd(0)
+            for each in one:
+                os.close(each.receive_fd())
+                break
+        with connect(folder / "c"):
+            taken: AcceptedSocket = one.accept_socket()
+            taken.socket.close()
         print(one)
 
 

@@ -12,209 +12,168 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
 """
 
 import importlib
+import sys
 
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.native import BACKEND
+from unixconn._kernel.native import BACKEND as BACKEND
 
+# The public names for type checkers, for which "as" makes them public. test_public.py compares them with those below.
 if TYPE_CHECKING:
     from unixconn._base.errors import (
-        CancelledError,
-        ClosedError,
-        Error,
-        GError,
-        InvalidArgumentError,
-        InvalidDataError,
-        IOErrorEnum,
-        NoSuchProcessError,
-        NotConnectedError,
-        NotFoundError,
-        NotInitializedError,
-        NotSupportedError,
-        PeerClosedError,
-        PeerResetError,
-        PendingError,
-        PermissionDeniedError,
-        RefusedError,
-        SystemCallError,
-        TimedOutError,
-        TooManyOpenFilesError,
-        TooManyReferencesError,
-        WouldBlockError,
-        io_error_from_errno,
-        io_error_quark,
+        CancelledError as CancelledError,
+        ClosedError as ClosedError,
+        Error as Error,
+        GError as GError,
+        InvalidArgumentError as InvalidArgumentError,
+        InvalidDataError as InvalidDataError,
+        IOErrorEnum as IOErrorEnum,
+        NoSuchProcessError as NoSuchProcessError,
+        NotConnectedError as NotConnectedError,
+        NotFoundError as NotFoundError,
+        NotInitializedError as NotInitializedError,
+        NotSupportedError as NotSupportedError,
+        PeerClosedError as PeerClosedError,
+        PeerResetError as PeerResetError,
+        PendingError as PendingError,
+        PermissionDeniedError as PermissionDeniedError,
+        RefusedError as RefusedError,
+        SystemCallError as SystemCallError,
+        TimedOutError as TimedOutError,
+        TooManyOpenFilesError as TooManyOpenFilesError,
+        TooManyReferencesError as TooManyReferencesError,
+        WouldBlockError as WouldBlockError,
+        io_error_from_errno as io_error_from_errno,
+        io_error_quark as io_error_quark,
     )
-    from unixconn._base.object import Object
-    from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, UnixSocketAddressType
-    from unixconn._gio.cancellable import Cancellable
-    from unixconn._gio.client import SocketClient, SocketClientEvent
-    from unixconn._gio.connection import SocketConnection, TcpConnection, UnixConnection
-    from unixconn._gio.control_messages import SocketControlMessage, UnixCredentialsMessage, UnixFDList, UnixFDMessage
-    from unixconn._gio.future import Future
-    from unixconn._gio.input_stream import InputStream
-    from unixconn._gio.io_stream import IOStream, IOStreamSpliceFlags
-    from unixconn._gio.listener import SocketListener, SocketListenerEvent
-    from unixconn._gio.listening import UnixListener, connect, listen
-    from unixconn._gio.output_stream import OutputStream, OutputStreamSpliceFlags
-    from unixconn._gio.service import SocketService, ThreadedSocketService
-    from unixconn._gio.socket import Socket, SocketMsgFlags, SocketProtocol, SocketType
-    from unixconn._gio.streams import Bytes
-    from unixconn._gio.task import AsyncResult, Task
+    from unixconn._base.object import Object as Object
+    from unixconn._gio.address import (
+        SocketAddress as SocketAddress,
+        SocketFamily as SocketFamily,
+        UnixSocketAddress as UnixSocketAddress,
+        UnixSocketAddressType as UnixSocketAddressType,
+    )
+    from unixconn._gio.cancellable import Cancellable as Cancellable
+    from unixconn._gio.client import (
+        SocketClient as SocketClient,
+        SocketClientEvent as SocketClientEvent,
+        connect as connect,
+    )
+    from unixconn._gio.connection import (
+        SocketConnection as SocketConnection,
+        TcpConnection as TcpConnection,
+        UnixConnection as UnixConnection,
+    )
+    from unixconn._gio.control_messages import (
+        SocketControlMessage as SocketControlMessage,
+        UnixCredentialsMessage as UnixCredentialsMessage,
+        UnixFDList as UnixFDList,
+        UnixFDMessage as UnixFDMessage,
+    )
+    from unixconn._gio.future import Future as Future
+    from unixconn._gio.input_stream import InputStream as InputStream
+    from unixconn._gio.io_stream import IOStream as IOStream, IOStreamSpliceFlags as IOStreamSpliceFlags
+    from unixconn._gio.listener import (
+        Accepted as Accepted,
+        AcceptedSocket as AcceptedSocket,
+        AddressAdded as AddressAdded,
+        SocketListener as SocketListener,
+        SocketListenerEvent as SocketListenerEvent,
+    )
+    from unixconn._gio.listening import UnixListener as UnixListener, listen as listen
+    from unixconn._gio.output_stream import (
+        OutputStream as OutputStream,
+        OutputStreamSpliceFlags as OutputStreamSpliceFlags,
+        Written as Written,
+    )
+    from unixconn._gio.service import SocketService as SocketService, ThreadedSocketService as ThreadedSocketService
+    from unixconn._gio.socket import (
+        Datagram as Datagram,
+        Socket as Socket,
+        SocketMessage as SocketMessage,
+        SocketMsgFlags as SocketMsgFlags,
+        SocketOption as SocketOption,
+        SocketProtocol as SocketProtocol,
+        SocketType as SocketType,
+    )
+    from unixconn._gio.streams import Bytes as Bytes
+    from unixconn._gio.task import AsyncResult as AsyncResult, Task as Task
     from unixconn._io.main_context import (
-        PRIORITY_DEFAULT,
-        PRIORITY_DEFAULT_IDLE,
-        PRIORITY_HIGH,
-        PRIORITY_HIGH_IDLE,
-        PRIORITY_LOW,
-        MainContext,
-        Source,
+        PRIORITY_DEFAULT as PRIORITY_DEFAULT,
+        PRIORITY_DEFAULT_IDLE as PRIORITY_DEFAULT_IDLE,
+        PRIORITY_HIGH as PRIORITY_HIGH,
+        PRIORITY_HIGH_IDLE as PRIORITY_HIGH_IDLE,
+        PRIORITY_LOW as PRIORITY_LOW,
+        MainContext as MainContext,
+        Source as Source,
     )
     from unixconn._io.main_loop import (
-        SOURCE_CONTINUE,
-        SOURCE_REMOVE,
-        MainLoop,
-        idle_add,
-        source_remove,
-        timeout_add,
-        timeout_add_seconds,
+        SOURCE_CONTINUE as SOURCE_CONTINUE,
+        SOURCE_REMOVE as SOURCE_REMOVE,
+        MainLoop as MainLoop,
+        idle_add as idle_add,
+        source_remove as source_remove,
+        timeout_add as timeout_add,
+        timeout_add_seconds as timeout_add_seconds,
     )
-    from unixconn._io.receiving import Message
-    from unixconn._kernel.credentials import Credentials, CredentialsSource
-    from unixconn._kernel.descriptors import close_fds
-    from unixconn._kernel.epoll import IOCondition, PollFD
-    from unixconn._kernel.file_descriptor import FileDescriptor
+    from unixconn._io.receiving import Message as Message
+    from unixconn._kernel.credentials import Credentials as Credentials, CredentialsSource as CredentialsSource
+    from unixconn._kernel.descriptors import close_fds as close_fds
+    from unixconn._kernel.file_descriptor import FileDescriptor as FileDescriptor
+    from unixconn._kernel.epoll import IOCondition as IOCondition, PollFD as PollFD
 
-# Where each name is from. A module is imported when one of its names is asked for, as PyGObject does it with Gio's: a
-# program that names what it needs does not pay for the rest.
+# The module of each public name. A module is imported when one of its names is used, as PyGObject does with Gio's
+# names: a program does not pay for what it does not use.
 _MODULES = {
-    "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
-    "_gio.cancellable": "Cancellable",
-    "_gio.client": "SocketClient SocketClientEvent",
-    # Socket too: a Socket makes connections, of the classes that this module registers.
-    "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
+    "_base.errors": (
+        "CancelledError ClosedError Error GError IOErrorEnum InvalidArgumentError InvalidDataError "
+        "NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError PeerClosedError "
+        "PeerResetError PendingError PermissionDeniedError RefusedError SystemCallError TimedOutError "
+        "TooManyOpenFilesError TooManyReferencesError WouldBlockError io_error_from_errno io_error_quark"
+    ),
+    "_base.object": "Object",
     "_kernel.credentials": "Credentials CredentialsSource",
     "_kernel.descriptors": "close_fds",
-    "_base.errors": (
-        "CancelledError ClosedError Error GError InvalidArgumentError InvalidDataError "
-        "IOErrorEnum NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError "
-        "PeerClosedError PeerResetError PendingError PermissionDeniedError RefusedError "
-        "SystemCallError TimedOutError TooManyOpenFilesError TooManyReferencesError WouldBlockError "
-        "io_error_from_errno io_error_quark "
-    ),
     "_kernel.file_descriptor": "FileDescriptor",
-    "_gio.future": "Future",
-    "_gio.io_stream": "IOStream IOStreamSpliceFlags",
-    "_gio.listener": "SocketListener SocketListenerEvent",
+    "_kernel.native": "BACKEND",
+    "_kernel.epoll": "IOCondition PollFD",
     "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
     "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
     "_io.receiving": "Message",
+    "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
+    "_gio.cancellable": "Cancellable",
+    "_gio.client": "SocketClient SocketClientEvent connect",
+    # Socket too: a Socket makes connections, of the classes that this module registers.
+    "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
     "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
-    "_base.object": "Object",
-    "_gio.listening": "UnixListener connect listen",
-    "_kernel.epoll": "IOCondition PollFD",
-    "_gio.service": "SocketService ThreadedSocketService",
-    "_gio.socket": "SocketMsgFlags SocketProtocol SocketType",
-    "_gio.streams": "Bytes",
+    "_gio.future": "Future",
     "_gio.input_stream": "InputStream",
-    "_gio.output_stream": "OutputStream OutputStreamSpliceFlags",
+    "_gio.io_stream": "IOStream IOStreamSpliceFlags",
+    "_gio.listener": "Accepted AcceptedSocket AddressAdded SocketListener SocketListenerEvent",
+    "_gio.listening": "UnixListener listen",
+    "_gio.output_stream": "OutputStream OutputStreamSpliceFlags Written",
+    "_gio.service": "SocketService ThreadedSocketService",
+    "_gio.socket": "Datagram SocketMessage SocketMsgFlags SocketOption SocketProtocol SocketType",
+    "_gio.streams": "Bytes",
     "_gio.task": "AsyncResult Task",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BACKEND",
-    "PRIORITY_DEFAULT",
-    "PRIORITY_DEFAULT_IDLE",
-    "PRIORITY_HIGH",
-    "PRIORITY_HIGH_IDLE",
-    "PRIORITY_LOW",
-    "SOURCE_CONTINUE",
-    "SOURCE_REMOVE",
-    "AsyncResult",
-    "Bytes",
-    "Cancellable",
-    "CancelledError",
-    "ClosedError",
-    "Credentials",
-    "CredentialsSource",
-    "Error",
-    "FileDescriptor",
-    "Future",
-    "GError",
-    "IOCondition",
-    "IOErrorEnum",
-    "IOStream",
-    "IOStreamSpliceFlags",
-    "InputStream",
-    "InvalidArgumentError",
-    "InvalidDataError",
-    "MainContext",
-    "MainLoop",
-    "Message",
-    "NoSuchProcessError",
-    "NotConnectedError",
-    "NotFoundError",
-    "NotInitializedError",
-    "NotSupportedError",
-    "Object",
-    "OutputStream",
-    "OutputStreamSpliceFlags",
-    "PeerClosedError",
-    "PeerResetError",
-    "PendingError",
-    "PermissionDeniedError",
-    "PollFD",
-    "RefusedError",
-    "Socket",
-    "SocketAddress",
-    "SocketClient",
-    "SocketClientEvent",
-    "SocketConnection",
-    "SocketControlMessage",
-    "SocketFamily",
-    "SocketListener",
-    "SocketListenerEvent",
-    "SocketMsgFlags",
-    "SocketProtocol",
-    "SocketService",
-    "SocketType",
-    "Source",
-    "SystemCallError",
-    "Task",
-    "TcpConnection",
-    "ThreadedSocketService",
-    "TimedOutError",
-    "TooManyOpenFilesError",
-    "TooManyReferencesError",
-    "UnixConnection",
-    "UnixCredentialsMessage",
-    "UnixFDList",
-    "UnixFDMessage",
-    "UnixListener",
-    "UnixSocketAddress",
-    "UnixSocketAddressType",
-    "WouldBlockError",
-    "close_fds",
-    "connect",
-    "idle_add",
-    "io_error_from_errno",
-    "io_error_quark",
-    "listen",
-    "source_remove",
-    "timeout_add",
-    "timeout_add_seconds",
-]
+# Hidden from type checkers, which would otherwise take any misspelt name for one that __getattr__ returns.
+if not TYPE_CHECKING:
+    __all__ = list(_HOMES)
 
+    def __getattr__(name):
+        if name not in _HOMES:
+            error = AttributeError(f"module 'unixconn' has no attribute {name!r}")
+            # With these, the traceback of Python 3.10 and later suggests a similar name.
+            error.name, error.obj = name, sys.modules[__name__]
+            raise error
+        value = globals()[name] = getattr(importlib.import_module(f"unixconn.{_HOMES[name]}"), name)
+        return value
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'unixconn' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"unixconn.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__():
+        return sorted({*__all__, *(name for name in globals() if name.startswith("_"))})

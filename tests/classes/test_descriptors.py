@@ -82,7 +82,7 @@ def test_what_has_an_owner(numbers):
 @pytest.mark.parametrize("wrong", [b"abc", "", 3, None])
 def test_no_list(wrong):
     """What holds no descriptors is named."""
-    with pytest.raises(TypeError, match=f"fds must be descriptors, and {wrong!r} is no list"):
+    with pytest.raises(TypeError, match=f"fds must be a list of descriptors, not {wrong!r}"):
         close_fds(wrong)
 
 

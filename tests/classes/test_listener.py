@@ -106,7 +106,7 @@ class TestListener:
             found = failure(do, listener, name, cancellable=cancellable, meanwhile=close_one_and_cancel)
             assert found == CANCELLED
             code, text = failure(do, listener, name, meanwhile=sockets[-1].close)
-            assert (code, text) == (18, "All sockets that were listened on are closed")
+            assert (code, text) == (18, "All sockets of the listener are closed")
             assert failure(do, listener, name)[0] == 18
             listener.add_address(UnixSocketAddress.new(tmp_path / "third"), *STREAM)
             with SocketClient().connect(UnixSocketAddress.new(tmp_path / "third")):

@@ -29,7 +29,7 @@ from unixconn._gio import listener, output_stream
 from unixconn._gio import socket as socket_module
 
 RESULTS = [
-    (socket_module, "Option", "ok value"),
+    (socket_module, "SocketOption", "ok value"),
     (socket_module, "Datagram", "data address"),
     (socket_module, "SocketMessage", "size address messages flags"),
     (listener, "Accepted", "connection source_object"),

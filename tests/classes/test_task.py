@@ -78,9 +78,9 @@ class TestTask:
                 is {"propagate_boolean": bool, "propagate_int": int, "propagate_pointer": Credentials}[method]
             )
             check(kind, value)
-            with pytest.raises(ValueError, match="handed out"):
+            with pytest.raises(ValueError, match="already taken"):
                 getattr(result, method)()
-            with pytest.raises(ValueError, match="handed out"):
+            with pytest.raises(ValueError, match="already taken"):
                 finish(result.get_source_object(), kind, result)
 
     @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class TestFinish:
         os.close(b.receive_fd_finish(calls.result))
 
     def test_collected_descriptors_are_the_collector_s(self, pair, calls):
-        """What was handed out is not closed when the result goes."""
+        """What was already taken is not closed when the result goes."""
         a, b = pair
         a.send_fd(0)
         b.receive_fd_async(None, calls)

@@ -230,7 +230,7 @@ class TestTask:
         fine, value = result.propagate_value()
         assert fine is True
         operation.check(value)
-        with pytest.raises(ValueError, match="handed out"):
+        with pytest.raises(ValueError, match="already taken"):
             result.propagate_value()
 
 
@@ -251,7 +251,7 @@ class TestFinish:
         result = ended(operation)
         with type(operation)() as another:
             for _ in range(2):
-                with pytest.raises(ValueError, match="no result of"):
+                with pytest.raises(ValueError, match="not a result of"):
                     another.finish(result)
         operation.check(operation.finish(result))
 
@@ -268,12 +268,12 @@ class TestFinish:
 
     @each_operation()
     def test_twice(self, operation):
-        """A value is handed out once."""
+        """A value is already taken once."""
         operation.ready()
         result = ended(operation)
         operation.check(operation.finish(result))
         for _ in range(2):
-            with pytest.raises(ValueError, match="handed out"):
+            with pytest.raises(ValueError, match="already taken"):
                 operation.finish(result)
 
     @each_operation()
@@ -329,7 +329,7 @@ class TestFinish:
             await future
 
         for call in (lambda: future.result(5), lambda: in_asyncio(wait()), lambda: optional("trio").run(wait)):
-            with pytest.raises(ValueError, match="handed out"):
+            with pytest.raises(ValueError, match="already taken"):
                 call()
 
 

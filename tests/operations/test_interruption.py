@@ -256,7 +256,7 @@ def stop_at(step):
 
 @pytest.mark.parametrize("make", [detaching, finishing, getting, receiving_what_a_stream_has_met])
 def test_taking_over_broken_off(pair, null, make):
-    """A number that is handed out is the caller's, or is where it was."""
+    """A number that is already taken is the caller's, or is where it was."""
     a, b = pair
     before, owner, step = open_descriptors(), [], 0
     while not owner:
@@ -517,7 +517,7 @@ def broken_off_end(alarm, null, _of):
 
 
 def broken_off_finish(alarm, null, _of):
-    """A result is handed out once, or is still there."""
+    """A result is already taken once, or is still there."""
     waiting = Waiting()
     waiting.a.send_fd(null)
     while not waiting.results:

@@ -34,10 +34,10 @@ class TestMessage:
         got = b.receive_credentials()
         assert (got.source, got.get_unix_group()) == ("message", os.getegid())
         for ask, word in (
-            (got.get_groups, "groups never come"),
+            (got.get_groups, "no message carries groups"),
             (got.get_security_label, "SO_PASSSEC"),
-            (got.get_pidfd, "SO_PASSPIDFD, since Linux 6.5"),
-            (got.is_alive, "SO_PASSPIDFD, since Linux 6.5"),
+            (got.get_pidfd, "SO_PASSPIDFD (Linux 6.5 or later)"),
+            (got.is_alive, "SO_PASSPIDFD (Linux 6.5 or later)"),
         ):
             error = failure(ask)
             assert isinstance(error, NotSupportedError)

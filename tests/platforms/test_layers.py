@@ -305,7 +305,7 @@ def test_entry_of_each_system(build_ffi, system, machine, name):
 def test_system_without_an_entry(build_ffi, system):
     """There is nothing to build, and the ImportError names the system and those that are there."""
     assert build_ffi.platform_for(system, "x86_64") is None
-    with pytest.raises(ImportError, match=rf"platform '{system}' \(x86_64\), but for linux_powerpc, .*, hurd$"):
+    with pytest.raises(ImportError, match=rf"platform '{system}' \(x86_64\): .*, which has linux_powerpc, .*, hurd$"):
         _native._entry(importlib.import_module("unixconn._abi").PLATFORMS, system, "x86_64")
 
 
@@ -399,4 +399,5 @@ def test_undeclared_platform(bare, forced):
     (bare / "unixconn" / "_abi.py").write_text("PLATFORMS = (('plan9', ('',), 'plan9'),)")
     text = backend(bare, forced, package=bare)
     here = f"{sys.platform!r} ({os.uname().machine})"
-    assert text == f"ImportError: unixconn has no declarations for the platform {here}, but for plan9"
+    expected = f"ImportError: unixconn has no C declarations for the platform {here}: "
+    assert text == expected + "add an entry to PLATFORMS in build_ffi.py, which has plan9"

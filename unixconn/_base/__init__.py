@@ -1,1 +1,1 @@
-"""What all the others stand on: errors, objects, locks, argument checks."""
+"""The wing that the others stand on: errors, objects, locks, and checks of arguments."""

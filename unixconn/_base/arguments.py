@@ -1,4 +1,4 @@
-"""Arguments as PyGObject takes them."""
+"""Checks and conversions of arguments, with the types and errors of PyGObject."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ UINT_MAX = 2**32 - 1
 
 def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
     """
-    Give *value* as an integer from *lowest* to *highest*; a float loses its fraction.
+    Return *value* as an integer from *lowest* to *highest*. A float loses its fraction.
 
-    Raises TypeError for anything that is no number, OverflowError for one out of the range and ValueError for NaN,
-    naming *name* and the value.
+    Raises TypeError for anything that is not a number, OverflowError for a number out of the range or infinity, and
+    ValueError for NaN. The text names *name* and the value.
     """
     if not isinstance(value, float) and not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -37,36 +37,46 @@ def as_integer(value: Any, name: str, lowest: int, highest: int) -> int:
 
 def as_timeout(value: Any) -> int:
     """
-    Give the timeout *value* in whole seconds; 0 means without end.
+    Return the timeout *value* in whole seconds; 0 means no limit.
 
-    Raises ValueError for less than a second, which would lose its fraction and mean without end, and TypeError and
-    OverflowError as `as_integer` does.
+    Raises ValueError for a fraction of a second, which would be rounded to 0 and so mean no limit, and otherwise as
+    `as_integer` does.
     """
     seconds = as_integer(value, "timeout", 0, UINT_MAX)
     if value and not seconds:
-        raise ValueError(f"timeout must be whole seconds, not {value!r}: Cancellable.with_timeout() takes fractions")
+        raise ValueError(
+            f"timeout must be whole seconds, not {value!r}: use Cancellable.with_timeout() for less than a second"
+        )
     return seconds
 
 
 def as_priority(value: Any, name: str) -> int:
-    """Give the priority *value* as an integer. Raises TypeError and OverflowError as `as_integer` does."""
+    """Return the priority *value* as an integer that fits a C int. Raises as `as_integer` does."""
     return as_integer(value, name, -INT_MAX - 1, INT_MAX)
 
 
 def as_member(kind: type[EnumT], value: Any) -> EnumT:
-    """Give the member of the enumeration *kind* that *value* is or stands for. Raises TypeError for what is none."""
+    """Return the member of the enumeration *kind* that is *value* or has this value. Raises TypeError for any other."""
     try:
         return kind(value)
     except ValueError:
-        raise TypeError(f"{value!r} is no {kind.__name__}") from None
+        raise TypeError(f"{value!r} is no {kind.__name__}: give one of its members") from None
+
+
+def member_or(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
+    """Return the member of the enumeration *kind* for *value*, or *otherwise* if it has none."""
+    try:
+        return kind(value)
+    except ValueError:
+        return otherwise
 
 
 def as_seconds(value: Any, name: str) -> float:
     """
-    Give *value* as a number of seconds, 0 or more; infinity for one that a float does not hold.
+    Return *value* as a number of seconds, 0 or more; infinity for a number that is too large for a float.
 
-    Raises TypeError for anything that is no number, a bool too, and ValueError for a negative one and NaN, naming
-    *name* and the value.
+    Raises TypeError for anything that is not a number and for a bool, and ValueError for a negative number and NaN. The
+    text names *name* and the value.
     """
     if isinstance(value, (bool, complex)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, not {value!r}")
@@ -80,31 +90,31 @@ def as_seconds(value: Any, name: str) -> float:
 
 
 def as_writable(value: Any) -> memoryview:
-    """Give the bytes of *value*, a writable bytes-like object. Raises TypeError for anything else."""
+    """Return a view of the bytes of *value*, a writable bytes-like object. Raises TypeError for anything else."""
     view = memoryview(value).cast("B")
     if view.readonly:
-        raise TypeError(f"a buffer to receive into must be writable, and this one is not: {value!r}")
+        raise TypeError(f"a buffer to receive into must be writable, such as a bytearray, not {value!r}")
     return view
 
 
 def as_copy(value: Any) -> bytes:
-    """Give the bytes of *value* as `as_bytes` takes it, in an object of their own unless it is bytes already."""
+    """Return a copy of the bytes of *value*, or *value* itself if it is bytes. Takes and raises as `as_bytes` does."""
     return value if type(value) is bytes else bytes(as_bytes(value))
 
 
 def as_bytes(value: Any) -> memoryview:
     """
-    Give the bytes of *value*, a bytes-like object or a list of integers below 256.
+    Return a view of the bytes of *value*, a bytes-like object or a list or tuple of integers from 0 to 255.
 
-    Raises TypeError for anything else, a str among them, and OverflowError for an integer that is no byte.
+    Raises TypeError for anything else, also for a str, and OverflowError for an integer out of that range.
     """
     if isinstance(value, (list, tuple)):
         try:
             value = bytes(value)
         except ValueError as error:
-            raise OverflowError(f"a list of bytes: {error}") from None
+            raise OverflowError(f"a buffer given as a list has a number that is not a byte: {error}") from None
     if isinstance(value, str):
-        raise TypeError(f"a buffer must be bytes-like, and the str {value!r} has to be encoded")
+        raise TypeError(f"a buffer must be bytes-like, not the str {value!r}: call its encode()")
     view = memoryview(value)
-    # PyPy reads a view that was cast byte by byte: a hundred milliseconds for a megabyte.
+    # Only where it is needed: PyPy reads a view made by cast() byte by byte, which takes 100 ms for a megabyte.
     return view if view.format == "B" and view.ndim == 1 and view.c_contiguous else view.cast("B")

@@ -1,4 +1,4 @@
-"""Clock: what is to happen at its time."""
+"""Clock: a priority queue of items, each due at a moment."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ItemT = TypeVar("ItemT")
 
 
 _FEW = 64
-"""Items that are over are left alone while there are not more than that."""
+"""While the queue has no more items than this, it is not searched for items that are over."""
 
 
 class Clock(Generic[T]):
     """
-    Items, each with a moment, a time of `time.monotonic`.
+    Items in the order of their moments, which are times of `time.monotonic`.
 
-    Any thread may add; one at a time reads. *is_over* tells of an item whether it has lost its interest meanwhile: such
-    ones are left out, and do not pile up.
+    Any thread may call `add`; the other methods may run in one thread at a time. *is_over* returns whether an item is
+    not needed any more. The clock passes such items over, and removes them before they pile up.
     """
 
     def __init__(self, is_over: Callable[[T], bool]) -> None:
@@ -38,19 +38,19 @@ class Clock(Generic[T]):
         self._limit = _FEW
 
     def add(self, moment: float, item: T) -> None:
-        """Add *item* for *moment*."""
+        """Add *item*, which becomes due at *moment*."""
         self._arrivals.append((moment, next(self._numbers), item))
 
     def has_arrivals(self) -> bool:
-        """Tell whether something was added since `next` was called."""
+        """Return whether an item was added since the last call of `next`."""
         return bool(self._arrivals)
 
     def is_crowded(self) -> bool:
-        """Tell whether so much was added since `next` was called that it may be most of what there is."""
+        """Return whether so many items were added that `next` should be called, which removes those that are over."""
         return len(self._arrivals) > self._limit
 
     def next(self) -> float:
-        """Give the earliest moment, infinity if there is none."""
+        """Return the earliest moment of an item that is not over; infinity if there is none."""
         push_all(self._arrivals, self._heap)
         if len(self._heap) > self._limit:
             self._heap = [each for each in self._heap if not self._is_over(each[2])]
@@ -59,13 +59,13 @@ class Clock(Generic[T]):
         while self._heap and self._is_over(self._heap[0][2]):
             heappop(self._heap)
         if not self._heap:
-            # Or after a crowd few would pile up to the size of that.
+            # After many items the limit is high, and items that are over would pile up to it.
             self._limit = _FEW
             return math.inf
         return self._heap[0][0]
 
     def move_due(self, target: list[T] | deque[T]) -> None:
-        """Move to *target* what has its moment now or had it before."""
+        """Move the items that are due to *target*, the earliest first."""
         if self._heap or self._arrivals:
             now = time.monotonic()
             while self.next() <= now:
@@ -74,12 +74,12 @@ class Clock(Generic[T]):
 
 def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
     """
-    Move what is in *source* to *heap*.
+    Move all items of *source* to *heap*.
 
-    In one step of the interpreter, where it is CPython: between two steps a signal handler may raise, and an item that
-    has left the one would never come to the other.
+    On CPython this is one step of the interpreter. Between two steps a signal handler may raise, and an item that has
+    left *source* would never arrive in *heap*.
     """
     try:
         deque(map(heappush, repeat(heap), iter(source.popleft, None)), 0)  # type: ignore[arg-type]
-    except IndexError:  # it is empty now
+    except IndexError:  # *source* is empty now: this is how popleft() ends the iteration
         return

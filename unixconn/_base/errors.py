@@ -1,8 +1,10 @@
 """
-Errors as Gio gives them, and as Python's own.
+Error and its subclasses: Gio's errors, which are Python's built-in exceptions as well.
 
-Every error of this library is an `Error`: Gio's domain, code and message. Each of its kinds is beside that the built-in
-exception that a Python program would catch, so ``except TimeoutError`` and ``except unixconn.Error`` both work.
+Every error of this library is an `Error`, with Gio's domain, code and message. Each subclass also inherits from the
+built-in exception that a Python program would catch, so ``except TimeoutError`` and ``except unixconn.Error`` both
+work. A type checker knows the attributes of `Error` after ``except unixconn.TimedOutError``, but not after ``except
+TimeoutError``.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ IO_ERROR_DOMAIN = "g-io-error-quark"
 
 
 class IOErrorEnum(IntEnum):
-    """Codes of the domain ``g-io-error-quark`` (Gio.IOErrorEnum)."""
+    """The codes of the domain ``g-io-error-quark`` (Gio.IOErrorEnum)."""
+
+    __module__ = "unixconn"
 
     FAILED = 0
     NOT_FOUND = 1
@@ -75,7 +79,8 @@ class IOErrorEnum(IntEnum):
     DESTINATION_UNSET = 48
 
 
-# g_io_error_from_errno(), gio/gioerror.c. Names, as not every system has every errno; what is absent is FAILED.
+# The table of g_io_error_from_errno() in gio/gioerror.c. It holds names, as not every system has every errno. An errno
+# that is not in it becomes FAILED.
 _ERRNO_NAMES = {
     IOErrorEnum.PERMISSION_DENIED: "EPERM EACCES",
     IOErrorEnum.NOT_FOUND: "ENOENT",
@@ -109,7 +114,7 @@ _CODES = {
     getattr(errno, name): code for code, names in _ERRNO_NAMES.items() for name in names.split() if hasattr(errno, name)
 }
 
-# GLib numbers its error domains as they come up (GQuark); 0 is none.
+# GLib numbers the error domains in the order of their first use (GQuark). 0 stands for no domain.
 _quarks: dict[str, int] = {}
 
 
@@ -118,26 +123,39 @@ def _quark(domain: str) -> int:
 
 
 def io_error_quark() -> int:
-    """Give the number of the domain ``g-io-error-quark``, for `Error.matches` (Gio.io_error_quark)."""
+    """Return the number of the domain ``g-io-error-quark``, for `Error.matches` (Gio.io_error_quark)."""
     return _quark(IO_ERROR_DOMAIN)
 
 
+io_error_quark.__module__ = "unixconn"
+
+
 def io_error_from_errno(err_no: int) -> IOErrorEnum:
-    """Give the code for an *err_no* of the C library (Gio.io_error_from_errno); FAILED for one without a code."""
+    """
+    Return the code for *err_no*, an errno of the C library (Gio.io_error_from_errno).
+
+    The result is FAILED for an errno that has no code. Raises TypeError if *err_no* is not a number, and OverflowError
+    if it does not fit into a C int.
+    """
     return _CODES.get(as_integer(err_no, "err_no", -INT_MAX - 1, INT_MAX), IOErrorEnum.FAILED)
+
+
+io_error_from_errno.__module__ = "unixconn"
 
 
 class Error(RuntimeError):
     """
     An error with Gio's domain, code and message (GLib.Error).
 
-    *message* is the text, *domain* the name of the kind of codes, *code* a number of it, `IOErrorEnum` for the domain
-    ``g-io-error-quark``. Errors that stem from a system call carry its ``errno`` and ``strerror`` too.
+    *message* is the text. *domain* is the name of a set of codes, and *code* is a code of that set: an `IOErrorEnum`
+    for the domain ``g-io-error-quark``. An error of a system call also has its ``errno`` and ``strerror``.
     """
+
+    __module__ = "unixconn"
 
     def __init__(self, message: str = "unknown error", domain: str = "pygi-error", code: int = 0) -> None:
         super().__init__(message)
-        # Kinds that are an OSError took their arguments in its __new__ already.
+        # In subclasses of OSError, __new__ has already taken the arguments.
         self.args: tuple[Any, ...] = (message,)
         self.message = message
         self.domain = domain
@@ -158,16 +176,16 @@ class Error(RuntimeError):
         return type(self), (self.message, self.domain, self.code), state
 
     def __setstate__(self, state: dict[str, object] | None) -> None:
-        # By setattr: errno and strerror are no part of an instance's dictionary.
+        # errno and strerror are not in the instance's dictionary, so setattr() sets them.
         for name, value in (state or {}).items():
             setattr(self, name, value)
 
     def copy(self) -> Error:
-        """Give an error of the same kind and content."""
+        """Return an error with the same class and content."""
         return self.prefixed("")
 
     def prefixed(self, prefix: str) -> Error:
-        """Give an error of the same kind and code, with *prefix* before its text (g_prefix_error)."""
+        """Return an error with the same class and code, and with *prefix* before the message (g_prefix_error)."""
         kind, arguments, state = self.__reduce__()
         other = kind(*arguments)
         other.__setstate__(state)
@@ -176,102 +194,149 @@ class Error(RuntimeError):
         return other
 
     def matches(self, domain: int, code: int) -> bool:
-        """Tell whether this is *code* of *domain*, a number as `io_error_quark` gives it; a name never matches."""
+        """
+        Return whether this error has *code* in *domain* (g_error_matches).
+
+        *domain* is a number that `io_error_quark` returned. The name of a domain never matches.
+        """
         return self.domain in _quarks and domain == _quarks[self.domain] and self.code == code
 
     @staticmethod
     def new_literal(domain: int, message: str, code: int) -> Error:
         """
-        Make an error; *domain* is a number as `io_error_quark` gives it.
+        Return a new error with *code* in *domain*, a number that `io_error_quark` returned (g_error_new_literal).
 
-        Raises TypeError for one that is no number, and ValueError for one that is no domain's.
+        Raises TypeError if *domain* is not a number, and ValueError if it is not the number of a domain.
         """
         if not isinstance(domain, (int, float)):
-            raise TypeError(f"domain must be a number, not {domain!r}")
+            raise TypeError(f"domain must be a number, not {domain!r}: use io_error_quark()")
         for name, number in _quarks.items():
             if number == domain:
                 return Error(message, name, code)
-        raise ValueError(f"domain {domain!r} is no error domain: take it from io_error_quark()")
+        raise ValueError(f"domain {domain!r} is not the number of an error domain: use io_error_quark()")
 
 
 GError = Error
-"""PyGObject knows GLib.Error by this name, too."""
+"""PyGObject's second name for GLib.Error."""
 
 
 class SystemCallError(Error, OSError):
-    """A system call failed in a way that has no kind of its own; see ``errno``."""
+    """A system call failed with an errno that has no class of its own here; see ``errno``."""
+
+    __module__ = "unixconn"
 
 
 class CancelledError(Error):
     """CANCELLED: the operation's Cancellable was cancelled."""
 
+    __module__ = "unixconn"
+
 
 class ClosedError(Error, ConnectionError):
-    """CLOSED: the socket was closed here, or the peer has ended the connection."""
+    """CLOSED: this process closed the socket, or the peer ended the connection."""
+
+    __module__ = "unixconn"
 
 
 class TimedOutError(Error, TimeoutError):
-    """TIMED_OUT: the Socket's timeout passed, or that of the operation's Cancellable (`Cancellable.with_timeout`)."""
+    """
+    TIMED_OUT: the Socket's timeout expired, or that of the operation's Cancellable (`Cancellable.with_timeout`).
+
+    It is a TimeoutError, so ``except TimeoutError`` catches it. ``except unixconn.TimedOutError`` catches the same
+    errors, and lets a type checker know the attributes of `Error`.
+    """
+
+    __module__ = "unixconn"
 
 
 class WouldBlockError(Error, BlockingIOError):
-    """WOULD_BLOCK: the operation would have to wait, and the Socket is set not to block."""
+    """WOULD_BLOCK: the operation would have to wait, and the Socket is set to non-blocking."""
+
+    __module__ = "unixconn"
 
 
 class PeerClosedError(Error, BrokenPipeError):
-    """BROKEN_PIPE: nobody is there any more to read what is sent."""
+    """BROKEN_PIPE: the peer has closed its end, and nobody can read what is sent."""
+
+    __module__ = "unixconn"
 
 
 class PeerResetError(Error, ConnectionResetError):
-    """BROKEN_PIPE: the peer closed with data unread."""
+    """BROKEN_PIPE: the peer closed its end with unread data in it (ECONNRESET)."""
+
+    __module__ = "unixconn"
 
 
 class RefusedError(Error, ConnectionRefusedError):
     """CONNECTION_REFUSED: nobody listens at the address."""
 
+    __module__ = "unixconn"
+
 
 class PermissionDeniedError(Error, PermissionError):
-    """PERMISSION_DENIED: the kernel does not allow it."""
+    """PERMISSION_DENIED: the kernel denies the operation to this process."""
+
+    __module__ = "unixconn"
 
 
 class NotFoundError(Error, FileNotFoundError):
-    """NOT_FOUND: there is no such socket file."""
+    """NOT_FOUND: the socket file does not exist."""
+
+    __module__ = "unixconn"
 
 
 class TooManyOpenFilesError(Error, OSError):
-    """TOO_MANY_OPEN_FILES: no free number in the descriptor table (RLIMIT_NOFILE), or in the system's."""
+    """TOO_MANY_OPEN_FILES: the descriptor table of the process (RLIMIT_NOFILE) or of the system is full."""
+
+    __module__ = "unixconn"
 
 
 class TooManyReferencesError(Error, OSError):
-    """FAILED (ETOOMANYREFS): too many descriptors of this user are under way; try again when some were received."""
+    """FAILED (ETOOMANYREFS): too many of this user's descriptors are in flight; retry when some were received."""
+
+    __module__ = "unixconn"
 
 
 class NoSuchProcessError(Error, ProcessLookupError):
-    """FAILED (ESRCH): there is no such process, or not any more."""
+    """FAILED (ESRCH): the process does not exist, or no longer."""
+
+    __module__ = "unixconn"
 
 
 class NotConnectedError(Error, OSError):
     """NOT_CONNECTED: the socket has no peer yet."""
 
+    __module__ = "unixconn"
+
 
 class NotSupportedError(Error, OSError):
-    """NOT_SUPPORTED: this kernel, or this kind of socket, does not offer it."""
+    """NOT_SUPPORTED: this kernel, or this type of socket, does not support the operation."""
+
+    __module__ = "unixconn"
 
 
 class NotInitializedError(Error, ValueError):
     """NOT_INITIALIZED: the Socket was not made by `Socket.new` or `Socket.new_from_fd`, nor by `Socket.init`."""
 
+    __module__ = "unixconn"
+
 
 class PendingError(Error):
-    """PENDING: another operation of this kind is under way."""
+    """PENDING: another operation of the same kind is pending on the object."""
+
+    __module__ = "unixconn"
 
 
 class InvalidArgumentError(Error, ValueError, OSError):
-    """INVALID_ARGUMENT: the kernel does not take this value."""
+    """INVALID_ARGUMENT: the kernel rejects the value."""
+
+    __module__ = "unixconn"
 
 
 class InvalidDataError(Error, ValueError):
-    """INVALID_DATA: what was asked for is not in the credentials."""
+    """INVALID_DATA: the credentials do not hold the requested value."""
+
+    __module__ = "unixconn"
 
 
 _KINDS: dict[IOErrorEnum, type[Error]] = {
@@ -291,7 +356,7 @@ _KINDS: dict[IOErrorEnum, type[Error]] = {
     IOErrorEnum.INVALID_ARGUMENT: InvalidArgumentError,
     IOErrorEnum.INVALID_DATA: InvalidDataError,
 }
-# Where one code of Gio's stands for several of Python's exceptions.
+# Where one code of Gio stands for several of Python's exceptions.
 _ERRNO_KINDS: dict[int, type[Error]] = {
     errno.ECONNRESET: PeerResetError,
     errno.ESRCH: NoSuchProcessError,
@@ -300,16 +365,16 @@ _ERRNO_KINDS: dict[int, type[Error]] = {
 
 
 def io_error(code: IOErrorEnum, message: str) -> Error:
-    """Make the error of the kind for *code*, not raised."""
+    """Return a new error of the class for *code*."""
     return _KINDS.get(code, Error)(message, IO_ERROR_DOMAIN, code)
 
 
 def system_error(number: int, prefix: str, note: str = "") -> Error:
     """
-    Make the error for the errno *number*, not raised.
+    Return a new error for the errno *number*.
 
-    Its text is *prefix* and the C library's text; for WOULD_BLOCK the C library's text alone, as in Gio. *note* names
-    the value and the remedy; tracebacks show it from Python 3.11 on.
+    The message is *prefix* and the C library's text. For WOULD_BLOCK it is the C library's text alone, as in Gio.
+    *note* names the value and the remedy; a traceback shows it from Python 3.11 on.
     """
     code = io_error_from_errno(number)
     kind = _ERRNO_KINDS.get(number) or _KINDS.get(code, SystemCallError)
@@ -325,9 +390,9 @@ def system_error(number: int, prefix: str, note: str = "") -> Error:
 
 def translated(error: OSError, prefix: str) -> OSError | Error:
     """
-    Make the error for *error*, which a call of the standard library raised, not raised.
+    Return the Error for *error*, which a call of the standard library raised, with *prefix* before its message.
 
-    What a signal handler has raised in the middle of that call is given back as it is.
+    An OSError without an errno, and an Error, are returned unchanged: a signal handler raised them during the call.
     """
     if error.errno is None or isinstance(error, Error):
         return error

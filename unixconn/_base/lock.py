@@ -1,10 +1,13 @@
 """
-Changes of state that an exception raised by a signal handler may break off, or a fork.
+Locks and guards for changes of state that an exception raised by a signal handler, or a fork, may interrupt.
 
-Python runs signal handlers between two steps of the interpreter, and an exception that one raises comes out there.
-Three things keep such an exception from losing a descriptor, or from leaving an operation that nobody ends: an `ending`
-is called again, an `Owner` (see descriptors.py) closes what is left in it, and a try puts its result into a list that
-its caller has already.
+Python runs signal handlers between two steps of the interpreter. An exception that a handler raises comes out there, in
+the middle of whatever the thread is doing. Three means keep such an exception from losing a descriptor, and from
+leaving an operation that never ends:
+
+- a function that ends something is decorated with `ending`, which calls it again if an exception has broken it off;
+- an `Owner` (see descriptors.py) closes the descriptors that are left in it;
+- a function that makes a try puts its result into a list that the caller has already, so no return value can be lost.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ EndingT = TypeVar("EndingT", bound="Callable[..., Any]")
 
 def ending(function: EndingT) -> EndingT:
     """
-    Make *function*, which ends something and may be called twice, call itself again if an exception breaks it off.
+    Decorate *function* so that it is called again if an exception breaks it off, before the exception comes out.
 
-    All that it changes it has to change inside: a store before the call could be broken off from it.
+    *function* ends something, such as an operation, and has to be correct when it is called twice. It has to make all
+    its changes itself: between a change that its caller makes before the call and the call, an exception could come.
     """
 
     @wraps(function)
@@ -46,7 +50,7 @@ _process = object()
 
 
 def _start_in_child() -> None:
-    global _process  # noqa: PLW0603 - what has it belongs to the process
+    global _process  # noqa: PLW0603 - objects made before the fork keep the old one
     _process = object()
 
 
@@ -54,7 +58,7 @@ os.register_at_fork(after_in_child=_start_in_child)
 
 
 def this_process() -> object:
-    """Give an object that stands for this process, and for none that it was forked from."""
+    """Return an object that stands for this process. A forked child gets another one than its parent."""
     return _process
 
 
@@ -64,30 +68,32 @@ if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
 
     class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
         """
-        Left by its ``with`` whatever a signal handler raises.
+        An RLock that a ``with`` block always releases, also when a signal handler raises.
 
-        In CPython 3.14 that can come between an `__enter__` in C and the block, and the lock stays with the thread
-        (CPython's issue 148874).
+        In CPython 3.14 a signal handler can run after an `__enter__` written in C has returned and before the block has
+        begun. If it raises then, `__exit__` is not called, and the thread keeps the lock (CPython issue 148874).
         """
 
         __slots__ = ()
 
         def __enter__(self) -> bool:  # type: ignore[override,unused-ignore]
-            # Not by a call: no handler runs from the step in which this takes it to the first one of the block.
+            # Not by a plain call, after which the interpreter looks for signals. This way no handler runs between the
+            # step that takes the lock and the first step of the block.
             (taken,) = map(self.acquire, (True,))
             return taken
 
 
 class Lock:
     """
-    Where one object's state changes in more than one step.
+    A lock for one object whose state changes in more than one step.
 
-    Use it as ``with lock.entered:``, for a few instructions. It is reentrant, as a signal handler may call any method
-    while its thread is inside; so what it protects has to be right between any two steps. In a forked child, where
-    another thread may have been inside, it is a new one.
+    Use it as ``with lock.entered:``, around a few instructions. The lock is reentrant, as a signal handler may call any
+    method of the object while its thread holds the lock. So the protected state has to be valid between any two steps.
+    In a forked child it is a new lock, as another thread of the parent may have held the old one at the fork.
 
-    One for each object, and not for all: before CPython 3.11 an exception out of a signal handler can come between the
-    end of a ``with`` block and its exit, and leave the lock to that thread.
+    Each object has a lock of its own: before CPython 3.11, an exception raised by a signal handler can come between the
+    end of a ``with`` block and its `__exit__`, and the thread then keeps the lock for good. One lock for all objects
+    would stop all other threads.
     """
 
     __slots__ = ("_condition", "_lock", "_process")
@@ -102,18 +108,23 @@ class Lock:
 
     @property
     def entered(self) -> threading.RLock:
-        """The lock itself. Its own methods are C: a Python one could be interrupted before it has returned."""
+        """
+        The lock itself, for a ``with`` statement.
+
+        A method of this class, written in Python, could be interrupted between taking the lock and returning. The
+        methods of the lock itself are C.
+        """
         if self._process is not _process:
             self._renew()
         return self._lock
 
     def wait(self) -> None:
-        """Wait, from inside, until another thread calls `notify`."""
+        """Release the lock, wait until another thread calls `notify`, and take it again. The caller holds the lock."""
         if self._condition is None:
             self._condition = threading.Condition(self._lock)
         self._condition.wait()
 
     def notify(self) -> None:
-        """Wake those who wait, from inside."""
+        """Wake all threads that wait. The caller holds the lock."""
         if self._condition is not None:
             self._condition.notify_all()

@@ -1,8 +1,8 @@
 """
-Object: properties, and signals, under every class (GObject.Object).
+Object: the base class of Gio's classes, with properties and signals (GObject.Object).
 
-A class declares the properties that it adds in `_properties`, each with the methods that read and write it, and its
-signals in `_signals`. Constructors take properties as ordinary keyword arguments.
+A class declares the properties that it adds in `_properties`, each with the names of the methods that get and set it,
+and its signals in `_signals`. Constructors take properties as ordinary keyword arguments.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ class Property:
         construct_only: bool = False,
     ) -> None:
         self.name: str = name
-        """With dashes, as Gio writes it."""
+        """The name with dashes, as Gio writes it."""
         self.value_type: type = value_type
+        """The type of the values."""
         self.getter: str = getter
+        """The name of the method that returns the value."""
         self.setter: str | None = setter
-        """None for one that is read-only, or given to the constructor only."""
+        """The name of the method; None for a property that is read-only, or can be given to the constructor only."""
         self.default_value: object = default
+        """The value of a new object that was given none."""
         self.construct_only: bool = construct_only
+        """Whether only the constructor takes it."""
 
     def __repr__(self) -> str:
         access = "construct-only" if self.construct_only else "read-only" if self.setter is None else "read-write"
@@ -52,7 +56,7 @@ class Property:
 
 
 class Props:
-    """The properties of one object as attributes, with underscores for dashes (GObject's ``props``)."""
+    """The properties of an object as attributes, with underscores for dashes (GObject's ``props``)."""
 
     __slots__ = ("_object",)
     _object: Object
@@ -66,7 +70,7 @@ class Props:
         except TypeError as error:
             raise AttributeError(str(error)) from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         getattr(self, name)
         self._object.set_property(name, value)
 
@@ -75,14 +79,14 @@ class Props:
 
 
 class Signal:
-    """One signal of a class: *default* is the method that runs after the plain handlers, for subclasses to override."""
+    """A signal of a class. *default* is the method that runs after the plain handlers, and that subclasses override."""
 
     __slots__ = ("default", "ends_when_true")
 
     def __init__(self, default: Callable[..., object], *, ends_when_true: bool = False) -> None:
         self.default = default
         self.ends_when_true = ends_when_true
-        """Whether a handler that returns True is the last one, and `Object.emit` gives what that returned."""
+        """Whether a handler that returns True ends the emission, and `Object.emit` returns its result."""
 
 
 class Handler:
@@ -94,20 +98,20 @@ class Handler:
         self.number = next(_handler_numbers)
         self.signal = signal
         self.detail = detail
-        """Of notify, the property's name; "" for all of them."""
+        """For the signal notify, the name of the property; "" for all properties."""
         self.call = call
         self.after = after
         self.blocked: list[None] = []
-        """As long as the times that it was blocked, and not unblocked."""
+        """One entry for each `Object.handler_block` without its `Object.handler_unblock`."""
 
 
 _handler_numbers = itertools.count(1)
 _LARGEST_NUMBER = 2**64 - 1
-"""Of GLib's gulong."""
+"""The largest handler number that GLib's gulong holds."""
 
 
 class _AtExit:
-    """A context manager that has been entered already, and calls *undo* at the end."""
+    """A context manager whose beginning has been done, and which calls *undo* at its end."""
 
     __slots__ = ("_undo",)
 
@@ -115,7 +119,7 @@ class _AtExit:
         self._undo = undo
 
     def __enter__(self) -> None:
-        """Do nothing: it is done."""
+        """Do nothing."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -124,31 +128,38 @@ class _AtExit:
 
 
 def run_handler(call: Callable[..., object], *args: object) -> object:
-    """Run a handler, and give what it returns; an exception in it is reported and harms nobody else."""
+    """Call a handler and return its result. Report an exception to `sys.excepthook`, and return None then."""
     try:
         return call(*args)
-    except Exception:  # noqa: BLE001 - whatever a handler raises must not stop the others
+    except Exception:  # noqa: BLE001 - a handler that fails must not stop the others
         sys.excepthook(*sys.exc_info())
         return None
 
 
 class Object:
-    """What all classes share: properties by name, and signals (GObject.Object)."""
+    """The base class of Gio's classes: properties that are known by name, and signals (GObject.Object)."""
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = ()
     """The properties that this class adds."""
 
     @property
     def _handlers(self) -> list[Handler]:
-        # Only changed and copied in single steps of the interpreter: a signal handler may connect at any moment.
+        # The list is changed and copied only in single steps of the interpreter: a signal handler may call connect() at
+        # any moment.
         return self.__dict__.setdefault("_handler_list", [])  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Refuse to be copied or pickled: a copy would own the same descriptors, and close them once more."""
-        raise TypeError(f"objects of {type(self).__name__} can be neither copied nor pickled")
+        """Raise TypeError: a copy would own the same descriptors, and close them a second time."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
     def weak_ref(self, callback: Callable[..., object] | None = None, *data: object) -> Callable[[], Object | None]:
-        """Give a function that gives this object, or None when it is gone; *callback* is called with *data* then."""
+        """
+        Return a weak reference: a function that returns this object, or None when the object is gone.
+
+        *callback*, unless it is None, is called with *data* when the object goes.
+        """
         if callback is None:
             return weakref.ref(self)
         return weakref.ref(self, lambda _gone: callback(*data))
@@ -162,13 +173,13 @@ class Object:
 
     @classmethod
     def list_properties(cls) -> list[Property]:
-        """Give the properties of this class and of those above it."""
+        """Return the properties of this class and of its base classes."""
         return [each for base in reversed(cls.__mro__) for each in base.__dict__.get("_properties", ())]
 
     @classmethod
     def _property(cls, name: str) -> Property:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a property must be a str, not {name!r}")
+            raise TypeError(f"the name of a property must be a string, not {name!r}")
         wanted = name.replace("_", "-")
         for each in cls.list_properties():
             if each.name == wanted:
@@ -177,49 +188,54 @@ class Object:
 
     def get_property(self, name: str) -> Any:
         """
-        Give the value of the property *name*, written with dashes or underscores.
+        Return the value of the property *name*, which may have dashes or underscores.
 
-        Raises TypeError for a name that the class does not have.
+        Raises TypeError if the class has no property of this name.
         """
         return getattr(self, self._property(name).getter)()
 
     def get_properties(self, *names: str) -> tuple[Any, ...]:
-        """Give the values of several properties, in the order of *names*."""
+        """Return the values of the properties *names*, in their order; see `get_property`."""
         return tuple(self.get_property(name) for name in names)
 
-    def set_property(self, name: str, value: Any) -> None:
+    def set_property(self, name: str, value: object) -> None:
         """
-        Set the property *name* to *value*, and notify, also if it had this value before.
+        Set the property *name* to *value*, and emit ``notify``, even if the property had this value before.
 
-        Raises TypeError for a name that the class does not have, and for a property that is read-only or can be given
-        to the constructor only.
+        Raises TypeError if the class has no property of this name, and for a property that is read-only or can only be
+        given to the constructor.
         """
         setter = self._property(name).setter
         if setter is None:
-            raise TypeError(f"the property {name!r} of {type(self).__name__} can not be set on an existing object")
+            raise TypeError(f"the property {name!r} of {type(self).__name__} cannot be set on an existing object")
         with self.freeze_notify():
             getattr(self, setter)(value)
             self.notify(name)
 
-    def set_properties(self, **values: Any) -> None:
-        """Set several properties, named by keywords."""
+    def set_properties(self, **values: object) -> None:
+        """Set the properties that the keywords name, in their order; see `set_property`."""
         with self.freeze_notify():
             for name, value in values.items():
                 self.set_property(name, value)
 
     def notify(self, property_name: str) -> None:
-        """Tell those who have connected to ``notify::name`` that the property of this name has changed."""
+        """
+        Emit the signal ``notify`` for the property *property_name*.
+
+        Raises TypeError if the class has no property of this name.
+        """
         self._property(property_name)
         self._notify(property_name)
 
     def _notify(self, name: str) -> None:
-        # Asked in the quickest way: each asynchronous operation notifies, and hardly ever does anybody listen.
+        # The cheapest test for a listener: each asynchronous operation notifies, and there rarely is one.
         if "_handler_list" in self.__dict__ or type(self).do_notify is not Object.do_notify:
             changed = self._property(name)
             self._changed[changed] = True
-            self._tell_changed()
+            self._emit_changes()
 
-    # Only changed and copied in single steps of the interpreter, as other threads may do the same at any moment.
+    # Both collections are changed and copied only in single steps of the interpreter, as other threads may use them at
+    # any moment.
 
     @property
     def _freezes(self) -> list[None]:
@@ -229,8 +245,8 @@ class Object:
     def _changed(self) -> dict[Property, bool]:
         return self.__dict__.setdefault("_changed_properties", {})  # type: ignore[no-any-return]
 
-    def _tell_changed(self) -> None:
-        # The latest first, as GObject does it.
+    def _emit_changes(self) -> None:
+        # The latest change first, as in GObject.
         for each in reversed(list(self._changed)):
             if self._freezes:
                 return
@@ -239,23 +255,27 @@ class Object:
 
     def freeze_notify(self) -> _AtExit:
         """
-        Keep back notifications until `thaw_notify`, or the end of a ``with``.
+        Hold back the signal ``notify`` until `thaw_notify`, or until the end of a ``with`` block.
 
-        Of each property one will be left, and the one that was the last to change first is the first.
+        The signal is then emitted once for each property that has changed, in the reverse order of the first changes.
         """
         self._freezes.append(None)
         return _AtExit(self.thaw_notify)
 
     def thaw_notify(self) -> None:
-        """Undo one `freeze_notify`; the last one notifies. Raises ValueError if there was none."""
+        """
+        Undo one `freeze_notify`. Undoing the last one emits the signals that were held back.
+
+        Raises ValueError without a `freeze_notify`.
+        """
         try:
             self._freezes.pop()
         except IndexError:
             raise ValueError("thaw_notify() without a freeze_notify() before it") from None
-        self._tell_changed()
+        self._emit_changes()
 
     def do_notify(self, changed: Property) -> None:
-        """Run when a property has changed, after the plain handlers. For subclasses."""
+        """Handle the signal ``notify`` after the plain handlers. Subclasses override this method."""
 
     # --- signals ---
 
@@ -264,11 +284,11 @@ class Object:
 
     def connect(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """
-        Call *callback* with this object, what the signal brings, and *data* whenever *signal* is emitted.
+        Call *callback* with this object, the signal's values and *data* each time that *signal* is emitted.
 
-        Gives the handler's number. The signal ``notify::name`` says that the property *name* has changed, and brings
-        the `Property`; ``notify`` does so for all of them. Handlers run in the order in which they were connected.
-        Raises TypeError for an unknown signal and for a callback that can not be called.
+        Returns the number of the handler. The signal ``notify::name`` is emitted when the property *name* changes, with
+        its `Property` as the value, and ``notify`` when any property changes. Handlers run in the order in which they
+        were connected. Raises TypeError if the class has no signal of this name, or *callback* is not callable.
         """
         return self._connect_with(signal, callback, data, after=False)
 
@@ -278,20 +298,29 @@ class Object:
         return self._connect(signal, callback, lambda emitter, *values: callback(emitter, *values, *data), after=after)
 
     def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
-        """Like `connect`, but for a callback that runs after the class's own handler."""
+        """Connect *callback* as `connect` does, but to run after the class's own handler."""
         return self._connect_with(signal, callback, data, after=True)
 
     def connect_data(self, signal: str, callback: Callable[..., object], *data: object, connect_flags: int = 0) -> int:
-        """`connect`, or `connect_after` if *connect_flags* has the bit 1. The bit 2 swaps this object and the data."""
+        """
+        Connect *callback* as `connect` does, or as `connect_after` if *connect_flags* has the bit 1.
+
+        With the bit 2, *data* must be one object, and this object and *data* change places in the callback's arguments.
+        Raises ValueError otherwise.
+        """
         after = bool(connect_flags & 1)
         if not connect_flags & 2:
             return self._connect_with(signal, callback, data, after=after)
         if len(data) != 1:
-            raise ValueError(f"to be swapped with this object there must be one argument, not {data!r}")
+            raise ValueError(f"with the flag 2, data must be one object to be swapped with this one, not {data!r}")
         return self._connect(signal, callback, lambda emitter, *values: callback(*data, *values, emitter), after=after)
 
     def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
-        """Like `connect`, but *callback* gets *owner* in the place of this object, and goes when that does."""
+        """
+        Connect *callback* as `connect` does, with *owner* in place of this object as the first argument.
+
+        The handler keeps only a weak reference to *owner*, and is disconnected when *owner* goes.
+        """
         here = weakref.ref(self)
 
         def disconnect(_gone: object) -> None:
@@ -299,7 +328,7 @@ class Object:
             if emitter is not None:
                 emitter._disconnect(number)
 
-        # The handler has it, and so it goes with that: an owner that stays knows of none that was disconnected.
+        # The handler keeps the reference. So a handler that was disconnected leaves nothing behind in the owner.
         kept = weakref.ref(owner, disconnect)
 
         def call(_emitter: Object, *values: object) -> object:
@@ -313,9 +342,9 @@ class Object:
 
     def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
         """
-        Have *call*, which calls *callback*, called with this object and what the signal brings.
+        Call *call*, which calls *callback*, with this object and the signal's values.
 
-        It is not to have this object itself, which would have itself then, and stay when it is dropped.
+        *call* must not keep a reference to this object: the two would keep each other alive.
         """
         signal, detail = self._parse(name)
         if not callable(callback):
@@ -326,9 +355,10 @@ class Object:
 
     def disconnect(self, handler_id: int) -> None:
         """
-        Remove the handler with the number *handler_id*; a RuntimeWarning where there is none.
+        Disconnect the handler with the number *handler_id*.
 
-        Raises TypeError for what is no number, and OverflowError for one that is none of C's unsigned long.
+        Issues a RuntimeWarning if there is no such handler. Raises TypeError if *handler_id* is not a number, and
+        OverflowError if it does not fit into a C unsigned long.
         """
         if not self._disconnect(handler_id):
             warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
@@ -337,7 +367,7 @@ class Object:
         found = self._find(handler_id)
         try:
             self._handlers.remove(found)  # type: ignore[arg-type]
-        except ValueError:  # somebody else was quicker, or it never was
+        except ValueError:  # there was no such handler, or another thread has just removed it
             return False
         return True
 
@@ -352,14 +382,14 @@ class Object:
         return found
 
     def handler_is_connected(self, handler_id: int) -> bool:
-        """Tell whether the handler with the number *handler_id* is connected."""
+        """Return whether the handler with the number *handler_id* is connected."""
         return self._find(handler_id) is not None
 
     def handler_block(self, handler_id: int) -> _AtExit:
         """
-        Pass over the handler with the number *handler_id*, until `handler_unblock` or the end of a ``with``.
+        Do not call the handler with the number *handler_id* until `handler_unblock`, or the end of a ``with`` block.
 
-        Raises TypeError where there is none.
+        Raises TypeError if there is no such handler.
         """
         self._handler(handler_id).blocked.append(None)
         return _AtExit(lambda: self.handler_unblock(handler_id))
@@ -373,10 +403,11 @@ class Object:
 
     def emit(self, signal: str, *values: object) -> Any:
         """
-        Run the handlers of *signal* with *values*: plain ones, the class's own, then those of `connect_after`.
+        Call the handlers of *signal* with *values*: the plain ones, the class's own, then those of `connect_after`.
 
-        An exception in one of them goes to `sys.excepthook`, and the others still run. Gives what the last one has
-        returned, for a signal that has a result. Raises TypeError for more or fewer values than the signal has.
+        An exception raised by a handler goes to `sys.excepthook`, and the other handlers still run. For a signal that
+        has a result, this method returns the result of the last handler. Raises TypeError if the class has no signal of
+        this name, or the number of values is not that of the signal.
         """
         name, detail = self._parse(signal)
         declared = self._signal(name)
@@ -388,9 +419,9 @@ class Object:
 
     @classmethod
     def _parse(cls, name: str) -> tuple[str, str]:
-        """Take apart a signal's name and its detail. Raises TypeError for one that the class does not have."""
+        """Return a signal's name and its detail. Raises TypeError if the class has no such signal."""
         if not isinstance(name, str):
-            raise TypeError(f"the name of a signal must be a str, not {name!r}")
+            raise TypeError(f"the name of a signal must be a string, not {name!r}")
         signal, colons, detail = name.partition("::")
         if cls._signal(signal) is None or (colons and signal != "notify"):
             raise TypeError(f"{cls.__name__} has no signal {name!r}")

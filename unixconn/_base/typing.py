@@ -1,10 +1,12 @@
 """
-A replacement for typing at run time: importing that module would take longer than importing this package.
+A replacement for typing at run time, as importing typing takes longer than importing the rest of this package.
 
 Type checkers never see the replacement. They treat any ``TYPE_CHECKING`` as true, so for them these are typing's names.
 """
 
 from __future__ import annotations
+
+from collections import namedtuple
 
 TYPE_CHECKING = False
 
@@ -29,4 +31,17 @@ else:
         return function
 
 
-__all__ = ["TYPE_CHECKING", "Generic", "TypeVar", "overload"]
+def named_tuple(name: str, doc: str, /, **fields: str) -> type:
+    """
+    Return a named tuple that is public under *name*, with a docstring for itself and for each of *fields*.
+
+    Stands beside a class of typing.NamedTuple under ``TYPE_CHECKING``, which makes the same at run time.
+    """
+    made: type = namedtuple(name, fields, module="unixconn")  # type: ignore[misc]
+    made.__doc__ = doc
+    for field, text in fields.items():
+        getattr(made, field).__doc__ = text
+    return made
+
+
+__all__ = ["TYPE_CHECKING", "Generic", "TypeVar", "named_tuple", "overload"]

@@ -29,6 +29,8 @@ _FAMILY_SIZE = 2
 class SocketFamily(IntEnum):
     """Families of addresses (Gio.SocketFamily)."""
 
+    __module__ = "unixconn"
+
     INVALID = 0
     UNIX = 1
     IPV4 = 2
@@ -37,6 +39,8 @@ class SocketFamily(IntEnum):
 
 class UnixSocketAddressType(IntEnum):
     """Kinds of names of a Unix socket (Gio.UnixSocketAddressType)."""
+
+    __module__ = "unixconn"
 
     INVALID = 0
     ANONYMOUS = 1
@@ -51,6 +55,8 @@ class SocketAddress(Object):
 
     An abstract class: making a SocketAddress itself raises TypeError.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("family", SocketFamily, "get_family"),)
 
@@ -76,6 +82,8 @@ class UnixSocketAddress(SocketAddress):
     107 bytes on Linux. Gio would cut such a path, and connect elsewhere. Raises ValueError for a NUL byte in the path
     of a file, and TypeError for arguments of other types.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("path", str, "get_path", construct_only=True),
@@ -214,3 +222,15 @@ def check_address(address: object) -> None:
     """Raise TypeError if *address* is not a `SocketAddress`."""
     if not isinstance(address, SocketAddress):
         raise TypeError(f"address must be a SocketAddress, not {address!r}")
+
+
+def unix_address(value: object) -> UnixSocketAddress:
+    """Return *value*. Raises TypeError if it is not a `UnixSocketAddress`."""
+    if not isinstance(value, UnixSocketAddress):
+        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
+    return value
+
+
+def name_of(address: SocketAddress | None) -> bytes:
+    """Return *address* as the kernel takes it, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
+    return b"" if address is None else unix_address(address)._for_kernel()

@@ -1,8 +1,9 @@
 """
-The start and the end of asynchronous operations: what the methods named ``*_async`` and ``*_finish`` are made of.
+The implementation of the methods named ``*_async`` and ``*_finish``.
 
-The end is told to a callback, in the context or the event loop of the thread that has started the operation, or it is
-the result of a `Future`.
+Without a callback argument, a method named ``*_async`` returns a `Future`. With a callback, it makes a `Task`. At the
+end of the operation, the callback is called with the Task, by the context or the event loop of the thread that started
+the operation. The method named ``*_finish`` takes the result out of the Task.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
-
-    Callback = Callable[..., object] | None
-    """What the methods named ``*_async`` take in the place of `AWAIT`."""
+    from typing import Any, Final, Optional
 
     from unixconn._gio.socket import Socket
     from unixconn._io.steps import Steps
+
+    Callback = Optional[Callable[..., object]]
+    """The type of the callback argument. None stands for a callback that does nothing."""
 
 T = TypeVar("T")
 FunctionT = TypeVar("FunctionT", bound="Callable[..., object]")
@@ -41,9 +42,9 @@ class _Await:
         return "AWAIT"
 
 
-# Of any type for type checkers, as it is the default of a parameter of the type Callback.
+# Of any type, so that it can be the default of a parameter of the type Callback.
 AWAIT: Final[Any] = _Await()
-"""In place of a callback: the call returns a Future. None, in contrast, stands for a callback that does nothing."""
+"""The default of the parameter *callback*: without a callback argument, the call returns a Future."""
 
 
 def with_async(
@@ -74,22 +75,23 @@ def start(
     name: str,
     operation: Operation[T],
     cancellable: Cancellable | None,
-    callback: Any,
+    callback: Callback,
     data: tuple[object, ...],
     socket: Socket,
 ) -> Future[T] | None:
     """
-    Start *operation* of *source*, whose end *callback* is told; return a Future if that is `AWAIT`, else None.
+    Start *operation* of *source*, and return a Future if *callback* is `AWAIT`, else None.
 
-    It waits as *socket* says: for at most its timeout, and only if it blocks. Raises TypeError for a cancellable or a
-    callback of another type; any other error is the operation's result.
+    At the end, *callback* is called with *source*, the Task and *data*. *name* is the name of the C function, see
+    `Task.get_name`. The operation has the timeout of *socket*, and waits only if *socket* is blocking. Raises TypeError
+    if *cancellable* or *callback* has a wrong type. Any other error is the operation's result.
     """
     operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task.reactor_for, task.end, blocking=socket._blocking)
+    pending = try_or_wait(operation, cancellable, task._reactor_for, task._end, blocking=socket._blocking)
     if not isinstance(task, Future):
         return None
-    # What cancelling it ends.
+    # Future.cancel() cancels this.
     task._pending = pending
     return task
 
@@ -99,7 +101,7 @@ def start_sequence(
     name: str,
     steps: Steps[T],
     cancellable: Cancellable | None,
-    callback: Any,
+    callback: Callback,
     data: tuple[object, ...],
     *,
     priority: int = PRIORITY_DEFAULT,
@@ -108,15 +110,15 @@ def start_sequence(
     is_heard: bool = False,
 ) -> Future[T] | None:
     """
-    Do as `start` for an operation that consists of *steps*.
+    Start an operation that consists of *steps*, as `start` does.
 
-    *discard* closes what nobody takes; *before* is called before the callback is. *is_heard* says that the steps emit
-    signals, which come where the callback does, and not in this call.
+    *discard* closes a result that nobody has taken. *before* is called before the callback. With *is_heard* the steps
+    emit signals: they all run where the callback does, and none of them in this call.
     """
     task = _task(source, name, discard, cancellable, callback, data, priority)
-    end = partial(task.end, before=before)
-    post = task.post if is_heard else None
-    sequence = Sequence(steps, cancellable, task.reactor_for, end, post=post)
+    end = partial(task._end, before=before)
+    post = task._post if is_heard else None
+    sequence = Sequence(steps, cancellable, task._reactor_for, end, post=post)
     return _begun(task, sequence, sequence.start)
 
 
@@ -125,21 +127,26 @@ def start_both(
     name: str,
     steps: tuple[Steps[Any], Steps[Any]],
     cancellable: Cancellable | None,
-    callback: Any,
+    callback: Callback,
     data: tuple[object, ...],
     *,
     priority: int,
     wait_for_both: bool,
     at_end: Callable[[], Error | None],
 ) -> Future[bool] | None:
-    """Do as `start_sequence` for two at a time; *wait_for_both* says when they end, and *at_end* is called then."""
+    """
+    Start two sequences of steps at a time, as `start_sequence` starts one.
+
+    The operation ends with both sequences if *wait_for_both*, else with the first one. *at_end* is called then, and may
+    return an Error that ends the operation if the steps have succeeded.
+    """
     task = _task(source, name, None, cancellable, callback, data, priority)
 
     def end(result: list[bool], error: Error | None) -> None:
         failure = at_end()
-        task.end(result, error or failure)
+        task._end(result, error or failure)
 
-    both = Both(steps, cancellable, task.reactor_for, end, wait_for_both=wait_for_both)
+    both = Both(steps, cancellable, task._reactor_for, end, wait_for_both=wait_for_both)
     return _begun(task, both, both.start)
 
 
@@ -148,18 +155,18 @@ def ended(
     name: str,
     outcome: tuple[list[T], Error | None],
     cancellable: Cancellable | None,
-    callback: Any,
+    callback: Callback,
     data: tuple[object, ...],
     *,
     before: Callable[[], None] | None,
 ) -> Future[T] | None:
     """
-    Do as `start` for an operation that has come to its *outcome* already, without having to wait.
+    Return a Future or call *callback*, as `start` does, for an operation that has already ended with *outcome*.
 
-    *before* is called before the callback is.
+    *outcome* is a list with the result, and the Error or None. *before* is called before the callback.
     """
     task = _task(source, name, None, cancellable, callback, data, PRIORITY_DEFAULT)
-    return _begun(task, None, partial(task.end, *outcome, before))
+    return _begun(task, None, partial(task._end, *outcome, before))
 
 
 def _task(
@@ -167,7 +174,7 @@ def _task(
     name: str,
     discard: Callable[[Any], object] | None,
     cancellable: Cancellable | None,
-    callback: Any,
+    callback: Callback,
     data: tuple[object, ...],
     priority: int,
 ) -> Task:
@@ -175,12 +182,12 @@ def _task(
     if callback is AWAIT:
         return Future(source, name, discard, cancellable, running())
     task = Task(source, name, discard, cancellable)
-    task.call_back(callback, data, priority)
+    task._set_callback(callback, data, priority)
     return task
 
 
 def _begun(task: Task, pending: Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
-    """Call *begin*, and give *task* if that is what the caller gets; *pending* is what cancelling it ends."""
+    """Call *begin*. Return *task*, whose cancel() cancels *pending*, if it is a Future."""
     if not isinstance(task, Future):
         begin()
         return None
@@ -190,7 +197,7 @@ def _begun(task: Task, pending: Sequence[T] | Both | None, begin: Callable[[], N
 
 
 def check_arguments(cancellable: object, callback: object) -> None:
-    """Raise TypeError for a *cancellable* or a *callback* that is none."""
+    """Raise TypeError if the argument *cancellable* or *callback* of a method has a wrong type."""
     check_cancellable(cancellable)
     if callback is not None and callback is not AWAIT and not callable(callback):
         raise TypeError(f"callback must be callable or None, not {callback!r}")
@@ -200,13 +207,13 @@ def finish(source: Object, name: str, result: object) -> T:  # type: ignore[type
     """
     Return the value of *result*, of the operation *name* of *source*, or raise its Error.
 
-    Raises TypeError for what is no AsyncResult, and ValueError for one of another object or another operation, which
-    stays usable, and for one whose value was handed out already.
+    Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it belongs to another object or another
+    operation, and leaves the value in it then, or if the value was already taken.
     """
     if not isinstance(result, AsyncResult):
         raise TypeError(f"result must be an AsyncResult, not {result!r}")
     if not isinstance(result, Task) or result._source is not source:
-        raise ValueError(f"{result!r} is no result of {source!r}")
+        raise ValueError(f"{result!r} is not a result of {source!r}: give it to the object that the callback got")
     if result._name != name:
         raise ValueError(f"{result!r} is the result of {result._name}, not of {name}")
     return result._take()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Cancellable: ends operations from outside."""
+"""Cancellable: cancels operations from another thread, from a signal handler, or at a deadline."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from unixconn._base.lock import this_process
 from unixconn._base.object import Object, Signal, run_handler
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._io.main_context import MainContext, Source
+from unixconn._io.thread import shared
 from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.trigger import Trigger
 
@@ -29,7 +30,7 @@ CancellableT = TypeVar("CancellableT", bound="Cancellable")
 
 
 class _Emission:
-    """A cancel() that runs handlers: by which thread of which process."""
+    """A call of cancel() that runs handlers, with its thread and process."""
 
     __slots__ = ("process", "thread")
 
@@ -39,7 +40,11 @@ class _Emission:
 
 
 class _Alarm:
-    """What *worker* has of a Cancellable until *moment*: not the Cancellable itself, which may be dropped before."""
+    """
+    What the thread *worker* keeps to cancel a Cancellable at *moment*.
+
+    It has only a weak reference to the Cancellable, which may be dropped before.
+    """
 
     __slots__ = ("_owner", "moment", "worker")
 
@@ -50,22 +55,23 @@ class _Alarm:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing to be done any more."""
+        """Whether the Cancellable is gone, or has been cancelled or reset."""
         owner = self._owner()
         return owner is None or not owner._has_time_left()
 
     def ring(self) -> None:
-        """Do what is to be done."""
+        """Cancel the Cancellable."""
         owner = self._owner()
         if owner is not None:
             owner._cancel(None)
 
 
 _USER = object()
+"""The holder of the descriptor that `Cancellable.get_fd` returns."""
 
 
 class _Stack(threading.local):
-    """The Cancellables that this thread has pushed."""
+    """The Cancellables that the thread has pushed."""
 
     def __init__(self) -> None:
         self.entries: list[Cancellable] = []
@@ -79,40 +85,46 @@ _TEXTS = {IOErrorEnum.CANCELLED: "Operation was cancelled", IOErrorEnum.TIMED_OU
 
 class Cancellable(Trigger, Object):
     """
-    A flag that any thread or signal handler can set to end the operations that were given it (Gio.Cancellable).
+    A flag that any thread or signal handler can set to cancel operations (Gio.Cancellable).
 
-    One object serves any number of operations at a time. Signal: ``cancelled``. `with_timeout` makes one that is
-    cancelled by itself.
+    Any number of operations can have the same Cancellable at a time. `with_timeout` makes one that is cancelled at a
+    deadline. Signal: ``cancelled``, which has no values.
     """
 
+    __module__ = "unixconn"
+
     _deadline = math.inf
-    """When it is cancelled by itself, a time of `time.monotonic`."""
+    """The time of `time.monotonic` at which the clock sets the flag."""
     _alarm: _Alarm | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        # One store says that it is cancelled, and why.
+        # One store sets the flag together with its reason.
         self._code: IOErrorEnum | None = None
         self._emissions: list[_Emission] = []
 
     @classmethod
     def new(cls) -> Cancellable:
-        """Make one."""
+        """Return a new Cancellable."""
         return cls()
 
     @classmethod
     def with_timeout(cls: type[CancellableT], seconds: float) -> CancellableT:
         """
-        Make one that is cancelled by itself after *seconds*; infinity is never.
+        Return a new Cancellable that is cancelled after *seconds*, which may be a fraction; infinity means never.
 
-        What it ends has the Error TIMED_OUT then, unless `cancel` was called before; `reset` takes the time back. Plain
-        methods that wait look at the clock themselves. For the descriptor, handlers and what waits in the background
-        there is one thread for all deadlines, which runs the handlers, too: they should not wait for anything. An
-        object that is dropped before its time calls nobody. A forked child's copy has the same deadline; the handlers
-        of the parent run there once it is watched there, by `get_fd`, `connect` or an operation in the background.
+        From the deadline on, operations end with the Error TIMED_OUT, unless `cancel` was called before. `reset`
+        removes the deadline.
 
-        Raises TypeError for what is no number, and ValueError for one that is negative or NaN; the Error
-        TOO_MANY_OPEN_FILES for a subclass with a `do_cancelled`, where there is no descriptor left for the thread.
+        - A plain method that waits looks at the clock itself.
+        - The descriptor, handlers and operations in the background need a thread: one for all deadlines. It also runs
+          the handlers, so a handler should not block.
+        - An object that is dropped before its deadline runs no handlers.
+        - In a forked child, the copy has the same deadline. The child runs the parent's handlers only if it uses the
+          copy itself, by `get_fd`, `connect` or an operation in the background.
+
+        Raises TypeError if *seconds* is not a number, ValueError if it is negative or NaN, and, for a subclass with a
+        `do_cancelled`, the Error TOO_MANY_OPEN_FILES if there is no descriptor left for the thread.
         """
         left = as_seconds(seconds, "seconds")
         made = cls()
@@ -123,15 +135,15 @@ class Cancellable(Trigger, Object):
 
     def cancel(self) -> None:
         """
-        Set the flag, make the descriptor readable, and run the handlers in this thread.
+        Set the flag, make the descriptor readable, and run the handlers in this thread (g_cancellable_cancel).
 
-        Does nothing while it is set already. An operation that has waited ends with CANCELLED, or TIMED_OUT if the time
-        of `with_timeout` has passed, and has consumed nothing.
+        Does nothing if the flag is set already. Operations that wait end with the Error CANCELLED, or TIMED_OUT after
+        the deadline of `with_timeout`, and have consumed nothing.
         """
         self._cancel(IOErrorEnum.CANCELLED)
 
     def _cancel(self, otherwise: IOErrorEnum | None) -> None:
-        """Do so at the deadline, and before that if there is a code for it: *otherwise*."""
+        """Set the flag, with TIMED_OUT after the deadline, else with *otherwise*. Do nothing if that is None."""
         emission = _Emission()
         try:
             with self._lock.entered:
@@ -144,9 +156,9 @@ class Cancellable(Trigger, Object):
             self._tell_watchers()
             self.emit("cancelled")
             self._end(emission)
-        except BaseException:  # of a signal handler
+        except BaseException:
+            # A signal handler raised an exception. A second cancel() would find the flag set, and tell no watcher.
             self._end(emission)
-            # Another cancel() would not tell them, as the flag is set.
             if self._code is not None:
                 self._tell_watchers()
             raise
@@ -160,9 +172,9 @@ class Cancellable(Trigger, Object):
             self._lock.notify()
 
     def is_cancelled(self) -> bool:
-        """Tell whether the flag is set. ``Cancellable.is_cancelled(None)`` is a TypeError, as in PyGObject."""
+        """Return whether the flag is set. ``Cancellable.is_cancelled(None)`` raises TypeError, as in PyGObject."""
         if not isinstance(self, Cancellable):
-            raise TypeError(f"a Cancellable is needed, not {self!r}")
+            raise TypeError(f"is_cancelled() needs a Cancellable, not {self!r}")
         return self._reason() is not None
 
     def _is_set(self) -> bool:
@@ -174,21 +186,26 @@ class Cancellable(Trigger, Object):
             raise io_error(reason, _TEXTS[reason])
 
     def set_error_if_cancelled(self) -> bool:
-        """Raise the Error CANCELLED if the flag is set, TIMED_OUT if that was by `with_timeout`, else give False."""
+        """
+        Return False, or raise the Error CANCELLED if the flag is set (g_cancellable_set_error_if_cancelled).
+
+        If the deadline of `with_timeout` set the flag, the Error is TIMED_OUT.
+        """
         self._check()
         return False
 
     def _reason(self) -> IOErrorEnum | None:
-        """Give the code of what it ends, None while it does not: by the clock, also before anybody was told."""
+        """Return the code of the Error for cancelled operations, None while the flag is not set."""
+        # The clock sets the flag, whether or not the thread has already noticed.
         if self._code is None and self._deadline != math.inf and time.monotonic() >= self._deadline:
             return IOErrorEnum.TIMED_OUT
         return self._code
 
     def reset(self) -> None:
         """
-        Clear the flag, and take back the time of `with_timeout`. Handlers stay connected.
+        Clear the flag, and remove the deadline of `with_timeout` (g_cancellable_reset).
 
-        Waits for handlers that run in another thread.
+        Handlers stay connected. If handlers are running in another thread, this method waits for them.
         """
         with self._lock.entered:
             self._wait_for_handlers()
@@ -198,7 +215,7 @@ class Cancellable(Trigger, Object):
         self._drop_alarm()
 
     def do_cancelled(self) -> None:
-        """Run at cancel(), after the plain handlers. For subclasses."""
+        """Handle the signal ``cancelled`` after the plain handlers. Subclasses override this method."""
 
     _signals: ClassVar = {"cancelled": Signal(do_cancelled)}
 
@@ -206,11 +223,14 @@ class Cancellable(Trigger, Object):
 
     def connect(self, callback: Callable[[], object], *data: object) -> int:  # type: ignore[override]
         """
-        Call *callback*, without arguments, at each `cancel`; give the handler's number (g_cancellable_connect).
+        Call *callback* without arguments at each `cancel`, and return the handler's number (g_cancellable_connect).
 
-        Called at once, with 0 as the number, if the flag is set already. *data* is accepted and not handed on, as in
-        PyGObject. It hides `Object.connect`, which is reached as ``Object.connect(cancellable, "cancelled", ...)``. For
-        one with a deadline both raise the Error TOO_MANY_OPEN_FILES where there is no descriptor left to be called by.
+        If the flag is set already, *callback* is called at once, and the number is 0. *data* is ignored, as in
+        PyGObject. This method hides `Object.connect`, which can be called as ``Object.connect(cancellable, "cancelled",
+        ...)``.
+
+        Raises TypeError if *callback* is not callable. On a Cancellable with a deadline, both methods raise the Error
+        TOO_MANY_OPEN_FILES if there is no descriptor left for the thread.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -226,9 +246,10 @@ class Cancellable(Trigger, Object):
 
     def disconnect(self, handler_id: int) -> None:
         """
-        Remove the handler with the number *handler_id*; 0 and a number that is gone are passed over.
+        Disconnect the handler with the number *handler_id* (g_cancellable_disconnect).
 
-        Waits for handlers that run in another thread. A handler may disconnect itself.
+        Does nothing for 0, and for a handler that is not connected. If handlers are running in another thread, this
+        method waits for them. A handler may disconnect itself.
         """
         self._disconnect(handler_id)
         with self._lock.entered:
@@ -244,24 +265,29 @@ class Cancellable(Trigger, Object):
 
     def get_fd(self) -> int:
         """
-        Give the number of a descriptor that is readable while the flag is set.
+        Return the number of a file descriptor that is readable while the flag is set (g_cancellable_get_fd).
 
-        It is made at the first call, and shared: each call needs a `release_fd` of its own. Raises the Error
-        TOO_MANY_OPEN_FILES where there is no room for it.
+        All callers get the same descriptor, which the first call opens. Each call needs a `release_fd` of its own.
+        Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         self._set_alarm()
         return self._hold(_USER)
 
     def release_fd(self) -> None:
-        """Undo one `get_fd`; the last one closes the descriptor. Raises ValueError where there was none."""
+        """
+        Undo one `get_fd`; undoing the last one closes the descriptor (g_cancellable_release_fd).
+
+        Raises ValueError without a `get_fd`.
+        """
         if not self._let_go(_USER):
             raise ValueError("release_fd() without a get_fd() before it")
 
     def make_pollfd(self, pollfd: PollFD) -> bool:
         """
-        Fill in *pollfd* by `get_fd`, to be undone by `release_fd`.
+        Fill in *pollfd* with the descriptor of `get_fd`, and return True (g_cancellable_make_pollfd).
 
-        Gives False, and leaves *pollfd* alone, where there is no room for a descriptor.
+        The call needs a `release_fd`. If the descriptor table is full, the result is False, *pollfd* is unchanged, and
+        no `release_fd` is needed. Raises TypeError if *pollfd* is not a PollFD.
         """
         if not isinstance(pollfd, PollFD):
             raise TypeError(f"pollfd must be a PollFD, not {pollfd!r}")
@@ -273,13 +299,14 @@ class Cancellable(Trigger, Object):
         pollfd.revents = IOCondition(0)
         return True
 
-    # --- who need no descriptor to be told ---
+    # --- sources and operations in the background, which need no descriptor ---
 
     def source_new(self) -> Source:
         """
-        Make a `Source` whose callback runs, in the context that it is attached to, after each `cancel`.
+        Return a `Source` that is ready after each `cancel` (g_cancellable_source_new).
 
-        Without arguments, until it returns a false value. Attached to a context while the flag is set, it runs as well.
+        It is also ready if it is attached to a context while the flag is set. Its callback is called without arguments,
+        until it returns a false value.
         """
         return CancellableSource(self)
 
@@ -290,18 +317,16 @@ class Cancellable(Trigger, Object):
     # --- the deadline ---
 
     def _seconds_left(self) -> float:
-        """Give the seconds until it is cancelled by itself, infinity for never."""
+        """Return the seconds until the deadline; infinity without one."""
         return max(0.0, self._deadline - time.monotonic())
 
     def _has_time_left(self) -> bool:
-        """Tell whether it is yet to be cancelled by itself."""
+        """Return whether there is a deadline, and the flag has not been set."""
         return self._deadline != math.inf and self._code is None
 
     def _set_alarm(self) -> None:
-        """Have it cancelled at its deadline, for who has to be told. Before that, nobody needs a thread for it."""
+        """Have the thread set the flag at the deadline. A Cancellable that only plain methods wait with needs none."""
         if self._has_time_left() and (self._alarm is None or not self._alarm.worker.is_ours):
-            from unixconn._io.thread import shared
-
             alarm = _Alarm(self, self._deadline, shared())
             alarm.worker.look_after(alarm)
             self._alarm = alarm
@@ -317,19 +342,33 @@ class Cancellable(Trigger, Object):
         _current.entries.append(self)
 
     def pop_current(self) -> None:
-        """Undo the latest `push_current` of this thread. Raises ValueError if that was not of this object."""
-        if self is not Cancellable.get_current():
-            raise ValueError(f"{self!r} is not the current Cancellable of this thread")
+        """
+        Undo the latest `push_current` of this thread.
+
+        Raises ValueError if another Cancellable, or none, is the thread's current one.
+        """
+        current = Cancellable.get_current()
+        if self is not current:
+            raise ValueError(f"{self!r} is not the current Cancellable of this thread: that is {current!r}")
         _current.entries.pop()
 
     @staticmethod
     def get_current() -> Cancellable | None:
-        """Give the Cancellable that this thread has pushed last, or None."""
+        """Return the Cancellable that this thread has pushed last, or None."""
         return _current.entries[-1] if _current.entries else None
+
+    def __repr__(self) -> str:
+        left = self._seconds_left()
+        state = "" if left == math.inf else f" {left:.3f} seconds left"
+        # The attribute is missing if the constructor has failed.
+        reason = self._reason() if "_code" in self.__dict__ else None
+        if reason is not None:
+            state = " timed out" if reason is IOErrorEnum.TIMED_OUT else " cancelled"
+        return f"<{type(self).__name__}{state}>"
 
 
 class CancellableSource(Source):
-    """Becomes ready whenever *cancellable* is cancelled."""
+    """A source that is ready whenever *cancellable* is cancelled."""
 
     __slots__ = ("_cancellable",)
 
@@ -339,7 +378,7 @@ class CancellableSource(Source):
 
     def attach(self, context: MainContext | None = None) -> int:
         """See `Source.attach`."""
-        # While nothing is done yet, as it may fail.
+        # First, as this may raise an Error.
         self._cancellable._set_alarm()
         number = super().attach(context)
         self._cancellable._watch(self)
@@ -352,9 +391,9 @@ class CancellableSource(Source):
         self._cancellable._unwatch(self)
 
     def _prepare(self) -> None:
-        """Wait for the next time."""
+        """Do nothing: `look` makes the source ready."""
 
     def look(self) -> None:
-        """Become ready if it was cancelled."""
+        """Become ready if the Cancellable is cancelled."""
         if self._cancellable.is_cancelled():
             self._make_ready()

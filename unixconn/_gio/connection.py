@@ -69,6 +69,8 @@ class UnixConnection(SocketConnection):
     the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
     """
 
+    __module__ = "unixconn"
+
     @classmethod
     def create_pair(cls, type: SocketType = SocketType.STREAM) -> tuple[Self, Self]:  # noqa: A002 - as in Socket.new
         """

@@ -36,6 +36,8 @@ class UnixFDList(Object):
     The descriptors that are still in the list are closed with the object.
     """
 
+    __module__ = "unixconn"
+
     def __init__(self) -> None:
         super().__init__()
         self._fds: list[int] = []
@@ -122,6 +124,8 @@ class SocketControlMessage(Object):
     An abstract class: making a SocketControlMessage itself raises TypeError.
     """
 
+    __module__ = "unixconn"
+
     _level = SOL_SOCKET
     _type = 0
 
@@ -179,6 +183,8 @@ class UnixFDMessage(SocketControlMessage):
     *fd_list* has the descriptors: it is shared, not copied. By default it is an empty list.
     """
 
+    __module__ = "unixconn"
+
     _type = SCM_RIGHTS
     _properties: ClassVar[tuple[Property, ...]] = (Property("fd-list", UnixFDList, "get_fd_list", construct_only=True),)
 
@@ -227,6 +233,8 @@ class UnixCredentialsMessage(SocketControlMessage):
 
     By default *credentials* are those of this process.
     """
+
+    __module__ = "unixconn"
 
     _type = SCM_CREDENTIALS
     _properties: ClassVar[tuple[Property, ...]] = (
@@ -303,3 +311,10 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
                 credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
                 made.append(UnixCredentialsMessage(credentials=credentials))
     return made
+
+
+def as_control_message(value: object) -> SocketControlMessage:
+    """Return *value*. Raises TypeError if it is not a `SocketControlMessage`."""
+    if not isinstance(value, SocketControlMessage):
+        raise TypeError(f"messages must have SocketControlMessages alone, not {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""Future: an asynchronous operation to be awaited, or to be waited for in another thread."""
+"""Future: an asynchronous operation that can be awaited, or waited for in a thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from functools import partial
+from types import GenericAlias
 
 from unixconn._base.errors import CancelledError, Error
 from unixconn._base.object import Object
@@ -19,33 +20,42 @@ from unixconn._io.waiter import Waiter, cancelled
 
 if TYPE_CHECKING:
     import _thread
+    import asyncio
     from collections.abc import Callable, Generator
+    from contextvars import Context
     from typing import Any
 
     from unixconn._io.event_loops import Loop
     from unixconn._io.operation import Operation
     from unixconn._io.reactor import Reactor
 
-T = TypeVar("T")
+ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 _LOOK_INTERVAL = 0.25
-"""Seconds between two looks whether the loop, of another thread, was closed."""
+"""Seconds between two checks whether the event loop, which runs in another thread, was closed."""
 
 
 def _open(lock: _thread.LockType) -> None:
     try:
         lock.release()
-    except RuntimeError:  # it is open
+    except RuntimeError:  # it is open already
         return
 
 
-class Future(Task, Generic[T]):
+class Future(Task, Generic[ResultT_co]):
     """
-    A Task that can be awaited, in asyncio, uvloop and trio, or waited for by `result`.
+    A Task that can be awaited in asyncio, uvloop and trio, or waited for in a thread, by `result`.
 
-    Cancelling it, or the task that awaits it, ends the operation: what has not come yet stays in the socket, what has
-    is closed. Made where an asyncio loop runs it is a future of that loop, for asyncio.gather, asyncio.wait_for, ...
+    Methods named ``*_async`` return a Future if they are called without a callback argument. Cancelling the Future, or
+    the task that awaits it, cancels the operation: data that have not arrived stay in the socket, and descriptors that
+    have arrived are closed. A Future that was made while an asyncio loop ran in the thread is a future of that loop:
+    asyncio.gather, asyncio.wait and asyncio.wait_for take it.
     """
+
+    __module__ = "unixconn"
+
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(
         self,
@@ -57,24 +67,24 @@ class Future(Task, Generic[T]):
     ) -> None:
         super().__init__(source, name, discard, cancellable)
         self._loop = loop
-        # What asyncio knows its futures by.
+        # asyncio recognises a future by this attribute.
         self._asyncio_future_blocking = False if isinstance(loop, AsyncioLoop) else None
-        # Called in any thread, as soon as there is an end. In order, each once.
+        # Called at the end, in any thread, each once and in this order.
         self._wakers: dict[Callable[[], object], None] = {}
-        self._done_callbacks: list[tuple[Callable[[Future[T]], object], Any]] = []
+        self._done_callbacks: list[tuple[Callable[[Future[ResultT_co]], object], Context | None]] = []
 
     _asyncio_future_blocking: bool | None = None
-    _pending: Waiter[T] | Sequence[T] | Both | None = None
+    _pending: Waiter[ResultT_co] | Sequence[ResultT_co] | Both | None = None
     _cancel_was_asked = False
     _cancel_message: object = None
     _seen = False
-    """The result was looked at, and is its reader's to close."""
+    """Whether somebody has seen the result, and has to close what is in it."""
 
     @property
     def cancellable(self) -> Cancellable:
-        """A Cancellable that ends it: the one that the operation was given, or one of its own."""
+        """A Cancellable that ends the operation: the one that was given to the method, or one made now."""
         if self._cancellable is None:
-            # In one step: one that another thread has replaced would end nothing.
+            # In one step of the interpreter: if another thread replaced it, the first one would cancel nothing.
             made: Cancellable = self.__dict__.setdefault("_own_cancellable", Cancellable())
             self._cancellable = made
             pending = self._pending
@@ -83,21 +93,25 @@ class Future(Task, Generic[T]):
         return self._cancellable
 
     def done(self) -> bool:
-        """Tell whether it has ended."""
+        """Return whether the operation has ended."""
         return self._ended
 
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled; in asyncio only whether `cancel` has done so, not its Cancellable."""
+        """
+        Return whether the operation was cancelled.
+
+        For a future of an asyncio loop, only `cancel` counts, not the operation's Cancellable, which raises an Error.
+        """
         if self._asyncio_future_blocking is not None and not self._cancel_was_asked:
             return False
         return isinstance(self._error, CancelledError)
 
     def cancel(self, msg: object = None) -> bool:
         """
-        End the operation; give False if it has ended already. *msg* is for asyncio's sake.
+        Cancel the operation, and return True, or False if it has already ended.
 
-        Its result is the Error CANCELLED then, in asyncio asyncio.CancelledError. Its Cancellable is not touched, which
-        others may have been given, too.
+        The operation ends with the Error CANCELLED, and in asyncio with asyncio.CancelledError, which gets *msg*. The
+        operation's Cancellable stays as it is, as other operations may use it.
         """
         pending = self._pending
         if self._ended or pending is None:
@@ -105,40 +119,42 @@ class Future(Task, Generic[T]):
         self._cancel_message = msg
         self._cancel_was_asked = True
         pending.cancel()
-        # One of several steps ends a little later.
+        # An operation of several steps may end a little later.
         return not self._ended or isinstance(self._error, CancelledError)
 
     def _make_cancelled_error(self) -> BaseException | None:
-        """Make what a cancelled one raises; asyncio.gather asks for it."""
+        """Return the exception of a cancelled operation. asyncio.gather calls this."""
         if isinstance(self._loop, AsyncioLoop) and self.cancelled():
             return self._loop.cancelled_error(self._cancel_message)
         return self._error
 
-    def get_loop(self) -> object:
-        """Give the asyncio loop that it belongs to. Raises RuntimeError where there is none."""
+    def get_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the asyncio loop that the Future belongs to. Raises RuntimeError if it belongs to none."""
         if not isinstance(self._loop, AsyncioLoop):
             raise RuntimeError(  # noqa: TRY004 - what asyncio's own raise without a loop
-                f"{self!r} belongs to no asyncio loop"
+                f"{self!r} does not belong to an asyncio loop: none was running in the thread that made it"
             )
         return self._loop.get_loop()
 
-    def result(self, timeout: float | None = None) -> T:
+    def result(self, timeout: float | None = None) -> ResultT_co:
         """
-        Give the result, as often as it is asked for, or raise the Error.
+        Wait until the operation has ended, and return its result, or raise its Error.
 
-        Waits for the end, for at most *timeout* seconds, TimeoutError. Where an event loop runs in this thread it does
-        not wait: asyncio.InvalidStateError, in trio RuntimeError.
+        Waits for at most *timeout* seconds, and then raises TimeoutError; None means no limit. While an event loop runs
+        in this thread the method does not wait: before the end it raises asyncio.InvalidStateError, and in trio
+        RuntimeError. The result can be asked for any number of times, until a method named ``*_finish`` takes it: then
+        this method raises ValueError.
         """
         self._wait(timeout)
         return self._outcome()
 
-    def _outcome(self) -> T:
+    def _outcome(self) -> ResultT_co:
         self._seen = True
         if self._error is not None:
-            # Not under a name: asyncio's would keep this frame then, and so this.
+            # The exception has no name here: the traceback of asyncio's would keep this frame, and so this Future.
             raise self._to_raise().with_traceback(None)
         if not self._result:
-            raise ValueError(f"the result of {self._name} was handed out already")
+            raise ValueError(f"the result of {self._name} was already taken")
         return self._result[0]  # type: ignore[no-any-return]
 
     def _to_raise(self) -> BaseException:
@@ -147,7 +163,11 @@ class Future(Task, Generic[T]):
         return error
 
     def exception(self, timeout: float | None = None) -> Error | None:
-        """Give the Error, or None if there is none; waits, and raises asyncio.CancelledError, as `result` does."""
+        """
+        Wait as `result` does, and return the operation's Error, or None if it has succeeded.
+
+        Raises the same exceptions while it waits, and asyncio.CancelledError after `cancel` in asyncio.
+        """
         self._wait(timeout)
         error = self._make_cancelled_error()
         if error is not None and error is not self._error:
@@ -162,7 +182,7 @@ class Future(Task, Generic[T]):
             return
         loop = running()
         if loop is not None:
-            raise loop.not_done(f"{self._name} has not ended yet: await it")
+            raise loop.not_done(f"{self._name} has not ended yet, and an event loop runs in this thread: await it")
         ended = threading.Lock()
         ended.acquire()
         wake = partial(_open, ended)
@@ -174,18 +194,18 @@ class Future(Task, Generic[T]):
                 if time.monotonic() >= deadline:
                     raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
         finally:
-            # Who asks again and again would leave one each time.
+            # Otherwise each call that times out would leave one.
             self._wakers.pop(wake, None)
 
     def _pause(self, deadline: float) -> float:
-        """Give the seconds to wait for the end, before a look at the clock and the loop; -1 for ever."""
+        """Return the seconds to wait before the next look at the clock and the loop; -1 for no limit."""
         left = max(0.0, deadline - time.monotonic())
         if self._loop is not None:
             return min(left, _LOOK_INTERVAL)
         return -1.0 if left == math.inf else min(left, threading.TIMEOUT_MAX)
 
     def _look_after_its_loop(self) -> None:
-        # A loop that was closed ends nothing any more, and tells nobody that it was.
+        # A loop that was closed no longer ends operations, and does not say so.
         pending = self._pending
         if not self._ended and self._loop is not None and self._loop.is_closed and pending is not None:
             pending.look()
@@ -196,25 +216,26 @@ class Future(Task, Generic[T]):
             self._wake()
 
     def _wake(self) -> None:
-        # Copied as a list, for the reason that Cancellable has.
+        # Without the GIL a list of a dictionary is made in one step, and a tuple is not.
         for wake in list(self._wakers):
-            # Called twice does no harm. Taken out first, it would be lost if a signal handler raised then.
+            # A second call does no harm. If it were taken out first, an exception raised by a signal handler could lose
+            # it.
             wake()
             self._wakers.pop(wake, None)
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[Any, Any, ResultT_co]:
         loop = self._loop
         if loop is None or not loop.runs_here():
             loop = running()
         if loop is None:
-            raise RuntimeError("await needs asyncio or trio: where neither runs, result() waits")
+            raise RuntimeError("await needs asyncio or trio, and neither runs in this thread: call result()")
         self._look_after_its_loop()
         try:
             if self._ended:
                 yield from loop.checkpoint()
             else:
                 yield from loop.wait(self._subscribe)
-        except BaseException:  # the task was cancelled
+        except BaseException:  # the task that awaits was cancelled
             self._abandon()
             raise
         return self._outcome()
@@ -229,31 +250,35 @@ class Future(Task, Generic[T]):
             self._error = cancelled()
         self._seen = True
 
-    def add_done_callback(self, callback: Callable[[Future[T]], object], *, context: Any = None) -> None:
+    def add_done_callback(
+        self, callback: Callable[[Future[ResultT_co]], object], *, context: Context | None = None
+    ) -> None:
         """
-        Have *callback* called with this object when it has ended, or soon if it has: by the event loop it was made in.
+        Call *callback* with this Future when the operation has ended, or soon if it has already ended.
 
-        Where there is none, in another thread. *context* is a contextvars.Context to call it in.
+        The event loop that ran in the thread when the Future was made calls it; without one, another thread does. If
+        *context*, a contextvars.Context, is not None, the call runs in it. Raises TypeError if *callback* is not
+        callable.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._done_callbacks.append((callback, context))
         if self._ended:
-            self._call_back()
+            self._post_done_callbacks()
 
-    def remove_done_callback(self, callback: Callable[[Future[T]], object]) -> int:
-        """Undo each `add_done_callback` of *callback*, and give how many there were."""
+    def remove_done_callback(self, callback: Callable[[Future[ResultT_co]], object]) -> int:
+        """Undo each `add_done_callback` of *callback*, and return their number."""
         found = [each for each in self._done_callbacks if each[0] == callback]
         for each in found:
             self._done_callbacks.remove(each)
         return len(found)
 
-    def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop, or where there is none in another thread."""
+    def _post(self, call: Callable[[], object]) -> None:
+        """Let the event loop call *call*, or another thread if there is no loop."""
         self._reactor.post(call)
 
-    def reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Give who is to look after *operation*."""
+    def _reactor_for(self, operation: Operation[Any]) -> Reactor:
+        """Return the Poller that waits for *operation*."""
         return self._reactor
 
     @property
@@ -264,18 +289,19 @@ class Future(Task, Generic[T]):
         if before is not None:
             before()
         self._completed = True
-        # Several steps have this: nothing would free the two at once, nor what it is an operation of.
+        # A Sequence refers to this Future. With this reference the two would be a circle, and would stay, with the
+        # connection, until a garbage collection.
         self._pending = None
         self._wake()
-        self._call_back()
+        self._post_done_callbacks()
 
-    def _call_back(self) -> None:
+    def _post_done_callbacks(self) -> None:
         while self._done_callbacks:
             try:
                 callback, context = self._done_callbacks.pop(0)
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread has taken the last one
                 return
-            self.post(partial(callback, self) if context is None else partial(context.run, callback, self))
+            self._post(partial(callback, self) if context is None else partial(context.run, callback, self))
 
     def __del__(self) -> None:
         if self._seen:

@@ -55,6 +55,8 @@ class InputStream(Object):
     is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has reset the connection.
     """
 
+    __module__ = "unixconn"
+
     _closed = False
     _socket: Socket
 

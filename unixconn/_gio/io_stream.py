@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class IOStreamSpliceFlags(IntFlag):
     """Flags of `IOStream.splice_async`: what it waits for, and what it closes at its end (Gio.IOStreamSpliceFlags)."""
 
+    __module__ = "unixconn"
+
     NONE = 0
     CLOSE_STREAM1 = 1
     CLOSE_STREAM2 = 2
@@ -102,6 +104,8 @@ class IOStream(Object):
 
     ``with`` and ``async with`` close it at their end.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("input-stream", InputStream, "get_input_stream"),

@@ -1,18 +1,16 @@
-"""SocketListener: accepts connections on any number of sockets."""
+"""SocketListener: accepts connections on any number of listening sockets."""
 
 from __future__ import annotations
 
 import socket as python
-from collections import namedtuple
 from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import ClosedError, IOErrorEnum, io_error, translated
-from unixconn._base.managed import Managed
 from unixconn._base.object import Object, Property, Signal
-from unixconn._base.typing import TYPE_CHECKING, overload
+from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, named_tuple, overload
 from unixconn._gio.address import SocketAddress, check_address
-from unixconn._gio.asynchronous import AWAIT, finish, start_sequence
+from unixconn._gio.asynchronous import AWAIT, finish, start_sequence, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
@@ -26,19 +24,22 @@ from unixconn._kernel.handle import Handle
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, NamedTuple
+    from types import TracebackType
+    from typing import ClassVar, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
     from unixconn._kernel.epoll import Watch
 
 
-_ACCEPT = "g_socket_listener_accept_async"
-_ACCEPT_SOCKET = "g_socket_listener_accept_socket_async"
+ListenerT = TypeVar("ListenerT", bound="SocketListener")
+ConnectionT_co = TypeVar("ConnectionT_co", bound=SocketConnection, covariant=True)
 
 
 class SocketListenerEvent(IntEnum):
-    """What a SocketListener tells of a socket that it makes (Gio.SocketListenerEvent)."""
+    """The steps of making a listening socket, in the signal ``event`` of a SocketListener (Gio.SocketListenerEvent)."""
+
+    __module__ = "unixconn"
 
     BINDING = 0
     BOUND = 1
@@ -48,10 +49,10 @@ class SocketListenerEvent(IntEnum):
 
 if TYPE_CHECKING:
 
-    class Accepted(NamedTuple):
+    class Accepted(NamedTuple, Generic[ConnectionT_co]):
         """The result of `SocketListener.accept`."""
 
-        connection: SocketConnection
+        connection: ConnectionT_co
         """The connection to the peer."""
         source_object: Object | None
         """The object that was given to the listener together with the address or the Socket."""
@@ -73,23 +74,28 @@ if TYPE_CHECKING:
         """The address that the listener is bound to."""
 
 else:
-    Accepted = namedtuple("Accepted", "connection source_object")
-    Accepted.__doc__ = "The result of `SocketListener.accept`."
-    Accepted.connection.__doc__ = "The connection to the peer."
-    AcceptedSocket = namedtuple("AcceptedSocket", "socket source_object")
-    AcceptedSocket.__doc__ = "The result of `SocketListener.accept_socket`."
-    AcceptedSocket.socket.__doc__ = "The Socket to talk to the peer."
-    Accepted.source_object.__doc__ = AcceptedSocket.source_object.__doc__ = (
-        "The object that was given to the listener together with the address or the Socket."
+    Accepted = named_tuple(
+        "Accepted",
+        "The result of `SocketListener.accept`.",
+        connection="The connection to the peer.",
+        source_object="The object that was given to the listener together with the address or the Socket.",
     )
-    AddressAdded = namedtuple("AddressAdded", "ok effective_address")
-    AddressAdded.__doc__ = "The result of `SocketListener.add_address`."
-    AddressAdded.ok.__doc__ = "Always True: a failure is raised as an Error."
-    AddressAdded.effective_address.__doc__ = "The address that the listener is bound to."
+    AcceptedSocket = named_tuple(
+        "AcceptedSocket",
+        "The result of `SocketListener.accept_socket`.",
+        socket="The Socket to talk to the peer.",
+        source_object="The object that was given to the listener together with the address or the Socket.",
+    )
+    AddressAdded = named_tuple(
+        "AddressAdded",
+        "The result of `SocketListener.add_address`.",
+        ok="Always True: a failure is raised as an Error.",
+        effective_address="The address that the listener is bound to.",
+    )
 
 
 class _Entry:
-    """A socket that is listened on, and what its user has given with it."""
+    """A listening socket, and the object that the user gave with it."""
 
     __slots__ = ("_closing", "_holder", "socket", "source_object")
 
@@ -97,15 +103,16 @@ class _Entry:
         self.socket = socket
         self.source_object = source_object
         self._closing = socket._handle.closing()
-        # Not the entry itself: that has the socket, which would have itself then, and stay open when it is dropped.
+        # Not the entry itself: the socket would then refer to the entry, and the entry to the socket, and a socket that
+        # is dropped would stay open.
         self._holder = object()
 
     def hold(self) -> int:
-        """Give a descriptor that is readable when the socket is closed: an epoll does not tell that of itself."""
+        """Return a descriptor that is readable when the socket is closed, which an epoll does not report by itself."""
         return self._closing._hold(self._holder)
 
     def show(self) -> None:
-        """Have the descriptor say what is so: a forked process may have closed its own."""
+        """Correct the descriptor's state: a forked process, which shares it, may have closed its own socket."""
         self._closing._show()
 
     def let_go(self) -> None:
@@ -114,15 +121,15 @@ class _Entry:
 
 
 def _forget(entries: list[_Entry], entry: _Entry) -> None:
-    """Take *entry* out of *entries*, if it is there."""
+    """Remove *entry* from *entries*, unless it was removed before."""
     try:
         entries.remove(entry)
-    except ValueError:  # another thread was quicker
+    except ValueError:  # another thread has just removed it
         return
 
 
 class _Gate:
-    """An epoll that is ready when there is somebody to accept, with what a Handle needs of a socket."""
+    """An epoll that is readable when a connection can be accepted, with the attributes of a socket for a Handle."""
 
     family = python.AF_UNIX
     type = python.SOCK_STREAM
@@ -131,14 +138,14 @@ class _Gate:
         self._epoll: Watch | None = None
 
     def register(self, *numbers: int) -> None:
-        """Let descriptors make it ready when they are readable."""
+        """Make the epoll readable while one of the descriptors is."""
         if self._epoll is None:
             self._epoll = epoll.new()
         for number in numbers:
             self._epoll.register(number, epoll.READABLE)
 
     def fileno(self) -> int:
-        """Give the epoll's descriptor."""
+        """Return the epoll's descriptor."""
         return -1 if self._epoll is None else self._epoll.fileno()
 
     def close(self) -> None:
@@ -148,7 +155,7 @@ class _Gate:
 
 
 class _AcceptAny(Operation[AcceptedSocket]):
-    """Accept a connection on any of *entries*; its handle is of the epoll that knows them all."""
+    """Accept a connection on one of *entries*. The operation's handle is that of the epoll with all their sockets."""
 
     __slots__ = ("_entries", "_made")
 
@@ -157,44 +164,55 @@ class _AcceptAny(Operation[AcceptedSocket]):
     def __init__(self, handle: Handle, entries: list[_Entry]) -> None:
         super().__init__(handle)
         self._entries = entries
-        # Not anew for each attempt: its destructor, right before each wait, would swallow what a signal handler raises.
+        # One for all attempts: a destructor right before a wait would swallow an exception raised by a signal handler.
         self._made = Socket()
 
     def attempt(self, result: list[AcceptedSocket]) -> bool:
-        """Accept one."""
+        """Accept a connection."""
         for entry in tuple(self._entries):
             accepted: list[python.socket] = []
             try:
                 accept(entry.socket._handle, accepted)
-            except ClosedError:  # by its user
+            except ClosedError:  # the user has closed this socket
                 _forget(self._entries, entry)
                 entry.let_go()
                 continue
             if accepted:
                 self._made._take(accepted[0])
-                # The others come first the next time. It is twice there for a moment: another thread that accepts, too,
-                # must not find it gone.
+                # The other sockets come first next time. For a moment the entry is there twice, as another thread that
+                # accepts must always find it.
                 self._entries.append(entry)
                 _forget(self._entries, entry)
                 result.append(AcceptedSocket(self._made, entry.source_object))
                 return True
             entry.show()
         if not self._entries:
-            raise io_error(IOErrorEnum.CLOSED, "All sockets that were listened on are closed")
+            raise io_error(IOErrorEnum.CLOSED, "All sockets of the listener are closed")
         return False
 
     def discard(self, result: AcceptedSocket) -> None:
-        """Close it."""
+        """Close the connection."""
         result.socket.close()
 
 
-class SocketListener(Managed, Object):
-    """
-    Accepts connections on any number of sockets (Gio.SocketListener).
+def _close_connection(accepted: Accepted[SocketConnection]) -> None:
+    accepted.connection.close()
 
-    Signal: ``event`` (SocketListenerEvent, socket), for sockets that `add_address` makes. ``with listener:`` closes it,
-    and so does ``async with``.
+
+def _close_socket(accepted: AcceptedSocket) -> None:
+    accepted.socket.close()
+
+
+class SocketListener(Object):
     """
+    An object that accepts connections on any number of sockets (Gio.SocketListener).
+
+    *listen_backlog* is the number of connections that the kernel queues for each socket. ``with listener:`` and ``async
+    with listener:`` close the listener at the end of the block. Signal: ``event``, with a `SocketListenerEvent` and the
+    Socket, for each socket that `add_address` makes.
+    """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("listen-backlog", int, "_get_backlog", "set_backlog", default=10),
@@ -204,28 +222,33 @@ class SocketListener(Managed, Object):
         super().__init__()
         self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
         self._entries: list[_Entry] = []
-        # All wait for an epoll that knows the sockets: whoever accepts takes what is there on any of them.
+        # All operations wait for an epoll that has all sockets, and accept on whichever is ready.
         self._handle = Handle()
         self._gate = _Gate()
         self._closed = False
 
     @classmethod
     def new(cls) -> SocketListener:
-        """Make one."""
+        """Return a new SocketListener without sockets."""
         return cls()
 
     def do_event(self, event: SocketListenerEvent, socket: Socket) -> None:
-        """Run at each event, after the plain handlers. For subclasses."""
+        """Handle the signal ``event`` after the plain handlers. Subclasses override this method."""
 
     _signals: ClassVar = {"event": Signal(do_event)}
 
-    # --- what it listens on ---
+    # --- listening ---
 
     def _get_backlog(self) -> int:
         return self._backlog
 
     def set_backlog(self, listen_backlog: int) -> None:
-        """Set how many connections may wait to be accepted on each socket, from now on."""
+        """
+        Set the number of connections that the kernel queues for each socket (g_socket_listener_set_backlog).
+
+        It applies to the sockets that the listener has, and to those that are added later. Raises TypeError if
+        *listen_backlog* is not a number, and OverflowError if it does not fit into a C int, or is negative.
+        """
         self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
         for entry in tuple(self._entries):
             entry.socket.set_listen_backlog(self._backlog)
@@ -233,11 +256,16 @@ class SocketListener(Managed, Object):
 
     def add_socket(self, socket: Socket, source_object: Object | None = None) -> bool:
         """
-        Listen on *socket*, which was bound and told to listen, and give True; accepting gives *source_object* with it.
+        Accept connections on *socket*, which must be listening, and return True (g_socket_listener_add_socket).
 
-        Several processes may accept on it, if it has O_NONBLOCK, as those have that `Socket.new` makes: where it
-        blocks, who is not the quickest waits in accept(2), and no Cancellable ends that. Raises the Error CLOSED if
-        this was closed.
+        `accept` returns *source_object* with each connection of this socket.
+
+        Several processes can accept on the same socket, provided that it has O_NONBLOCK, as sockets have that
+        `Socket.new` makes. Without it, a process may wait in accept(2) after another one has accepted the connection,
+        and no Cancellable ends that wait.
+
+        Raises TypeError if *socket* is not a Socket, the Error CLOSED if the listener or *socket* is closed, and
+        TOO_MANY_OPEN_FILES if there is no descriptor left for the epoll.
         """
         if not isinstance(socket, Socket):
             raise TypeError(f"socket must be a Socket, not {socket!r}")
@@ -262,19 +290,23 @@ class SocketListener(Managed, Object):
         source_object: Object | None = None,
     ) -> AddressAdded:
         """
-        Make a socket, bind it to *address*, and listen on it; give (True, the address).
+        Make a socket that is bound to *address*, accept connections on it, and return (True, the address).
 
-        Raises the Error ADDRESS_IN_USE for an address that is taken, else that of bind(2)'s errno, and CLOSED.
+        `accept` returns *source_object* with each connection of this socket. See g_socket_listener_add_address.
+
+        Raises TypeError if *address* is not a SocketAddress, the Error CLOSED if the listener is closed, and an Error
+        with the code for the errno of socket(2), bind(2) or listen(2): ADDRESS_IN_USE if the address is taken.
         """
         check_address(address)
         self._check()
         socket = Socket.new(address.get_family(), type, protocol)
+        is_added = False
         try:
             self._listen_on(socket, address)
-            self.add_socket(socket, source_object)
-        except BaseException:
-            socket.close()
-            raise
+            is_added = self.add_socket(socket, source_object)
+        finally:
+            if not is_added:
+                socket.close()
         return AddressAdded(True, socket.get_local_address())
 
     def _listen_on(self, socket: Socket, address: SocketAddress) -> None:
@@ -287,107 +319,92 @@ class SocketListener(Managed, Object):
         self.emit("event", SocketListenerEvent.LISTENED, socket)
 
     def add_inet_port(self, port: int, source_object: Object | None = None) -> bool:
-        """Raise the Error NOT_SUPPORTED."""
+        """Raise the Error NOT_SUPPORTED: unixconn listens on Unix addresses only."""
         raise io_error(IOErrorEnum.NOT_SUPPORTED, "Ports are not supported: unixconn listens on Unix addresses only")
 
     def add_any_inet_port(self, source_object: Object | None = None) -> int:
-        """Raise the Error NOT_SUPPORTED."""
+        """Raise the Error NOT_SUPPORTED: unixconn listens on Unix addresses only."""
         self.add_inet_port(0, source_object)
         return 0
 
     def close(self) -> None:
-        """Close all its sockets. Whoever waits to accept ends with the Error CLOSED."""
+        """
+        Close the listener and all of its sockets (g_socket_listener_close).
+
+        Operations that wait end with the Error CLOSED. A second call does nothing.
+        """
         self._closed = True
         self._handle.close()
         while self._entries:
             for entry in tuple(self._entries):
                 entry.let_go()
                 entry.socket.close()
-                # The last: what a signal handler has broken off is there for the next close().
+                # Last: if a signal handler raises an exception before, the next close() finds the entry.
                 _forget(self._entries, entry)
 
     def _check(self) -> None:
         if self._closed:
             raise io_error(IOErrorEnum.CLOSED, "Listener is already closed")
 
+    def __enter__(self: ListenerT) -> ListenerT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self: ListenerT) -> ListenerT:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state()}>"
+
+    def _state(self) -> str:
+        # The attributes are missing if the constructor has failed.
+        if self.__dict__.get("_closed", False):
+            return "closed"
+        count = len(self.__dict__.get("_entries", ()))
+        return "1 socket" if count == 1 else f"{count} sockets"
+
     # --- accepting ---
 
-    def accept(self, cancellable: Cancellable | None = None) -> Accepted:
+    def accept(self, cancellable: Cancellable | None = None) -> Accepted[SocketConnection]:
         """
-        Wait for a connection, and give (connection, source_object).
+        Wait for a connection, accept it, and return (connection, source_object) (g_socket_listener_accept).
 
-        Errors: CLOSED, also when its sockets were closed one by one; CANCELLED; TOO_MANY_OPEN_FILES; NOT_INITIALIZED if
-        there never was anything to listen on.
+        The source_object is that of `add_socket` or `add_address`. Raises TypeError if *cancellable* has a wrong type,
+        and the Error
+
+        - CLOSED if the listener is closed, or all of its sockets are
+        - CANCELLED, or TIMED_OUT after a deadline, if *cancellable* is cancelled
+        - TOO_MANY_OPEN_FILES if the descriptor table is full; the connection stays in the queue
+        - NOT_INITIALIZED if the listener never had a socket
         """
         check_cancellable(cancellable)
-        return complete_all(self._accept(), cancellable, blocking=True)
+        return complete_all(self._accept_steps(), cancellable, blocking=True)
 
     def accept_socket(self, cancellable: Cancellable | None = None) -> AcceptedSocket:
-        """Like `accept`, with the Socket in the place of the connection."""
+        """
+        Wait for a connection as `accept` does, and return (socket, source_object) (g_socket_listener_accept_socket).
+
+        The errors are those of `accept`.
+        """
         check_cancellable(cancellable)
-        return complete_all(self._accept_socket(), cancellable, blocking=True)
+        return complete_all(self._accept_socket_steps(), cancellable, blocking=True)
 
-    @overload
-    def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted]: ...
+    @with_async("g_socket_listener_accept_async", returns="(connection, source_object)", discard=_close_connection)
+    def _accept_steps(self) -> Steps[Accepted[SocketConnection]]:
+        socket, source_object = yield from self._accept_socket_steps()
+        return Accepted(socket.connection_factory_create_connection(), source_object)
 
-    @overload
-    def accept_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
-    ) -> None: ...
-
-    def accept_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
-        """
-        Start what `accept` does, without waiting for its end.
-
-        *callback* gets (listener, result, *user_data), and calls `accept_finish`; without one, None being one too, a
-        `Future` is given, to be awaited.
-        """
-        return start_sequence(
-            self,
-            _ACCEPT,
-            self._accept(),
-            cancellable,
-            callback,
-            user_data,
-            discard=_close_connection,
-        )
-
-    def accept_finish(self, result: AsyncResult) -> Accepted:
-        """
-        Give (connection, source_object), or raise the Error, for the *result* of `accept_async`.
-
-        Raises TypeError for what is no AsyncResult, and ValueError for one of another listener or operation, or whose
-        value was handed out already.
-        """
-        return finish(self, _ACCEPT, result)
-
-    @overload
-    def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
-
-    @overload
-    def accept_socket_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: Any
-    ) -> None: ...
-
-    def accept_socket_async(self, cancellable: Any = None, callback: Any = AWAIT, *user_data: Any) -> Any:
-        """Like `accept_async`, for `accept_socket` and `accept_socket_finish`."""
-        return start_sequence(
-            self,
-            _ACCEPT_SOCKET,
-            self._accept_socket(),
-            cancellable,
-            callback,
-            user_data,
-            discard=_close_socket,
-        )
-
-    def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
-        """Like `accept_finish`, for the *result* of `accept_socket_async`."""
-        return finish(self, _ACCEPT_SOCKET, result)
-
-    # --- step by step ---
-
-    def _accept_socket(self) -> Steps[AcceptedSocket]:
+    @with_async("g_socket_listener_accept_socket_async", returns="(socket, source_object)", discard=_close_socket)
+    def _accept_socket_steps(self) -> Steps[AcceptedSocket]:
         self._check()
         try:
             return (yield _AcceptAny(self._handle, self._entries))  # type: ignore[no-any-return]
@@ -395,15 +412,77 @@ class SocketListener(Managed, Object):
             self._check()
             raise
 
-    def _accept(self) -> Steps[Accepted]:
-        socket, source_object = yield from self._accept_socket()
-        connection: SocketConnection = socket.connection_factory_create_connection()
-        return Accepted(connection, source_object)
+    # --- generated by tools/generate_async.py: change a declaration, and run that ---
 
+    @overload
+    def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted[SocketConnection]]: ...
+    @overload
+    def accept_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
+    ) -> None: ...
+    def accept_async(
+        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
+    ) -> Future[Accepted[SocketConnection]] | None:
+        """
+        Start what `accept` does, with the same parameters and errors, and do not wait for its end.
 
-def _close_connection(accepted: Accepted) -> None:
-    accepted.connection.close()
+        At the end *callback* is called with (listener, result, *user_data), and gets the value by `accept_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        """
+        operation = self._accept_steps()
+        return start_sequence(
+            self,
+            "g_socket_listener_accept_async",
+            operation,
+            cancellable,
+            callback,
+            user_data,
+            discard=_close_connection,
+        )
 
+    def accept_finish(self, result: AsyncResult) -> Accepted[SocketConnection]:
+        """
+        Return (connection, source_object), for the *result* of `accept_async`.
 
-def _close_socket(accepted: AcceptedSocket) -> None:
-    accepted.socket.close()
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        listener or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_socket_listener_accept_async", result)
+
+    @overload
+    def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
+    @overload
+    def accept_socket_async(
+        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
+    ) -> None: ...
+    def accept_socket_async(
+        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
+    ) -> Future[AcceptedSocket] | None:
+        """
+        Start what `accept_socket` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (listener, result, *user_data), and gets the value by
+        `accept_socket_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
+        told, and it returns None.
+        """
+        operation = self._accept_socket_steps()
+        return start_sequence(
+            self,
+            "g_socket_listener_accept_socket_async",
+            operation,
+            cancellable,
+            callback,
+            user_data,
+            discard=_close_socket,
+        )
+
+    def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
+        """
+        Return (socket, source_object), for the *result* of `accept_socket_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        listener or of another operation, or if its value was returned already.
+        """
+        return finish(self, "g_socket_listener_accept_socket_async", result)
+
+    # --- end of the generated part ---

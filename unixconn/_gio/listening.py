@@ -1,4 +1,4 @@
-"""Python's own way to a connection: `connect` and `listen`, for socket files."""
+"""listen() and UnixListener: accept connections on a socket file."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from contextlib import suppress
 from unixconn._base.arguments import as_integer
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, NotFoundError, RefusedError, io_error, translated
 from unixconn._base.lock import this_process
-from unixconn._base.typing import TYPE_CHECKING
+from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import UnixSocketAddress
-from unixconn._gio.client import SocketClient
-from unixconn._gio.connection import UnixConnection
+from unixconn._gio.client import address_of_file
 from unixconn._gio.listener import SocketListener
 from unixconn._gio.socket import Socket, SocketProtocol, SocketType
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import TypeVar
 
     from unixconn._gio.address import PathLike
+    from unixconn._gio.asynchronous import Callback
     from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.connection import UnixConnection
+    from unixconn._gio.future import Future
+    from unixconn._gio.listener import Accepted
+    from unixconn._gio.task import AsyncResult
 
-
-def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: int = 0) -> UnixConnection:
-    """
-    Connect to the socket file *path*: str, bytes or os.PathLike.
-
-    *timeout* is that of the connection's Socket, and of connecting, in whole seconds; 0 means without end. Raises the
-    Error NOT_FOUND, CONNECTION_REFUSED where nobody listens, PERMISSION_DENIED, TIMED_OUT, CANCELLED, INVALID_FILENAME
-    for an empty *path*, and ValueError for a fraction of a second, which only `Cancellable.with_timeout` knows.
-    """
-    if isinstance(timeout, float) and timeout % 1:
-        # It would lose its fraction, as everywhere in Gio, and less than a second would wait without end.
-        raise ValueError(f"timeout must be whole seconds, not {timeout!r}: Cancellable.with_timeout() takes fractions")
-    connection = SocketClient(timeout=timeout).connect(_address_of(path), cancellable)
-    assert isinstance(connection, UnixConnection)
-    return connection
+    ListenerT = TypeVar("ListenerT", bound="UnixListener")
 
 
 def listen(
     path: PathLike, *, mode: int | None = None, backlog: int = 128, pass_credentials: bool = False
 ) -> UnixListener:
     """
-    Listen on the socket file *path*, which is made, and removed when the listener is closed by this process.
+    Make the socket file *path*, and return a listener that accepts connections on it.
 
-    A file that a dead server has left is replaced. *mode* are the permissions of the new one, None for what the umask
-    leaves; nobody can connect before it has them. *backlog* connections may wait to be accepted. With
-    *pass_credentials* all of them have `UnixConnection.pass_credentials` from their first byte on. Raises the Error
-    ADDRESS_IN_USE if somebody has it, or the file is no socket, and INVALID_FILENAME for an empty *path*; TypeError and
-    OverflowError for a *mode* that is no integer, or none of permissions.
+    *path* is a string, bytes or an os.PathLike. A socket file on which nobody listens any more is replaced. The file is
+    removed when this process closes the listener.
+
+    *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set.
+    *backlog* is the number of connections that the kernel queues. With *pass_credentials*, each connection has
+    `UnixConnection.pass_credentials` from its first byte on.
+
+    Raises the Error
+
+    - ADDRESS_IN_USE if somebody listens on *path*, or the file is not a socket
+    - INVALID_FILENAME for an empty *path*
+    - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
+    - with the code for the errno of a system call, as PERMISSION_DENIED or NOT_FOUND for the folder
+
+    Raises TypeError if *mode* is not an integer, and OverflowError if it is not from 0 to 0o7777.
     """
     if mode is not None:
         if isinstance(mode, (bool, float)):
@@ -60,22 +60,29 @@ def listen(
     return UnixListener(path, mode, backlog, pass_credentials)
 
 
+listen.__module__ = "unixconn"
+
+
 class UnixListener(SocketListener):
     """
-    Accepts connections on a socket file; made by `listen`.
+    A listener on a socket file; `listen` makes it.
 
-    ``for connection in listener`` and ``async for connection in listener`` give one after the other until it is closed.
-    ``with`` and ``async with`` close it.
+    ``for connection in listener`` and ``async for connection in listener`` accept one connection after the other, until
+    the listener is closed. ``with listener:`` and ``async with listener:`` close it at the end of the block.
     """
 
+    __module__ = "unixconn"
+
     def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
+        """`listen` calls this, after it has checked *mode*."""
         super().__init__(listen_backlog=backlog)
-        address = _address_of(path)
+        address = address_of_file(path)
         self._file: tuple[int, int] | None = None
-        # A forked child that closes its own leaves the file to this process.
+        # A forked child that closes its copy must not remove the file.
         self._process = this_process()
         self._path = _absolute(address)
         socket = Socket.new(address.get_family(), SocketType.STREAM, SocketProtocol.DEFAULT)
+        is_added = False
         try:
             self._bind(socket, address)
             found = os.lstat(self._path)
@@ -83,20 +90,18 @@ class UnixListener(SocketListener):
             if mode is not None:
                 os.chmod(self._path, mode)
             if pass_credentials and SYSTEM.credentials_option is not None:
-                # Connections inherit it; set on one of them it would miss what came before it was accepted.
+                # A connection inherits the option. Set after accepting, it would miss the first messages.
                 socket.set_option(*SYSTEM.credentials_option, True)
-            # Who connects before this is refused.
+            # Connecting is refused before this.
             socket.set_listen_backlog(backlog)
             socket.listen()
-            self.add_socket(socket)
+            is_added = self.add_socket(socket)
         except OSError as error:
-            socket.close()
-            self.close()
             raise translated(error, f"Listening on {address.get_path()}: ") from None
-        except BaseException:
-            socket.close()
-            self.close()
-            raise
+        finally:
+            if not is_added:
+                socket.close()
+                self.close()
 
     def _bind(self, socket: Socket, address: UnixSocketAddress) -> None:
         try:
@@ -104,59 +109,84 @@ class UnixListener(SocketListener):
         except Error as error:
             if error.code != IOErrorEnum.ADDRESS_IN_USE:
                 raise
-            with suppress(FileNotFoundError):  # somebody else has done so, or it was closed just now
+            with suppress(FileNotFoundError):  # another process has just removed it
                 _remove_dead(self._path, address)
             socket.bind(address, False)
 
     def close(self) -> None:
-        """Close the socket, and remove its file, if that is still the same; a forked child leaves it to its parent."""
+        """
+        Close the socket, and remove its file.
+
+        The file stays if it was replaced, and in a forked child, as it belongs to the parent. Operations that wait end
+        with the Error CLOSED. A second call does nothing.
+        """
         ours, self._file = self._file, None
         try:
             if ours is not None and self._process is this_process():
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == ours:
                     os.unlink(self._path)
-        except OSError:  # somebody was quicker, or it is out of reach by now
+        except OSError:  # another process has removed it, or this one has no permission any more
             return
-        except BaseException:  # of a signal handler: the next close() does it
+        except BaseException:  # an exception raised by a signal handler: the next close() removes the file
             self._file = ours
             raise
         finally:
             super().close()
 
-    def __iter__(self) -> Iterator[UnixConnection]:
+    def __repr__(self) -> str:
+        # The attributes are missing if the constructor has failed.
+        path = os.fsdecode(self.__dict__.get("_path", b""))
+        return f"<{type(self).__name__} {path!r}{' closed' if self.__dict__.get('_closed') else ''}>"
+
+    # --- accepting ---
+
+    if TYPE_CHECKING:
+        # Connections to a socket file have this class.
+
+        def accept(self, cancellable: Cancellable | None = None) -> Accepted[UnixConnection]:
+            """See `SocketListener.accept`."""
+            raise NotImplementedError
+
+        @overload
+        def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted[UnixConnection]]: ...
+
+        @overload
+        def accept_async(
+            self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
+        ) -> None: ...
+
+        def accept_async(
+            self, cancellable: Cancellable | None = None, callback: Callback = None, *user_data: object
+        ) -> Future[Accepted[UnixConnection]] | None:
+            """See `SocketListener.accept_async`."""
+            raise NotImplementedError
+
+        def accept_finish(self, result: AsyncResult) -> Accepted[UnixConnection]:
+            """See `SocketListener.accept_finish`."""
+            raise NotImplementedError
+
+    def __iter__(self: ListenerT) -> ListenerT:
         return self
 
     def __next__(self) -> UnixConnection:
         try:
-            connection = self.accept().connection
+            return self.accept().connection
         except ClosedError:
             raise StopIteration from None
-        assert isinstance(connection, UnixConnection)
-        return connection
 
-    def __aiter__(self) -> UnixListener:
+    def __aiter__(self: ListenerT) -> ListenerT:
         return self
 
     async def __anext__(self) -> UnixConnection:
         try:
-            connection = (await self.accept_async()).connection
+            return (await self.accept_async()).connection
         except ClosedError:
             raise StopAsyncIteration from None
-        assert isinstance(connection, UnixConnection)
-        return connection
-
-
-def _address_of(path: PathLike) -> UnixSocketAddress:
-    address = UnixSocketAddress.new(path)
-    if not address.get_path_len():
-        # bind() would choose an abstract name, and what is meant for the file would be done to the current folder.
-        raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
-    return address
 
 
 def _absolute(address: UnixSocketAddress) -> bytes:
-    """Give the path for later, when the current folder may be another."""
+    """Return the absolute path, as the current folder may change before the file is removed."""
     try:
         return os.path.abspath(address._for_python())
     except OSError as error:  # the current folder is gone
@@ -164,15 +194,15 @@ def _absolute(address: UnixSocketAddress) -> bytes:
 
 
 def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
-    """Remove the socket file *path* if nobody listens on it. Raises the Error ADDRESS_IN_USE if somebody does."""
+    """Remove the socket file *path*. Raises the Error ADDRESS_IN_USE if it is in use, or is not a socket."""
     taken = io_error(
         IOErrorEnum.ADDRESS_IN_USE, f"Error binding to address (GUnixSocketAddress): {address.get_path()} is in use"
     )
     dead = os.lstat(path)
     if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
         raise taken
-    # Another process may have replaced it in this very moment: what is moved away is looked at, and put back if it is
-    # not the one that was found dead.
+    # Another process may have replaced the file in the meantime. So it is moved away first, and put back if it is not
+    # the one that nobody listens on.
     aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
     os.rename(path, aside)
     found = os.lstat(aside)
@@ -185,18 +215,19 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
 
 def _is_alive(address: UnixSocketAddress) -> bool:
     """
-    Tell whether any socket is bound there, without its noticing: of a socket of another type the kernel says so.
+    Return whether a socket is bound to *address*, without connecting to it.
 
-    Raises the Error NOT_FOUND for a file that is gone meanwhile.
+    For a socket of another type, the kernel reports a wrong type in place of connecting. Raises the Error NOT_FOUND if
+    the file was removed in the meantime.
     """
     socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
     try:
         return socket.connect(address)
     except RefusedError:
         return False
-    except NotFoundError:  # it is gone by now, whoever had it
+    except NotFoundError:
         raise
-    except Error:  # of another type, or not for us: it is somebody's
+    except Error:  # another type, or no permission: a process has it
         return True
     finally:
         socket.close()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from enum import IntFlag
 
 from unixconn._base.arguments import as_bytes, as_member
 from unixconn._base.object import Object, Property
-from unixconn._base.typing import TYPE_CHECKING, overload
+from unixconn._base.typing import TYPE_CHECKING, named_tuple, overload
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.streams import (
@@ -64,14 +63,18 @@ if TYPE_CHECKING:
         """The number of bytes written."""
 
 else:
-    Written = namedtuple("Written", "ok bytes_written")
-    Written.__doc__ = "The result of `OutputStream.write_all`."
-    Written.ok.__doc__ = "Always True: a failure is raised as an Error."
-    Written.bytes_written.__doc__ = "The number of bytes written."
+    Written = named_tuple(
+        "Written",
+        "The result of `OutputStream.write_all`.",
+        ok="Always True: a failure is raised as an Error.",
+        bytes_written="The number of bytes written.",
+    )
 
 
 class OutputStreamSpliceFlags(IntFlag):
     """Flags of `OutputStream.splice`: what it closes at its end (Gio.OutputStreamSpliceFlags)."""
+
+    __module__ = "unixconn"
 
     NONE = 0
     CLOSE_SOURCE = 1
@@ -92,6 +95,8 @@ class OutputStream(Object):
     is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has closed its end. A str is a TypeError: it has to be
     encoded.
     """
+
+    __module__ = "unixconn"
 
     _closed = False
     _socket: Socket

@@ -1,4 +1,4 @@
-"""SocketService and ThreadedSocketService: accept connections, and hand each to whoever has connected to a signal."""
+"""SocketService and ThreadedSocketService: accept connections in the background, and emit a signal for each."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
 
 _AFTER_AN_ERROR = 0.1
-"""Seconds until it accepts again, where accepting has failed: in a process without a free descriptor, for one."""
+"""Seconds until the next try after an Error in accepting, as in a process whose descriptor table is full."""
 
 
 class SocketService(SocketListener):
     """
-    Accepts connections in the background, and emits a signal for each (Gio.SocketService).
+    A listener that accepts connections in the background, and emits a signal for each (Gio.SocketService).
 
-    In the context, or the asyncio loop, of the thread that starts it, or adds the first socket. It is active from the
-    beginning. Signal: ``incoming`` (connection, source_object), until a handler returns True; a connection that nobody
-    keeps is closed. An Error in accepting goes to `sys.excepthook`, and it tries again a little later.
+    A new service is *active*: it accepts connections as soon as it has a socket. The context, or the asyncio loop, of
+    the thread that adds the first socket or calls `start` runs the handlers. An Error in accepting goes to
+    `sys.excepthook`, and the service tries again 0.1 seconds later.
+
+    Signal: ``incoming``, with the connection and the source_object of `add_socket`. A handler that returns True is the
+    last one. A connection to which no handler keeps a reference is closed.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("active", bool, "is_active", "_set_active", default=True),)
 
@@ -39,30 +44,34 @@ class SocketService(SocketListener):
         super().__init__(listen_backlog=listen_backlog)
         self._active = bool(active)
         self._accepting: Cancellable | None = None
-        # Where it has begun to accept, and goes on.
+        # The context or the event loop in which the service accepts.
         self._delivery: Delivery | None = None
 
     @classmethod
     def new(cls) -> SocketService:
-        """Make one; it is active."""
+        """Return a new SocketService, which is active."""
         return cls()
 
     def do_incoming(self, connection: SocketConnection, source_object: Object | None) -> bool:
-        """Run for each connection that no handler has returned True for. For subclasses."""
+        """
+        Handle the signal ``incoming`` after the plain handlers, unless one returned True.
+
+        Subclasses override this method. It returns whether it has taken care of *connection*.
+        """
         return False
 
     _signals: ClassVar = {"incoming": Signal(do_incoming, ends_when_true=True)}
 
     def is_active(self) -> bool:
-        """Tell whether it accepts connections, or would if it had a socket to listen on."""
+        """Return whether the service accepts connections on the sockets that it has (g_socket_service_is_active)."""
         return self._active
 
     def start(self) -> None:
-        """Accept connections."""
+        """Accept connections, also those that came after `stop` (g_socket_service_start)."""
         self._set_active(True)
 
     def stop(self) -> None:
-        """Leave connections waiting, until `start`; the sockets stay open."""
+        """Leave new connections in the kernel's queue until `start`; the sockets stay open (g_socket_service_stop)."""
         self._set_active(False)
 
     def _set_active(self, active: bool) -> None:
@@ -81,7 +90,7 @@ class SocketService(SocketListener):
         return True
 
     def close(self) -> None:
-        """Close all its sockets, and accept nothing more."""
+        """Close the service and all of its sockets, and accept no more connections."""
         super().close()
         self._accept_no_more()
 
@@ -102,7 +111,8 @@ class SocketService(SocketListener):
         try:
             self._accepting = accepting
             self.accept_async(accepting, self._arrived, accepting)
-        except BaseException:  # of a signal handler: whether it has begun or not, another one will
+        except BaseException:
+            # A signal handler raised an exception, and accepting may have begun or not. It begins again.
             self._accepting = None
             accepting.cancel()
             if self._delivery is not None:
@@ -117,14 +127,14 @@ class SocketService(SocketListener):
                 if accepting is self._accepting:
                     self._accepting = None
                 if not isinstance(error, (CancelledError, ClosedError)):
-                    # Before it is told: the hook may raise, and so may a signal handler in it.
+                    # Before the report: the hook, or a signal handler during it, may raise an exception.
                     if self._delivery is not None:
                         self._delivery.call_later(_AFTER_AN_ERROR, self._accept_next)
                     sys.excepthook(*sys.exc_info())
             else:
                 self._incoming(connection, source_object)
         finally:
-            # Whatever a signal handler has raised, but not if a handler has stopped it.
+            # Also after an exception raised by a signal handler, but not if a handler has called stop().
             if accepting is self._accepting:
                 self._accepting = None
                 if self._wants_more():
@@ -133,14 +143,25 @@ class SocketService(SocketListener):
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
         self.emit("incoming", connection, source_object)
 
+    def _state(self) -> str:
+        state = super()._state()
+        # The attribute is missing if the constructor has failed.
+        return state if state == "closed" else f"{'active' if self.__dict__.get('_active') else 'stopped'}, {state}"
+
 
 class ThreadedSocketService(SocketService):
     """
-    Runs the handlers of each connection in a thread of its own (Gio.ThreadedSocketService).
+    A service that runs the handlers of each connection in a thread of its own (Gio.ThreadedSocketService).
 
-    Not more than *max_threads* at a time, -1 for any number: further connections wait to be accepted. Signal: ``run``
-    (connection, source_object), in that thread; the connection is closed after it if nobody keeps it.
+    There are at most *max_threads* threads at a time, with -1 any number. Further connections stay in the kernel's
+    queue.
+
+    Signal: ``run``, with the connection and the source_object of `add_socket`, in the thread. A handler that returns
+    True is the last one. A connection to which no handler keeps a reference is closed afterwards. The signal
+    ``incoming`` is emitted before, and if one of its handlers returns True, the connection gets no thread.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("max-threads", int, "_get_max_threads", default=10, construct_only=True),
@@ -153,14 +174,18 @@ class ThreadedSocketService(SocketService):
 
     @classmethod
     def new(cls, max_threads: int = 10) -> ThreadedSocketService:
-        """Make one; it is active."""
+        """Return a new ThreadedSocketService, which is active; *max_threads* is -1 for any number."""
         return cls(max_threads=max_threads)
 
     def _get_max_threads(self) -> int:
         return self._max_threads
 
     def do_run(self, connection: SocketConnection, source_object: Object | None) -> bool:
-        """Run for each connection that no handler has returned True for. For subclasses."""
+        """
+        Handle the signal ``run`` after the plain handlers, unless one returned True.
+
+        Subclasses override this method. It returns whether it has taken care of *connection*.
+        """
         return False
 
     _signals: ClassVar = {"run": Signal(do_run, ends_when_true=True)}
@@ -173,14 +198,14 @@ class ThreadedSocketService(SocketService):
         self._running.add(thread)
         try:
             thread.start()
-        except BaseException:  # no thread is to be had, or of a signal handler
+        finally:
+            # The thread could not be started, or a signal handler raised an exception before that. Or it has ended.
             if not thread.is_alive():
                 self._running.discard(thread)
-            raise
 
     def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
         try:
-            # Again: a signal handler may have raised in its start, which was taken to have failed then.
+            # Again: a signal handler may have raised an exception in start(), which then looked like a failure.
             self._running.add(threading.current_thread())
             self.emit("run", connection, source_object)
         finally:

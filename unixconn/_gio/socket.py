@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket as python
-from collections import namedtuple
 from enum import IntEnum, IntFlag
 
-from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable, member_or
 from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.object import Object, Property
-from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
-from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, from_kernel, from_python
-from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence
+from unixconn._base.typing import TYPE_CHECKING, TypeVar, named_tuple, overload
+from unixconn._gio.address import SocketAddress, SocketFamily, from_kernel, from_python, name_of, unix_address
+from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence, with_async
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.control_messages import SocketControlMessage, received
+from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
 from unixconn._gio.future import Future
 from unixconn._gio.socket_source import SocketSource
 from unixconn._gio.task import AsyncResult
@@ -50,15 +49,11 @@ T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=IntEnum)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
-_SEND_TO = "unixconn_socket_send_to_async"
-_RECEIVE_FROM = "unixconn_socket_receive_from_async"
-
-_NO_CALLBACK: Any = AWAIT
-"""The default of a callback argument, which type checkers accept for any type."""
-
 
 class SocketType(IntEnum):
     """Types of sockets (Gio.SocketType)."""
+
+    __module__ = "unixconn"
 
     INVALID = 0
     STREAM = 1
@@ -78,6 +73,8 @@ GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
 class SocketProtocol(IntEnum):
     """Protocols (Gio.SocketProtocol)."""
 
+    __module__ = "unixconn"
+
     UNKNOWN = -1
     DEFAULT = 0
     TCP = 6
@@ -87,6 +84,8 @@ class SocketProtocol(IntEnum):
 
 class SocketMsgFlags(IntFlag):
     """The flags of sendmsg(2) and recvmsg(2) that have names in Gio (Gio.SocketMsgFlags); others may be given too."""
+
+    __module__ = "unixconn"
 
     NONE = 0
     OOB = python.MSG_OOB
@@ -105,7 +104,7 @@ def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily,
 
 if TYPE_CHECKING:
 
-    class Option(NamedTuple):
+    class SocketOption(NamedTuple):
         """The result of `Socket.get_option`."""
 
         ok: bool
@@ -134,22 +133,26 @@ if TYPE_CHECKING:
         """The kernel's msg_flags, see recvmsg(2)."""
 
 else:
-    Option = namedtuple("Option", "ok value")
-    Option.__doc__ = "The result of `Socket.get_option`."
-    Option.ok.__doc__ = "Always True: a failure is raised as an Error."
-    Option.value.__doc__ = "The value of the option."
-    Datagram = namedtuple("Datagram", "data address")
-    Datagram.__doc__ = "The result of `Socket.receive_from`."
-    Datagram.data.__doc__ = "The bytes of the datagram, as many as there was room for."
-    Datagram.address.__doc__ = "The sender's address, None for a sender without a name."
-    SocketMessage = namedtuple("SocketMessage", "size address messages flags")
-    SocketMessage.__doc__ = "The result of `Socket.receive_message`."
-    SocketMessage.size.__doc__ = "The number of data bytes received."
-    SocketMessage.address.__doc__ = (
-        "The sender's address, on a socket without a connection; None for a sender without a name."
+    SocketOption = named_tuple(
+        "SocketOption",
+        "The result of `Socket.get_option`.",
+        ok="Always True: a failure is raised as an Error.",
+        value="The value of the option.",
     )
-    SocketMessage.messages.__doc__ = "The control messages."
-    SocketMessage.flags.__doc__ = "The kernel's msg_flags, see recvmsg(2)."
+    Datagram = named_tuple(
+        "Datagram",
+        "The result of `Socket.receive_from`.",
+        data="The bytes of the datagram, as many as there was room for.",
+        address="The sender's address, None for a sender without a name.",
+    )
+    SocketMessage = named_tuple(
+        "SocketMessage",
+        "The result of `Socket.receive_message`.",
+        size="The number of data bytes received.",
+        address="The sender's address, on a socket without a connection; None for a sender without a name.",
+        messages="The control messages.",
+        flags="The kernel's msg_flags, see recvmsg(2).",
+    )
 
 
 class Socket(Object):
@@ -163,6 +166,8 @@ class Socket(Object):
     CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket is set not
     to block, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("family", SocketFamily, "get_family", default=SocketFamily.INVALID, construct_only=True),
@@ -283,9 +288,9 @@ class Socket(Object):
 
     def _take(self, owner: python.socket) -> None:
         self._handle.open(owner)
-        self._family = _known(SocketFamily, owner.family, SocketFamily.INVALID)
+        self._family = member_or(SocketFamily, owner.family, SocketFamily.INVALID)
         self._type = GIO_TYPES.get(owner.type, SocketType.INVALID)
-        self._protocol = _known(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
+        self._protocol = member_or(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
 
     def connection_factory_create_connection(self) -> SocketConnection:
         """
@@ -374,7 +379,7 @@ class Socket(Object):
             self._keepalive = bool(keepalive)
             self._notify("keepalive")
 
-    def get_option(self, level: int, optname: int) -> Option:
+    def get_option(self, level: int, optname: int) -> SocketOption:
         """
         Return (True, value) of an option that is an integer.
 
@@ -386,7 +391,7 @@ class Socket(Object):
             as_integer(level, "level", -INT_MAX, INT_MAX),
             as_integer(optname, "optname", -INT_MAX, INT_MAX),
         )
-        return Option(True, self._handle.get_option(level, optname, ""))
+        return SocketOption(True, self._handle.get_option(level, optname, ""))
 
     def set_option(self, level: int, optname: int, value: int) -> bool:
         """
@@ -469,7 +474,7 @@ class Socket(Object):
         family, and otherwise the Error for the errno of bind(2). Raises TypeError for an *address* that is not a
         `UnixSocketAddress`.
         """
-        name = _unix_address(address)._for_python()
+        name = unix_address(address)._for_python()
         self._check()
         binding = "Error binding to address (GUnixSocketAddress): "
         if not self._handle.is_unix:
@@ -501,7 +506,7 @@ class Socket(Object):
         return self._complete(self._connecting(address), cancellable)
 
     def _connecting(self, address: SocketAddress) -> Connect:
-        return self._timed(Connect(self._handle, _unix_address(address)._for_python()))
+        return self._timed(Connect(self._handle, unix_address(address)._for_python()))
 
     def check_connect_result(self) -> bool:
         """
@@ -618,8 +623,8 @@ class Socket(Object):
         those of this process, NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has gone, and otherwise the Error
         for the errno of sendmsg(2).
         """
-        name = _name_of(address)
-        controls = [_control_message(each)._pack() for each in messages or ()]
+        name = name_of(address)
+        controls = [as_control_message(each)._pack() for each in messages or ()]
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
         try:
@@ -699,7 +704,7 @@ class Socket(Object):
         NOT_CONNECTED without an address and a peer, and otherwise the Error for the errno of sendmsg(2). Raises
         TypeError for an *address* that is neither None nor a `UnixSocketAddress`.
         """
-        return self._complete(self._sending_to(_name_of(address), [as_copy(buffer)]), cancellable)
+        return self._complete(self._sending_to(name_of(address), [as_copy(buffer)]), cancellable)
 
     def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
         """
@@ -712,6 +717,22 @@ class Socket(Object):
         steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
         check_cancellable(cancellable)
         return complete_all(steps, cancellable, blocking=self._blocking)
+
+    @with_async(
+        "unixconn_socket_send_to_async",
+        returns="the number of bytes sent",
+        note="The bytes of *buffer* are copied before.",
+    )
+    def _send_to_operation(self, address: SocketAddress | None, buffer: BytesLike) -> Operation[int]:
+        return self._sending_to(name_of(address), [as_copy(buffer)])
+
+    @with_async(
+        "unixconn_socket_receive_from_async",
+        returns="(data, address)",
+        note="It waits even if the Socket is set not to block.",
+    )
+    def _receive_from_steps(self, size: int) -> Steps[Datagram]:
+        return self._receiving_from(as_integer(size, "size", 0, INT_MAX))
 
     def _sending_to(
         self, name: bytes, buffers: Sequence[bytes], controls: Sequence[ControlMessage] = (), flags: int = 0
@@ -732,93 +753,6 @@ class Socket(Object):
             for message in messages:
                 close_all(message)
         return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
-
-    @overload
-    def send_to_async(
-        self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None
-    ) -> Future[int]: ...
-
-    @overload
-    def send_to_async(
-        self,
-        address: SocketAddress | None,
-        buffer: BytesLike,
-        cancellable: Cancellable | None,
-        callback: Callback,
-        *user_data: Any,
-    ) -> None: ...
-
-    @overload
-    def send_to_async(
-        self,
-        address: SocketAddress | None,
-        buffer: BytesLike,
-        cancellable: Cancellable | None = None,
-        *,
-        callback: Callback,
-    ) -> None: ...
-
-    def send_to_async(
-        self,
-        address: SocketAddress | None,
-        buffer: BytesLike,
-        cancellable: Cancellable | None = None,
-        callback: Callback = _NO_CALLBACK,
-        *user_data: Any,
-    ) -> Future[int] | None:
-        """
-        Start what `send_to` does, without waiting for the end. The bytes of *buffer* are copied before.
-
-        *callback* is called with (socket, result, *user_data), and gets the outcome from `send_to_finish`. Without a
-        callback argument the call returns a Future; with callback=None nobody is told, and it returns None.
-        """
-        operation = self._sending_to(_name_of(address), [as_copy(buffer)])
-        return start(self, _SEND_TO, operation, cancellable, callback, user_data, self)
-
-    def send_to_finish(self, result: AsyncResult) -> int:
-        """
-        Return the number of bytes sent, or raise the Error, for the *result* of `send_to_async`.
-
-        Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
-        another operation, or if its outcome was taken already.
-        """
-        return finish(self, _SEND_TO, result)
-
-    @overload
-    def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
-
-    @overload
-    def receive_from_async(
-        self, size: int, cancellable: Cancellable | None, callback: Callback, *user_data: Any
-    ) -> None: ...
-
-    @overload
-    def receive_from_async(self, size: int, cancellable: Cancellable | None = None, *, callback: Callback) -> None: ...
-
-    def receive_from_async(
-        self,
-        size: int,
-        cancellable: Cancellable | None = None,
-        callback: Callback = _NO_CALLBACK,
-        *user_data: Any,
-    ) -> Future[Datagram] | None:
-        """
-        Start what `receive_from` does, without waiting for the end; it waits even if the Socket is set not to block.
-
-        *callback* is called with (socket, result, *user_data), and gets the outcome from `receive_from_finish`. Without
-        a callback argument the call returns a Future; with callback=None nobody is told, and it returns None.
-        """
-        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
-        return start_sequence(self, _RECEIVE_FROM, steps, cancellable, callback, user_data)
-
-    def receive_from_finish(self, result: AsyncResult) -> Datagram:
-        """
-        Return (data, address), or raise the Error, for the *result* of `receive_from_async`.
-
-        Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it is the result of another Socket or
-        another operation, or if its outcome was taken already.
-        """
-        return finish(self, _RECEIVE_FROM, result)
 
     # --- waiting ---
 
@@ -885,17 +819,77 @@ class Socket(Object):
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
         return complete(self._timed(operation), cancellable, blocking=self._blocking, tried=tried)
 
+    # --- generated by tools/generate_async.py: change a declaration, and run that ---
 
-def _unix_address(value: object) -> UnixSocketAddress:
-    """Return *value*. Raises TypeError if it is not a `UnixSocketAddress`."""
-    if not isinstance(value, UnixSocketAddress):
-        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
-    return value
+    @overload
+    def send_to_async(
+        self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None
+    ) -> Future[int]: ...
+    @overload
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: BytesLike,
+        cancellable: Cancellable | None = ...,
+        callback: Callback = ...,
+        *user_data: object,
+    ) -> None: ...
+    def send_to_async(
+        self,
+        address: SocketAddress | None,
+        buffer: BytesLike,
+        cancellable: Cancellable | None = None,
+        callback: Callback = AWAIT,
+        *user_data: object,
+    ) -> Future[int] | None:
+        """
+        Start what `send_to` does, with the same parameters and errors, and do not wait for its end.
 
+        At the end *callback* is called with (socket, result, *user_data), and gets the value by `send_to_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        The bytes of *buffer* are copied before.
+        """
+        operation = self._send_to_operation(address, buffer)
+        return start(self, "unixconn_socket_send_to_async", operation, cancellable, callback, user_data, self)
 
-def _name_of(address: SocketAddress | None) -> bytes:
-    """Return *address* as the kernel takes it, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
-    return b"" if address is None else _unix_address(address)._for_kernel()
+    def send_to_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes sent, for the *result* of `send_to_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        socket or of another operation, or if its value was returned already.
+        """
+        return finish(self, "unixconn_socket_send_to_async", result)
+
+    @overload
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
+    @overload
+    def receive_from_async(
+        self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
+    ) -> None: ...
+    def receive_from_async(
+        self, size: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
+    ) -> Future[Datagram] | None:
+        """
+        Start what `receive_from` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (socket, result, *user_data), and gets the value by `receive_from_finish`.
+        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        It waits even if the Socket is set not to block.
+        """
+        operation = self._receive_from_steps(size)
+        return start_sequence(self, "unixconn_socket_receive_from_async", operation, cancellable, callback, user_data)
+
+    def receive_from_finish(self, result: AsyncResult) -> Datagram:
+        """
+        Return (data, address), for the *result* of `receive_from_async`.
+
+        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
+        socket or of another operation, or if its value was returned already.
+        """
+        return finish(self, "unixconn_socket_receive_from_async", result)
+
+    # --- end of the generated part ---
 
 
 def _or_none(ask: Callable[[], T | None]) -> T | None:
@@ -903,16 +897,3 @@ def _or_none(ask: Callable[[], T | None]) -> T | None:
         return ask()
     except Error:
         return None
-
-
-def _known(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
-    try:
-        return kind(value)
-    except ValueError:
-        return otherwise
-
-
-def _control_message(value: object) -> SocketControlMessage:
-    if not isinstance(value, SocketControlMessage):
-        raise TypeError(f"messages must have SocketControlMessages alone, not {value!r}")
-    return value

@@ -30,6 +30,8 @@ class SocketConnection(IOStream):
     Two connections may share a Socket; closing one closes the Socket of both.
     """
 
+    __module__ = "unixconn"
+
     _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Socket, "get_socket", construct_only=True),)
 
     _input: InputStream | None = None
@@ -218,6 +220,8 @@ def _wrong_arguments(kind: type[SocketConnection], others: tuple[object, ...], s
 
 class TcpConnection(SocketConnection):
     """A connection over TCP (Gio.TcpConnection): bytes only."""
+
+    __module__ = "unixconn"
 
 
 connection_types[None] = SocketConnection

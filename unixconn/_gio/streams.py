@@ -45,6 +45,8 @@ T = TypeVar("T")
 class Bytes:
     """Immutable bytes (GLib.Bytes)."""
 
+    __module__ = "unixconn"
+
     __slots__ = ("_data",)
 
     def __init__(self, data: BytesLike | None = None) -> None:

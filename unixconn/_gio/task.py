@@ -1,4 +1,4 @@
-"""Results of asynchronous operations, and the callbacks that are told them (Gio.AsyncResult, Gio.Task)."""
+"""AsyncResult and Task: the result of an asynchronous operation, and the call of its callback."""
 
 from __future__ import annotations
 
@@ -24,99 +24,117 @@ if TYPE_CHECKING:
 
 
 class AsyncResult(Object):
-    """What an asynchronous operation came to (Gio.AsyncResult); its method for that is the one named ``*_finish``."""
+    """
+    The result of an asynchronous operation, which a method named ``*_finish`` takes (Gio.AsyncResult).
+
+    This class is abstract, as in Gio: asynchronous methods make a `Task`, or a `Future`.
+    """
+
+    __module__ = "unixconn"
 
     _source: Object
 
+    def __init__(self) -> None:
+        if type(self) is AsyncResult:
+            raise TypeError("AsyncResult is abstract and cannot be made: methods named *_async make Tasks and Futures")
+        super().__init__()
+
     def get_source_object(self) -> Object:
-        """Give the object whose method started the operation."""
+        """Return the object whose method started the operation (g_async_result_get_source_object)."""
         return self._source
 
     def get_user_data(self) -> None:
-        """Give None: the data go to the callback."""
+        """Return None: the callback gets the user's data as its arguments, as in PyGObject."""
 
     def is_tagged(self, source_tag: object) -> bool:
-        """Give False: Gio's tags are addresses of functions in C."""
+        """Return False: a tag is the address of a C function in Gio, and there is none here."""
         return False
 
     def legacy_propagate_error(self) -> bool:
-        """Give False, as for every `Task`."""
+        """Return False, as Gio does for every `Task`."""
         return False
 
 
 class Task(AsyncResult):
     """
-    An operation under way, and its result (Gio.Task).
+    A pending asynchronous operation, and later its result (Gio.Task).
 
-    The result is handed out once, and what nobody has taken when the Task goes, a descriptor, is closed. An Error is
-    raised as often as it is asked for.
+    Methods named ``*_async`` make Tasks, and give them to the callback. The result can be taken once, by a method named
+    ``*_finish`` or by one named ``propagate_*``; an Error is raised each time. Descriptors in a result that was not
+    taken are closed when the Task goes.
     """
+
+    __module__ = "unixconn"
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("completed", bool, "get_completed", default=False),)
 
     def __init__(
         self, source: Object, name: str, discard: Callable[[Any], object] | None, cancellable: Cancellable | None
     ) -> None:
-        """Take *discard*, which closes a result that nobody takes."""
+        """Asynchronous methods call this. *discard* closes a result that nobody has taken."""
         self._source = source
         self._name = name
         self._discard = discard
         self._cancellable = cancellable
-        # The list owns the result until it is handed out.
+        # The list owns the result until it is taken.
         self._result: list[Any] = []
         self._error: Error | None = None
 
     _ended = False
-    """The result is known, though nobody may have been told yet."""
+    """Whether the result is known. The callback may not have been called yet."""
     _told = False
-    """The callback was called, or is being called."""
+    """Whether the callback was called, or is running."""
     _returned = False
-    """It has come back."""
+    """Whether the callback has returned."""
     _completed = False
     _callback: Callable[[], object] | None = None
     _delivery: Delivery | None = None
     _priority = PRIORITY_DEFAULT
 
-    # --- what Gio tells of it ---
+    # --- Gio's getters ---
 
     def get_cancellable(self) -> Cancellable | None:
-        """Give the Cancellable that the operation was given."""
+        """Return the Cancellable that was given to the asynchronous method (g_task_get_cancellable)."""
         return self._cancellable
 
     def get_name(self) -> str:
-        """Give the name of the C function that would have started it."""
+        """Return the name of the C function that would start the operation in Gio (g_task_get_name)."""
         return self._name
 
     def get_context(self) -> MainContext | None:
-        """Give the context that its callback is called in; None where an event loop calls it."""
+        """Return the context that calls the callback, None if an event loop does (g_task_get_context)."""
         return self._delivery.context if self._delivery is not None else None
 
     def get_priority(self) -> int:
-        """Give the priority of its callback among others."""
+        """Return the priority of the callback in its context (g_task_get_priority)."""
         return self._priority
 
     def get_check_cancellable(self) -> bool:
-        """Give True: its cancellable ends it. A result that is there already stays, unlike in Gio."""
+        """
+        Return True: the Cancellable ends the operation (g_task_get_check_cancellable).
+
+        Unlike in Gio, cancelling does not replace a result that is already there.
+        """
         return True
 
     def get_return_on_cancel(self) -> bool:
-        """Give False."""
+        """Return False: a cancelled operation returns when it has ended (g_task_get_return_on_cancel)."""
         return False
 
     def get_completed(self) -> bool:
-        """Tell whether the callback was called, and has come back."""
+        """Return whether the callback was called, and has returned (g_task_get_completed)."""
         return self._completed
 
     def had_error(self) -> bool:
-        """Tell whether the operation has failed."""
+        """Return whether the operation has ended with an Error (g_task_had_error)."""
         return self._error is not None
 
     @staticmethod
     def is_valid(result: AsyncResult, source_object: Object | None = None) -> bool:
         """
-        Tell whether *result* is a Task that a method of *source_object* has started.
+        Return whether *result* is a Task that a method of *source_object* started (g_task_is_valid).
 
-        Raises TypeError for what is no AsyncResult, or no Object.
+        Raises TypeError if *result* is not an AsyncResult, or *source_object* is not an Object or None.
         """
         if not isinstance(result, AsyncResult):
             raise TypeError(f"result must be an AsyncResult, not {result!r}")
@@ -127,23 +145,23 @@ class Task(AsyncResult):
     # --- the result ---
 
     def propagate_boolean(self) -> bool:
-        """Give the result of an operation that gives a bool; see `propagate_value`."""
+        """Take a result that is a bool; see `propagate_value` (g_task_propagate_boolean)."""
         return self._propagate(bool)  # type: ignore[no-any-return]
 
     def propagate_int(self) -> int:
-        """Give the result of an operation that gives an integer, a descriptor's number; see `propagate_value`."""
+        """Take a result that is an integer, such as a descriptor; see `propagate_value` (g_task_propagate_int)."""
         return self._propagate(int)  # type: ignore[no-any-return]
 
     def propagate_pointer(self) -> Any:
-        """Give the result of an operation that gives an object; see `propagate_value`."""
+        """Take a result that is any other object; see `propagate_value` (g_task_propagate_pointer)."""
         return self._propagate(object)
 
     def propagate_value(self) -> tuple[bool, Any]:
         """
-        Give (True, result), or raise the operation's Error.
+        Take the result, and return (True, result), or raise the operation's Error (g_task_propagate_value).
 
-        Raises ValueError before the operation has ended, and if the result was handed out already, or is of a type that
-        the method is not for.
+        Raises ValueError if the operation has not ended, or the result was already taken. The methods for one type also
+        raise it for a result of another type.
         """
         return True, self._propagate(None)
 
@@ -151,63 +169,75 @@ class Task(AsyncResult):
         if self._ended and self._result and kind is not None:
             found = self._result[0]
             if (type(found) if isinstance(found, int) else object) is not kind:
-                raise ValueError(f"the result of {self._name} is {found!r}: another method of Task is for that")
+                raise ValueError(f"the result of {self._name} is {found!r}: use propagate_value()")
         return self._take()
 
     def _take(self) -> Any:
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
-            # Not the very same: its traceback has the frames that have this, which nothing would free at once then.
+            # A copy: the traceback of the raised error refers to frames that refer to this Task. With the error itself
+            # that would be a circle, and the Task would stay until a garbage collection.
             raise self._error.copy()
         try:
             return take(self._result)
         except IndexError:
-            raise ValueError(f"the result of {self._name} was handed out already") from None
+            raise ValueError(f"the result of {self._name} was already taken") from None
 
-    # --- its way ---
+    # --- from the operation's end to the callback ---
 
-    def call_back(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
-        """Have *callback* told the end, where callbacks of this thread are called."""
+    def _set_callback(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
+        """Let the context or the event loop of this thread call *callback* at the end."""
         if callback is not None:
             self._callback = partial(callback, self._source, self, *data)
         self._priority = priority
         self._delivery = Delivery()
 
-    def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called where the callback is."""
+    def _post(self, call: Callable[[], object]) -> None:
+        """Let the context or the event loop that calls the callback call *call*."""
         assert self._delivery is not None
         self._delivery.post(call, self._priority)
 
-    def reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Give who is to look after *operation*."""
+    def _reactor_for(self, operation: Operation[Any]) -> Reactor:
+        """Return the Poller that waits for *operation*."""
         assert self._delivery is not None
         if self._delivery.loop is not None:
             return self._delivery.loop
         if self._delivery.context is None or self._callback is None or operation.condition != READABLE:
-            # What nobody, or the peer, waits for does not wait until a context is iterated.
+            # Without a callback nobody may ever iterate the context. Sending must not wait for that either, as the
+            # peer waits for the data.
             return shared()
         return reactor_of(self._delivery.context)
 
-    def end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
-        """Take *result*, a list with the result that belongs to this from now on, or *error*; call *before* first."""
-        if error is None:
-            self._result = result
-        self._error = error
-        self._ended = True
+    def _end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
+        """
+        End with the item of the list *result*, which belongs to the Task from now on, or with *error*.
+
+        *before* is called before the callback.
+        """
         try:
+            if error is None:
+                self._result = result
+            self._error = error
+            self._ended = True
             self._tell(before)
-        except BaseException:  # of a signal handler: once more, as nothing of it is done twice
+        except BaseException:
+            # A signal handler raised an exception, perhaps before the callback was posted. All again: no part of it has
+            # an effect twice.
+            if error is None:
+                self._result = result
+            self._error = error
+            self._ended = True
             self._tell(before)
             raise
 
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:
-            self.post(before)
-        self.post(self._deliver)
+            self._post(before)
+        self._post(self._deliver)
 
     def _deliver(self) -> None:
-        # Called again if a signal handler has raised on the way, and by a loop that the callback runs.
+        # May be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
         if self._told and not self._returned:
             return
         context = self.get_context()
@@ -220,8 +250,10 @@ class Task(AsyncResult):
         except BaseException:
             if self._returned:
                 self._complete()
-            elif not self._told:  # of a signal handler, and who has called this may take it for the callback's own
-                self.post(self._deliver)
+            elif not self._told:
+                # A signal handler raised an exception before the callback was called. The caller may take it for one of
+                # the callback.
+                self._post(self._deliver)
             raise
 
     def _call(self) -> None:
@@ -239,8 +271,14 @@ class Task(AsyncResult):
             self._completed = True
             self._notify("completed")
 
+    def __repr__(self) -> str:
+        # The attributes are missing if the constructor has failed.
+        name, error = self.__dict__.get("_name", ""), self.__dict__.get("_error")
+        state = f"failed: {error}" if error is not None else "done" if self._ended else "pending"
+        return f"<{type(self).__name__} {name} {state}>"
+
     def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
+        # The attribute is missing if a signal handler raised an exception in the constructor.
         result = getattr(self, "_result", None)
         if result and self._discard is not None:
             self._discard(result.pop())

@@ -1,1 +1,1 @@
-"""Operations, and the ways to wait for them."""
+"""The wing of the operations, and of the ways to wait for them."""

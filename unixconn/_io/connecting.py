@@ -15,23 +15,27 @@ if TYPE_CHECKING:
 
 
 class Accept(Operation[socket.socket]):
-    """Accept a connection."""
+    """Accept a connection. The result is a socket of the standard library."""
 
     __slots__ = ()
 
     condition = READABLE
 
     def attempt(self, result: list[socket.socket]) -> bool:
-        """Accept it."""
+        """See `Operation.attempt`."""
         return accept(self.handle, result)
 
     def discard(self, result: socket.socket) -> None:
-        """Close it."""
+        """Close the connection."""
         result.close()
 
 
 class Connect(Operation[bool]):
-    """Connect to a Unix socket. The kernel does not report when a backlog has room again."""
+    """
+    Connect to the Unix socket *name*.
+
+    It is tried again at intervals, as the kernel does not report when a full backlog has room again.
+    """
 
     __slots__ = ("_name",)
 
@@ -43,7 +47,7 @@ class Connect(Operation[bool]):
         self._name = name
 
     def attempt(self, result: list[bool]) -> bool:
-        """Connect."""
+        """See `Operation.attempt`."""
         if not connect(self.handle, self._name):
             return False
         result.append(True)
@@ -51,7 +55,11 @@ class Connect(Operation[bool]):
 
 
 class AwaitCondition(Operation[IOCondition]):
-    """Wait until one of the conditions *wanted* holds, as poll() numbers them, or ERR or HUP."""
+    """
+    Wait until one of the conditions *wanted*, ERR or HUP holds. The numbers are those of poll(2).
+
+    The result are the conditions that hold.
+    """
 
     __slots__ = ("condition",)
 
@@ -60,7 +68,7 @@ class AwaitCondition(Operation[IOCondition]):
         self.condition = wanted  # type: ignore[misc]
 
     def attempt(self, result: list[IOCondition]) -> bool:
-        """Look which of them hold."""
+        """See `Operation.attempt`."""
         found = self.handle.poll(self.condition)
         if not found:
             return False

@@ -1,4 +1,4 @@
-"""Delivery: where the callbacks of a thread run, and what a MainContext waits for itself while it is iterated."""
+"""Delivery: where the callbacks of a thread run. ContextReactor: how a MainContext waits for sockets itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """The context that this thread has pushed, else the asyncio loop that runs in it, else the default context."""
+    """
+    The place where callbacks of operations run that the current thread starts now.
+
+    It is the context that the thread has pushed; without one, the asyncio loop that runs in the thread; without that,
+    the global default context.
+    """
 
     __slots__ = ("context", "loop")
 
@@ -29,14 +34,14 @@ class Delivery:
         self.context: MainContext | None = None if self.loop is not None else pushed or MainContext.default()
 
     def post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
-        """Have *call* called there; from any thread. An event loop knows no *priority*."""
+        """Have *call* called there. May be called in any thread. An event loop ignores *priority*."""
         if self.context is not None:
             self.context._post(call, priority)
         elif self.loop is not None:
             self.loop.post(call)
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have *call* called there after *seconds*; from any thread."""
+        """Have *call* called there after *seconds*. May be called in any thread."""
         if self.context is not None:
             source = Timeout(seconds)
             source.set_callback(self._call_in, self.context, call)
@@ -46,16 +51,17 @@ class Delivery:
 
     @staticmethod
     def _call_in(context: MainContext, call: Callable[[], object]) -> None:
-        # As in the callback of an operation: what is started in it is delivered there, too.
+        # As in the callback of an operation: the context is the thread's default meanwhile, so the operations that
+        # *call* starts are delivered there, too.
         context._call_as_default(call)
 
 
 class ContextReactor(WakeableReactor):
     """
-    Looks after operations in the thread that iterates *context*, for which their callbacks have to wait anyhow.
+    A Reactor that runs in the thread that iterates *context*.
 
-    To wake another thread for each result, and for that thread to wake this one, takes several times as long as all the
-    rest.
+    The callbacks of the operations have to wait for that thread anyway. With another thread for the operations, two
+    changes of threads for each result would take several times as long as all the rest.
     """
 
     def __init__(self, context: MainContext) -> None:
@@ -72,7 +78,7 @@ class ContextReactor(WakeableReactor):
         with self._lock.entered:
             if self._epoll is None:
                 self._epoll = epoll.new()
-                # The context may be waiting without it.
+                # The context's thread may be waiting already, without this epoll.
                 self._context._ring()
 
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
@@ -84,11 +90,15 @@ class ContextReactor(WakeableReactor):
     # --- in the thread that iterates ---
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most *seconds*, -1 without end, and serve what is ready; return False if there is nothing."""
+        """
+        Wait for at most *seconds*, -1 for no limit, and serve the sockets that are ready.
+
+        Returns False, without waiting, if no operation waits.
+        """
         if self._epoll is None:
             return False
         if seconds:
-            # Not before it is needed: operations that are ready are served without.
+            # The wakeup takes a descriptor. It is made only for a real wait, and not to serve sockets that are ready.
             try:
                 self._listen(self._epoll)
             except TooManyOpenFilesError:
@@ -107,10 +117,11 @@ class ContextReactor(WakeableReactor):
 
 
 def reactor_of(context: MainContext) -> ContextReactor:
-    """Return what looks after the operations of *context*."""
+    """Return the reactor that serves the operations of *context*."""
     known = context._sockets
     if not isinstance(known, ContextReactor) or not known.is_ours:
-        # In one step: an operation that waits by one that another thread has replaced would be looked after by nothing.
+        # By setdefault(), in one step: two threads that made a reactor each would use different ones. The context would
+        # serve only one of them, and the operations of the other one would never end.
         known = context._lent.setdefault(this_process(), ContextReactor(context))
         context._sockets = known
     return known

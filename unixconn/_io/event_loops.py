@@ -1,9 +1,9 @@
 """
-Event loops that the program runs: asyncio's, uvloop's and trio's.
+Reactors in the event loops that the program runs: asyncio's, uvloop's and trio's.
 
-None of them is imported here: where one runs, the program has imported it. Each watches one descriptor of ours, an
-epoll in which the sockets of all operations are armed. So the user's descriptors may have readers in the loop, too, and
-may be closed at any time.
+None of these is imported here: if one runs, the program has imported it. Each loop watches one descriptor, the epoll of
+its reactor, in which the sockets of all operations are armed. So the loop never watches the user's descriptors for us:
+the user may add readers for them, and may close them at any time.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ if TYPE_CHECKING:
 
 
 class Loop(Reactor):
-    """A running event loop."""
+    """The reactor of an event loop, which runs in the loop's thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        # While this serves, its thread may use the loop's quick methods. Otherwise the caller may be a signal handler,
-        # and the loop asleep.
+        # The loop's thread while it is in `_look_on`, 0 otherwise. Only then may the loop's quick methods be used, such
+        # as call_soon(). At other times a caller in that thread may be a signal handler that has interrupted the loop's
+        # wait, which a quick method does not end.
         self._looking_thread = 0
 
     def _look_on(self) -> None:
-        """Serve what is ready; the loop calls it."""
+        """Serve the sockets that are ready. The loop calls this when the epoll is readable."""
         self._looking_thread = threading.get_ident()
         try:
             self._turn(0.0)
@@ -52,44 +53,48 @@ class Loop(Reactor):
         return self._looking_thread == threading.get_ident()
 
     def _call_or_post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop, at once if the loop is just calling this; from any thread."""
+        """Call *call* now if this thread is in `_look_on`, or have the loop call it. May be called in any thread."""
         if self._is_looking:
             call()
         else:
             self.post(call)
 
     def runs_here(self) -> bool:
-        """Return whether this is certainly what `running` returns, as far as that is quick to find out."""
+        """Return True if `running` would return this, as far as that can be found out quickly; False if in doubt."""
         return False
 
     @abstractmethod
     def wait(self, subscribe: Callable[[Callable[[], object]], object]) -> Generator[Any, Any, None]:
-        """Suspend the current task until the function passed to *subscribe* is called, in any thread."""
+        """
+        Suspend the current task.
+
+        *subscribe* is called with a function. The task goes on after that function was called, in any thread.
+        """
 
     @abstractmethod
     def checkpoint(self) -> Generator[Any, Any, None]:
-        """Let other tasks run, if the loop does so also where nothing has to be waited for."""
+        """Let other tasks run, if it is the loop's convention that each await does so, also without a wait."""
 
     @abstractmethod
     def not_done(self, text: str) -> Exception:
-        """Return the error for asking for a result that is not there yet."""
+        """Return the error, with *text*, that the loop's futures raise for a result that is not there yet."""
 
     @abstractmethod
     def report(self, error: BaseException, source: object) -> None:
-        """Report that nobody has looked at the *error* of *source*."""
+        """Report that the *error* of *source* was never retrieved."""
 
 
 class _Turn:
     """
-    A future that a task of asyncio waits for, with as few methods as that takes.
+    A future that a task of asyncio can wait for, with only the methods that the task calls.
 
-    asyncio's own futures resume the task one round of the loop later, which takes as long as all that is done here.
+    asyncio's own futures resume the task one iteration of the loop later, which takes as long as all the work here.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_errors", "_is_over", "_loop", "_reactor")
 
     def __init__(self, reactor: AsyncioLoop, loop: asyncio.AbstractEventLoop) -> None:
-        # Tells the task that this was yielded to be waited for.
+        # The attribute tells the task that this object was yielded by an await, and is a future.
         self._asyncio_future_blocking = True
         self._reactor = reactor
         self._loop = loop
@@ -99,14 +104,14 @@ class _Turn:
         self._is_over = False
 
     def end(self) -> None:
-        """Let the task go on soon; from any thread."""
+        """Let the task go on soon. May be called in any thread."""
         if self._reactor._is_looking:
             self._reactor._turns.append(self)
         else:
             self._reactor.post(self.take)
 
     def take(self) -> None:
-        """Let the task go on at once: in the loop's thread, and while no task runs. A second call does nothing."""
+        """Let the task go on now. Called in the loop's thread while no task runs. A second call has no effect."""
         if not self._is_over:
             self._is_over = True
             if self._callback is not None:
@@ -123,38 +128,40 @@ class _Turn:
         self._callback, self._context = callback, context
 
     def cancel(self, msg: object = None) -> bool:
-        """Let the task go on with asyncio.CancelledError in the loop's next round, unless it has gone on."""
+        """Let the task go on with asyncio.CancelledError, in the loop's next iteration; False if it has gone on."""
         if self._is_over:
             return False
         self._is_over = True
         self._errors.append(self._reactor.cancelled_error(msg))
         assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
-        # The frames of the error refer to this, and before CPython 3.11 the task keeps the error.
+        # This breaks a cycle of references: before CPython 3.11 the task keeps the error, whose frames refer to this.
         self._callback = None
         return True
 
     def result(self) -> None:
         """Return None, or raise asyncio.CancelledError."""
         if self._errors:
-            # Kept here, or under a name, its frames would keep this alive, and the operation.
+            # Taken out of the list, and without a name for it: the error's frames refer to this object and to the
+            # operation, and a reference to the error would keep both alive.
             raise self._errors.pop()
 
 
 class AsyncioLoop(Loop):
-    """A loop with asyncio's interface."""
+    """The reactor of a loop with asyncio's interface, such as uvloop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._turns: deque[_Turn] = deque()
         self._running_loop = sys.modules["asyncio"]._get_running_loop
-        # The epoll is closed with the loop, though operations that waited in it may still be in a line.
+        # When the loop is gone, the epoll is closed, even if operations that wait with it are still in a line and keep
+        # this reactor alive.
         stop = weakref.WeakMethod(self._stop)
         self._loop = weakref.ref(loop, lambda _gone: _call(stop))
 
     @property
     def is_closed(self) -> bool:
-        """Whether it will never look again."""
+        """Whether it will never serve an operation again."""
         loop = self._loop()
         return loop is None or loop.is_closed() or not self.is_ours
 
@@ -167,12 +174,12 @@ class AsyncioLoop(Loop):
     def _look_on(self) -> None:
         try:
             super()._look_on()
-            # Not before: the tasks may do anything, and serving holds locks.
+            # Tasks go on only now: they may do anything, and while operations are served, locks are held.
             while self._turns:
                 self._turns[0].take()
                 self._turns.popleft()
         finally:
-            # After KeyboardInterrupt or SystemExit, raised in a task or by a signal handler.
+            # Some are left after KeyboardInterrupt or SystemExit, raised in a task or by a signal handler.
             while self._turns:
                 self.post(self._turns[0].take)
                 self._turns.popleft()
@@ -184,16 +191,16 @@ class AsyncioLoop(Loop):
         return partial(self.post, timer.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop; from any thread. Dropped after the loop's end."""
+        """Have the loop call *call*. May be called in any thread. Has no effect after the loop was closed."""
         loop = self._loop()
         try:
             if loop is not None:
                 (loop.call_soon if self._is_looking else loop.call_soon_threadsafe)(call)
-        except RuntimeError:  # it was closed
+        except RuntimeError:  # the loop was closed
             return
 
     def post_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop after *seconds*; from any thread."""
+        """Have the loop call *call* after *seconds*. May be called in any thread."""
         loop = self._loop()
         if loop is not None:
             self.post(partial(loop.call_later, seconds, call))
@@ -219,11 +226,11 @@ class AsyncioLoop(Loop):
         return sys.modules["asyncio"].InvalidStateError(text)  # type: ignore[no-any-return]
 
     def get_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop itself, None if it is gone."""
+        """Return asyncio's loop; None if it is gone."""
         return self._loop()
 
     def cancelled_error(self, message: object) -> BaseException:
-        """Return what a future raises that was cancelled with *message*."""
+        """Return the asyncio.CancelledError of a future that was cancelled with *message*, None for no message."""
         arguments = () if message is None else (message,)
         return sys.modules["asyncio"].CancelledError(*arguments)  # type: ignore[no-any-return]
 
@@ -231,12 +238,12 @@ class AsyncioLoop(Loop):
         """See `Loop.report`."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            message = "the error of an operation was never looked at"
+            message = "the error of an operation was never retrieved"
             loop.call_exception_handler({"message": message, "exception": error, "future": source})
 
 
 class TrioRun(Loop):
-    """A run of trio."""
+    """The reactor of a run of trio."""
 
     def __init__(self, token: Any) -> None:
         super().__init__()
@@ -245,7 +252,7 @@ class TrioRun(Loop):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it will never look again."""
+        """Whether it will never serve an operation again."""
         return self._ended or not self.is_ours
 
     def _start(self) -> None:
@@ -260,7 +267,7 @@ class TrioRun(Loop):
                 self._look_on()
         finally:
             self._ended = True
-            for each in list(self._waiting):  # in one step, also without the GIL
+            for each in list(self._waiting):  # copied in one step, also without the GIL: other threads may change it
                 each.look()
             self._stop()
 
@@ -275,7 +282,7 @@ class TrioRun(Loop):
             self._ring(waiter)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the loop; from any thread. Dropped after the loop's end."""
+        """Have the loop call *call*. May be called in any thread. Has no effect after the run has ended."""
         try:
             self._token.run_sync_soon(run_handler, call)
         except _trio().RunFinishedError:
@@ -310,7 +317,7 @@ class TrioRun(Loop):
         return RuntimeError(text)
 
     def report(self, error: BaseException, source: object) -> None:
-        """Do nothing: trio has no such report."""
+        """Do nothing, as trio has no place to report such an error."""
 
 
 def _call(weak: weakref.WeakMethod[Callable[[], None]]) -> None:
@@ -345,14 +352,16 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def running() -> Loop | None:
-    """Return the event loop that runs in this thread, None if none does."""
-    # trio first, as it may run as a guest of asyncio. Not by sys.modules.get(), here and below: in CPython 3.13 without
-    # the GIL that takes the dictionary's lock. While the lock is handed over to a thread that waits for it, another
-    # thread may fork, and in the child it never opens (CPython's issue 133130).
+    """Return the reactor of the event loop that runs in this thread; None if none does."""
+    # trio is asked first, as it may run as a guest of asyncio.
+    #
+    # Here and below, sys.modules.get() is avoided, because of a deadlock in CPython 3.13 without the GIL (CPython issue
+    # 133130). get() takes the dictionary's lock. Thread A holds the lock, and thread B waits for it. While A hands the
+    # lock over to B, thread C forks. In the child, B does not exist, and the lock is never released.
     if "trio" in sys.modules:
         try:
             token = sys.modules["trio"].lowlevel.current_trio_token()
-        except (AttributeError, KeyError, RuntimeError):  # it is just being imported, or does not run here
+        except (AttributeError, KeyError, RuntimeError):  # trio is just being imported, or does not run in this thread
             pass
         else:
             run = _trio_runs.get(token)
@@ -363,13 +372,13 @@ def running() -> Loop | None:
 
 
 def running_asyncio() -> AsyncioLoop | None:
-    """Return the loop with asyncio's interface that runs in this thread, None if none does."""
+    """Return the reactor of the loop with asyncio's interface that runs in this thread; None if none does."""
     global _latest  # noqa: PLW0603 - a cache: nearly always there is one loop
     if "asyncio" not in sys.modules:
         return None
     try:
         loop = sys.modules["asyncio"]._get_running_loop()
-    except (AttributeError, KeyError):  # it is just being imported
+    except (AttributeError, KeyError):  # asyncio is just being imported
         return None
     if loop is None:
         return None

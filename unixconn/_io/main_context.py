@@ -1,8 +1,9 @@
 """
-MainContext: functions to be called in a thread, and the sources that say when (GLib.MainContext, GLib.Source).
+MainContext: calls functions in the thread that iterates it, when their sources are ready.
 
-As much of GLib's main loop as asynchronous operations need: idle and timeout functions, priorities, contexts for
-threads, nesting. A context has descriptors only while it waits for sockets: delivery.py provides them.
+GLib.MainContext and GLib.Source, as far as asynchronous operations need them: idle and timeout functions, priorities,
+contexts for threads, nesting. A context has no descriptor of its own. When it has to wait for sockets, delivery.py adds
+a reactor to it, which has descriptors as long as operations wait.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Sockets(Protocol):
-        """What a context waits for beside its sources; see delivery.py."""
+        """The reactor that a context waits with; see delivery.py."""
 
         def wait(self, seconds: float) -> bool:
-            """Wait for at most *seconds*, -1 without end, or until `wake`; return False if there is nothing to do."""
+            """Wait for at most *seconds*, -1 for no limit, or until `wake`; return False at once if none waits."""
 
         def wake(self) -> None:
-            """End a `wait`, from any thread."""
+            """End a `wait`. May be called in any thread."""
 
         def rest(self) -> None:
-            """Close the descriptors if nothing is left to wait for."""
+            """Close the descriptors if no operation waits."""
 
 
 PRIORITY_HIGH = -100
@@ -47,7 +48,7 @@ _numbers = count(1)
 
 
 class _Stack(threading.local):
-    """The contexts that this thread has pushed."""
+    """The contexts that this thread has pushed, the latest one last."""
 
     def __init__(self) -> None:
         self.entries: list[MainContext] = []
@@ -58,10 +59,16 @@ _pushed = _Stack()
 
 class Source:
     """
-    Something that becomes ready, and whose callback is called then in the context it is attached to (GLib.Source).
+    A source of calls: when it is ready, the context that it is attached to calls its callback (GLib.Source).
 
-    Made by `Cancellable.source_new` and `Socket.create_source`; `idle_add` and `timeout_add` attach theirs at once.
+    `Cancellable.source_new` and `Socket.create_source` return sources, which the caller has to `attach`. `idle_add` and
+    `timeout_add` make and attach one themselves. A plain ``Source(priority)`` is an idle source, which is always ready.
+
+    *priority* is the smaller, the more urgent the source is. Raises TypeError if it is not a number, and OverflowError
+    if it does not fit a C int.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
@@ -74,28 +81,33 @@ class Source:
         self._id = 0
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
-        """Call *callback* with *data* each time the source is ready, until it returns a false value."""
+        """
+        Set the function to call: *callback* with *data* each time the source is ready, until it returns a false value.
+
+        See g_source_set_callback. Raises TypeError if *callback* is not callable.
+        """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._call = lambda: callback(*data)
 
     def get_priority(self) -> int:
-        """Return the priority. Of several sources that are ready the one with the lowest number is called first."""
+        """Return the priority. Of several sources that are ready, the one with the lowest number is called first."""
         return self._priority
 
     def set_priority(self, priority: int) -> None:
-        """Set the priority."""
+        """Set the priority. Raises TypeError if it is not a number, and OverflowError if it does not fit a C int."""
         self._priority = as_priority(priority, "priority")
 
     def attach(self, context: MainContext | None = None) -> int:
         """
-        Add it to *context*, None for the default context, and return its number there.
+        Add the source to *context*, None for the default context, and return its number (g_source_attach).
 
-        Raises ValueError if it was attached or destroyed before.
+        Raises ValueError if the source was attached or destroyed before, and TypeError if *context* is neither a
+        MainContext nor None.
         """
         found = context_of(context)
         if self._destroyed or self._context is not None:
-            raise ValueError(f"{self!r} was attached or destroyed before, and can not be attached")
+            raise ValueError(f"{self!r} was attached or destroyed before, and can not be attached: make a new one")
         self._context = found
         self._id = next(_numbers)
         self._context._sources[self._id] = self
@@ -103,25 +115,25 @@ class Source:
         return self._id
 
     def get_id(self) -> int:
-        """Return the number that `attach` returned, 0 before that."""
+        """Return the number that `attach` has returned; 0 before `attach`."""
         return self._id
 
     def get_context(self) -> MainContext | None:
-        """Return the context that it is attached to; None before `attach` and after `destroy`."""
+        """Return the context that the source is attached to; None before `attach` and after `destroy`."""
         return None if self._destroyed else self._context
 
     def destroy(self) -> None:
-        """Remove it from its context. Its callback is not called again."""
+        """Remove the source from its context (g_source_destroy). Its callback is not called again."""
         self._destroyed = True
         if self._context is not None:
             self._context._sources.pop(self._id, None)
 
     def is_destroyed(self) -> bool:
-        """Return whether it was destroyed: by `destroy`, or because its callback returned a false value."""
+        """Return whether the source was destroyed: by `destroy`, or because its callback has returned a false value."""
         return self._destroyed
 
     def _prepare(self) -> None:
-        """Make it ready, now or later."""
+        """Arrange for the source to become ready, now or later. Called by `attach`, and after each callback."""
         self._make_ready()
 
     def _make_ready(self) -> None:
@@ -138,7 +150,7 @@ class Source:
             again: object = False
             try:
                 again = self._call()
-                if isinstance(again, tuple):  # as in PyGObject, the first of several results counts
+                if isinstance(again, tuple):  # as in PyGObject, where the first of several results counts
                     again = bool(again and again[0])
             finally:
                 if not again:
@@ -148,7 +160,7 @@ class Source:
 
 
 class Timeout(Source):
-    """Becomes ready after each *interval*, in seconds."""
+    """A source that becomes ready *interval* seconds after `attach`, and as long after each callback."""
 
     __slots__ = ("_interval",)
 
@@ -162,12 +174,16 @@ class Timeout(Source):
 
 
 class _Call(Source):
-    """Is called once, or again if an exception of a signal handler breaks that off. It has no number."""
+    """
+    A source for one call of an internal function. It has no number.
+
+    If an exception breaks off the call, the function is called again. So it has to do its work only once.
+    """
 
     __slots__ = ()
 
     def __init__(self, call: Callable[[], object], priority: int) -> None:
-        # Without the checks of arguments, as each result has one.
+        # Without super().__init__(), which checks arguments: one of these is made for each result of an operation.
         self._priority = priority
         self._call = call
         self._context = None
@@ -179,12 +195,12 @@ class _Call(Source):
         return self._due
 
     def _dispatch(self) -> None:
-        # An exception of a signal handler comes out while it is still due, and it is called again.
+        # A KeyboardInterrupt or the like comes out while `_due` is still True, so the context calls this again.
         if self._due:
             try:
                 self._call()
             except Exception:
-                # It may be a signal handler's, too. What is called does nothing twice.
+                # A signal handler may have raised it, so the work may be unfinished. A second call does only the rest.
                 self._call()
                 self._due = False
                 raise
@@ -193,66 +209,70 @@ class _Call(Source):
 
 class MainContext:
     """
-    Functions to be called in one thread, which iterates this context (GLib.MainContext).
+    A queue of functions that are called in one thread, the one that iterates the context (GLib.MainContext).
 
-    Operations deliver their results to the context that was thread-default when they were started: the one that the
-    thread has pushed last, else the global default.
+    An operation delivers its result to the context that was the thread's default when it was started: the one that the
+    thread has pushed last, or without one the global default context.
     """
 
+    __module__ = "unixconn"
+
     def __init__(self) -> None:
-        # Held by the thread that iterates.
+        # Held by the thread that iterates, the owner.
         self._owner = Lock()
         self._sources: dict[int, Source] = {}
-        # Sources become ready in any thread. The owner sorts them by priority, and within one by their arrival.
+        # Sources become ready in any thread, which appends them here. The owner moves them to `_ready`, a heap that is
+        # ordered by priority, and by arrival within a priority.
         self._arrivals: deque[tuple[int, int, Source]] = deque()
         self._ready: list[tuple[int, int, Source]] = []
-        # Sources between their place in line and their callback: an exception of a signal handler loses none.
+        # Sources that have left `_ready` and whose callback has not returned. If an exception raised by a signal
+        # handler comes out in between, they go back to `_arrivals`.
         self._taken: list[tuple[int, int, Source]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
         self._late: list[Source] = []
-        # Open while something may have arrived that the owner has not seen.
+        # Not locked while something may have arrived that the owner has not seen. The owner waits by acquiring it.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._woken = False
         self._owner_thread = 0
-        # The same thread, but 0 while it waits.
+        # The owner's thread, but 0 while it waits.
         self._awake_thread = 0
         self._process = this_process()
         self._sockets: Sockets | None = None
-        # By the process, as a forked child has its own.
+        # The reactor of each process: a forked child needs another one than its parent.
         self._lent: dict[object, Any] = {}
 
     # --- which context ---
 
     @classmethod
     def new(cls) -> MainContext:
-        """Return a new context."""
+        """Return a new context (g_main_context_new)."""
         return cls()
 
     @staticmethod
     def default() -> MainContext:
-        """Return the global default context, which the main thread usually iterates."""
+        """Return the global default context, which usually the main thread iterates (g_main_context_default)."""
         return _default
 
     @staticmethod
     def get_thread_default() -> MainContext | None:
-        """Return the context that this thread has pushed last; None for the global default."""
+        """Return the context that this thread has pushed last; None if that is the global default, or there is none."""
         context = _pushed.entries[-1] if _pushed.entries else None
         return None if context is _default else context
 
     @staticmethod
     def ref_thread_default() -> MainContext:
-        """Return the context that this thread has pushed last, or the global default."""
+        """Return the context that this thread has pushed last; the global default context if there is none."""
         return _pushed.entries[-1] if _pushed.entries else _default
 
     def push_thread_default(self) -> None:
-        """Make this the thread's default context."""
+        """Make this the default context of the current thread, until `pop_thread_default`."""
         _pushed.entries.append(self)
 
     def pop_thread_default(self) -> None:
-        """Undo the latest `push_thread_default` of this thread. Raises ValueError if that was not of this context."""
+        """Undo the latest `push_thread_default` of this thread. Raises ValueError if that was of another context."""
         if not _pushed.entries or _pushed.entries[-1] is not self:
-            raise ValueError(f"{self!r} is not the context that this thread has pushed last")
+            raise ValueError(f"{self!r} is not the context that this thread has pushed last: pop that one first")
         _pushed.entries.pop()
 
     def _call_as_default(self, call: Callable[[], object]) -> None:
@@ -270,13 +290,17 @@ class MainContext:
 
     def iteration(self, may_block: bool = True) -> bool:
         """
-        Call the callbacks of the sources that are ready with the highest priority; return whether there were any.
+        Call the callbacks of the sources that are ready, only those with the highest priority; return whether any were.
 
-        With *may_block* it waits until a source is ready, and until no other thread iterates. An exception in a
-        callback goes to `sys.excepthook`; KeyboardInterrupt and SystemExit, also those of signal handlers, come out.
+        With *may_block* this waits until no other thread iterates the context, and until a source is ready. Without it,
+        it returns False at once. See g_main_context_iteration.
+
+        An exception that a callback raises goes to `sys.excepthook`. KeyboardInterrupt and SystemExit come out, also
+        those that a signal handler raises.
         """
         me = threading.get_ident()
-        # Not acquire(blocking=False): an exception of a signal handler can come between that and a try block.
+        # Not by acquire(blocking=False): between that and a try block, a signal handler could raise, and the lock would
+        # stay locked.
         if self._iterating_thread() not in (0, me) and not may_block:
             return False
         with self._owner.entered:
@@ -290,9 +314,9 @@ class MainContext:
                     self._sockets.rest()
 
     def _iterating_thread(self) -> int:
-        """Return the thread that iterates this, 0 for none."""
+        """Return the identifier of the thread that iterates this context; 0 for none."""
         if self._process is not this_process():
-            # A forked child has only the thread that has forked.
+            # In a forked child only the thread exists that has called fork().
             self._process = this_process()
             if self._owner_thread != threading.get_ident():
                 self._owner_thread = self._awake_thread = 0
@@ -305,7 +329,7 @@ class MainContext:
         self._woken = False
         if not self._ready:
             return False
-        # Sources that become ready meanwhile have their turn in the next iteration.
+        # Sources that become ready during a callback have to wait for the next iteration.
         priority, last = self._ready[0][0], next(_numbers)
         while self._ready and self._ready[0][0] == priority and self._ready[0][1] < last:
             self._taken.extend(map(heappop, (self._ready,)))
@@ -316,10 +340,11 @@ class MainContext:
         return True
 
     def _look(self, seconds: float) -> None:
-        """Wait for at most *seconds*, -1 without end, for sources to arrive, and sort them."""
+        """Wait for at most *seconds*, -1 for no limit, for sources to become ready, and sort them into `_ready`."""
         thread, self._awake_thread = self._awake_thread, 0
         try:
-            # From here on each arrival rings the bell, also one by a signal handler of this thread.
+            # From here on each arrival rings the bell, also if a signal handler in this thread adds it. One that came
+            # before has not rung it, so look for that.
             if self._arrivals:
                 seconds = 0.0
             if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
@@ -340,15 +365,15 @@ class MainContext:
             heappop(self._ready)
 
     def _pause(self) -> float:
-        """Return the seconds until the next timeout, -1 for none."""
+        """Return the seconds until the next timeout; -1 if there is none."""
         moment = self._clock.next()
         if moment == math.inf:
             return -1.0
-        # At least the unit of poll(), to avoid a busy loop just before the moment.
+        # At least a millisecond, the unit of poll(): less would be a busy loop just before the moment.
         return min(max(0.001, moment - time.monotonic()), threading.TIMEOUT_MAX)
 
     def pending(self) -> bool:
-        """Return whether a source is ready; False while another thread iterates."""
+        """Return whether a source is ready; False while another thread iterates the context."""
         if self._iterating_thread() not in (0, threading.get_ident()):
             return False
         with self._owner.entered:
@@ -356,7 +381,7 @@ class MainContext:
             return bool(self._ready)
 
     def wakeup(self) -> None:
-        """Let the `iteration` that waits, or else the next one, return without waiting."""
+        """Let the `iteration` that waits return, or else the next one not wait. May be called in any thread."""
         self._woken = True
         self._ring()
 
@@ -364,8 +389,12 @@ class MainContext:
         """
         Call *function* with *data* in the thread of this context, again and again until it returns a false value.
 
-        Called at once if that is this thread: it iterates this context, or no thread does and this context is its
-        thread-default.
+        The function is called now if the current thread is the context's: if it iterates the context, or if no thread
+        does and the context is the current thread's default. Otherwise the context calls it later, with *priority*.
+        See g_main_context_invoke_full.
+
+        Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
+        that does not fit a C int.
         """
         source = Source(priority)
         source.set_callback(function, *data)
@@ -379,7 +408,7 @@ class MainContext:
             source.attach(self)
 
     def invoke(self, function: Callable[..., object], *data: object) -> None:
-        """`invoke_full` with the default priority."""
+        """Do what `invoke_full` does, with the default priority."""
         self.invoke_full(PRIORITY_DEFAULT, function, *data)
 
     # --- from any thread ---
@@ -396,16 +425,17 @@ class MainContext:
         self._arrive(_Call(call, priority))
 
     def _rang(self) -> bool:
-        """Return whether something has arrived since this was last called, or since the last wait."""
+        """Return whether `_ring` was called since the last call of this method or the last wait for the bell."""
         return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
+        """Wake the owner, which is to look for arrivals. May be called in any thread."""
         if threading.get_ident() == self._awake_thread:
-            return  # the thread looks again before it waits
+            return  # this is the owner's thread, which looks for arrivals before it waits
         try:
             if self._bell.locked():
                 self._bell.release()
-        except RuntimeError:  # another thread was quicker
+        except RuntimeError:  # another thread has released it meanwhile
             pass
         if self._sockets is not None:
             self._sockets.wake()

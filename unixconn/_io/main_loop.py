@@ -1,4 +1,4 @@
-"""MainLoop, which iterates a context until it is told to quit, and functions for the default context."""
+"""MainLoop, which iterates a context until `MainLoop.quit` is called, and functions for the default context."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ SOURCE_REMOVE = False
 
 
 class MainLoop:
-    """Iterates a context until it is told to quit (GLib.MainLoop)."""
+    """
+    A loop that iterates a context until `quit` is called (GLib.MainLoop).
+
+    *context* is a `MainContext`, None for the default context. *is_running* is what `is_running` returns before `run`.
+    Raises TypeError for any other *context*.
+    """
+
+    __module__ = "unixconn"
 
     def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
         self._context = context_of(context)
@@ -24,11 +31,16 @@ class MainLoop:
 
     @classmethod
     def new(cls, context: MainContext | None = None, is_running: bool = False) -> MainLoop:
-        """Return a new loop for *context*, None for the default context."""
+        """Return a new loop (g_main_loop_new), with the arguments of the class."""
         return cls(context, is_running)
 
     def run(self) -> None:
-        """Iterate until `quit`. KeyboardInterrupt, and any other exception of a signal handler, comes out."""
+        """
+        Iterate the context until `quit` is called (g_main_loop_run).
+
+        KeyboardInterrupt and any other exception that a signal handler raises come out. Exceptions that callbacks raise
+        go to `sys.excepthook`, see `MainContext.iteration`.
+        """
         self._running = True
         try:
             while self._running:
@@ -37,59 +49,92 @@ class MainLoop:
             self._running = False
 
     def quit(self) -> None:
-        """End `run`, also a nested one, from any thread. Has no effect before `run`."""
+        """
+        End `run`, all its nested calls as well (g_main_loop_quit). May be called in any thread.
+
+        Has no effect before `run`.
+        """
         self._running = False
         self._context.wakeup()
 
     def is_running(self) -> bool:
-        """Return whether it runs."""
+        """Return whether the loop runs: from the beginning of `run` until `quit` (g_main_loop_is_running)."""
         return self._running
 
     def get_context(self) -> MainContext:
-        """Return the context."""
+        """Return the context that the loop iterates (g_main_loop_get_context)."""
         return self._context
 
 
 def idle_add(function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT_IDLE) -> int:
     """
-    Have the default context call *function* with *data* when it has nothing of a higher priority to do.
+    Have the default context call *function* with *data* when it has nothing of a higher priority to do (g_idle_add).
 
-    It is called again and again, until it returns a false value. Returns a number for `source_remove`.
+    *function* is called again and again, until it returns a false value. *priority* is the smaller, the more urgent it
+    is. Returns the number of the source, for `source_remove`.
+
+    Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
+    that does not fit a C int.
     """
     source = Source(priority)
     source.set_callback(function, *data)
     return source.attach()
 
 
+idle_add.__module__ = "unixconn"
+
+
 def timeout_add(interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT) -> int:
     """
-    Have the default context call *function* with *data* every *interval* milliseconds.
+    Have the default context call *function* with *data* every *interval* milliseconds (g_timeout_add).
 
-    It is called until it returns a false value. Returns a number for `source_remove`.
+    *function* is called until it returns a false value. *priority* is the smaller, the more urgent it is. Returns the
+    number of the source, for `source_remove`.
+
+    Raises TypeError if *function* is not callable, or *interval* or *priority* is not a number; and OverflowError for
+    an *interval* that is not from 0 to 2**32 - 1, or a *priority* that does not fit a C int.
     """
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000, priority)
     source.set_callback(function, *data)
     return source.attach()
 
 
+timeout_add.__module__ = "unixconn"
+
+
 def timeout_add_seconds(
     interval: int, function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT
 ) -> int:
-    """Do what `timeout_add` does, with an *interval* in seconds."""
+    """
+    Have the default context call *function* with *data* every *interval* seconds (g_timeout_add_seconds).
+
+    *interval* loses its fraction. Everything else is as in `timeout_add`.
+    """
     source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
     source.set_callback(function, *data)
     return source.attach()
 
 
+timeout_add_seconds.__module__ = "unixconn"
+
+
 def source_remove(tag: int) -> bool:
     """
-    Remove the source with the number *tag* from the default context, and return True.
+    Remove the source with the number *tag* from the default context, and return True (g_source_remove).
 
-    Returns False, with a RuntimeWarning, if there is no such source, as after its end.
+    Returns False, with a RuntimeWarning, if there is no such source, for example because its function has returned a
+    false value. Raises TypeError if *tag* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
     """
     source = MainContext.default()._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
     if source is None:
-        warnings.warn(f"the default context has no source {tag}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"the default context has no source with the number {tag}: it has ended, or there never was one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return False
     source.destroy()
     return True
+
+
+source_remove.__module__ = "unixconn"

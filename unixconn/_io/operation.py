@@ -1,9 +1,9 @@
 """
-Operations, and the wait in the calling thread.
+Operations, and the wait for them in the calling thread.
 
-An `Operation` is one thing to do with a socket. `attempt` makes one try, which does not wait. The ways of calling
-differ only in what waits between the tries: `complete` waits in the calling thread, by poll(), and waiter.py in the
-background.
+An `Operation` is one thing to do with a socket, such as to receive a descriptor. Its method `attempt` makes one try,
+which does not wait. All ways of calling an operation make the same tries, and differ only in the wait between them:
+`complete` waits in the calling thread, by poll(2); waiter.py waits in the background.
 """
 
 from __future__ import annotations
@@ -30,18 +30,23 @@ T = TypeVar("T")
 
 
 class Operation(Generic[T]):
-    """Something to do with a socket that may have to wait."""
+    """
+    Something to do with a socket that may have to wait.
+
+    The order of calls: `begin`; `attempt`, again and again until it returns True; `hold` once before the first wait;
+    `end` at last, whatever has happened before. `discard` is called for a result that nobody takes.
+    """
 
     __slots__ = ("handle", "timeout")
 
     condition: ClassVar[int]
-    """What it waits for: READABLE or WRITABLE; 0 where the kernel reports nothing."""
+    """The condition of the socket that it waits for: READABLE or WRITABLE; 0 if the kernel reports none for it."""
     interval: ClassVar[float] = math.inf
-    """Seconds after which it is tried again, whatever the kernel reports."""
+    """Seconds after which it is tried again, whether the kernel has reported the condition or not."""
     takes_leftovers: ClassVar[bool] = False
-    """Whether it takes what `Handle.leftovers` has, of which the kernel reports nothing."""
+    """Whether it takes descriptors from `Handle.leftovers`. The kernel does not report these."""
     prefix: ClassVar[str] = ""
-    """Stands in front of the text of every Error."""
+    """The prefix of the text of each Error that ends it."""
 
     def __init__(self, handle: Handle) -> None:
         self.handle: Handle = handle
@@ -51,29 +56,29 @@ class Operation(Generic[T]):
     @abstractmethod
     def attempt(self, result: list[T]) -> bool:
         """
-        Make one try, without waiting; append the result to *result*, and return whether there is one.
+        Make one try, which does not wait; append the result to *result* and return True, or return False.
 
-        A try that an exception has broken off may be made again, and goes on from there: what it has received or sent
-        before that is kept, here or in *result*.
+        False means that the operation would block. After an exception raised by a signal handler the method may be
+        called again, and goes on from there: what was received or sent before is recorded here or in *result*.
         """
 
     def check(self) -> None:
-        """Raise the Error for wrong arguments, which Gio reports before those of the socket and the cancellable."""
+        """Raise the Error for wrong arguments. Gio reports it before an Error of the socket or the cancellable."""
 
     def explain(self, error: Error) -> None:
-        """Add to *error*, which has ended the operation, how far it had come."""
+        """Add a note to *error*, which has ended the operation, that says how far the operation had come."""
 
     def begin(self) -> None:
-        """Get ready for the first try. `end` follows in any case."""
+        """Prepare the first try. `end` is called in any case, also if this raises."""
 
     def hold(self) -> None:
-        """Get ready to wait, while the caller may go on with other things."""
+        """Prepare to wait. The caller may go on with other things meanwhile, and close descriptors that it passed."""
 
     def end(self) -> None:
-        """Release what `begin`, `hold` and the tries have taken. May be called again."""
+        """Release what `begin`, `hold` and the tries have acquired. May be called again."""
 
     def discard(self, result: T) -> None:
-        """Close a result that nobody takes."""
+        """Close the descriptors of a result that nobody takes."""
 
 
 def complete(
@@ -86,12 +91,13 @@ def complete(
     """
     Do *operation* in this thread, and return its result.
 
-    Waits as long as it would block, unless *blocking* is false: at most for its timeout in all, until *trigger* is set,
-    or until the socket is closed. An exception raised by a signal handler ends the wait, too, and loses nothing: a
-    descriptor that has come just then is closed. With *tried* the caller has made the first try.
+    While the operation would block, this waits and tries again. The operation's timeout is for all of that together.
+    *trigger* ends the wait when it is set; closing the socket and an exception raised by a signal handler end it, too.
+    A descriptor that has come at just that moment is closed. With *tried* the caller has made the first try already.
 
-    Raises the Error of the try; CLOSED, CANCELLED, TIMED_OUT, WOULD_BLOCK; TOO_MANY_OPEN_FILES if there is no
-    descriptor left for *trigger*.
+    Raises the Error of the try; the Error of *trigger* (CANCELLED or TIMED_OUT); CLOSED if the socket is closed;
+    TIMED_OUT after the operation's timeout; WOULD_BLOCK if it would block and *blocking* is false; and
+    TOO_MANY_OPEN_FILES if there is no descriptor left for *trigger*.
     """
     check_cancellable(trigger)
     result: list[T] = []
@@ -104,7 +110,7 @@ def complete(
             operation.hold()
             deadline = None if operation.timeout is None else time.monotonic() + operation.timeout
             while True:
-                # First, as what another thread keeps for this one from here on sets it.
+                # Before the look at the leftovers: if another thread adds some after the look, it sets this Trigger.
                 closing = operation.handle.closing()
                 if not (operation.takes_leftovers and operation.handle.leftovers):
                     _wait(operation, closing, trigger, deadline)
@@ -112,7 +118,7 @@ def complete(
                     break
         operation.end()
         return result[0]
-    except BaseException as error:  # an Error, or raised by a signal handler, in the end as well
+    except BaseException as error:  # an Error, or an exception raised by a signal handler, perhaps in `end`
         operation.end()
         for each in result:
             operation.discard(each)
@@ -124,7 +130,11 @@ def complete(
 
 
 def begin(operation: Operation[T], trigger: Trigger | None) -> None:
-    """Get *operation* ready for its first try, or raise the Error that Gio raises in place of that."""
+    """
+    Prepare *operation* for its first try.
+
+    Raises the first Error in Gio's order: that of the arguments, of the socket, of *trigger*.
+    """
     try:
         operation.begin()
         operation.handle.check()
@@ -136,28 +146,33 @@ def begin(operation: Operation[T], trigger: Trigger | None) -> None:
 
 
 def would_block() -> Error:
-    """Return the Error of an operation that may not wait."""
+    """Return the Error WOULD_BLOCK, for an operation that would block and is not allowed to."""
     return system_error(errno.EAGAIN, "")
 
 
 def timed_out() -> Error:
-    """Return the Error of an operation that has waited for its whole time."""
+    """Return the Error TIMED_OUT, for an operation that has waited for all of its timeout."""
     return io_error(IOErrorEnum.TIMED_OUT, "Socket I/O timed out")
 
 
 def _wait(operation: Operation[T], closing: Trigger, trigger: Trigger | None, deadline: float | None) -> None:
     """
-    Wait until *operation* should be tried again: for its condition or its interval, or because *closing* is set.
+    Wait until *operation* should be tried again.
 
-    `Handle.closing` is set also by descriptors that were kept. *deadline* is a time of `time.monotonic`. Python runs
-    signal handlers meanwhile, and their exceptions come out; the caller has to call `_let_go` then.
+    That is when the socket has the operation's condition, when its interval has passed, or when *closing* is set, see
+    `Handle.closing`. *deadline* is a time of `time.monotonic`, None for no limit.
+
+    Python runs signal handlers meanwhile. If one raises, the exception comes out, and the caller has to call `_let_go`.
+
+    Raises the Error CLOSED, TIMED_OUT, or that of *trigger*.
     """
     poller = select.poll()
     longest = LONGEST_POLL
     try:
         poller.register(closing._hold(operation), select.POLLIN)
     except TooManyOpenFilesError:
-        # A socket that no thread closes meanwhile can be waited for all the same.
+        # Without this descriptor, another thread that closes the socket can not wake this one. So the wait is cut into
+        # short ones.
         longest = NO_DESCRIPTOR_INTERVAL
     if trigger is not None:
         poller.register(trigger._hold(operation), select.POLLIN)
@@ -187,7 +202,7 @@ def _poll(
     while True:
         left = math.inf if deadline is None else max(0.0, deadline - time.monotonic())
         pause = longest if trigger is None else min(longest, trigger._seconds_left())
-        # Rounded up, or the last millisecond would be spent in a loop of polls that do not wait.
+        # Rounded up to milliseconds. Rounded down, the last fraction would be a busy loop of polls that do not wait.
         ready = dict(poller.poll(math.ceil(min(left, pause, interval) * 1000)))
         handle.check()
         if not ready and left <= min(pause, interval):

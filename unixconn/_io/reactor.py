@@ -1,4 +1,4 @@
-"""Reactor: an epoll, and the operations that wait in the background by it."""
+"""Reactor: an epoll, and the operations that wait in the background with it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ if TYPE_CHECKING:
 
 class Reactor:
     """
-    One epoll, or what the system has in its place, and the operations that wait by it.
+    One epoll, or what the system has in its place, and the operations that wait with it.
 
-    A handle is armed for one event (EPOLLONESHOT), and armed again after it as long as an operation waits. So there is
-    nothing to undo, neither when an operation ends otherwise, nor before any thread closes the descriptor. An epoll
-    that stays armed would report a closed socket that another process still has without end, under a number that
-    belongs to another file by then.
+    A socket is armed in the epoll for one event (EPOLLONESHOT). After the event it is armed again if an operation still
+    waits for it. So nothing has to be undone when an operation ends for another reason, or when a thread closes the
+    descriptor.
+
+    The trap that this avoids: the kernel removes a socket from an epoll only when the last descriptor for it is closed.
+    If this process closes its descriptor, and another process still has one, an armed socket would be reported again
+    and again, under a number that belongs to another file by then.
     """
 
     def __init__(self) -> None:
         self.is_ours = True
-        """Whether this process made it, and not one that this was forked from."""
+        """Whether this process has made it, and not a process that this one was forked from."""
         self._epoll: Watch | None = None
-        # Weak: an operation that waits keeps its handle, and a number that is armed for none must not.
+        # The Handles of the descriptors in the epoll, by their numbers. The references are weak: an operation that
+        # waits keeps its Handle alive, and a Handle for which none waits must not be kept alive by this.
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Waiter[Any]] = set()
         self._ready: list[tuple[int, int]] = []
@@ -46,18 +50,18 @@ class Reactor:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it will never look again."""
+        """Whether it will never serve an operation again."""
         return not self.is_ours
 
     @abstractmethod
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread that looks after the operations; from any thread."""
+        """Have *call* called in the thread that serves the operations. May be called in any thread."""
 
     def add(self, waiter: Waiter[Any]) -> None:
         """
-        Look after *waiter*, which has joined its line, until `remove`; its handle's lock is held.
+        Serve *waiter*, which has joined its line, until `remove`. The caller holds the lock of its handle.
 
-        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
+        Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         self._waiting.add(waiter)
         try:
@@ -69,11 +73,15 @@ class Reactor:
 
     @abstractmethod
     def _start(self) -> None:
-        """Make sure that there are the epoll, and a thread that calls `_turn`."""
+        """Make the epoll if there is none, and make sure that `_turn` will be called."""
 
     @abstractmethod
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
-        """Call `_ring` with *waiter* at *moment*, a time of `time.monotonic`; return a function that undoes this."""
+        """
+        Have `_ring` called with *waiter* at *moment*, a time of `time.monotonic`.
+
+        Returns a function that undoes this.
+        """
 
     def _set_alarm(self, waiter: Waiter[Any]) -> None:
         if waiter.alarm is not None:
@@ -81,15 +89,15 @@ class Reactor:
 
     def _ring(self, waiter: Waiter[Any]) -> None:
         waiter.ring()
-        # Also where the clock was a little too early.
+        # Either the next alarm, or the same one if the clock was a little too early.
         if not waiter.has_ended:
-            # Another thread may just have ended it and undone its alarm: a new one would stay for good.
+            # Another thread may just have ended the waiter and undone its alarm. A new alarm would never be undone.
             with waiter.handle.lock.entered:
                 if not waiter.has_ended:
                     self._set_alarm(waiter)
 
     def remove(self, waiter: Waiter[Any]) -> None:
-        """Look no longer after *waiter*; may be called again."""
+        """Stop serving *waiter*. May be called again."""
         self._waiting.discard(waiter)
         if waiter.alarm is not None and (undo := self._alarms.pop(waiter, None)) is not None:
             undo()
@@ -107,23 +115,24 @@ class Reactor:
         if known:
             try:
                 self._epoll.modify(number, events)
-            except FileNotFoundError:  # the number is another file's by now
+            except FileNotFoundError:  # the socket was closed, and the number belongs to another one by now
                 known = False
         if not known:
             self._epoll.register(number, events)
 
     def _turn(self, seconds: float) -> bool:
-        """Wait for at most *seconds*, -1 without end, and serve what is ready; return whether anything was."""
+        """Wait for at most *seconds*, -1 for no limit, and serve the sockets that are ready; return whether any was."""
         if self._epoll is None:
             return False
         try:
-            # From the kernel to this list it is one step of the interpreter: what was reported is not armed any more.
+            # The events enter this list in one step of the interpreter, so that an exception can not lose them: a
+            # socket that was reported is not armed any more.
             self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
             found = bool(self._ready)
             while self._ready:
                 self._serve(*self._ready[-1])
                 self._ready.pop()
-        except BaseException:  # raised by a signal handler: what was reported is not armed any more
+        except BaseException:  # raised by a signal handler: the other events have to be served all the same
             while self._ready:
                 self._serve(*self._ready.pop())
             raise
@@ -152,7 +161,7 @@ class Reactor:
 
 
 class WakeableReactor(Reactor):
-    """A Reactor whose thread waits in `_turn`, and which any thread can wake there."""
+    """A Reactor whose thread waits in `_turn`. Any thread can end that wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,27 +171,27 @@ class WakeableReactor(Reactor):
 
     def _listen(self, watch: Watch) -> None:
         """
-        Let `wake` end a wait for *watch*.
+        Add the wakeup to *watch*, so that `wake` ends a wait for it.
 
-        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
+        Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         with self._lock.entered:
             if not self._can_wake:
                 try:  # noqa: SIM105 - contextlib would be imported for this alone
-                    # Reported at each change, so that nobody has to clear it.
+                    # With EPOLLET each `set` is reported once, so the wakeup need not be cleared.
                     watch.register(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
-                except FileExistsError:  # an exception came before the next line
+                except FileExistsError:  # an earlier call was broken off before `_can_wake` was set
                     pass
                 self._can_wake = True
 
     def wake(self) -> None:
-        """End the wait."""
+        """End the wait of the reactor's thread, or its next one. May be called in any thread."""
         if self._can_wake:
             with self._lock.entered:
                 self._wakeup.set()
 
     def _stop(self) -> None:
-        # First: after an exception here the next epoll would be waited for without the wakeup.
+        # Cleared first: if an exception came before that, `_listen` would not add the wakeup to the next epoll.
         self._can_wake = False
         super()._stop()
         self._wakeup.close_unless([])
@@ -192,7 +201,11 @@ _reactors: weakref.WeakSet[Reactor] = weakref.WeakSet()
 
 
 def _stop_in_child() -> None:
-    """Close the copies of a forked child: arming anything by them would change what the parent's epoll watches."""
+    """
+    Close the epolls that a forked child has inherited.
+
+    Parent and child share an epoll. If the child armed a socket in it, it would change what the parent watches.
+    """
     for each in tuple(_reactors):
         each.is_ours = False
         each._stop()

@@ -1,11 +1,10 @@
-"""The operations that receive, and the Message that one of them returns."""
+"""The operations that receive, and Message, the result of one of them."""
 
 from __future__ import annotations
 
 import socket
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
-from unixconn._base.managed import Managed
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.waiter import serve
@@ -30,16 +29,19 @@ from unixconn._kernel.receive import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
 
     from unixconn._kernel.control_messages import Contents
 
 
 class ReceiveDescriptors(Operation[list[int]]):
     """
-    Receive *count* descriptors, over as many messages as it takes; without a count those of the next message.
+    Receive *count* descriptors, from as many messages as necessary; with None those of the next message.
 
-    If something ends the wait, the descriptors that have come are left to the next operation that receives. A wrong
-    message and the end of the stream close them.
+    If a timeout, a cancellation or an exception ends the wait early, the descriptors that have come are kept for the
+    next operation that receives. If a message is wrong or the stream ends, they are closed.
     """
 
     __slots__ = ("_count", "_guard", "_messages", "owner")
@@ -48,14 +50,14 @@ class ReceiveDescriptors(Operation[list[int]]):
     takes_leftovers = True
 
     def __init__(self, handle: Handle, count: int | None, owner: list[int]) -> None:
-        """Let *owner* have the descriptors in the end."""
+        """Prepare to receive. *owner* is the list that gets all the descriptors at the end."""
         super().__init__(handle)
         self._count = count
         self._messages: list[list[int]] = [[]]
         self.owner = owner
 
     def attempt(self, result: list[list[int]]) -> bool:
-        """Receive the rest."""
+        """Receive the rest, see `Operation.attempt`."""
         try:
             while self._messages and not self._has_all():
                 if self._messages[-1]:
@@ -83,13 +85,13 @@ class ReceiveDescriptors(Operation[list[int]]):
         return found == self._count
 
     def hold(self) -> None:
-        """Close what has come if the operation is dropped while it waits."""
+        """Make sure that the descriptors are closed if the operation is dropped while it waits."""
         self._guard = _Guard(self._messages)
 
     def end(self) -> None:
-        """Give back descriptors that were not enough."""
+        """Put the descriptors back into the handle if they were not enough."""
         if self.handle.give_back(self._messages):
-            serve(self.handle, READABLE)  # another operation may be waiting for just these
+            serve(self.handle, READABLE)  # another operation may be waiting for descriptors
 
     def discard(self, result: list[int]) -> None:
         """Close the descriptors."""
@@ -100,8 +102,8 @@ class _Guard:
     """
     Closes the descriptors in *messages* when it is dropped.
 
-    Made where an operation starts to wait, and for no more than that: an exception that a signal handler raises in a
-    destructor goes no further.
+    It is made only when an operation starts to wait, and not for each operation, as Python ignores an exception that a
+    signal handler raises in a destructor.
     """
 
     __slots__ = ("_messages",)
@@ -110,13 +112,13 @@ class _Guard:
         self._messages = messages
 
     def __del__(self) -> None:
-        # Also after a constructor that an exception broke off.
+        # The attribute is missing if an exception broke off the constructor.
         for message in getattr(self, "_messages", ()):
             close_all(message)
 
 
 class ReceiveDescriptor(Operation[int]):
-    """Receive a descriptor."""
+    """Receive one descriptor. The result is its number."""
 
     __slots__ = ()
 
@@ -124,7 +126,7 @@ class ReceiveDescriptor(Operation[int]):
     takes_leftovers = True
 
     def attempt(self, result: list[int]) -> bool:
-        """Receive it."""
+        """See `Operation.attempt`."""
         if not self.handle.refuses:
             return receive_descriptors(self.handle, result, single=True)
         with Owner() as owner:
@@ -138,7 +140,7 @@ class ReceiveDescriptor(Operation[int]):
 
 
 class ReceiveOwned(Operation[list[FileDescriptor]]):
-    """Receive descriptors as `ReceiveDescriptors` does, each with an owner."""
+    """Receive descriptors as `ReceiveDescriptors` does. The result is a list of FileDescriptors."""
 
     __slots__ = ("_numbers", "_owners")
 
@@ -148,11 +150,11 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
     def __init__(self, handle: Handle, count: int | None) -> None:
         super().__init__(handle)
         self._numbers = ReceiveDescriptors(handle, count, [])
-        # One list, until it is handed over.
+        # Has one list, the result, until `attempt` hands that over.
         self._owners: list[list[FileDescriptor]] = [[]]
 
     def attempt(self, result: list[list[FileDescriptor]]) -> bool:
-        """Receive the rest."""
+        """Receive the rest, see `Operation.attempt`."""
         if not self._numbers.attempt([]):
             return False
         own_all(self._numbers.owner, self._owners[0])
@@ -164,7 +166,7 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
         self._numbers.hold()
 
     def end(self) -> None:
-        """Give back descriptors that were not enough, and close those that were not handed over."""
+        """Put descriptors back into the handle if they were not enough, and close those that were not handed over."""
         self._numbers.end()
         close_all(self._numbers.owner)
         for each in self._owners:
@@ -177,7 +179,7 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
 
 
 class ReceiveOwner(Operation[FileDescriptor]):
-    """Receive one descriptor, with an owner."""
+    """Receive one descriptor. The result is a FileDescriptor."""
 
     __slots__ = ("_descriptors", "_found")
 
@@ -187,11 +189,11 @@ class ReceiveOwner(Operation[FileDescriptor]):
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
         self._descriptors = ReceiveOwned(handle, 1)
-        # A list with one, until that is handed over.
+        # Has a list with one FileDescriptor, from its receipt until `attempt` hands it over.
         self._found: list[list[FileDescriptor]] = []
 
     def attempt(self, result: list[FileDescriptor]) -> bool:
-        """Receive it."""
+        """See `Operation.attempt`."""
         if not self._found and not self._descriptors.attempt(self._found):
             return False
         result.extend(map(self._found[0].pop, (0,)))
@@ -202,18 +204,22 @@ class ReceiveOwner(Operation[FileDescriptor]):
         self._descriptors.hold()
 
     def end(self) -> None:
-        """Close what was not handed over."""
+        """Close a descriptor that was not handed over."""
         self._descriptors.end()
         for each in self._found:
             self._descriptors.discard(each)
 
     def discard(self, result: FileDescriptor) -> None:
-        """Close it."""
+        """Close the descriptor."""
         result.close()
 
 
 def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
-    """Let *owners* have all descriptors of *numbers*, in their order. May be called again after an exception."""
+    """
+    Move all descriptors in *numbers* into new FileDescriptors, which are appended to *owners* in their order.
+
+    May be called again after an exception has broken it off.
+    """
     while numbers:
         if not owners or not owners[-1].closed:
             owners.append(FileDescriptor._empty())
@@ -223,22 +229,22 @@ def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
 
 
 class ReceiveCredentials(Operation[Credentials]):
-    """Receive credentials, with SO_PASSCRED on until the end."""
+    """Receive credentials. SO_PASSCRED is on from the beginning to the end."""
 
     __slots__ = ()
 
     condition = READABLE
 
     def attempt(self, result: list[Credentials]) -> bool:
-        """Receive them."""
+        """See `Operation.attempt`."""
         return receive_credentials(self.handle, result)
 
     def begin(self) -> None:
-        """Have the kernel add credentials to what comes from now on."""
+        """Switch SO_PASSCRED on, so that the kernel adds credentials to the messages that are sent from now on."""
         self.handle.enter_passcred(self)
 
     def end(self) -> None:
-        """Leave the option as the user has set it."""
+        """Restore the user's setting of SO_PASSCRED."""
         self.handle.leave_passcred(self)
 
 
@@ -258,7 +264,7 @@ class ReceiveMessage(Operation[Received]):
         self._context = context
 
     def attempt(self, result: list[Received]) -> bool:
-        """Receive it."""
+        """See `Operation.attempt`."""
         return receive_message(self.handle, self._vectors, result, self._flags, self._context)
 
     def discard(self, result: Received) -> None:
@@ -266,43 +272,65 @@ class ReceiveMessage(Operation[Received]):
         close_all(result.owner)
 
 
-class Message(Managed):
+class Message:
     """
-    A message of `UnixConnection.receive_message`.
+    A message that `UnixConnection.receive_message` returns: data, and what has come with them.
 
-    ``with message:`` closes the descriptors that are still in it at the end. Take one out by ``message.fds.pop(0)``, or
-    by ``message.fds[0].detach()``.
+    The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
+    keep one, take it out by ``message.fds.pop(0)``, or take its number by ``message.fds[0].detach()``.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("credentials", "data", "end_of_record", "fds", "pidfd", "refused")
 
     def __init__(self) -> None:
         self.data: bytes = b""
-        """The bytes."""
+        """The data."""
         self.fds: list[FileDescriptor] = []
-        """The descriptors, in their order."""
+        """The descriptors, in the order in which they were sent."""
         self.credentials: Credentials | None = None
-        """The sender's credentials if the kernel has added them, see `UnixConnection.pass_credentials`."""
+        """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
         self.pidfd: FileDescriptor | None = None
-        """A pidfd of the process that sent it, see `UnixConnection.pass_pidfds`."""
+        """A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`."""
         self.end_of_record: bool = False
-        """Whether the data end where the sender's do, which a stream does not tell."""
+        """Whether the data end where the sender's data ended. Always False for a stream, which does not tell this."""
         self.refused: int = 0
-        """The number of descriptors that were closed, see `UnixConnection.refuse_fds`."""
+        """The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`."""
 
     def close(self) -> None:
-        """Close the descriptors that were not taken out."""
+        """Close the descriptors that are still in the message, and the pidfd. A second call has no effect."""
         while self.fds:
             self.fds.pop().close()
         if self.pidfd is not None:
             self.pidfd.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"
 
 
 class ReceiveWhole(Operation[Message]):
-    """Receive data, and what comes with them; of a record all of it."""
+    """
+    Receive at most *max_bytes* of data, and what has come with them.
+
+    A record that is longer is an Error, as the rest of it would be lost.
+    """
 
     __slots__ = ("_buffer", "_found", "_message")
 
@@ -311,19 +339,25 @@ class ReceiveWhole(Operation[Message]):
     def __init__(self, handle: Handle, max_bytes: int) -> None:
         super().__init__(handle)
         self._buffer = bytearray(max_bytes)
-        # What has come, until it is handed over, also where an exception comes before that.
+        # What has come, kept here in case an exception comes before `attempt` has handed it over.
         self._found: list[Received] = []
         self._message = Message()
 
     def begin(self) -> None:
-        """Have the kernel add credentials to an empty record. It adds none to the end, which looks the same else."""
+        """
+        Switch SO_PASSCRED on for a SOCK_SEQPACKET socket.
+
+        The kernel then adds credentials to an empty record, but none at the end of the connection. Otherwise the two
+        would look the same.
+        """
         if self.handle.is_sequence:
             self.handle.enter_passcred(self)
 
     def attempt(self, result: list[Message]) -> bool:
-        """Receive it."""
+        """See `Operation.attempt`."""
         if not self._found:
-            # To be told how long a record is that does not fit. On a stream the flag would throw the bytes away.
+            # With MSG_TRUNC the kernel returns the real length of a record that does not fit. On a stream the flag
+            # would discard the data.
             flags = 0 if self.handle.is_stream else socket.MSG_TRUNC
             if not receive_message(self.handle, [self._buffer], self._found, flags):
                 return False
@@ -336,7 +370,7 @@ class ReceiveWhole(Operation[Message]):
         message.refused = found.refused_count
         own_all(found.owner, message.fds)
         if contents.pidfds:
-            # The last one that came.
+            # The last pidfd that came. It is set already if an exception has broken off the previous try.
             message.pidfd = message.pidfd or message.fds[-1]
             del message.fds[len(contents.descriptors) :]
         message.credentials = _credentials(contents, message.pidfd)
@@ -347,17 +381,23 @@ class ReceiveWhole(Operation[Message]):
         if found.flags & socket.MSG_CTRUNC:
             raise table_is_full(len(found.owner) + found.refused_count)
         if contents.no_pidfd in NO_ROOM:
-            raise system_error(contents.no_pidfd, RECEIVING, "there was no room for the sender's pidfd: it is lost")
+            raise system_error(
+                contents.no_pidfd,
+                RECEIVING,
+                "the kernel had no room for the sender's pidfd, which is lost: close some descriptors, or raise the "
+                "limit (RLIMIT_NOFILE)",
+            )
         if not found.size and (self.handle.is_stream or (self.handle.is_sequence and not found.messages)):
             raise peer_has_gone()
         if found.size > len(self._buffer):
             raise io_error(
                 IOErrorEnum.MESSAGE_TOO_LARGE,
-                f"{RECEIVING}a record of {found.size} bytes came, and max_bytes is {len(self._buffer)}: it is lost",
+                f"{RECEIVING}a record of {found.size} bytes came and is lost, as max_bytes is {len(self._buffer)}: "
+                "receive with a larger one",
             )
 
     def end(self) -> None:
-        """Close what was not handed over, and leave the option as the user has set it."""
+        """Close descriptors that were not handed over, and restore the user's setting of SO_PASSCRED."""
         if self.handle.is_sequence:
             self.handle.leave_passcred(self)
         for found in self._found:
@@ -370,12 +410,12 @@ class ReceiveWhole(Operation[Message]):
 
 def _credentials(contents: Contents, pidfd: FileDescriptor | None) -> Credentials | None:
     numbers = contents.credentials
-    # A pidfd says that there is a sender: one of another pid namespace, which has no pid here.
+    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
     if numbers is None or (are_absent(*numbers) and pidfd is None):
         return None
     copy: FileDescriptor | Error | None = None
     if pidfd is not None:
-        # A duplicate, as the message's own pidfd may be closed before.
+        # A duplicate, as the user may close the message and keep the credentials.
         try:
             copy = pidfd._duplicate()
         except Error as error:

@@ -40,8 +40,9 @@ class SendDescriptor(Operation[bool]):
         self._owned: list[int] = []
 
     def attempt(self, result: list[bool]) -> bool:
-        """Send it."""
-        # An exception that breaks off the first try tells the caller. Later ones note that the message has gone.
+        """See `Operation.attempt`."""
+        # An exception that breaks off the first try comes out of the caller's own call, and so the operation is over. A
+        # later try may be broken off and made again. So it records in `_sent` that the message was sent.
         if not self._owned:
             if not send(self.handle, DESCRIPTOR, self._fd):
                 return False
@@ -51,15 +52,15 @@ class SendDescriptor(Operation[bool]):
         return True
 
     def check(self) -> None:
-        """Refuse a number that is not open."""
+        """Raise the Error for a number that is not open."""
         check_open((self._fd,))
 
     def begin(self) -> None:
-        """Refuse a socket that would drop the descriptor and report that it went."""
+        """Refuse a socket that would drop the descriptor silently, see `check_carries`."""
         check_carries(self.handle, self._fd)
 
     def hold(self) -> None:
-        """Keep the file open: the caller's number may be another file's by the next try."""
+        """Duplicate the descriptor, as the caller may close it: by the next try the number may be another file's."""
         self._sent: list[int] = []
         self._owned = Owner()
         duplicate_all(self._owned, (self._fd,))
@@ -70,16 +71,22 @@ class SendDescriptor(Operation[bool]):
 
 
 def check_carries(handle: Handle, what: object) -> None:
-    """Raise the Error NOT_SUPPORTED for a socket that would drop descriptors, *what* to send."""
+    """
+    Raise the Error NOT_SUPPORTED if the socket is not a Unix socket.
+
+    The kernel would drop the descriptors, and report that the message was sent. *what* are the descriptors, for the
+    text.
+    """
     handle.check()
     if not handle.is_unix:
         raise io_error(
-            IOErrorEnum.NOT_SUPPORTED, f"Only a Unix socket can carry descriptors, and this is no such: {what}"
+            IOErrorEnum.NOT_SUPPORTED,
+            f"Only a Unix socket carries descriptors, and this is another kind of socket: {what} was not sent",
         )
 
 
 class SendCredentials(Operation[bool]):
-    """Send this process's credentials, or what is claimed to be."""
+    """Send this process's credentials with a NUL byte."""
 
     __slots__ = ("_sent",)
 
@@ -94,8 +101,8 @@ class SendCredentials(Operation[bool]):
         return os.getpid(), os.geteuid(), os.getegid()
 
     def attempt(self, result: list[bool]) -> bool:
-        """Send them."""
-        # See `SendDescriptor.attempt`.
+        """See `Operation.attempt`."""
+        # As in `SendDescriptor.attempt`.
         if self._sent is None:
             if not send(self.handle, CREDENTIALS, UCRED.pack(*self._numbers())):
                 return False
@@ -108,12 +115,16 @@ class SendCredentials(Operation[bool]):
         return Outgoing([credentials_message(self._numbers())] if SYSTEM.attaches_credentials else [])
 
     def hold(self) -> None:
-        """Note from now on whether the message has gone."""
+        """Record from now on whether the message was sent."""
         self._sent = []
 
 
 class SendFakeCredentials(SendCredentials):
-    """Send credentials as they are claimed: pid, uid and gid."""
+    """
+    Send credentials of another process: *claimed* are its pid, uid and gid.
+
+    Raises the Error NOT_SUPPORTED on systems other than Linux.
+    """
 
     __slots__ = ("_claimed",)
 
@@ -121,19 +132,21 @@ class SendFakeCredentials(SendCredentials):
         super().__init__(handle)
         self._claimed = claimed
         if not SYSTEM.is_linux:
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one")
+            raise io_error(
+                IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one, and this is not Linux"
+            )
 
     def _numbers(self) -> tuple[int, int, int]:
         return self._claimed
 
     def explain(self, error: Error) -> None:
-        """Name what was claimed."""
+        """Add a note with the numbers that the kernel has refused."""
         if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
             error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
 
 
 class SendMessage(Operation[int]):
-    """Send data and control messages."""
+    """Send data and control messages. The result is the number of bytes that were sent."""
 
     __slots__ = ("_context", "_flags", "_message", "_sent")
 
@@ -153,11 +166,11 @@ class SendMessage(Operation[int]):
         self._message = Outgoing(controls, vectors, address)
         self._flags = flags
         self._context = context
-        # What the try has sent, also one that an exception has broken off.
+        # The number of bytes that a try has sent, also one that an exception has broken off.
         self._sent: list[int] = []
 
     def attempt(self, result: list[int]) -> bool:
-        """Send it, or its beginning."""
+        """Send the message or its beginning, see `Operation.attempt`."""
         if not self._sent and not send_message(self.handle, self._message, self._sent, self._flags, self._context):
             return False
         result += self._sent
@@ -168,7 +181,8 @@ class SendTo(SendMessage):
     """
     Send data and control messages to an address.
 
-    poll() reports a socket without a peer as writable, however full the receiver is.
+    It is tried again at intervals, as poll() always reports a socket without a peer as writable, also while the
+    receiver's buffer is full.
     """
 
     __slots__ = ()
@@ -178,7 +192,7 @@ class SendTo(SendMessage):
 
 
 class SendDescriptors(Operation[bool]):
-    """Send descriptors, in as many messages as it takes."""
+    """Send any number of descriptors, in as many messages as necessary."""
 
     __slots__ = ("_counts", "_given", "_numbers", "_owned")
 
@@ -188,7 +202,7 @@ class SendDescriptors(Operation[bool]):
         super().__init__(handle)
         self._given = listed(fds)
         self._numbers = as_descriptors(self._given)
-        # One entry for each message that has gone, also where an exception came just then.
+        # One entry for each message that was sent, also if an exception came just then.
         self._counts: list[int] = []
         self._owned: list[int] = []
 
@@ -197,7 +211,7 @@ class SendDescriptors(Operation[bool]):
         return min(len(self._counts) * MAX_DESCRIPTORS, len(self._numbers))
 
     def attempt(self, result: list[bool]) -> bool:
-        """Send the rest."""
+        """Send the rest, see `Operation.attempt`."""
         try:
             while self._sent < len(self._numbers):
                 part = self._numbers[self._sent : self._sent + MAX_DESCRIPTORS]
@@ -211,18 +225,18 @@ class SendDescriptors(Operation[bool]):
         return True
 
     def check(self) -> None:
-        """Refuse a number that is not open."""
+        """Raise the Error for the first number that is not open."""
         check_open(self._numbers)
 
     def begin(self) -> None:
-        """Refuse a socket that would drop the descriptors and report that they went."""
+        """Refuse a socket that would drop the descriptors silently, see `check_carries`."""
         check_carries(self.handle, self._numbers)
         if len(self._numbers) > MAX_DESCRIPTORS:
-            # Before the first message has gone: a number that is not open may be in the last one.
+            # Before the first message: otherwise a number that is not open would be found after others were sent.
             check_open(self._numbers)
 
     def hold(self) -> None:
-        """Keep the files open: the caller's numbers may be other files' by the next try."""
+        """Duplicate the descriptors, as the caller may close them: by the next try the numbers may be other files'."""
         self._owned = Owner()
         sent = self._sent
         duplicate_all(self._owned, self._numbers[sent:])
@@ -234,24 +248,32 @@ class SendDescriptors(Operation[bool]):
         close_all(self._owned)
 
     def explain(self, error: Error) -> None:
-        """Add how many went, as these stay sent."""
+        """Add a note that says how many descriptors were sent."""
         if self._sent:
             error.__notes__.append(f"{self._sent} of {len(self._numbers)} descriptors had been sent")
 
 
 _AT_ONCE = 2**20
-"""Bytes of a stream that are offered to the kernel at a time, which takes about 200,000 at most."""
+"""The most bytes that are passed to one sendmsg(2) on a stream. The kernel takes about 200,000 of them at a time."""
 
 
 class SendWhole(Operation[int]):
-    """Send all of *data*, with *fds* and another control message at its first byte."""
+    """
+    Send all of *data*. Descriptors and credentials go with its first byte.
+
+    The result is the number of bytes.
+    """
 
     __slots__ = ("_counts", "_credentials", "_data", "_fds", "_given", "_message", "_owned")
 
     condition = WRITABLE
 
     def __init__(self, handle: Handle, data: bytes, fds: tuple[Any, ...], credentials: ControlMessage | None) -> None:
-        """Take *fds* as `listed` returns them."""
+        """
+        Prepare to send.
+
+        *fds* are descriptors as `listed` returns them, *credentials* a control message or None.
+        """
         super().__init__(handle)
         self._data = data
         self._given = fds
@@ -263,7 +285,7 @@ class SendWhole(Operation[int]):
         self._owned: list[int] = []
 
     def attempt(self, result: list[int]) -> bool:
-        """Send the rest."""
+        """Send the rest, see `Operation.attempt`."""
         try:
             while not self._counts or sum(self._counts) < len(self._data):
                 if not send_message(self.handle, self._next(), self._counts):
@@ -276,7 +298,7 @@ class SendWhole(Operation[int]):
         return True
 
     def _next(self) -> Outgoing:
-        """Return the message with the rest, the same as before if the last try has sent nothing."""
+        """Return a message with the rest of the data; the same object as before if the last try has sent nothing."""
         sent = sum(self._counts)
         if self._counts:
             self._counts[:] = (sent,)
@@ -286,7 +308,7 @@ class SendWhole(Operation[int]):
         return self._message[1]
 
     def _controls(self) -> list[ControlMessage]:
-        if self._counts:  # they have gone with the first byte
+        if self._counts:  # they were sent with the first byte
             return []
         controls = [self._credentials] if self._credentials is not None else []
         if self._fds:
@@ -294,17 +316,17 @@ class SendWhole(Operation[int]):
         return controls
 
     def check(self) -> None:
-        """Refuse a number that is not open."""
+        """Raise the Error for the first number that is not open."""
         check_open(self._fds)
 
     def begin(self) -> None:
-        """Refuse a socket that would drop the descriptors and report that they went."""
+        """Refuse a socket that would drop the descriptors silently, see `check_carries`."""
         if self._fds:
             check_carries(self.handle, self._fds)
 
     def hold(self) -> None:
-        """Keep the files open: the caller's numbers may be other files' by the next try."""
-        if self._counts:
+        """Duplicate the descriptors, as the caller may close them: by the next try the numbers may be other files'."""
+        if self._counts:  # the descriptors were sent already
             return
         self._owned = Owner()
         duplicate_all(self._owned, self._fds)
@@ -317,7 +339,7 @@ class SendWhole(Operation[int]):
         close_all(self._owned)
 
     def explain(self, error: Error) -> None:
-        """Add how many bytes went: a stream with half of a message is of little more use."""
+        """Add a note that says how many bytes were sent. A stream that ends within a message is of little more use."""
         sent = sum(self._counts)
         if sent:
             error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")

@@ -1,8 +1,9 @@
 """
-Several operations one after the other, as one: a generator that yields them, and is sent their results.
+Steps: several operations, one after the other, that are one operation to the user.
 
-The steps are written once, and done in either way: `complete_all` waits in the calling thread, a `Sequence` in the
-background, and `Both` does two sequences at a time.
+Steps are written once, as a generator that yields operations and is sent their results. They are done in either way:
+`complete_all` does them in the calling thread, `Sequence` does them in the background, and `Both` does two sequences at
+the same time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 
 def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) -> T:
-    """Do *steps* in this thread, each with its own timeout, and return their result."""
+    """
+    Do *steps* in this thread, and return their result. Each step has its own timeout.
+
+    *trigger* and *blocking* are those of `complete`. Raises the Errors that *steps* do not catch.
+    """
     try:
         operation = next(steps)
         while True:
@@ -48,11 +53,21 @@ def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) ->
 
 
 _AT_A_TIME = 32
-"""Steps that are done without a pause, while none has to wait."""
+"""The most steps that are done without a pause, if none has to wait. Then other operations have their turn."""
 
 
 class Sequence(Generic[T]):
-    """Does *steps* in the background, and tells *finish* their end."""
+    """
+    Does *steps* in the background.
+
+    Each step is an operation that is started by `try_or_wait`. If it ends at once, the thread that has started it goes
+    on with the next step. Otherwise the step ends in another thread, or later in this one, and the sequence goes on
+    there (`_end_step`). The start of a step may be still under way when the step ends in another thread: a `_Step`
+    decides which of the two threads goes on.
+
+    An exception raised by a signal handler may come out at any moment. `_recover` then makes sure that the sequence
+    still ends.
+    """
 
     def __init__(
         self,
@@ -66,8 +81,11 @@ class Sequence(Generic[T]):
         """
         Prepare to do *steps*.
 
-        *reactor_for* returns the reactor that is to look after a step. With *post* nothing of the steps runs elsewhere
-        than where that has functions called, not even their beginning.
+        *trigger* ends the step under way, and the sequence with it. *reactor_for* returns the reactor that serves an
+        operation while it waits. *finish* is called at the end, with a list that has the result, or with the Error.
+
+        *post* has a function called in a certain place, such as a context. With it, all of *steps* runs there, also the
+        beginning.
         """
         self._steps = steps
         self._trigger = trigger
@@ -77,14 +95,15 @@ class Sequence(Generic[T]):
         self._waiter: Waiter[Any] | None = None
         self._cancelled = False
         self._over = False
-        # The thread that cancels goes on itself, when it has released the lock.
+        # The thread that is in `cancel`. If it ends a step there, it leaves the step in `_left`, and goes on from it
+        # when it has released the lock of the step's handle.
         self._cancelling_thread = 0
         self._left: list[_Step] = []
-        # The end, until it was told.
+        # The result or the Error, until `finish` was called.
         self._outcome: tuple[list[T], Error | None] | None = None
 
     def start(self) -> None:
-        """Begin with the first step."""
+        """Start the first step."""
         begin = partial(self._go_on, _Step(None, partial(next, self._steps)))
         if self._post is None:
             begin()
@@ -92,9 +111,9 @@ class Sequence(Generic[T]):
             self._post(begin)
 
     def cancel(self) -> None:
-        """End the step under way as its trigger would, and the steps with it, before this returns."""
+        """End the step under way with CANCELLED, and with it the sequence, before this returns."""
         self._cancelled = True
-        waiter = self._waiter  # once, as another thread may be beginning the next step
+        waiter = self._waiter  # read once, as another thread may be starting the next step
         if waiter is not None:
             self._cancelling_thread = threading.get_ident()
             try:
@@ -103,24 +122,25 @@ class Sequence(Generic[T]):
                 self._cancelling_thread = 0
             try:
                 left = self._left.pop()
-            except IndexError:  # nothing, or another thread was quicker
+            except IndexError:  # no step has ended, or another thread has gone on from it
                 return
             self._go_on(left)
 
     def look(self) -> None:
-        """Have the step under way look whether something has ended it."""
+        """Let the step under way check whether something has ended it, see `Waiter.look`."""
         waiter = self._waiter
         if waiter is not None:
             waiter.look()
 
     def attend(self, trigger: Trigger) -> None:
-        """Let *trigger* end it, too, which was started without one."""
+        """Let *trigger* end the sequence, which was started without a trigger."""
         self._trigger = trigger
         waiter = self._waiter
         if waiter is not None:
             waiter.attend(trigger)
 
     def _go_on(self, step: _Step) -> None:
+        """Do the steps after *step*, until one has to wait."""
         claimed: list[bool] = []
         try:
             for _ in range(_AT_A_TIME):
@@ -128,15 +148,19 @@ class Sequence(Generic[T]):
                 if following is None:
                     return
                 step = following
-            # Other operations have their turn, too.
+            # Go on later, after other operations have had their turn.
             self._post_step(step)
         except BaseException:  # raised by a signal handler
             self._recover(step, claimed)
             raise
 
     def _do(self, step: _Step, claimed: list[bool]) -> _Step | None:
-        """Go on from *step*, and return the next one if that is done and *claimed*."""
-        # A context calls this again after an exception of a signal handler, and the steps may be further by then.
+        """
+        Take the result of *step* and start the next one.
+
+        Returns the next step if it has ended, and this thread has claimed to go on from it; this is noted in *claimed*.
+        """
+        # After an exception raised by a signal handler a context calls this again. The sequence may be further by then.
         if self._over or step.is_used or step.proceed is None:
             return None
         step.following = following = _Step(None)
@@ -145,12 +169,12 @@ class Sequence(Generic[T]):
         claimed.clear()
         try:
             operation = following.operation = step.proceed()
-            if self._cancelled:  # after the result of the last step was taken
+            if self._cancelled:  # between two steps, when there was no Waiter that `cancel` could end
                 operation = following.operation = self._steps.throw(cancelled())
         except StopIteration as stop:
             self._outcome = [stop.value], None
         except Error as error:
-            # Without the frames, which have this and its source, as waiter.py tells its own errors.
+            # Without the traceback, whose frames would keep this object and the generator alive; as in waiter.py.
             error.__context__ = None
             self._outcome = [], error.with_traceback(None)
         if self._outcome is not None:
@@ -170,7 +194,7 @@ class Sequence(Generic[T]):
         )
         waiter: list[Waiter[Any] | None] = []
         try:
-            # What waits from now on is known in the same step of the interpreter.
+            # The Waiter enters the list in one step of the interpreter, so an exception can not lose it.
             waiter[:] = map(begin, (operation,))
         finally:
             self._waiter = waiter[0] if waiter else None
@@ -179,28 +203,31 @@ class Sequence(Generic[T]):
         step.has_started = True
 
     def _recover(self, step: _Step, claimed: list[bool]) -> None:
-        """Make sure that there will be an end, though an exception has broken off the way on from *step*."""
+        """Make sure that the sequence will end, after an exception has broken off `_do` for *step*."""
         following = step.following
         if self._over:
             return
         if self._outcome is not None:
             self._end()
         elif not step.is_used or following is None:
-            # An exception at the beginning tells the caller that nothing has begun.
+            # The result of *step* was not taken: do that later. At the beginning of the sequence (no operation) the
+            # exception comes out of `start`, and its caller knows that nothing was begun.
             if step.operation is not None:
                 self._post_step(step)
         elif following.operation is not None and (following.proceed is not None or self._waiter is not None):
+            # The next step has ended or waits: do the rest of its start.
             following.has_started = True
             if following.proceed is not None and (claimed or following.claim(claimed)):
                 self._post_step(following)
         else:
-            # The result of a step is lost, and it would be wrong to go on without.
+            # The result of *step* was passed to the generator and is lost, or that of the next step is. To go on
+            # without it would be wrong.
             self._steps.close()
             self._outcome = [], cancelled()
             self._end()
 
     def _catch_up(self, waiter: Waiter[Any], trigger: Trigger | None) -> None:
-        """Tell *waiter*, which was started with *trigger*, what `attend` and `cancel` could not tell it meanwhile."""
+        """Do what `attend` and `cancel` could not do while *waiter* was being started with *trigger*."""
         if self._trigger is not None and self._trigger is not trigger:
             waiter.attend(self._trigger)
         if self._cancelled:
@@ -212,7 +239,7 @@ class Sequence(Generic[T]):
 
     @ending
     def _end(self) -> None:
-        # What finish() does is done once.
+        # This may be called twice, and then *finish* as well, which does its work only once.
         if self._outcome is not None:
             self._over = True
             self._finish(*self._outcome)
@@ -223,12 +250,13 @@ class Sequence(Generic[T]):
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
-        # A step that was claimed here and is handed on twice goes on once.
+        # If this is called twice, it hands the step on twice. `_do` goes on from it only once.
         if step.has_started and (step.claimed or step.claim(step.claimed)):
             self._hand_on(step)
 
     def _hand_on(self, step: _Step) -> None:
-        # Later, as this has the lock of the step's handle, and the next step may need another's.
+        # Not now: this thread holds the lock of the step's handle, and the next step may take another handle's lock. So
+        # two threads could wait for each other.
         if self._cancelling_thread == threading.get_ident() and self._post is None:
             self._left.append(step)
         else:
@@ -237,30 +265,34 @@ class Sequence(Generic[T]):
 
 class _Step:
     """
-    Where the start of a step and its end meet, in two threads perhaps: the second of the two goes on.
+    A step of a Sequence, and the decision which thread goes on from it.
 
-    Each states first that it is there, and claims the going on if the other one is.
+    Thread A starts the step; thread B, perhaps another one, ends it, perhaps before thread A has returned from the
+    start. The one that comes second goes on. Each thread first states that it has arrived: A sets `has_started`, B sets
+    `proceed`. If it then finds that the other one has arrived, it calls `claim`, which succeeds only once.
     """
 
     __slots__ = ("_claims", "claimed", "following", "has_started", "is_used", "operation", "proceed")
 
     def __init__(self, operation: Operation[Any] | None, proceed: Callable[[], Operation[Any]] | None = None) -> None:
         self.operation = operation
-        """The operation of the step; None for the beginning, which *proceed* is, and before it is known."""
+        """The operation of the step. None for the beginning of the sequence, and while it is not known yet."""
         self.has_started = False
+        """Whether the start of the step is over."""
         self.proceed = proceed
+        """Passes the result of the step to the generator, and returns the next operation. None before the end."""
         self.is_used = False
-        """Whether the steps have gone on from here."""
+        """Whether `proceed` was called, or is about to be."""
         self.following: _Step | None = None
-        """The next step, from just before that."""
+        """The next step, set just before `is_used`."""
         self.claimed: list[bool] = []
-        """Not empty if the end of the step has claimed the going on."""
+        """Not empty if the thread that has ended the step has claimed to go on from it."""
         self._claims = [True]
 
     def claim(self, claimed: list[bool]) -> bool:
-        """Return whether nobody else has claimed this, and note the claim in the list *claimed*."""
+        """Claim to go on from this step: return whether this is the first claim, and if so note it in *claimed*."""
         try:
-            # In one step of the interpreter: an exception of a signal handler finds it in one of the two lists.
+            # In one step of the interpreter: the claim is always in one of the two lists, also after an exception.
             claimed.extend(map(self._claims.pop, (-1,)))
         except IndexError:
             return False
@@ -268,7 +300,7 @@ class _Step:
 
 
 class Both:
-    """Does two sequences of steps in the background, and tells *finish* when both have ended."""
+    """Does two sequences of steps in the background at the same time, and calls *finish* when both have ended."""
 
     def __init__(
         self,
@@ -282,7 +314,8 @@ class Both:
         """
         Prepare to do both of *steps*.
 
-        Without *wait_for_both* the end of one ends the other. An Error does so in any case, and is the result.
+        If *wait_for_both* is false, the end of one sequence cancels the other. If one ends with an Error, the other one
+        is cancelled in any case, and *finish* gets the first Error. The other arguments are those of `Sequence`.
         """
         self._lock = Lock()
         self._finish = finish
@@ -294,28 +327,28 @@ class Both:
         ]
 
     def start(self) -> None:
-        """Begin with both."""
+        """Start both."""
         for each in self._sequences:
             each.start()
 
     def cancel(self) -> None:
-        """End both as their trigger would."""
+        """End both with CANCELLED."""
         for each in self._sequences:
             each.cancel()
 
     def look(self) -> None:
-        """Have both look whether something has ended them."""
+        """Let both check whether something has ended them."""
         for each in self._sequences:
             each.look()
 
     def attend(self, trigger: Trigger) -> None:
-        """Let *trigger* end both, too, which were started without one."""
+        """Let *trigger* end both, which were started without a trigger."""
         for each in self._sequences:
             each.attend(trigger)
 
     def _end(self, index: int, _result: list[Any], error: Error | None) -> None:
         with self._lock.entered:
-            # Called again after an exception of a signal handler.
+            # It is there already if this is called again after an exception raised by a signal handler.
             if index not in self._ended:
                 self._ended.append(index)
                 if self._error is None and (len(self._ended) == 1 or self._wait_for_both):

@@ -1,4 +1,4 @@
-"""The thread that looks after operations in the background, where no event loop and no MainContext does."""
+"""The thread that serves operations in the background if no event loop and no MainContext does."""
 
 from __future__ import annotations
 
@@ -26,58 +26,58 @@ if TYPE_CHECKING:
     from unixconn._io.waiter import Waiter
 
     class Alarm(Protocol):
-        """Something to be done at a time, by an object that is not kept alive for it."""
+        """Something to do at a moment for an object, such as to cancel a Cancellable, without keeping it alive."""
 
         @property
         def moment(self) -> float:
-            """When, a time of `time.monotonic`."""
+            """The moment, a time of `time.monotonic`."""
 
         @property
         def has_ended(self) -> bool:
-            """Whether there is nothing to be done any more."""
+            """Whether there is nothing to do any more."""
 
         def ring(self) -> None:
-            """Do it, in the thread of the Worker; it has ended then."""
+            """Do it. Called in the thread of the Worker; `has_ended` is true afterwards."""
 
 
 _LINGER = 0.25
-"""Seconds after which the thread ends, if nothing waits."""
+"""Seconds for which the thread goes on when nothing waits any more."""
 
 
 class Worker(WakeableReactor):
     """
-    A Reactor with a thread of its own, which runs as long as an operation waits.
+    A Reactor with a thread of its own, which runs as long as an operation or an Alarm waits.
 
-    One is enough, as it does nothing that blocks. Of the user's code it runs only the callbacks of Futures that belong
-    to no event loop, and the handlers of Cancellables that their deadline has cancelled.
+    One Worker for each interpreter is enough, as its thread does nothing that blocks. The only user code that it runs
+    are callbacks of Futures that belong to no event loop, and handlers of Cancellables that a deadline has cancelled.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # The thread that runs, and whether one was started that does not run yet. Two of them do no harm, as the second
-        # finds the first and ends. Not a threading.Thread, whose start takes many steps: an exception of a signal
-        # handler could leave half of one.
+        # The identifier of the running thread, and whether a thread was started that does not run yet. If an exception
+        # leads to the start of a second one, that finds the first and ends. It is not a threading.Thread, whose start
+        # takes many steps of the interpreter: an exception raised by a signal handler could leave it half started.
         self._ident: int | None = None
         self._launched = False
         self._calls: deque[Callable[[], object]] = deque()
-        # Has Waiters and Alarms.
+        # The items are Waiters and Alarms.
         self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
         self._late: deque[Any] = deque()
         self._has_to_end = self._looks_again = False
         self._until = -math.inf
-        """When the thread will look at the clock by itself: -inf while it is awake."""
+        """The moment at which the thread's wait ends by itself; -inf while it does not wait."""
 
     # --- from any thread ---
 
     def remove(self, waiter: Waiter[Any]) -> None:
-        """Look no longer after *waiter*; may be called again."""
+        """Stop serving *waiter*. May be called again."""
         super().remove(waiter)
         if not self._waiting and threading.get_ident() != self._ident:
-            # It would wait without end, in place of ending.
+            # The thread may be in a wait without a limit. It has to see that it can end.
             self.wake()
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread; in the calling thread where there is no descriptor left for it."""
+        """Have *call* called in the thread; if that can not be started, call it in the current thread."""
         self._calls.append(call)
         try:
             self._start()
@@ -89,7 +89,7 @@ class Worker(WakeableReactor):
         while self._calls:
             try:
                 call = self._calls.popleft()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # another thread has taken the last one
                 return
             run_handler(call)
 
@@ -115,45 +115,49 @@ class Worker(WakeableReactor):
 
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
         self._set(moment, waiter)
-        return bool  # nothing to undo: the clock passes over what has ended
+        return bool  # a function without effect: the clock passes over a Waiter that has ended
 
     def look_after(self, alarm: Alarm) -> None:
         """
-        Ring *alarm* at its moment, unless it has ended by then.
+        Call ``alarm.ring()`` at its moment, unless it has ended by then.
 
-        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
+        Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         self._set(alarm.moment, alarm)
         self._start()
 
     def pass_over(self, moment: float, _gone: object = None) -> None:
-        """Let the thread end, if it waits only for an Alarm that has ended before its *moment*."""
+        """
+        Wake the thread if it waits for an Alarm that has ended before its *moment*, so that the thread can end.
+
+        This is also the callback of a weak reference, to the object that the Alarm is for.
+        """
         if threading.get_ident() == self._ident:
-            # The thread itself may have dropped the last reference, while it looked whether the Alarm has ended.
-            # Without the lock, which a thread that waits for this one may hold.
+            # This is the thread itself: while it looked at the Alarm, it has dropped the last reference to its object.
+            # It must not take the lock here, which another thread may hold that waits for this one.
             self._looks_again = True
         elif moment <= self._until:
             self.wake()
 
     def _set(self, moment: float, item: Waiter[Any] | Alarm) -> None:
         self._clock.add(moment, item)
-        # Items that have ended make it crowded, too, and nothing else wakes the thread for them.
+        # The clock may also be crowded with items that have ended. Nothing else wakes the thread to remove them.
         if moment < self._until or self._clock.is_crowded():
             self.wake()
 
     def end(self) -> None:  # pragma: no cover - in other interpreters, which coverage does not see
-        """End the thread, whatever waits, and wait until it has ended, for a second at most."""
+        """End the thread even if operations wait, and wait until it has ended, for at most a second."""
         if self._ident is None and not self._launched:
             return
         others = _thread._count() - 1
         self._has_to_end = True
         deadline = time.monotonic() + 1
-        # It is counted until all of it is gone.
+        # _thread._count() includes the thread until it has really ended.
         while _thread._count() > others and time.monotonic() < deadline:
             self.wake()
             time.sleep(0.001)
 
-    # --- in its own thread, of which coverage sees nothing ---
+    # --- in its own thread, which coverage does not see ---
 
     def _run(self) -> None:  # pragma: no cover
         with self._lock.entered:
@@ -166,13 +170,13 @@ class Worker(WakeableReactor):
                 if self._has_to_end:
                     self._leave()
                     return
-        except BaseException:  # SystemExit, of the user's code: that ends this thread, and another one goes on
+        except BaseException:  # SystemExit from the user's code: it ends this thread, and a new one goes on
             self._ident = None
             self._start()
             raise
 
     def _goes_on(self) -> bool:  # pragma: no cover
-        """Wait for something to do, and do it; return whether there is or may be more."""
+        """Wait for something to do, and do it; return whether the thread has to go on."""
         needed = self._is_needed()
         ready = self._turn(self._pause())
         self._call()
@@ -189,7 +193,8 @@ class Worker(WakeableReactor):
         self._until = -math.inf
         self._looks_again = False
         while self._until != self._clock.next() or self._clock.has_arrivals():
-            # A thread that adds something for an earlier moment from here on wakes this one.
+            # From here on, another thread that adds an item for an earlier moment wakes this one. The loop is for items
+            # that were added just before.
             self._until = self._clock.next()
         if self._calls or self._late:
             return 0.0
@@ -220,13 +225,14 @@ _shared: dict[str, Worker] = {}
 def shared() -> Worker:
     """Return the Worker of this interpreter."""
     try:
-        # Not by get(), whose lock a forked child may find closed: see `event_loops.running`.
+        # Not by get(), whose lock may stay locked in a forked child: see `event_loops.running`.
         return _shared["worker"]
     except KeyError:
         pass
     known = _shared.setdefault("worker", Worker())
     if not _IS_MAIN_INTERPRETER:
-        # A process outlives the threads of its main interpreter, but not one that another interpreter leaves behind.
+        # A thread that is left behind is harmless at the end of the main interpreter, but CPython aborts the process if
+        # another interpreter ends with a thread left.
         atexit.register(_end)
     return known
 
@@ -237,12 +243,13 @@ def _is_main_interpreter() -> bool:
             import _interpreters as interpreters
         else:
             import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # PyPy has no others
+    except ImportError:  # PyPy has only one interpreter
         return True
     return bool(interpreters.get_current() == interpreters.get_main())
 
 
-# Not later: a child that was forked while another thread imported would wait for the lock of that import.
+# Found out when this module is imported, and not later: it imports a module, and the lock of that import would stay
+# locked in a child that is forked by another thread meanwhile.
 _IS_MAIN_INTERPRETER = _is_main_interpreter()
 
 
@@ -252,5 +259,5 @@ def _end() -> None:  # pragma: no cover - in other interpreters
         worker.end()
 
 
-# The thread stays behind in the parent, with the operations that wait there.
+# A forked child has no copy of the thread, and none of the operations that wait in the parent.
 os.register_at_fork(after_in_child=_shared.clear)

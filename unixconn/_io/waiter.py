@@ -1,11 +1,15 @@
 """
 Operations that wait in the background.
 
-`try_or_wait` makes the first try in the caller's thread. An operation that would block joins a line of its handle as a
-`Waiter`, and a reactor calls `serve` when there is something to try again. The operations in one line, for one handle
-and one direction, end in the order of their starts. The first in line is tried by any of the reactors that look after
-the line. It is passed over when its own reactor is closed: an event loop's with the loop, the parent's in a forked
-child. What ends a Waiter holds its handle's lock, and does so once.
+`try_or_wait` makes the first try, in the caller's thread. If the operation would block, it joins a line as a `Waiter`.
+A handle has one line for each direction, and the operations in it end in the order of their starts. When the socket is
+ready, a reactor calls `serve`, which tries the first operation in line again, and then the next one.
+
+The operations in one line may belong to several reactors. Any of these may try the first one. If the reactor of the
+first one is closed, the operation is cancelled, and the next one is tried. An event loop's reactor is closed with the
+loop. In a forked child the parent's reactors count as closed, and their operations are dropped silently.
+
+A Waiter ends once. The thread that ends it holds the handle's lock.
 """
 
 from __future__ import annotations
@@ -28,21 +32,21 @@ if TYPE_CHECKING:
     from unixconn._kernel.handle import Handle
 
     class Waker(Protocol):
-        """Calls `serve`, and `Waiter.ring` at its alarm; see reactor.py."""
+        """A reactor, see reactor.py. It calls `serve` when a socket is ready, and `Waiter.ring` at the alarm."""
 
         @property
         def is_ours(self) -> bool:
-            """Whether this process made it, and not one that this was forked from."""
+            """Whether this process has made it, and not a process that this one was forked from."""
 
         @property
         def is_closed(self) -> bool:
-            """Whether it will never look again."""
+            """Whether it will never serve an operation again."""
 
         def add(self, waiter: Waiter[Any]) -> None:
-            """Look after *waiter* from now on."""
+            """Serve *waiter* from now on."""
 
         def remove(self, waiter: Waiter[Any]) -> None:
-            """Look no longer after *waiter*."""
+            """Stop serving *waiter*."""
 
 
 T = TypeVar("T")
@@ -51,7 +55,7 @@ _ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
 
 
 class Waiter(Generic[T]):
-    """An operation that waits, until it ends. Methods that do not take the handle's lock need it to be held."""
+    """An operation that waits. The caller of a method holds the handle's lock, unless the method takes it itself."""
 
     __slots__ = (
         "_cancelled",
@@ -76,11 +80,11 @@ class Waiter(Generic[T]):
         waker: Waker,
         finish: Callable[[list[T], Error | None], None],
     ) -> None:
-        """*finish* is told the end: the result in a list of its own, or the Error."""
+        """Prepare to wait. *finish* is called at the end, with a list that has the result, or with the Error."""
         self.alarm: float | None = None
-        """When to look, a time of `time.monotonic`: at the deadline, or when to try again."""
+        """When to call `ring`, a time of `time.monotonic`: at the deadline, or for the next try at intervals."""
         self.has_ended: bool = False
-        """Whether it waits no longer: its end was told, or is just about to be."""
+        """Whether the wait is over. *finish* was called, or is about to be."""
         self._deadline: float | None = None
         self._operation = operation
         self._handle = operation.handle
@@ -97,7 +101,7 @@ class Waiter(Generic[T]):
         return self._handle
 
     def join(self) -> None:
-        """Join the handle's line, for at most the operation's timeout."""
+        """Join the handle's line. The operation's timeout begins now."""
         self._operation.hold()
         if self._operation.timeout is not None:
             self._deadline = time.monotonic() + self._operation.timeout
@@ -112,31 +116,31 @@ class Waiter(Generic[T]):
         if self._finish is None:  # a signal handler has ended it meanwhile
             self._leave()
         elif self._trigger is not None or self._handle.number < 0:
-            # Set or closed before it could be told.
+            # The trigger may have been set, or the handle closed, before this was in its list.
             self.look()
 
     def abandon(self) -> None:
-        """Leave the line, and tell nobody."""
+        """Leave the line, without a call of *finish*."""
         self._finish = None
         self._leave()
 
     def advance(self) -> bool:
         """Make a try; return whether the operation has ended."""
-        if self._trying:  # and a signal handler has come here
+        if self._trying:  # a signal handler, which has interrupted a try of this thread, has called this
             return False
         self._trying = True
         try:
             self._try()
         finally:
             self._trying = False
-        if self._missed:  # `look`, called by a signal handler meanwhile
+        if self._missed:  # a signal handler has called `look` during the try
             self._missed = False
             self.look()
         return self._finish is None
 
     @ending
     def _try(self) -> None:
-        # Called again, it goes on with what a try has brought that an exception has broken off.
+        # When `ending` calls this again after an exception, `_result` may have what the first try has brought.
         if self._finish is None:
             return
         try:
@@ -149,7 +153,7 @@ class Waiter(Generic[T]):
 
     @ending
     def look(self) -> None:
-        """End it if its handle was closed, its trigger was set, or its time has passed. Takes the lock itself."""
+        """End it if the handle was closed, the trigger is set, or the deadline has passed. Takes the lock itself."""
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
@@ -167,7 +171,7 @@ class Waiter(Generic[T]):
                 self._end(error)
 
     def ring(self) -> None:
-        """Do what is to be done at `alarm`, and set the next one. Takes the lock itself."""
+        """Do what is due at `alarm`, and set the next alarm. Takes the lock itself."""
         self.look()
         if self._operation.interval != math.inf:
             with self._handle.lock.entered:
@@ -181,7 +185,7 @@ class Waiter(Generic[T]):
             self.alarm = min(time.monotonic() + self._operation.interval, self._deadline or math.inf)
 
     def attend(self, trigger: Trigger) -> None:
-        """Let *trigger* end it, too, which was started without one. Takes the lock itself."""
+        """Let *trigger* end the operation, which was started without a trigger. Takes the lock itself."""
         with self._handle.lock.entered:
             if self._finish is not None:
                 self._trigger = trigger
@@ -189,7 +193,7 @@ class Waiter(Generic[T]):
         self.look()
 
     def cancel(self) -> None:
-        """End it as its trigger would. Takes the lock itself."""
+        """End it with CANCELLED. Takes the lock itself."""
         self._cancelled = True
         self.look()
 
@@ -198,13 +202,14 @@ class Waiter(Generic[T]):
         try:
             self._leave()
         finally:
-            # In a forked child it is the parent's to finish. What finish() does is done once.
+            # In a forked child *finish* is not called: the operation belongs to the parent. This method may be called
+            # twice, and *finish* does its work only once.
             if self._waker.is_ours and self._finish is not None:
                 self._finish(self._result, error and _to_tell(error, self._operation))
             self._finish = None
 
     def _leave(self) -> None:
-        # First, as a thread that this wakes looks whether anything is left to wait for.
+        # Before `remove`, which may wake the reactor's thread: that thread reads this to see if anything still waits.
         self.has_ended = True
         line = self._handle.waiting.get(self._condition)
         if line is not None:
@@ -226,10 +231,13 @@ def try_or_wait(
     blocking: bool,
 ) -> Waiter[T] | None:
     """
-    Make the first try of *operation*; where it would block let it wait, if *blocking*, for at most its timeout.
+    Make the first try of *operation*. If it would block, let it wait in the background, for at most its timeout.
 
-    *finish* is told the end: the result in a list of its own, or the Error; what it does has to be done once. Returns
-    None if that is now, else what waits. *waker_for* returns what looks after that.
+    *finish* is called at the end, with a list that has the result, or with the Error. It may be called twice, and has
+    to do its work only once. If *blocking* is false and the operation would block, the Error is WOULD_BLOCK.
+    *waker_for* returns the reactor that serves the operation while it waits.
+
+    Returns the Waiter; None if the operation has ended already.
     """
     result: list[T] = []
     waiter: Waiter[T] | None = None
@@ -250,7 +258,7 @@ def try_or_wait(
             if waiter is not None:
                 waiter.abandon()
             operation.end()
-            if not isinstance(caught, Error):  # raised by a signal handler, and the caller is told of it
+            if not isinstance(caught, Error):  # raised by a signal handler: it comes out to the caller
                 if telling:
                     finish(result, None)
                 else:
@@ -275,24 +283,30 @@ def _has_predecessors(operation: Operation[Any]) -> bool:
 
 
 def _to_tell(error: Error, operation: Operation[Any]) -> Error:
-    # Without the frames, which would keep alive what is in them. CANCELLED is the Task's own in Gio, without a prefix.
+    # Without the traceback, whose frames would keep their objects alive. CANCELLED has no prefix, as in Gio the GTask
+    # raises it itself.
     told = error.prefixed("" if isinstance(error, CancelledError) else operation.prefix)
     operation.explain(told)
     return told.with_traceback(None)
 
 
 def cancelled() -> Error:
-    """Return the Error of an operation that was cancelled."""
+    """Return the Error CANCELLED."""
     return io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
 
 
 def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
-    """Let *waker* try the operations that wait for *events*, as poll() numbers them; return whether any still wait."""
+    """
+    Try the operations of *handle* that wait for *events*, which has the numbers of poll(2).
+
+    *waker* is the reactor that calls this, None for another caller. Returns whether any operations of the handle still
+    wait.
+    """
     with handle.lock.entered:
         for condition, line in tuple(handle.waiting.items()):
             while line and events & (condition | _ANY_DIRECTION):
                 first = next(iter(line))
-                # The waker itself is not closed, and an event loop takes long to tell.
+                # A reactor that calls this is not closed, and an event loop takes long to say so.
                 is_here = waker is not None and first._waker is waker and waker.is_ours
                 if not is_here and first._waker.is_closed:
                     first._end(cancelled())

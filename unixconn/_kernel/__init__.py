@@ -1,1 +1,1 @@
-"""All that knows the C library and the kernel."""
+"""The wing that calls the C library and knows the kernel."""

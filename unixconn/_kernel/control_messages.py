@@ -1,12 +1,12 @@
 """
 Control messages, and the buffers in which sendmsg(2) and recvmsg(2) exchange them with the kernel.
 
-Control messages stand behind each other in a buffer. Each has a header of a length, a level and a type, then its
-payload, and padding up to the next message. The layout differs from machine to machine; the length covers the header
-with its padding, but not the padding behind the payload. See cmsg(3), and RFC 3542, section 20.
+Control messages follow one another in a buffer. Each consists of a header (length, level and type), its payload, and
+padding up to the next message. The layout differs from machine to machine. The length covers the header with the
+padding after it, and the payload, but not the padding after the payload. See cmsg(3), and RFC 3542, section 20.
 
-A buffer serves one system call at a time. It is taken from a pool and brought back, as making one takes longer than the
-system call.
+A buffer is used by one system call at a time. It is taken from a pool and returned to it, as making a buffer takes
+longer than the system call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SOL_SOCKET = lib.SOL_SOCKET
 SCM_RIGHTS = lib.SCM_RIGHTS
 SCM_CREDENTIALS = SYSTEM.credentials_type
-"""The type of a message with credentials, under Linux's name; -1 on a system that has none."""
+"""The type of a control message with credentials, under Linux's name for it; -1 on a system that has none."""
 SCM_SECURITY = SYSTEM.constant("SCM_SECURITY")
 SCM_PIDFD = SYSTEM.constant("SCM_PIDFD")
 
@@ -58,11 +58,11 @@ class Layout:
         self._alignment = alignment
 
     def length(self, size: int) -> int:
-        """Return the length that the header of a message with *size* bytes of payload states: CMSG_LEN."""
+        """Return the value of cmsg_len in the header of a message with *size* bytes of payload: CMSG_LEN()."""
         return self.header_size + size
 
     def space(self, size: int) -> int:
-        """Return the number of bytes that a message with *size* bytes of payload takes: CMSG_SPACE."""
+        """Return the number of bytes that a message with *size* bytes of payload occupies: CMSG_SPACE()."""
         return self.header_size + -(-size // self._alignment) * self._alignment
 
     def pack(self, message: ControlMessage) -> bytes:
@@ -73,21 +73,22 @@ class Layout:
 
     def parse(self, control: bytes) -> tuple[list[ControlMessage], str]:
         """
-        Take a buffer of control messages apart, trusting nothing in it.
+        Split a buffer into its control messages, without trusting any length in it.
 
-        Returns the messages, and a description of what is wrong with the buffer, or "". A message whose length reaches
-        beyond the end gets the bytes that are there, since descriptors may be among them; nothing behind it is read.
+        Returns the messages, and a description of what is wrong with the buffer, "" if nothing is. A message whose
+        length exceeds the rest of the buffer is returned with the bytes that are there, as there may be descriptors
+        among them. Parsing ends with it.
         """
         messages: list[ControlMessage] = []
         offset, size = 0, len(control)
         while size - offset >= self.header_size:
             length, level, kind = self._header.unpack_from(control, offset)
             if length < self.header_size:
-                text = f"the control message at byte {offset} has the length {length}, less than its header's"
+                text = f"the control message at byte {offset} has the length {length}, shorter than its header"
                 return messages, text
             messages.append((level, kind, control[offset + self.header_size : offset + length]))
             if length > size - offset:
-                text = f"the control message at byte {offset} has the length {length}, and {size - offset} are left"
+                text = f"the control message at byte {offset} has the length {length}, but {size - offset} are left"
                 return messages, text
             offset += self.space(length - self.header_size)
         return messages, ""
@@ -111,7 +112,7 @@ NATIVE = _native()
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 _LABEL_SIZE = 4096
-"""Bytes of a security label at most: a page."""
+"""The most bytes that a security label may have: a page."""
 ADDRESS_SIZE = 128
 """sizeof(struct sockaddr_storage)."""
 HEADER_SIZE = NATIVE.header_size
@@ -120,9 +121,9 @@ INT_SIZE = ffi.sizeof("int")
 
 def _max_descriptors() -> int:
     most = 253
-    # On 64 bits musl copies the control data. Up to 1.2.3 it copies at most 1024 bytes, and returns ENOMEM for more,
-    # before the kernel could say that the descriptor -1 is not open. Asked at run time, as one wheel serves all
-    # versions.
+    # On 64-bit machines musl's sendmsg() copies the control data. Up to version 1.2.3 it returns ENOMEM for more than
+    # 1024 bytes, without a system call; everything else comes to the kernel, which returns EBADF for the descriptor -1.
+    # This is found out at run time, as one wheel serves all versions of musl.
     size = NATIVE.space(most * INT_SIZE)
     control, header = ffi.new("char[]", size), ffi.new("struct msghdr *")
     header.msg_control, header.msg_controllen = control, size
@@ -133,15 +134,15 @@ def _max_descriptors() -> int:
 
 MAX_DESCRIPTORS = _max_descriptors()
 """
-Descriptors in one message that is sent, at most: 253, Linux's SCM_MAX_FD, which is within the limits of other systems.
+The most descriptors that one message is sent with: 253, or 252 with an old musl.
 
-252 with an old musl.
+253 is Linux's SCM_MAX_FD. The limits of other systems are not lower.
 """
 UCRED = SYSTEM.credentials
 """The format of pid, uid and gid in a message with credentials: struct ucred on Linux."""
 
-# The kernel drops what does not fit into the buffer. So there is room for all that it can add to a message: beside
-# descriptors the credentials (the longest are Solaris's, with privileges), a pidfd and a security label.
+# The kernel drops control messages that do not fit into the buffer. So there is room for all that a message can have:
+# descriptors, credentials (the longest are those of Solaris, with privileges), a pidfd and a security label.
 ROOM = (
     NATIVE.space(SYSTEM.most_descriptors * INT_SIZE)
     + NATIVE.space(max(UCRED.size, 0 if SYSTEM.is_linux else 1024))
@@ -152,7 +153,11 @@ ROOM = (
 
 @cache
 def ints(count: int) -> struct.Struct:
-    """Return the format of *count* descriptors. Cached, as making one takes as long as packing a few."""
+    """
+    Return the format of *count* descriptors.
+
+    Formats are cached, as making one takes as long as packing a few descriptors.
+    """
     return struct.Struct(f"{count}I")
 
 
@@ -160,17 +165,18 @@ def ints(count: int) -> struct.Struct:
 
 
 class Outgoing(Use):
-    """A message to send: data, and control messages."""
+    """A message to send: the header, its data and its control messages, in memory that the kernel can read."""
 
     __slots__ = ("_alive", "control", "header")
 
     def __init__(
         self, messages: Sequence[ControlMessage], vectors: Sequence[bytes] = (b"\0",), address: bytes = b""
     ) -> None:
-        # Not by memoryviews: CPython's garbage collector crashes on one that is exported, which from_buffer() does.
+        # *vectors* are no memoryviews: from_buffer() exports them, and CPython's garbage collector crashes on an
+        # exported memoryview.
         super().__init__()
         if len(messages) > 1 and not SYSTEM.several_in_one_send:
-            text = f"This system sends one control message at a time, and these are {len(messages)}"
+            text = f"This system sends one control message with a message, not {len(messages)}: send them one by one"
             raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
         control = b"".join(map(NATIVE.pack, messages))
         self.control = ffi.new("char[]", control) if control else ffi.NULL
@@ -188,16 +194,16 @@ class Outgoing(Use):
 
 
 class Form(Outgoing):
-    """A message of one NUL byte whose control message is the same each time, but for the value that `fill` writes."""
+    """A reusable message: a NUL byte and a control message, in which only the value that `fill` writes changes."""
 
     __slots__ = ("fill",)
 
     fill: Callable[[Any], object]
-    """Writes the value. A function in C, as a frame of Python takes a twentieth of the system call's time."""
+    """Writes the value. It is a C function, as a Python frame would take a twentieth of the system call's time."""
 
 
 class DescriptorForm(Form):
-    """One descriptor; the value is its number."""
+    """A message with one descriptor. The value is its number."""
 
     __slots__ = ()
 
@@ -207,7 +213,7 @@ class DescriptorForm(Form):
 
 
 class DescriptorsForm(Form):
-    """*count* descriptors; the value is their numbers, packed by `ints`."""
+    """A message with *count* descriptors. The value is their numbers, packed by `ints`."""
 
     __slots__ = ()
 
@@ -218,16 +224,20 @@ class DescriptorsForm(Form):
 
 
 class CredentialsForm(Form):
-    """Credentials; the value is pid, uid and gid, packed by `UCRED`."""
+    """A message with credentials. The value is pid, uid and gid, packed by `UCRED`."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
         if not SYSTEM.has_credentials_messages:
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, "This system has no credentials messages: it knows peers only")
+            raise io_error(
+                IOErrorEnum.NOT_SUPPORTED,
+                "On this system messages carry no credentials: the receiver has to ask for its peer's, by "
+                "UnixConnection.get_peer_credentials()",
+            )
         attached = SYSTEM.attaches_credentials
         super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
-        # Elsewhere the receiver asks for credentials, and the kernel knows them.
+        # If the sender does not attach credentials, the receiver asks the kernel for them. The value is ignored then.
         payload = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
         self.fill = partial(payload.__setitem__, slice(None))
 
@@ -239,45 +249,53 @@ def rights_message(numbers: Sequence[int]) -> ControlMessage:
 
 def credentials_message(numbers: tuple[int, int, int]) -> ControlMessage:
     """
-    Return a control message with pid, uid and gid. FreeBSD's kernel and its kin overwrite them.
+    Return a control message with *numbers*: pid, uid and gid. FreeBSD and systems like it overwrite them.
 
-    Raises the Error NOT_SUPPORTED on a system where no sender attaches credentials.
+    Raises the Error NOT_SUPPORTED on a system where senders do not attach credentials.
     """
     if not SYSTEM.attaches_credentials:
-        raise io_error(IOErrorEnum.NOT_SUPPORTED, "On this system no sender attaches credentials to its messages")
+        raise io_error(
+            IOErrorEnum.NOT_SUPPORTED,
+            "On this system a sender can not attach credentials to its messages: the receiver asks the kernel for them",
+        )
     return SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*numbers)
 
 
-# --- messages that are received --------------------------------------------------------------------------------------
+# --- received messages -----------------------------------------------------------------------------------------------
 
 
 class Contents:
-    """What the control messages of one message hold."""
+    """The contents of the control messages that came with one message."""
 
     __slots__ = ("credentials", "damage", "descriptors", "label", "no_pidfd", "pidfds")
 
     def __init__(self, damage: str = "") -> None:
         self.descriptors: list[int] = []
-        """Those of all SCM_RIGHTS messages, in their order."""
+        """The descriptors of all SCM_RIGHTS messages, in their order."""
         self.pidfds: list[int] = []
-        """Those of SCM_PIDFD messages. They are descriptors, too, and nobody may have asked for them."""
+        """The descriptors of SCM_PIDFD messages. They have to be closed even if this process did not ask for them."""
         self.credentials: tuple[int, int, int] | None = None
-        """pid, uid and gid of the last credentials message of the right length."""
+        """pid, uid and gid of the last credentials message that has the right length."""
         self.no_pidfd = 0
-        """The errno that an SCM_PIDFD message has in place of a descriptor."""
+        """The errno that an SCM_PIDFD message has in place of a descriptor; 0 for none."""
         self.label: bytes | None = None
         """The security label of an SCM_SECURITY message."""
         self.damage = damage
-        """What is wrong with the buffer, or ""."""
+        """What is wrong with the buffer, "" if nothing is. See `Layout.parse`."""
 
     @property
     def all_descriptors(self) -> list[int]:
-        """All descriptors that have to be closed."""
+        """All descriptors that came, which somebody has to take or to close."""
         return self.descriptors + self.pidfds
 
 
 class Incoming(Use):
-    """Room for one byte, or for *vectors*, and for every control message that can come with them."""
+    """
+    A buffer for one received message: its header, its data and its control messages.
+
+    The data go into *vectors*, or if there are none, into one byte. There is room for all control messages that the
+    kernel can add, and *with_address* for the sender's address.
+    """
 
     __slots__ = (
         "_alive",
@@ -294,7 +312,8 @@ class Incoming(Use):
 
     def __init__(self, vectors: Sequence[bytearray] = (), *, with_address: bool = False) -> None:
         super().__init__()
-        # One block for the header and the control messages, so that one comparison covers all that the kernel wrote.
+        # The header and the control messages are in one block, so that one comparison (`outcome`) covers all that the
+        # kernel has written.
         start = ffi.sizeof("struct msghdr")
         block = ffi.new("char[]", start + ROOM)
         parts = [ffi.from_buffer("char[]", each, require_writable=True) for each in vectors] or [ffi.new("char[1]")]
@@ -310,54 +329,66 @@ class Incoming(Use):
         self._alive = (block, parts, vector)
         written = ffi.offsetof("struct msghdr", "msg_controllen")
         self.outcome = memoryview(ffi.buffer(block))[written : start + HEADER_SIZE].tobytes
-        """Returns the bytes from msg_controllen to the end of the first control message's header."""
+        """
+        Returns the bytes from msg_controllen to the end of the first control message's header.
+
+        They are equal for all messages of one kind, such as one descriptor and nothing else.
+        """
         self.room = _items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
-        """msg_controllen, which has to be set to ROOM before each use."""
+        """Item 0 is msg_controllen, which has to be set to ROOM before each system call."""
         self.room[0] = ROOM
         self.descriptors = _items(self._control + HEADER_SIZE, "int")
-        """The payload of the first control message, if that is SCM_RIGHTS."""
+        """Item 0 is the first descriptor, if the first control message is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The payload of the first control message, if that is SCM_CREDENTIALS."""
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
-        self.owner = Owner()
+        self.owner: list[int] = []
         """The descriptors that `take_over` has taken out of the buffer."""
 
     def take_over(self) -> Contents:
-        """Return what came, and let `owner` have all its descriptors, first those of SCM_RIGHTS messages."""
+        """Move all descriptors to `owner`, first those of SCM_RIGHTS messages, and return the contents."""
         found = self.contents()
-        self.owner += found.all_descriptors
-        # The buffer has none from here on.
+        if found.descriptors or found.pidfds:
+            # Made when it is needed: an exception that a signal handler raises in a destructor goes no further.
+            if not isinstance(self.owner, Owner):
+                self.owner = Owner()
+            self.owner += found.all_descriptors
+        # From here on the buffer counts as empty, and only the owner has the descriptors.
         self.room[0] = ROOM
         return found
 
     def discard(self) -> None:
-        """Close all descriptors that came, and that nobody has taken out of `owner`."""
+        """Close all descriptors that came, except those that were taken out of `owner`."""
         if not self.owner:
             self.take_over()
         close_all(self.owner)
 
     def contents(self) -> Contents:
-        """Return what came. Empty if no system call has filled this buffer since msg_controllen was set to ROOM."""
+        """Return the contents. They are empty if `room` was set after the last system call."""
         return contents_of(*NATIVE.parse(self.control()))
 
     def control(self) -> bytes:
-        """Return the bytes of the control messages that came."""
+        """Return the bytes of the control messages. There are none if `room` was set after the last system call."""
         size = int(self.header.msg_controllen)
         return b"" if size >= ROOM else bytes(ffi.buffer(self._control, size))
 
     def address(self) -> bytes:
-        """Return the sender's address as the kernel wrote it, beginning with the family."""
+        """Return the sender's address as the kernel wrote it, a struct sockaddr."""
         return bytes(ffi.buffer(self._name, min(int(self.header.msg_namelen), len(self._name))))
 
     @property
     def truncated(self) -> bool:
-        """Whether the kernel had to drop control messages, or descriptors of one (MSG_CTRUNC)."""
+        """Whether the kernel has dropped control messages or some of the descriptors in one (MSG_CTRUNC)."""
         return bool(self.header.msg_flags & lib.MSG_CTRUNC)
 
 
 def _items(address: Any, kind: str) -> Any:
-    """Return an object whose item 0 is the integer of type *kind* at *address*. On CPython twice as fast as cffi's."""
+    """
+    Return an object whose item 0 is the integer of the C type *kind* at *address*.
+
+    On CPython it is a memoryview, which is twice as fast as cffi's pointer.
+    """
     if sys.implementation.name == "pypy":
         return ffi.cast(f"{kind} *", address)
     item = memoryview(ffi.buffer(ffi.cast("char *", address), ffi.sizeof(kind)))
@@ -369,7 +400,11 @@ def _ints(data: bytes) -> tuple[int, ...]:
 
 
 def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Contents:
-    """Return what *messages* hold, sorted by kind. Unknown kinds are passed over."""
+    """
+    Return the contents of *messages*, sorted by type. Messages of unknown types are ignored.
+
+    *damage* is what is wrong with the buffer, see `Layout.parse`.
+    """
     found = Contents(damage)
     for level, kind, data in messages:
         if level != SOL_SOCKET:
@@ -379,7 +414,7 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
             if not SYSTEM.closes_on_exec:
                 set_close_on_exec(_ints(data))
         elif kind == SCM_PIDFD:
-            # A negative number is an errno in place of a descriptor.
+            # A negative number is a negated errno in place of a descriptor.
             numbers = _ints(data)
             found.pidfds += (number for number in numbers if number >= 0)
             found.no_pidfd = 0 if found.pidfds else max((-number for number in numbers), default=0)
@@ -391,7 +426,11 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
 
 
 def _outcome_of(message: ControlMessage) -> bytes:
-    """Return what `Incoming.outcome` returns when *message* came whole and alone; b"" where that is not known."""
+    """
+    Return what `Incoming.outcome` returns after *message* has come, whole and without any other control message.
+
+    Returns b"", which no outcome equals, on systems other than Linux, where the result is not known beforehand.
+    """
     if not SYSTEM.is_linux:
         return b""
     filled = Incoming()
@@ -411,11 +450,12 @@ BufferT = TypeVar("BufferT")
 
 class Pool(Generic[BufferT]):
     """
-    Buffers that are not in use.
+    A pool of buffers that are not in use.
 
-    `pop` and `append` are those of a list, which are atomic with and without the GIL: no two threads get the same
-    buffer, and no lock is needed. `pop` raises IndexError where all are in use; `make` makes another one then. A buffer
-    that is not brought back, as an exception broke off its use, is collected.
+    `pop` and `append` are the methods of a list. They are atomic with and without the GIL, so no two threads get the
+    same buffer, and no lock is needed. `pop` raises IndexError if all buffers are in use; the caller then makes another
+    one by `make`. If an exception breaks off the use of a buffer, it is not returned, and the garbage collector frees
+    it.
     """
 
     def __init__(self, make: Callable[[], BufferT]) -> None:
@@ -426,4 +466,4 @@ class Pool(Generic[BufferT]):
 
 
 INCOMING: Pool[Incoming] = Pool(Incoming)
-"""Room for messages to be received."""
+"""The pool of buffers for received messages."""

@@ -1,4 +1,4 @@
-"""Credentials: who a process is, and who says so."""
+"""Credentials: the pid, uid and gid of a process, what else is known about it, and where that comes from."""
 
 from __future__ import annotations
 
@@ -22,43 +22,63 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NO_ID = UINT_MAX
-"""(uid_t) -1, which is nobody's."""
+"""(uid_t) -1, which no user or group has. The kernel writes it for "none"."""
 _UID, _GID = 1, 2
-"""Where each is in the numbers."""
+"""The indices of uid and gid in `Credentials._numbers`."""
 
 
 class CredentialsSource(str, Enum):
-    """Where credentials are from; each equals its name in small letters: ``credentials.source == "peer"``."""
+    """
+    Where credentials come from, which decides how far they can be trusted.
+
+    Each member equals its name in lower case: ``credentials.source == "peer"``.
+    """
+
+    __module__ = "unixconn"
 
     SELF = "self"
-    """Made by this program, of its own process or by hand: vouched for by nobody."""
+    """Made by this program, for its own process or with values set by hand. The kernel does not vouch for them."""
     MESSAGE = "message"
-    """Of a message: the kernel vouches for the process that sent it. The superuser may claim to be another."""
+    """
+    Received with a message (SCM_CREDENTIALS): those of the process that sent it.
+
+    The kernel vouches for them, but lets the superuser claim to be another process.
+    """
     PEER = "peer"
-    """Of the socket (SO_PEERCRED): who made the pair, or called connect() or listen(); not who writes."""
+    """
+    Read from the socket (SO_PEERCRED): those of the process that called connect(), listen() or socketpair().
+
+    The kernel vouches for them. Another process, which has the socket by now, may be the one that writes.
+    """
 
     __str__ = str.__str__
 
 
 class Credentials(Object):
     """
-    A process's pid, uid and gid, and what else is known of it (Gio.Credentials).
+    The pid, uid and gid of a process, and what else is known about it (Gio.Credentials).
 
-    ``Credentials()`` has those of this process as of now, the ids being the effective ones. ``source`` says where the
-    content is from. All of it is of one moment, and only `get_pidfd` and `is_alive` can not take a later process with
-    the same pid for this one.
+    ``Credentials()`` makes those of this process at this moment, with the effective uid and gid. The attribute
+    ``source``, a `CredentialsSource`, says where the values come from.
 
-    What is not known is an Error with a text that says why. A user or group that has no number in this process's user
-    namespace is not known: the kernel shows such a one as the overflow id, 65534, which here may be somebody's.
+    The values are of one moment. The process may have ended since, and another process may have its pid by now. Only
+    `get_pidfd` and `is_alive` are safe from that, as they use a pidfd.
+
+    A method whose value is unknown raises an Error whose text says why. The uid or gid of a user or group that has no
+    number in this process's user namespace is unknown: the kernel shows the overflow id in its place, usually 65534,
+    which another user or group may have here.
     """
 
-    # What the kernel has told beside the numbers, or the Error that says why it has not; None where nobody has asked.
-    # Of the class, as most credentials have none of them, and are made at every receipt.
+    __module__ = "unixconn"
+
+    # The values beside pid, uid and gid. An Error in place of a value says why it is unknown; None means that the
+    # kernel was not asked. These are class attributes, as credentials are made at every receipt, and most of them have
+    # no such values.
     _groups: Sequence[int] | Error | None = None
     _label: bytes | Error | None = None
     _pidfd: FileDescriptor | Error | None = None
     _process: object = None
-    """What `this_process` gives, for the credentials of the process that made them."""
+    """What `this_process` returned when the process made credentials of its own; None for all others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +89,7 @@ class Credentials(Object):
 
     @classmethod
     def new(cls) -> Credentials:
-        """Make one for this process."""
+        """Return new credentials of this process (g_credentials_new)."""
         return cls()
 
     @staticmethod
@@ -88,11 +108,11 @@ class Credentials(Object):
         return self.source is CredentialsSource.SELF or not _is_overflow(self._numbers[place], place)
 
     def _is_of_this_process(self) -> bool:
-        # Not by the pid: a child in a pid namespace of its own can have its parent's.
+        # Not by comparing pids: a forked child in a pid namespace of its own can have the same pid as its parent.
         return self._process is this_process()
 
     def _told(self, value: T | Error | None, what: str) -> T:
-        """Give *value*, or raise the Error that stands in its place."""
+        """Return *value*; raise the Error that stands in its place. *what* names the value in the Error's text."""
         if value is None:
             raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{what} not known: {_REASONS[self.source]}")
         if isinstance(value, Error):
@@ -101,10 +121,10 @@ class Credentials(Object):
 
     def get_unix_pid(self) -> int:
         """
-        Give the process's number, as seen from this process's pid namespace.
+        Return the pid, as this process's pid namespace numbers it (g_credentials_get_unix_pid).
 
-        Raises the Error INVALID_DATA if there is none: the process is in a namespace that is not visible here, or the
-        socket has no peer.
+        Raises the Error INVALID_DATA if there is none: the process is in a pid namespace that is not visible here, or
+        the socket has no peer.
         """
         if not self._numbers[0] or not self._has_user():
             raise io_error(IOErrorEnum.INVALID_DATA, "GCredentials contains invalid data")
@@ -112,15 +132,16 @@ class Credentials(Object):
 
     def get_unix_user(self) -> int:
         """
-        Give the uid.
+        Return the uid (g_credentials_get_unix_user).
 
-        Raises the Error INVALID_DATA if there is none, or none in this user namespace. Other than Gio it is given for a
-        process of another pid namespace too, whose number is not known here: the kernel has translated the uid.
+        Raises the Error INVALID_DATA if there is none, or if the user has no number in this process's user namespace.
+        Unlike Gio's, this method also returns the uid of a process in another pid namespace, whose pid is unknown here:
+        the kernel has translated the uid to this process's user namespace.
         """
         return self._id(_UID)
 
     def get_unix_group(self) -> int:
-        """Give the gid. Raises the Error INVALID_DATA as `get_unix_user` does."""
+        """Return the gid. Raises the Error INVALID_DATA in the same cases as `get_unix_user`."""
         return self._id(_GID)
 
     def _id(self, place: int) -> int:
@@ -130,33 +151,37 @@ class Credentials(Object):
 
     def get_groups(self) -> list[int]:
         """
-        Give the supplementary groups, without those that have no number in this process's user namespace.
+        Return the gids of the supplementary groups, without groups that have no number in this user namespace.
 
-        Of a peer they are those of SO_PEERGROUPS, see socket(7), and this process's own where the source is "self".
-        Raises the Error NOT_SUPPORTED where they are not known: of a message, as none brings them, and of a peer before
-        Linux 4.13.
+        A peer's groups come from SO_PEERGROUPS (Linux 4.13). With the source "self" they are those of this process, see
+        getgroups(2).
+
+        Raises the Error NOT_SUPPORTED if they are unknown: for credentials of a message, as no message carries groups,
+        and for a peer on an older kernel.
         """
         groups = self._told(self._groups, "The supplementary groups are")
         return [group for group in groups if not _is_overflow(group, _GID)]
 
     def get_security_label(self) -> bytes:
         """
-        Give the label that the security module has for the process, as SELinux's context, without a NUL at the end.
+        Return the security label of the process, such as its SELinux context, without a NUL byte at its end.
 
-        Of a peer it is that of SO_PEERSEC, see unix(7). Raises the Error NOT_SUPPORTED where it is not known, as
-        without a security module that labels sockets.
+        A peer's label comes from SO_PEERSEC, that of a message from SCM_SECURITY, see unix(7).
+
+        Raises the Error NOT_SUPPORTED if it is unknown, for example without a security module that labels sockets.
         """
         return self._told(self._label, "The security label is")
 
     def get_pidfd(self) -> FileDescriptor:
         """
-        Give a new pidfd of the process, close-on-exec, the caller's to close; see pidfd_open(2).
+        Return a new pidfd of the process, close-on-exec, which the caller has to close; see pidfd_open(2).
 
-        It stays the process's, also when that has ended and another one has the pid. Of a peer it is that of
-        SO_PEERPIDFD, of a message that of SCM_PIDFD.
+        A pidfd always refers to the same process, also when the process has ended and another one has its pid. A peer's
+        pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
 
-        Raises the Error NOT_SUPPORTED where there is none, as before Linux 6.5; FAILED, a `NoSuchProcessError`, for a
-        peer that had ended before it was asked for, which the kernel says before Linux 6.16; TOO_MANY_OPEN_FILES.
+        Raises the Error NOT_SUPPORTED if there is none, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
+        process had ended before the kernel was asked for the pidfd, which Linux reports up to 6.15; and
+        TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         if self._is_of_this_process():
             return _own_pidfd()
@@ -164,9 +189,9 @@ class Credentials(Object):
 
     def is_alive(self) -> bool:
         """
-        Tell whether the process runs; one that has ended and that nobody has waited for yet does not.
+        Return whether the process is running. A zombie, which has ended and was not waited for, is not.
 
-        By the pidfd, never by the pid. Raises the Error NOT_SUPPORTED where there is none.
+        The answer comes from the pidfd, never from the pid. Raises the Error NOT_SUPPORTED if there is no pidfd.
         """
         if self._is_of_this_process():
             return True
@@ -177,29 +202,35 @@ class Credentials(Object):
         return not poller.poll(0)
 
     def is_same_user(self, other_credentials: Credentials) -> bool:
-        """Tell whether the uid is that of *other_credentials*; False if either has no valid one."""
+        """
+        Return whether *other_credentials* have the same uid; False if either uid is unknown.
+
+        Raises TypeError if *other_credentials* is not a Credentials. See g_credentials_is_same_user.
+        """
         if not isinstance(other_credentials, Credentials):
-            raise TypeError(f"other_credentials must be a Credentials, not {other_credentials!r}")
+            raise TypeError(f"other_credentials must be a Credentials object, not {other_credentials!r}")
         same = self._numbers[_UID] == other_credentials._numbers[_UID]
         return same and self._is_known(_UID) and other_credentials._is_known(_UID)
 
     def set_unix_user(self, uid: int) -> bool:
         """
-        Set the uid, and give True; the rest of what is known beside the numbers is forgotten, as the source is "self".
+        Set the uid, and return True (g_credentials_set_unix_user).
 
-        Raises TypeError for no number, OverflowError for one that is no uid_t, and ValueError for 2**32 - 1, which the
-        kernel reads as "no user".
+        The source becomes "self". Pid and gid stay; groups, label and pidfd become unknown.
+
+        Raises TypeError if *uid* is not a number, OverflowError if it does not fit a uid_t (0 to 2**32 - 1), and
+        ValueError for 2**32 - 1, which means "no user" to the kernel.
         """
         number = as_integer(uid, "uid", 0, UINT_MAX)
         if number == _NO_ID:
-            raise ValueError(f"uid must be a user's, and {number} means no user")
+            raise ValueError(f"uid must be the number of a user, and {number} means 'no user': give one below it")
         self._numbers = (self._numbers[0], number, self._numbers[2])
         self.source = CredentialsSource.SELF
         self._groups = self._label = self._pidfd = self._process = None
         return True
 
     def to_string(self) -> str:
-        """Describe it: ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, what is not known left out."""
+        """Return a text such as ``GCredentials:linux-ucred:pid=7,uid=8,gid=9``, without the values that are unknown."""
         pid, uid, gid = self._numbers
         if self._has_user():
             uid, gid = (each if self._is_known(place) else _NO_ID for place, each in ((_UID, uid), (_GID, gid)))
@@ -209,24 +240,25 @@ class Credentials(Object):
         return f"<{self.to_string()} source={self.source.value}>"
 
 
-_ASK = "UnixConnection.get_peer_credentials() asks the kernel for the peer's"
+_ASK = "call UnixConnection.get_peer_credentials() to ask the kernel for the peer's"
 _REASONS = {
-    CredentialsSource.SELF: f"made by hand, or before a fork(), or what the kernel tells to others only; {_ASK}",
-    CredentialsSource.MESSAGE: "the message did not bring it: for a pidfd there is SO_PASSPIDFD, since Linux 6.5, "
-    f"for a label SO_PASSSEC, and groups never come; {_ASK}",
-    CredentialsSource.PEER: "only pid, uid and gid were asked for; UnixConnection.get_peer_credentials() asks for all",
+    CredentialsSource.SELF: "these credentials were set by hand, or made before a fork(), or the kernel tells this "
+    f"value only to a peer; {_ASK}",
+    CredentialsSource.MESSAGE: "the message did not carry it: a pidfd needs SO_PASSPIDFD (Linux 6.5 or later), a "
+    f"label needs SO_PASSSEC, and no message carries groups; {_ASK}",
+    CredentialsSource.PEER: "only pid, uid and gid were asked for; call UnixConnection.get_peer_credentials() for all",
 }
 
 
 def _own_pidfd() -> FileDescriptor:
     open_one: Any = getattr(os, "pidfd_open", None)
     if open_one is None:
-        raise io_error(IOErrorEnum.NOT_SUPPORTED, "A pidfd is not known: this Python has no os.pidfd_open()")
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, "A pidfd is not known: this Python lacks os.pidfd_open()")
     made = FileDescriptor._empty()
     try:
         adopt(made._owned, open_one, os.getpid())
     except OSError as error:
-        raise translated(error, "pidfd_open(), since Linux 5.3: ") from None
+        raise translated(error, "pidfd_open() (Linux 5.3 or later): ") from None
     return made._hand_over()
 
 
@@ -235,46 +267,46 @@ _overflow_ids: list[int] = []
 
 
 def overflow_ids() -> tuple[int, int]:
-    """Give the uid and gid that the kernel shows in place of none."""
+    """Return the overflow uid and gid, which the kernel shows in place of ids without a number in this namespace."""
     if not _overflow_ids:
         try:
             _overflow_ids[:] = [_read_id("overflowuid"), _read_id("overflowgid")]
-        except OSError:  # no /proc, or no free descriptor this time
+        except OSError:  # /proc is not mounted, or the descriptor table is full just now
             return _DEFAULT_OVERFLOW_ID, _DEFAULT_OVERFLOW_ID
     return _overflow_ids[0], _overflow_ids[1]
 
 
 def _read_id(name: str) -> int:
-    # As bytes: who has become another user may not be able to load a codec any more.
+    # As bytes: text needs a codec, and a process that has changed its user may no longer be able to import one.
     with open(f"/proc/sys/kernel/{name}", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
         return int(file.read())
 
 
 def _is_overflow(number: int, place: int) -> bool:
-    """Tell whether *number*, of a user or a group by its place, stands for one that has no number here."""
+    """Return whether *number*, the uid or gid by its index *place*, stands for an id without a number here."""
     return number == overflow_ids()[place - 1] and not _are_all_mapped("uid" if place == _UID else "gid")
 
 
 def _are_all_mapped(kind: str) -> bool:
     """
-    Tell whether all of a *kind*, "uid" or "gid", have a number in this process's user namespace.
+    Return whether each id of *kind*, "uid" or "gid", has a number in this process's user namespace.
 
-    False where that is not to be found out: nobody is taken for somebody else then.
+    Returns False if that can not be found out. The overflow id then counts as unknown, so no user is taken for another.
     """
     try:
         with open(f"/proc/self/{kind}_map", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
             return sum(int(line.split()[2]) for line in file) >= _NO_ID
-    except FileNotFoundError:  # no user namespaces, or on Linux no /proc
+    except FileNotFoundError:  # the system has no user namespaces, or /proc is not mounted
         return not SYSTEM.is_linux or os.path.exists("/proc/self")  # noqa: PTH110 - pathlib is slow to import
-    except OSError:  # no free descriptor this time
+    except OSError:  # the descriptor table is full just now
         return False
 
 
 def are_absent(pid: int, uid: int, gid: int) -> bool:
     """
-    Tell whether a credentials message says "none".
+    Return whether the numbers of a credentials message mean "none".
 
-    The kernel fills one with pid 0 and the overflow ids if the message was queued before SO_PASSCRED was on. A sender
-    of a pid namespace that is not visible here has pid 0 too, and its own uid.
+    If a message was queued before SO_PASSCRED was on, the kernel adds pid 0 and the overflow ids to it. A sender in a
+    pid namespace that is not visible here has pid 0, too, but its own uid and gid.
     """
     return not pid and (uid, gid) == overflow_ids()

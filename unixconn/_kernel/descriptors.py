@@ -1,9 +1,11 @@
 """
 File descriptors and their owners.
 
-An exception raised by a signal handler loses a number that a system call has just returned and that is not stored yet.
-So an owner, a list, exists before the call, and numbers enter and leave it within one step of the interpreter: nothing
-of Python runs between the system call and the list. Whatever holds the list closes what is left in it.
+A system call returns the number of a new descriptor. If a signal handler raises before the number is stored, the number
+is lost, and the descriptor stays open for good. So each descriptor has an owner, a list that exists before the call. A
+number enters and leaves the list in one step of the interpreter, such as ``owner.extend(map(...))``, which is C from
+end to end: no signal handler can run between the system call and the list. The code that holds the list closes what is
+left in it.
 """
 
 from __future__ import annotations
@@ -29,25 +31,25 @@ if TYPE_CHECKING:
             """Return the number of the descriptor."""
 
     FileDescriptorLike = Union[int, HasFileno]
-    """A file descriptor: its number, or an object with ``fileno()``. What typeshed has under the same name."""
+    """A file descriptor: its number, or an object with ``fileno()``. typeshed has a type of the same name."""
 
 T = TypeVar("T")
 
 RETURN_IS_ATOMIC = sys.implementation.name != "pypy" and sys.version_info >= (3, 11)
-"""Whether a caller stores what a Python function returns before any signal handler can run."""
+"""Whether no signal handler can run between a Python function's return and the store of its result by the caller."""
 
 
 def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
-    """Call *create* with *arguments*, let *owner* have the descriptor that it returns, and return the number."""
+    """Call *create* with *arguments*, append the descriptor that it returns to *owner*, and return its number."""
     owner.extend(starmap(create, (arguments,)))
     return owner[-1]
 
 
 def take(owner: list[T]) -> T:
     """
-    Take the last item out of *owner*, and return it. If a signal handler raises meanwhile, the item is put back.
+    Remove the last item of *owner* and return it. If a signal handler raises before the return, the item is put back.
 
-    Raises IndexError if there is none.
+    Raises IndexError if *owner* is empty.
     """
     taken: list[T] = []
     try:
@@ -59,7 +61,7 @@ def take(owner: list[T]) -> T:
 
 
 def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
-    """Duplicate the descriptors *numbers* into *owner*. Raises the Error for dup(2)'s errno."""
+    """Append a duplicate of each of the descriptors *numbers* to *owner*. Raises the Error for dup(2)'s errno."""
     try:
         for number in numbers:
             adopt(owner, os.dup, number)
@@ -68,26 +70,29 @@ def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
 
 
 def close_all(owner: list[int], but: int = 0) -> None:
-    """Close all that *owner* has, *but* so many at its start. A number that is no open descriptor is passed over."""
+    """
+    Close the descriptors in *owner*, except the first *but* of them, and remove them from it.
+
+    A number that is not an open descriptor is only removed.
+    """
     try:
         while len(owner) > but:
             try:
                 next(map(os.close, map(owner.pop, (-1,))))
             except OSError:
                 continue
-    except IndexError:  # a signal handler has closed it
+    except IndexError:  # a signal handler has closed the last one meanwhile
         return
-    except BaseException:  # raised by a signal handler: the others have to be closed, too
+    except BaseException:  # raised by a signal handler: close the others all the same
         close_all(owner, but)
         raise
 
 
 class Owner(list[int]):
     """
-    A list of descriptors that closes what is left in it, at the end of a ``with`` block and when it is dropped.
+    A list of descriptors that closes those left in it: at the end of a ``with`` block, and when the list is dropped.
 
-    An exception raised by a signal handler at the first step of the exit keeps that from closing anything. The
-    destructor does it then.
+    If a signal handler raises at the first step of `__exit__`, that closes nothing. The destructor does it then.
     """
 
     __slots__ = ()
@@ -110,7 +115,7 @@ def move_all(source: list[int], target: list[int]) -> None:
     while source:
         try:
             target.extend(map(source.pop, (0,)))
-        except IndexError:  # a signal handler has taken it
+        except IndexError:  # a signal handler has taken the last one meanwhile
             return
 
 
@@ -119,15 +124,15 @@ _NUMBERS_ALONE = frozenset((int,))
 
 def close_fds(fds: Iterable[int]) -> None:
     """
-    Close the descriptors *fds*, numbers in any order. Consecutive numbers take one system call.
+    Close the descriptors *fds*, a list of numbers in any order.
 
-    All are closed in one step of the interpreter: when an exception raised by a signal handler comes out, either none
-    is closed or all are. Uses `os.closerange`, which is close_range(2) where the system has it. A number that is no
-    open descriptor is passed over, as the kernel does not report it.
+    Consecutive numbers are closed by one `os.closerange`, which is one system call where the system has close_range(2).
+    All are closed in one step of the interpreter: if an exception raised by a signal handler comes out, either none or
+    all of them were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
 
-    Raises TypeError for an item that is no integer, also for an object with ``fileno()``, which closes its descriptor
-    itself; ValueError for a negative number and for one that occurs twice; OverflowError for one that does not fit a C
-    int. No descriptor is closed then.
+    Raises TypeError if *fds* is not a list of numbers, also for an object with ``fileno()`` in it, as that closes its
+    descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError for a number
+    that does not fit a C int. No descriptor is closed then.
     """
     values = listed(fds)
     if not _NUMBERS_ALONE.issuperset(map(type, values)):
@@ -141,14 +146,21 @@ def close_fds(fds: Iterable[int]) -> None:
         deque(starmap(os.closerange, _rows(numbers)), 0)
 
 
+close_fds.__module__ = "unixconn"
+
+
 def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the rows of consecutive numbers in *numbers*, which are sorted: the first, and the last plus one."""
+    """
+    Return the rows of consecutive numbers in *numbers*, which is sorted.
+
+    A row is a pair of its first number, and its last number plus one. Raises ValueError for a number that occurs twice.
+    """
     rows = []
     first = last = numbers[0]
     for each in numbers[1:]:
         if each != last + 1:
             if each == last:
-                raise ValueError(f"fds must be different descriptors, and {each} occurs twice")
+                raise ValueError(f"fds must be different descriptors, but {each} occurs twice")
             rows.append((first, last + 1))
             first = each
         last = each
@@ -161,10 +173,12 @@ _TEXTS = (str, bytes, bytearray, memoryview)
 
 def listed(values: Iterable[Any]) -> tuple[Any, ...]:
     """
-    Return the descriptors *values* as a tuple, which keeps objects that nobody else has until they are sent.
+    Return the descriptors *values* as a tuple.
 
-    Raises TypeError for an argument that is no list of descriptors, also for bytes, whose numbers are not meant, and
-    for a file, which would iterate over its lines.
+    The tuple keeps the objects in *values* alive, and with them their descriptors, until these are sent.
+
+    Raises TypeError if *values* is not iterable; also for text and bytes, whose items are not meant as descriptors, and
+    for a single object with ``fileno()``, such as a file, whose items are its lines.
     """
     if isinstance(values, _TEXTS) or hasattr(values, "fileno") or not hasattr(values, "__iter__"):
         raise TypeError(f"fds must be a list of descriptors, not {values!r}")
@@ -172,9 +186,13 @@ def listed(values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def as_descriptors(values: Sequence[Any]) -> tuple[int, ...]:
-    """Return the numbers of the descriptors *values*, see `as_descriptor`. Raises ValueError for an empty list."""
+    """
+    Return the numbers of the descriptors *values*.
+
+    Raises ValueError if there are none, and otherwise as `as_descriptor` does.
+    """
     if not values:
-        raise ValueError("fds must have at least one descriptor")
+        raise ValueError("fds must be a list of at least one descriptor, not an empty one")
     return tuple(as_descriptor(each, f"fds[{index}]") for index, each in enumerate(values))
 
 
@@ -182,7 +200,7 @@ def as_descriptor(value: Any, name: str = "fd") -> int:
     """
     Return the number of the descriptor *value*: an integer, or an object with ``fileno()``.
 
-    Raises TypeError for anything else, also for a bool and a float, ValueError for a negative number, and OverflowError
+    Raises TypeError for anything else, also for a bool and a float; ValueError for a negative number; and OverflowError
     for a number that does not fit a C int. The text names *name* and the value.
     """
     if isinstance(value, bool) or value is None:
@@ -194,7 +212,7 @@ def as_descriptor(value: Any, name: str = "fd") -> int:
             raise TypeError(f"{name} must be a descriptor's number or an object with fileno(), not {value!r}")
         value = value.__index__()
     if not -INT_MAX - 1 <= value <= INT_MAX:
-        raise OverflowError(f"{name} must fit a C int, and {value} does not")
+        raise OverflowError(f"{name} must fit a C int, but {value} does not")
     if value < 0:
         raise ValueError(f"{name} must be the number of an open descriptor, not {value}")
     return int(value)

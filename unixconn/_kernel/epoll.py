@@ -1,4 +1,4 @@
-"""Waiting for descriptors: the conditions of poll(), and epoll where the system has it, else kqueue in its manner."""
+"""Waiting for descriptors: the conditions of poll(2), and epoll(7), or kqueue(2) with the interface of epoll."""
 
 from __future__ import annotations
 
@@ -15,41 +15,58 @@ if TYPE_CHECKING:
         """What a reactor needs of `select.epoll`."""
 
         def register(self, number: int, events: int) -> None:
-            """Watch the descriptor *number* for *events*. Raises FileExistsError if it is watched already."""
+            """Start to watch the descriptor *number* for *events*. Raises FileExistsError if it is watched already."""
 
         def modify(self, number: int, events: int) -> None:
-            """Change what is watched for. Raises FileNotFoundError if the descriptor is not watched."""
+            """Change the events that *number* is watched for. Raises FileNotFoundError if it is not watched."""
 
         def poll(self, seconds: float) -> list[tuple[int, int]]:
-            """Wait for at most *seconds*, -1 without end; return pairs of a descriptor and its events."""
+            """Wait for at most *seconds*, -1 for no limit; return pairs of a descriptor and its events."""
 
         def fileno(self) -> int:
-            """Return a descriptor that is readable when `poll` has something to return."""
+            """Return the number of a descriptor that is readable when `poll` has something to return."""
 
         def close(self) -> None:
             """Close the descriptor."""
 
 
 class IOCondition(IntFlag):
-    """Conditions of a descriptor, with poll()'s numbers (GLib.IOCondition)."""
+    """The conditions of a descriptor, with the numbers of poll(2) (GLib.IOCondition)."""
+
+    __module__ = "unixconn"
 
     IN = select.POLLIN
+    """There are data to read, or a connection to accept."""
     PRI = select.POLLPRI
+    """There are urgent data to read."""
     OUT = select.POLLOUT
+    """Data can be written without blocking."""
     ERR = select.POLLERR
+    """There is an error. It is reported even if it was not asked for."""
     HUP = select.POLLHUP
+    """The peer has closed the connection. It is reported even if it was not asked for."""
     NVAL = select.POLLNVAL
+    """The descriptor is not open. It is reported even if it was not asked for."""
 
 
 class PollFD:
-    """A descriptor and the conditions to wait for (GLib.PollFD)."""
+    """
+    A descriptor and the conditions to wait for (GLib.PollFD).
+
+    *fd* is the number of the descriptor, *events* the `IOCondition` to wait for.
+    """
+
+    __module__ = "unixconn"
 
     __slots__ = ("events", "fd", "revents")
 
     def __init__(self, fd: int = 0, events: int = 0) -> None:
         self.fd: int = fd
+        """The number of the descriptor."""
         self.events: IOCondition = IOCondition(events)
+        """The conditions to wait for."""
         self.revents: IOCondition = IOCondition(0)
+        """The conditions that hold."""
 
     def __repr__(self) -> str:
         return f"PollFD(fd={self.fd}, events={self.events!r}, revents={self.revents!r})"
@@ -59,16 +76,16 @@ READABLE = 0x1
 WRITABLE = 0x4
 _HANGUP = 0x10
 ONE_SHOT = 0x40000000
-"""Report once, then not again before `modify`: EPOLLONESHOT."""
+"""Report a descriptor once, and not again before `Watch.modify`: EPOLLONESHOT."""
 BY_EDGE = 0x80000000
-"""Report only changes: EPOLLET."""
+"""Report only changes of a descriptor's state, such as each arrival of data: EPOLLET."""
 
 
 class _Kqueue:  # pragma: no cover - not on Linux
-    """A kqueue with epoll's methods and numbers; see kqueue(2)."""
+    """A kqueue with the methods and numbers of `select.epoll`; see kqueue(2)."""
 
     def __init__(self) -> None:
-        # The type is Any, as type checkers know the names of kqueue on some systems only.
+        # Typed as Any: type checkers know kqueue's names only for the systems that have it.
         self._module: Any = select
         self._queue = self._module.kqueue()
 
@@ -82,7 +99,8 @@ class _Kqueue:  # pragma: no cover - not on Linux
         filters = (READABLE, module.KQ_FILTER_READ), (WRITABLE, module.KQ_FILTER_WRITE)
         self._queue.control([module.kevent(number, kind, flags) for event, kind in filters if events & event], 0)
 
-    # Adding a filter that is there changes it. A filter that is left out may report once more, to nobody.
+    # Adding a filter that exists changes it. A filter that is not in *events* stays, and may report once more; no
+    # operation waits for that event then, and the report has no effect.
     modify = register
 
     def poll(self, seconds: float) -> list[tuple[int, int]]:
@@ -103,14 +121,16 @@ class _Kqueue:  # pragma: no cover - not on Linux
 
 def new() -> Watch:
     """
-    Return a new epoll, or a new kqueue.
+    Return a new epoll or kqueue.
 
-    Raises OSError where the descriptor table is full, and the Error NOT_SUPPORTED on a system that has neither.
+    Raises OSError (EMFILE or ENFILE) if the descriptor table is full, and the Error NOT_SUPPORTED on a system that has
+    neither.
     """
     if hasattr(select, "epoll"):
         return select.epoll()
     if hasattr(select, "kqueue"):  # pragma: no cover - not on Linux
         return _Kqueue()
     raise io_error(
-        IOErrorEnum.NOT_SUPPORTED, "Waiting in the background takes epoll or kqueue, and this system has neither"
+        IOErrorEnum.NOT_SUPPORTED,
+        "Waiting in the background needs epoll or kqueue, and this system has neither: use the methods that block",
     )

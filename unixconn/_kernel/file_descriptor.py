@@ -1,4 +1,4 @@
-"""FileDescriptor: a descriptor that belongs to an object."""
+"""FileDescriptor: an object that owns an open file descriptor."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import os
 import warnings
 import weakref
 
-from unixconn._base.managed import Managed
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.descriptors import as_descriptor, close_all, duplicate_all, take
 from unixconn._kernel.handle import adopt_socket
 
 if TYPE_CHECKING:
     import socket
+    from types import TracebackType
     from typing import IO, Any, NoReturn
+
+    from typing_extensions import Self
 
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 
-# What a signal handler raises at the first step of a destructor keeps that from closing anything. A weak reference's
-# callback comes after it, and what that would meet is another signal.
+# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps that from closing the
+# descriptor. The callback of a weak reference runs after the destructor and closes what is left. Only a second signal
+# could break that off, too.
 _backstop: dict[weakref.ref[FileDescriptor], list[int]] = {}
 
 
@@ -27,23 +30,29 @@ def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
     close_all(_backstop.pop(gone))
 
 
-class FileDescriptor(Managed):
+class FileDescriptor:
     """
-    An open file descriptor, which is closed with this object at the latest.
+    The owner of an open file descriptor, which closes it when the owner goes away, at the latest.
 
-    Made of *fd*, a number or another FileDescriptor, whose descriptor belongs to it from now on. It goes wherever a
-    descriptor is accepted: it has ``fileno()``, and it is its number to what wants an integer. What takes a descriptor
-    over, such as `Socket.new_from_fd`, takes it out of here. ``with descriptor:`` closes it. One that is dropped while
-    it is open is closed with a ResourceWarning.
+    ``FileDescriptor(fd)`` takes over the descriptor *fd*: a number, or another FileDescriptor, which has none then.
+
+    The object is accepted wherever a descriptor is: it has ``fileno()``, and it converts to its number where an integer
+    is expected. A function that takes over a descriptor, such as `Socket.new_from_fd`, takes it out of this object.
+    ``with descriptor:`` closes it at the end of the block. If the object is dropped while it is open, it closes the
+    descriptor with a ResourceWarning.
     """
+
+    __module__ = "unixconn"
 
     __slots__ = ("__weakref__", "_owned", "_warns")
 
     def __init__(self, fd: int | FileDescriptor) -> None:
         """
-        Raises TypeError, ValueError or OverflowError for what can not be a descriptor, an OSError if it is none.
+        Take over the descriptor *fd*.
 
-        TypeError is also for a file or a socket, which would close its descriptor as well.
+        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, also for a file or a socket, as that would
+        close its descriptor as well; ValueError for a negative number; OverflowError for a number that does not fit a C
+        int; and OSError (EBADF) if no file is open under the number.
         """
         self._prepare()
         number = as_own_descriptor(fd)
@@ -54,54 +63,76 @@ class FileDescriptor(Managed):
 
     def _prepare(self) -> None:
         self._warns = False
-        # Who owns it is whoever has the number in a list: it leaves in one step of the interpreter.
+        # The number is in a list, which is its owner (see descriptors.py): a number leaves a list in one step of the
+        # interpreter.
         self._owned: list[int] = []
         _backstop[weakref.ref(self, _close_left)] = self._owned
 
     @classmethod
     def _empty(cls) -> FileDescriptor:
-        """Make one for a descriptor that is to come, into `_owned`."""
+        """Return an object without a descriptor. The caller puts one into `_owned` later."""
         made = cls.__new__(cls)
         made._prepare()
         return made
 
     def _take_first(self, owner: list[int]) -> None:
-        """Take over the first descriptor that *owner* has."""
+        """Take over the first descriptor in the list *owner*."""
         self._owned.extend(map(owner.pop, (0,)))
 
     def _hand_over(self) -> FileDescriptor:
-        """Say that it is its user's to close from now on, and give it."""
+        """Return this object, which the user has to close from now on: dropping it while it is open gives a warning."""
         self._warns = True
         return self
 
     def fileno(self) -> int:
-        """Give the number. Raises ValueError once it is closed, or was detached."""
+        """Return the number of the descriptor. Raises ValueError if it was closed or detached."""
         try:
             return self._owned[0]
         except IndexError:
-            raise ValueError("the FileDescriptor is closed, or was detached") from None
+            raise ValueError("this FileDescriptor was closed or detached, and has no number any more") from None
 
     __index__ = fileno
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed, or was detached."""
+        """Whether the descriptor was closed or detached."""
         return not self._owned
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
+        """Close the descriptor. A second call has no effect."""
         close_all(self._owned)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def detach(self) -> int:
-        """Give the number, which is the caller's from now on. Raises ValueError once it is closed, or was detached."""
+        """
+        Return the number of the descriptor, which the caller has to close from now on.
+
+        Raises ValueError if it was closed or detached before.
+        """
         self.fileno()
         return take(self._owned)
 
     def dup(self) -> FileDescriptor:
         """
-        Make another one for the same open file, close-on-exec.
+        Return a new FileDescriptor for the same open file, close-on-exec; see dup(2).
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no room for it.
+        Raises ValueError if this one was closed or detached, and the Error TOO_MANY_OPEN_FILES if the descriptor table
+        is full.
         """
         return self._duplicate()._hand_over()
 
@@ -112,11 +143,14 @@ class FileDescriptor(Managed):
 
     def to_file(self, mode: str = "r", buffering: int = -1, **others: Any) -> IO[Any]:
         """
-        Make a file object of a duplicate, and close this; *mode* and the others are those of `open`.
+        Return a file object for the open file, and close this FileDescriptor.
 
-        On failure this stays open.
+        *mode*, *buffering* and the other arguments are those of `open`. The file object has a duplicate of the
+        descriptor. If an exception is raised, this FileDescriptor stays open.
+
+        Raises what `dup` and `open` raise.
         """
-        # Where open() fails it has closed a descriptor or has not: it gets its own.
+        # If open() fails, it may or may not have closed the descriptor that it was given. So it gets a duplicate.
         with self.dup() as copy:
             name = f"<descriptor {self.fileno()}>"
             file = open(name, mode, buffering, opener=lambda *_: copy.detach(), **others)  # noqa: SIM115 - for the caller
@@ -125,23 +159,30 @@ class FileDescriptor(Managed):
 
     def to_socket(self) -> socket.socket:
         """
-        Make a socket of the standard library, which has the descriptor from now on.
+        Return a socket of the standard library that takes over the descriptor.
 
-        Raises the Error for getsockopt()'s errno if it is none; the descriptor stays here then.
+        Raises ValueError if this one was closed or detached, and the Error for getsockopt(2)'s errno if the descriptor
+        is not a socket. It stays in this object then.
         """
         self.fileno()
         made = adopt_socket(self._owned)
         if os.get_blocking(made.fileno()):
-            # Else it is as it should be, and O_NONBLOCK, which all who have the socket share, is not touched.
+            # `adopt_socket` made the object with the timeout 0, which fits a non-blocking descriptor. For a blocking
+            # one the object has to be told. O_NONBLOCK, which all processes share that have the socket, never changes.
             made.settimeout(None)
         return made
 
     def samefile(self, other: FileDescriptorLike) -> bool:
-        """Tell whether *other*, a descriptor, is of the same file, be it opened anew."""
+        """
+        Return whether *other*, a descriptor, refers to the same file, even if the file was opened twice.
+
+        See `os.path.sameopenfile`. Raises ValueError if this one was closed or detached, TypeError, ValueError or
+        OverflowError if *other* can not be a descriptor, and OSError (EBADF) if it is not open.
+        """
         return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether *other* is this one, or has the same number, which is so only if one of them is wrong."""
+        """Return whether *other* is this object, or has the same number, which two correct owners never have."""
         if not isinstance(other, FileDescriptor):
             return NotImplemented
         return self is other or (bool(self._owned) and self._owned == other._owned)
@@ -155,7 +196,8 @@ class FileDescriptor(Managed):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a FileDescriptor can not be pickled: a number means nothing in another process; UnixConnection sends it"
+            "a FileDescriptor can not be pickled, as its number means nothing in another process: send the descriptor "
+            "by UnixConnection.send_fd()"
         )
 
     def __repr__(self) -> str:
@@ -168,7 +210,7 @@ class FileDescriptor(Managed):
             return f"<FileDescriptor {number}>"
 
     def __del__(self) -> None:
-        # Also where a signal handler has raised before the constructor's end.
+        # The attribute is missing if an exception broke off the constructor.
         owned = getattr(self, "_owned", None)
         if owned:
             if self._warns:
@@ -178,19 +220,20 @@ class FileDescriptor(Managed):
 
 def as_own_descriptor(value: Any, name: str = "fd") -> int:
     """
-    Give the number of *value*, which is to have another owner, see `taken_over`: a number, or a FileDescriptor.
+    Return the number of *value*, a number or a FileDescriptor, for a caller that takes the descriptor over.
 
-    Raises TypeError for any other object that has one, and otherwise as `as_descriptor` does.
+    The caller calls `taken_over` when it has. Raises TypeError for any other object with ``fileno()``, and otherwise as
+    `as_descriptor` does. The text names *name* and the value.
     """
     if hasattr(value, "fileno") and not isinstance(value, FileDescriptor):
         raise TypeError(
-            f"{name} must be a number, as {value!r} would close its descriptor as well: give that of its detach(), or "
-            "a duplicate, os.dup()"
+            f"{name} must be a number, as {value!r} would close its descriptor as well: give the number that its "
+            "detach() returns, or a duplicate made by os.dup()"
         )
     return as_descriptor(value, name)
 
 
 def taken_over(fd: Any) -> None:
-    """Have *fd* let go of its descriptor, which has another owner now, if it is a FileDescriptor."""
+    """If *fd* is a FileDescriptor, make it forget its descriptor, which has another owner by now."""
     if isinstance(fd, FileDescriptor):
         fd._owned.clear()

@@ -1,11 +1,18 @@
 """
 Handle: the descriptor of one socket, which several threads use and any of them may close.
 
-The kernel gives a closed number to the next file that is opened. A thread that read the number just before would then
-send to that file, or receive from it. So a thread that is about to make a system call stores the Handle in a `Use`
-first, and reads `Handle.number` after. `Handle.close` takes the number away first, and closes it when no `Use` refers
-to the Handle (hazard pointers, M. Michael 2004). Each step is one store of an attribute. It costs next to nothing, may
-be repeated, and holds without the GIL and under signals.
+The race: thread A reads the number of the descriptor for a system call. Thread B closes the socket, and the kernel
+gives the number to the next file that is opened. Thread A would then send to that file, or receive from it.
+
+The remedy (hazard pointers, M. Michael 2004):
+
+- Thread A first stores the Handle in a `Use`, then reads `Handle.number`. It clears the `Use` after the system call.
+- Thread B, in `Handle.close`, first sets `Handle.number` to -1, and then closes the descriptor, but only if no `Use`
+  refers to the Handle.
+- Otherwise thread A closes it: it finds `Handle.closed` set after its system call, and calls `Handle.reap`.
+
+Each step is one store of an attribute. So it costs next to nothing, may be repeated, and is correct without the GIL and
+when a signal handler runs between two steps.
 """
 
 from __future__ import annotations
@@ -37,7 +44,7 @@ T = TypeVar("T")
 
 
 class Use:
-    """A place where one thread at a time states which Handle it uses."""
+    """A place where one thread at a time states which Handle it uses: in the attribute ``user``, None for no Handle."""
 
     __slots__ = ("__weakref__", "user")
 
@@ -49,15 +56,16 @@ class Use:
         _uses.append(weakref.ref(self))
 
 
-# Weak, as a Use that an interrupted thread has dropped does not count. Changed and copied only in single steps of the
-# interpreter, as other threads and signal handlers may do the same at any moment.
+# The references are weak: if an exception breaks off a thread's call, its Use is dropped, and does not count any more.
+# The list is changed and copied only in single steps of the interpreter, as other threads and signal handlers may
+# change it at any moment.
 _uses: list[weakref.ref[Use]] = []
 
 
 def _forget(use: weakref.ref[Use]) -> None:
     try:
         _uses.remove(use)
-    except ValueError:  # another thread was quicker
+    except ValueError:  # another thread has removed it meanwhile
         return
 
 
@@ -65,22 +73,24 @@ def _is_used(handle: Handle) -> bool:
     return any(use is not None and use.user is handle for use in (each() for each in tuple(_uses)))
 
 
-# The Handles of operations that wait for credentials. Weak, as such an operation may be dropped.
+# The Handles for which an operation has switched SO_PASSCRED on, used as a set. The references are weak, as such an
+# operation may be dropped before its end.
 _receiving: dict[weakref.ref[Handle], None] = {}
 
 
 def _forget_receiver(gone: weakref.ref[Handle]) -> None:
-    # It may be gone already: PyPy calls this also for a reference that only waits to be collected.
+    # The entry may be gone already: PyPy also calls this for a reference that was removed and not collected yet.
     _receiving.pop(gone, None)
 
 
 def _start_in_child() -> None:
-    """Forget the threads, which a forked child does not have."""
+    """Forget the parent's other threads and their receivers, which a forked child does not have."""
     for each in tuple(_uses):
         use = each()
         if use is not None:
             use.user = None
-    # SO_PASSCRED is on for the parent's receivers. Here it counts as the user's own setting.
+    # The socket is shared, and SO_PASSCRED is on for the parent's receivers. The child must not switch it off, so here
+    # it counts as the user's own setting.
     while _receiving:
         handle = _receiving.popitem()[0]()
         if handle is not None:
@@ -91,26 +101,27 @@ def _start_in_child() -> None:
 os.register_at_fork(after_in_child=_start_in_child)
 
 _SOL_SOCKET = lib.SOL_SOCKET
-# Two constants, as unpacking a tuple at every message takes longer; -1 where there is no such option.
+# Two constants, as unpacking a tuple takes time with every message. -1 on a system without such an option.
 _CREDENTIALS_LEVEL, _CREDENTIALS_NAME = SYSTEM.credentials_option or (-1, -1)
 _INT_SIZE = ffi.sizeof("int")
 _NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
-"""Set on systems where it is an option of the socket, and no flag of each send."""
+"""The option that suppresses SIGPIPE, on systems where that is an option of the socket and not a flag of each send."""
 
 
 def adopt_socket(owner: list[int]) -> socket.socket:
     """
-    Return a socket object that has taken the descriptor over from *owner*; the descriptor becomes close-on-exec.
+    Return a socket of the standard library that takes over the descriptor in *owner*, and make that close-on-exec.
 
-    Raises the Error for getsockopt(2)'s errno if it is no socket; *owner* keeps it then.
+    Raises the Error for getsockopt(2)'s errno if the descriptor is not a socket. *owner* keeps it then.
     """
     fd = owner[0]
     kind = _ask(fd, lib.SO_TYPE)
-    # Where the kernel has no such option, the standard library asks for the address.
+    # -1 makes the standard library find the value out itself, by the socket's address.
     family = _ask(fd, lib.SO_DOMAIN) if hasattr(lib, "SO_DOMAIN") else -1
     protocol = _ask(fd, lib.SO_PROTOCOL) if hasattr(lib, "SO_PROTOCOL") else -1
     os.set_inheritable(fd, False)
-    # In two steps: an object that is dropped half-made must not close the descriptor, which the owner still has.
+    # Made in two steps, so that the object can be detached if __init__() fails or is broken off: otherwise it would
+    # close the descriptor when it is dropped, which *owner* still has.
     made = socket.socket.__new__(socket.socket)
     try:
         socket.socket.__init__(made, family, kind | NO_TIMEOUT, protocol, fileno=fd)
@@ -130,9 +141,13 @@ def _ask(fd: int, name: int) -> int:
 
 
 NO_TIMEOUT: int = getattr(socket, "SOCK_NONBLOCK", 0)
-"""Added to a socket's type, it keeps `socket.setdefaulttimeout` from applying, and O_NONBLOCK as it is."""
+"""
+Part of a socket's type that makes the standard library leave the socket's blocking mode alone.
 
-# Stands for a socket that is yet to come: a closed one, which the kernel refuses in the same way.
+Without it, `socket.setdefaulttimeout` would apply, and set O_NONBLOCK.
+"""
+
+# Stands in for the socket of a Handle that is not open yet. It is closed, so each system call fails on it.
 _NO_SOCKET = socket.socket(socket.AF_UNIX)
 _NO_SOCKET.close()
 
@@ -162,34 +177,42 @@ class Handle:
 
     def __init__(self) -> None:
         self.lock: Lock = Lock()
-        """No number is closed for good while it is held, so a system call inside needs no `Use`."""
+        """Guards the state. The descriptor is not closed while it is held, so a system call inside needs no `Use`."""
         self.opened: bool = False
         self.number: int = -1
-        """The number of the descriptor, -1 before it is opened and after it was closed."""
+        """The number of the descriptor; -1 before `open` and after `close`."""
         self.closed: bool = False
         self.is_unix: bool = False
         self.is_stream: bool = False
         self.is_datagram: bool = False
         self.is_sequence: bool = False
         self.refuses: bool = False
-        """Whether descriptors that come are closed, which the kernel does not refuse itself."""
+        """Whether operations close the descriptors that they receive, as the kernel does not refuse them itself."""
         self._closing: Trigger | None = None
         self._passcred_users: set[object] = set()
         self._switched_passcred: list[bool] = []
-        """Not empty if the last of these users has to switch SO_PASSCRED off."""
+        """Not empty if the last of `_passcred_users` has to switch SO_PASSCRED off when it leaves."""
         self.leftovers: deque[list[int]] = deque()
-        """Descriptors of messages whose bytes a stream has read. `receive_fd` takes them next, `close` closes them."""
+        """
+        Descriptors that have left the socket and that no operation has returned, one list for each message.
+
+        They come from an operation that ended before it had all the descriptors that it waited for, or from one that
+        only asked for the bytes of their messages. The next operation that receives descriptors takes them; `close`
+        closes them.
+        """
         self._ending: list[list[int]] = []
+        """Lists out of `leftovers` that are just being closed."""
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
-        """The operations that wait in the background, in lines by the poll() event they wait for; see waiter.py."""
-        # Last, as the destructor takes it for a sign that the others are there.
+        """The operations that wait in the background, in one line for each poll() event; see waiter.py."""
+        # The last attribute: the destructor takes it for a sign that the others exist.
         self.python: Any = _NO_SOCKET
 
     def open(self, python: Any) -> None:
         """
-        Take over *python*, a socket of the standard library or alike, whose descriptor is closed with this object.
+        Take over *python*, a socket of the standard library or an object like one, and close it with this object.
 
-        It should be newer than this object: the garbage collector then comes here first, and does not warn.
+        *python* should be younger than this object. If both are garbage of one cycle, the collector then finalizes this
+        object first, which closes the socket; otherwise the socket would warn that it was not closed.
         """
         self.python = python
         self.is_unix = python.family == socket.AF_UNIX
@@ -201,29 +224,33 @@ class Handle:
         if _NO_SIGPIPE is not None:
             try:  # noqa: SIM105 - contextlib would be imported for this alone
                 python.setsockopt(_SOL_SOCKET, _NO_SIGPIPE, 1)
-            except OSError:  # macOS, for a socket that is shut down, such as an accepted one whose peer is gone
+            except OSError:  # macOS refuses it for a socket that is shut down, as an accepted one whose peer is gone
                 pass
 
     def __del__(self) -> None:
-        # Also after a constructor that an exception broke off.
+        # The attribute is missing if an exception broke off the constructor.
         python = getattr(self, "python", None)
         if python is not None:
             python.close()
             self._close_leftovers()
 
     def keep(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for later receivers, behind others; return whether there is any."""
+        """
+        Append *messages*, lists of descriptors, to `leftovers`; return whether there was any descriptor.
+
+        The lists leave *messages*, so that it may be called again if an exception has broken it off.
+        """
         return self._take_over(messages, self.leftovers.extend)
 
     def give_back(self, messages: list[list[int]]) -> bool:
-        """Keep *messages*, lists of descriptors, for later receivers, before others; return whether there is any."""
+        """Put *messages* at the beginning of `leftovers`, and otherwise do what `keep` does."""
         return self._take_over(messages, self.leftovers.extendleft)
 
     def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:
         kept = False
         while messages:
             if messages[-1]:
-                # The list itself, in one step of the interpreter: no receiver finds an empty one meanwhile.
+                # The list moves as a whole, in one step of the interpreter, so that no other thread finds an empty one.
                 put(map(messages.pop, (-1,)))
                 kept = True
             else:
@@ -235,16 +262,16 @@ class Handle:
         return kept
 
     def take_leftover(self, owner: list[int]) -> bool:
-        """Let *owner* have the descriptors of the next of `leftovers`; return False if another thread was quicker."""
+        """Move the descriptors of the first of `leftovers` to *owner*; return False if there are none."""
         try:
-            # In one step of the interpreter, as nobody owns them in between.
+            # In one step of the interpreter, as they have no owner in between.
             owner.extend(chain.from_iterable(map(deque.popleft, (self.leftovers,))))
-        except IndexError:  # another thread was quicker
+        except IndexError:  # another thread has taken the last ones since the caller looked
             return False
         return True
 
     def _wake(self) -> None:
-        """Have operations that wait in poll() try again."""
+        """Wake the threads that wait in poll() in an operation, so that they try again."""
         with self.lock.entered:
             if self._closing is not None:
                 self._closing._set()
@@ -252,7 +279,7 @@ class Handle:
     # --- the end ---
 
     def check(self) -> None:
-        """Raise the Error CLOSED after `close`, NOT_INITIALIZED before `open`."""
+        """Raise the Error CLOSED after `close`, and NOT_INITIALIZED before `open`. The texts are Gio's."""
         if not self.opened:
             raise io_error(IOErrorEnum.NOT_INITIALIZED, "Invalid socket, not initialized")
         if self.number < 0:
@@ -260,9 +287,14 @@ class Handle:
 
     @ending
     def close(self) -> None:
-        """Close it, or let the last thread that uses it right now do so, and wake every operation that waits."""
+        """
+        Close the descriptor, and wake all operations that wait.
+
+        If another thread is in a system call with the descriptor, that thread closes it; see the top of this file.
+        """
         self.number = -1
-        # After the number, and before `reap` looks for users: who uses it now reaps it, or this does.
+        # In this order: a thread that stored its `Use` before `reap` looks for users finds this set after its system
+        # call, and reaps. A thread that stores it later finds the number -1.
         self.closed = True
         with self.lock.entered:
             self.reap()
@@ -272,7 +304,7 @@ class Handle:
                 each.look()
 
     def reap(self) -> None:
-        """Close the descriptor for good if it was closed, and no `Use` refers to this any more."""
+        """Close the descriptor if `close` was called and no `Use` refers to this Handle any more."""
         with self.lock.entered:
             if self.number < 0 and not _is_used(self):
                 self.python.close()
@@ -280,10 +312,10 @@ class Handle:
 
     def _close_leftovers(self) -> None:
         while self.leftovers or self._ending:
-            # First out of the queue, from which a receiver may take one at the same time, then closed.
+            # A list leaves the queue before it is closed, as another thread may take one at the same time.
             try:  # noqa: SIM105 - as above
                 self._ending.extend(map(deque.popleft, (self.leftovers,)))
-            except IndexError:  # the receiver was quicker
+            except IndexError:  # the other thread has taken the last one
                 pass
             while self._ending:
                 close_all(self._ending[-1])
@@ -291,10 +323,10 @@ class Handle:
 
     def closing(self) -> Trigger:
         """
-        Return the Trigger that `close` sets, for waits.
+        Return a Trigger that is set by `close`, for a thread that is about to wait in poll().
 
-        Descriptors that are kept or given back set it, too. It stays set then, so that each wait sees it, and the next
-        wait gets another Trigger.
+        `keep` and `give_back` set it, too. It is not cleared afterwards, so that all threads that wait with it see it.
+        The next call of this method returns a new Trigger.
         """
         closing = self._closing
         if closing is None or closing._is_set():
@@ -313,7 +345,11 @@ class Handle:
         return system_error(number, context)
 
     def call(self, function: Callable[..., T], *arguments: Any, context: str) -> T:
-        """Call a method of the standard library's socket that does not block. *context* begins an Error's text."""
+        """
+        Call *function*, a method of the standard library's socket that does not block, and return its result.
+
+        *context* is the prefix of an Error's text.
+        """
         with self.lock.entered:
             try:
                 return function(self.python, *arguments)
@@ -321,14 +357,14 @@ class Handle:
                 raise translated(error, context) from None
 
     def listen(self, backlog: int) -> None:
-        """Let peers connect; *backlog* and one more may wait to be accepted."""
+        """Let peers connect, see listen(2). On Linux *backlog* and one more connections can wait to be accepted."""
         with self.lock.entered:
-            # Not by the standard library, as PyPy's takes a backlog of 0 for 1.
+            # Not by the standard library: PyPy's makes a backlog of 0 one of 1.
             if lib.listen(self.number, backlog) < 0:
                 raise self.error("could not listen: ")
 
     def poll(self, events: int) -> int:
-        """Return those of *events*, and ERR and HUP, that poll() reports right now; 0 after `close`."""
+        """Return which of *events*, ERR, HUP and NVAL poll() reports now; 0 for none and after `close`."""
         poller = select.poll()
         with self.lock.entered:
             if self.number >= 0:
@@ -358,7 +394,7 @@ class Handle:
         """Set an integer option. *context* is the prefix of an Error's text."""
         with self.lock.entered:
             if level == _CREDENTIALS_LEVEL and name == _CREDENTIALS_NAME and self._passcred_users:
-                # It is on, and stays on until the last receiver leaves, which then sets the value asked for here.
+                # SO_PASSCRED is on, and stays on until the last receiver leaves. That then sets the value given here.
                 self.check()
                 self._switched_passcred[:] = () if value else (True,)
                 return
@@ -366,12 +402,12 @@ class Handle:
                 raise self.error(context)
 
     # --- SO_PASSCRED ---
-    # The option belongs to the socket. A receiver that switched it off for itself would leave another receiver with the
-    # identity of the process that made the socket, in place of the sender's. So it is on as long as any receiver needs
-    # it.
+    # The option belongs to the socket, which several receivers may use at the same time. If one of them switched the
+    # option off at its end, the kernel would add no credentials to the messages for the others, and these would report
+    # the process that made the socket in place of the sender. So the option stays on until the last receiver leaves.
 
     def enter_passcred(self, token: object) -> None:
-        """Switch SO_PASSCRED on, until *token* and all others that have entered leave."""
+        """Switch SO_PASSCRED on until `leave_passcred` was called for *token* and all other tokens."""
         with self.lock.entered:
             first = not self._passcred_users
             self._passcred_users.add(token)
@@ -380,7 +416,7 @@ class Handle:
                 self._switch_on_passcred(self._switched_passcred)
 
     def leave_passcred(self, token: object) -> None:
-        """Undo `enter_passcred`, also one that failed half-way. The last one restores the user's setting."""
+        """Undo `enter_passcred`, also one that failed half-way. The last token restores the user's setting."""
         with self.lock.entered:
             self._passcred_users.discard(token)
             if not self._passcred_users:
@@ -388,8 +424,8 @@ class Handle:
                 self._switch_back_passcred(self._switched_passcred)
 
     def try_with_passcred(self, attempt: Callable[[Handle, list[T]], bool], found: list[T]) -> bool:
-        """Call *attempt*, which does not wait, with *found* while SO_PASSCRED is on, and return its result."""
-        # A list of this call alone, as a signal handler may make another call in the middle of it.
+        """Call *attempt*, a non-blocking try, with *found*, with SO_PASSCRED on meanwhile, and return its result."""
+        # A list of this call's own, as a signal handler may call this method in the middle of it.
         switched: list[bool] = []
         with self.lock.entered:
             try:
@@ -397,7 +433,7 @@ class Handle:
                     self._switch_on_passcred(switched)
                 came = attempt(self, found)
                 self._switch_back_passcred(switched)
-            except BaseException:  # an Error, or raised by a signal handler, at whatever step
+            except BaseException:  # an Error of the try, or an exception raised by a signal handler at any step
                 self._switch_back_passcred(switched)
                 raise
         return came
@@ -405,14 +441,14 @@ class Handle:
     # The standard library is faster than cffi for an integer option on CPython, and as fast on PyPy.
 
     def _switch_on_passcred(self, switched: list[bool]) -> None:
-        """Switch SO_PASSCRED on; *switched* is not empty afterwards if it was off."""
-        if _CREDENTIALS_NAME < 0:  # the sender attaches credentials, or nobody can
+        """Switch SO_PASSCRED on; if it was off, append to *switched*."""
+        if _CREDENTIALS_NAME < 0:  # there is no such option: the sender attaches credentials, or messages carry none
             return
         doing = "checking if SO_PASSCRED is enabled for socket"
         try:
             if not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME):
                 doing = "enabling SO_PASSCRED"
-                # Before it is on, as switching it off once too often does no harm.
+                # Noted before it is done: switching the option off once too often does no harm.
                 switched.append(True)
                 self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 1)
         except OSError as error:
@@ -421,8 +457,8 @@ class Handle:
 
     def _switch_back_passcred(self, switched: list[bool]) -> None:
         if switched:
-            if self._passcred_users:  # an operation that a signal handler has started meanwhile
+            if self._passcred_users:  # a signal handler has started an operation meanwhile, which needs the option
                 self._switched_passcred[:] = switched
-            elif self.number >= 0:  # a closed socket needs no restoring
+            elif self.number >= 0:  # a closed socket has no setting to restore
                 self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 0)
             switched.clear()

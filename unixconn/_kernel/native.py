@@ -1,8 +1,8 @@
 """
-Picks the generated layer; the only module that imports one.
+Loads the layer that calls the C library. build_ffi.py generates two; no other module imports them.
 
-``UNIXCONN_BACKEND=api`` or ``abi`` in the environment forces the compiled or the plain one. Without it the compiled
-layer is taken where it was built.
+The environment variable ``UNIXCONN_BACKEND`` chooses the layer: ``api`` is the compiled one, ``abi`` the plain one.
+Without it, the compiled layer is used if it was built, and the plain one otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Library(Protocol):
-        """What build_ffi.py declares: the C library's functions and the kernel's constants."""
+        """The functions and constants that build_ffi.py declares. Constants are read as attributes."""
 
         def eventfd(self, value: int, flags: int) -> int:
             """eventfd(2); -1 with `ffi.errno` on failure."""
@@ -48,12 +48,19 @@ def _load(layer: str) -> tuple[Any, Library]:
 
 
 def _entry(platforms: Sequence[tuple[str, tuple[str, ...], str]], system: str, machine: str) -> str:
-    """Give the name of the entry of build_ffi.py's table that is for *system* and *machine*."""
+    """
+    Return the name of the first entry of build_ffi.py's table that is for *system* and *machine*.
+
+    Raises ImportError if there is none.
+    """
     for systems, machines, name in platforms:
         if system.startswith(systems) and machine.startswith(machines):
             return name
     known = ", ".join(name for _, _, name in platforms)
-    raise ImportError(f"unixconn has no declarations for the platform {system!r} ({machine}), but for {known}")
+    raise ImportError(
+        f"unixconn has no C declarations for the platform {system!r} ({machine}): add an entry to PLATFORMS in "
+        f"build_ffi.py, which has {known}"
+    )
 
 
 def _choose() -> tuple[str, Any, Library]:
@@ -66,7 +73,7 @@ def _choose() -> tuple[str, Any, Library]:
         try:
             return layer, *_load(layer)
         except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("unixconn."):  # cffi itself
+            if not (error.name or "").startswith("unixconn."):  # cffi is missing, not the layer
                 raise
     if forced == "api":
         raise ImportError(
@@ -80,7 +87,7 @@ def _choose() -> tuple[str, Any, Library]:
 
 
 def _exported(name: str) -> Any:
-    # libc's own on Solaris are those of 4.2BSD, without control messages.
+    # On Solaris the functions with the plain names are those of 4.2BSD, which do not know control messages.
     return getattr(lib, f"__xnet_{name}" if sys.platform.startswith("sunos") else name)
 
 

@@ -1,4 +1,4 @@
-"""Peer: what the kernel knows of who is at a socket's other end."""
+"""Peer credentials: what the kernel knows about the process at the other end of a socket."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from unixconn._kernel.native import ffi, lib
 from unixconn._kernel.platform import SYSTEM
 
 _CONTEXT = "Unable to read socket credentials: "
-# A supplementary group takes four bytes, and most processes have few.
+# Bytes that the first getsockopt() makes room for: 64 supplementary groups, or most security labels.
 _FIRST_ROOM = 256
 
 
 def peer_credentials(handle: Handle) -> Credentials:
-    """Ask the socket for its peer (SO_PEERCRED): pid 0 and no ids if it has none."""
+    """
+    Return the pid, uid and gid of the socket's peer (SO_PEERCRED): pid 0 and the ids 2**32 - 1 if it has none.
+
+    Raises the Error NOT_SUPPORTED on a system that does not offer them, CLOSED after `Handle.close`, and the Error for
+    getsockopt(2)'s errno.
+    """
     if not SYSTEM.knows_peers:
-        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system does not tell a socket's peer")
-    # No thread that closes it meanwhile can make the number another socket's.
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system has no call that tells a socket's peer")
+    # While this thread holds the lock, no other thread can close the number, which could then become another socket's.
     with handle.lock.entered:
         handle.check()
         numbers = SYSTEM.peer(handle.number)
@@ -34,11 +39,12 @@ def peer_credentials(handle: Handle) -> Credentials:
 
 def peer_identity(handle: Handle) -> Credentials:
     """
-    Ask for all that the kernel knows of the peer; what it does not know is an Error in its place.
+    Return all that the kernel knows about the peer. An unknown value is an Error in its place.
 
-    Raises the Error NOT_CONNECTED without a peer, NOT_SUPPORTED for another family than UNIX.
+    Raises the Error NOT_CONNECTED if the socket has no peer, NOT_SUPPORTED if it is not a Unix socket, and otherwise as
+    `peer_credentials` does.
     """
-    # The socket stays open meanwhile, so that all answers are of the same one.
+    # The lock keeps the number open, so all answers are about the same socket.
     with handle.lock.entered:
         handle.check()
         made = peer_credentials(handle)
@@ -52,10 +58,10 @@ def peer_identity(handle: Handle) -> Credentials:
 
 def _no_peer(handle: Handle) -> Error:
     if not handle.is_unix:
-        return io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}only a Unix socket knows its peer, and this is no such")
+        return io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this is not a Unix socket, and only those know a peer")
     return io_error(
         IOErrorEnum.NOT_CONNECTED,
-        f"{_CONTEXT}the kernel knows no peer: the socket is not connected, or is one for datagrams",
+        f"{_CONTEXT}the kernel knows no peer: the socket is not connected, or is a datagram socket",
     )
 
 
@@ -72,13 +78,13 @@ def _label(handle: Handle) -> bytes | Error:
         return io_error(
             IOErrorEnum.NOT_SUPPORTED,
             "The peer's security label is not known: SO_PEERSEC needs Linux 2.6.2 or later with a security module that "
-            "labels sockets, as SELinux, AppArmor and Smack do, and none is active here",
+            "labels sockets, such as SELinux, AppArmor or Smack, and none is active here",
         )
     return answer.rstrip(b"\0")
 
 
 def _ask(handle: Handle, name: str) -> bytes | None:
-    """Give an option of any length, None where there is no such."""
+    """Return the value of the option *name*, of any length; None if the system does not have the option."""
     option = SYSTEM.constant(name)
     if option is None:
         return None
@@ -89,7 +95,7 @@ def _ask(handle: Handle, name: str) -> bytes | None:
             return bytes(ffi.buffer(value, length[0]))
         if ffi.errno == errno.ENOPROTOOPT:
             return None
-        # With ERANGE the kernel says how much room it takes.
+        # With ERANGE the kernel writes the length that it needs into *length*.
         if ffi.errno != errno.ERANGE or length[0] <= len(value):
             raise handle.error(_CONTEXT)
 
@@ -99,15 +105,17 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
         return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
     made = FileDescriptor._empty()
     try:
-        # By the standard library, which returns the number: from the kernel to its owner is one step.
+        # By the standard library, which returns the number, so that `adopt` can store it in the same step of the
+        # interpreter. cffi would write it into a buffer, and an exception raised by a signal handler could lose it.
         adopt(made._owned, handle.python.getsockopt, lib.SOL_SOCKET, lib.SO_PEERPIDFD)
     except OSError as error:
         if error.errno == errno.ENOPROTOOPT:
             return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
-        # Before Linux 6.16 there is no pidfd for a process that was waited for: EINVAL, later ESRCH.
+        # Before Linux 6.16 the kernel makes no pidfd for a process that was waited for: it returns EINVAL, in later
+        # versions ESRCH.
         if error.errno in (errno.EINVAL, errno.ESRCH):
             return system_error(
-                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 and later give one all the same"
+                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one all the same"
             )
         raise translated(error, _CONTEXT) from None
     return made

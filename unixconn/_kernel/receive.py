@@ -1,8 +1,8 @@
 """
-Receiving: one try of recvmsg(2), which does not wait.
+Receiving: one non-blocking try of recvmsg(2).
 
-Each function returns whether something came, and puts it into a list that its caller has already. So an exception
-raised by a signal handler, at whatever moment, loses nothing.
+Each function returns whether something came, and puts what came into a list that the caller passes in. A return value
+would be lost if a signal handler raised before the caller has stored it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 
 RECEIVING = "Error receiving message: "
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""The errors that keep the kernel from making a pidfd though the process has not ended."""
+"""The errors by which the kernel reports that it had no room for a pidfd, rather than that the process has ended."""
 HUNG_UP: int = getattr(select, "POLLRDHUP", 0x2000)
-"""POLLRDHUP, for which PyPy has no name: nothing more will come."""
+"""POLLRDHUP, for which PyPy has no name: the peer has shut down its sending side, and nothing more will come."""
 
-# Bound once, as these are looked up at every message. For the same reason the functions for descriptors and for
-# credentials repeat a few lines: one more frame of Python takes a twentieth of the system call's time.
+# Bound to names of this module, as they are looked up for each message. For the sake of speed, too,
+# `receive_descriptors` and `receive_credentials` repeat a few lines: one more Python frame takes a twentieth of the
+# system call's time.
 _recvmsg = recvmsg
 _FLAGS = SYSTEM.receive_flags
 _pop, _append = INCOMING.pop, INCOMING.append
@@ -59,16 +60,24 @@ _OF_MESSAGE = CredentialsSource.MESSAGE
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 _unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
-"""How to read a message with several descriptors and nothing else, by its outcome; learnt as they come."""
+"""
+The functions that unpack the descriptors of messages with several descriptors and nothing else.
+
+The key is `Incoming.outcome` of such a message, which depends on the number of descriptors. An entry is added when the
+first message with that number has come.
+"""
 
 
 def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) -> bool:
     """
-    Receive one byte with descriptors into *owner*, an empty list; return whether they came, False if it would block.
+    Receive one byte with descriptors; return True if it came, False if that would block.
 
-    They may be there also where an exception comes out. Credentials and a pidfd that come along are dropped. A message
-    without descriptors, or with *single* one with several, is refused: it is consumed, the descriptors are closed, and
-    the Error says what it was.
+    The descriptors are appended to *owner*, an empty list. They may be there also if an exception comes out.
+    Credentials and a pidfd that come along are dropped.
+
+    A message without descriptors, or with *single* a message with more than one, is refused: it is consumed, its
+    descriptors are closed, and an Error is raised that says what came. At the end of a stream it is CLOSED. Also raises
+    the Error for recvmsg(2)'s errno.
     """
     if handle.leftovers and _take_leftover(handle, owner, single=single):
         return True
@@ -104,8 +113,8 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) 
 
 
 def _rescue(message: Incoming, owner: list[int], *, single: bool) -> None:
-    """Let *owner* have the descriptors of *message* if it is one that was wanted, else close them."""
-    # With something in the owner, the buffer may be another thread's already.
+    """Move the descriptors of *message* to *owner* if it has what the caller asked for; otherwise close them."""
+    # If the owner has them already, the buffer may be back in the pool, and another thread may be using it.
     if not owner:
         message.user = None
         if message.outcome() == OUTCOME_ONE_DESCRIPTOR or (not single and message.outcome() in _unpackers):
@@ -115,7 +124,7 @@ def _rescue(message: Incoming, owner: list[int], *, single: bool) -> None:
 
 
 def _take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
-    """Let *owner* have the descriptors of a message whose byte a stream has read; return False if there are none."""
+    """Move the first of `Handle.leftovers` to *owner*; return False if there are none. With *single* refuse several."""
     if not handle.take_leftover(owner):
         return False
     if single and len(owner) != 1:
@@ -126,7 +135,11 @@ def _take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
 
 
 def _take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[int], *, single: bool) -> None:
-    """Let *owner* have the descriptors of *message*, of *count* bytes; refuse another number of them."""
+    """
+    Move the descriptors of *message*, which has *count* bytes, to *owner*.
+
+    Raises the Error for a message without descriptors, and with *single* for one with more than one.
+    """
     outcome, size = message.outcome(), message.header.msg_controllen
     found = whole_contents(message)
     descriptors = len(found.descriptors)
@@ -143,7 +156,7 @@ def _take_descriptors(handle: Handle, message: Incoming, count: int, owner: list
 def _without_descriptors(handle: Handle, found: Contents, count: int) -> Error:
     """Return the Error for a message of *count* bytes without descriptors. The texts are Gio's."""
     credentials = found.credentials is not None and not are_absent(*found.credentials)
-    # At the end of a stream Linux adds a zeroed struct ucred. It is nobody's, though it says root.
+    # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
     if not count and (handle.is_stream or not (handle.is_datagram or credentials or _has_more_to_come(handle))):
         return peer_has_gone()
     if credentials:
@@ -152,7 +165,7 @@ def _without_descriptors(handle: Handle, found: Contents, count: int) -> Error:
 
 
 def wrong_number(wanted: int, found: int) -> Error:
-    """Return the Error for a message with *found* descriptors in place of *wanted*. For one it is Gio's text."""
+    """Return the Error for a message with *found* descriptors in place of *wanted*. If that is 1, the text is Gio's."""
     expected = "one fd" if wanted == 1 else f"{wanted} fds"
     return io_error(IOErrorEnum.FAILED, f"Expecting {expected}, but got {found}" + "\n" * (wanted == 1))
 
@@ -160,7 +173,9 @@ def wrong_number(wanted: int, found: int) -> Error:
 def refused(count: int) -> Error:
     """Return the Error for *count* descriptors that came to a socket that refuses them."""
     return io_error(
-        IOErrorEnum.PERMISSION_DENIED, f"{RECEIVING}{count} descriptors came and were closed: this socket refuses them"
+        IOErrorEnum.PERMISSION_DENIED,
+        f"{RECEIVING}{count} descriptors came and were closed, as this socket refuses them: see "
+        "UnixConnection.refuse_fds",
     )
 
 
@@ -169,11 +184,16 @@ def refused(count: int) -> Error:
 
 def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
     """
-    Receive one byte with credentials into *found*, an empty list; return whether it came, False if it would block.
+    Receive one byte with credentials; return True if it came, False if that would block.
 
-    The credentials may be there also where an exception comes out. A pidfd and a label that come along are theirs. The
-    socket's SO_PASSCRED has to be on. Where the kernel added no credentials, as the byte was sent before that, they are
-    those of the socket's peer.
+    The credentials are appended to *found*, an empty list. They may be there also if an exception comes out. A pidfd
+    and a security label that come along become part of them.
+
+    The socket's SO_PASSCRED has to be on. If the byte was sent before that, the kernel adds no credentials to it, and
+    those of the socket's peer are returned.
+
+    A message with descriptors, or without data, is refused: it is consumed, its descriptors are closed, and an Error is
+    raised. Also raises the Error for recvmsg(2)'s errno.
     """
     try:
         message = _pop()
@@ -197,11 +217,11 @@ def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
         _append(message)
         return came
     except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
-        # With something in the list, the buffer may be another thread's already.
+        # If the list has them already, the buffer may be back in the pool, and another thread may be using it.
         if not found:
             message.user = None
             numbers = UCRED.unpack(message.credentials)
-            # At the end of a stream Linux adds a zeroed struct ucred. It is nobody's, though it says root.
+            # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
             if message.outcome() == OUTCOME_ONE_CREDENTIALS and numbers[0]:
                 found.append(Credentials._of(numbers, _OF_MESSAGE))
             else:
@@ -210,7 +230,7 @@ def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
 
 
 def _take_credentials(handle: Handle, message: Incoming, count: int, found: list[Credentials]) -> None:
-    """Let *found* have the credentials of *message*, of *count* bytes; refuse a message with descriptors."""
+    """Append the credentials of *message*, which has *count* bytes, to *found*, or raise as `_credentials_alone`."""
     contents = _credentials_alone(message, count)
     pidfd = FileDescriptor._empty()
     pidfd._owned.extend(map(message.owner.pop, repeat(0, len(contents.pidfds))))
@@ -218,7 +238,11 @@ def _take_credentials(handle: Handle, message: Incoming, count: int, found: list
 
 
 def _credentials_alone(message: Incoming, count: int) -> Contents:
-    """Return the contents of *message*, of *count* bytes; refuse one with descriptors. The texts are Gio's."""
+    """
+    Return the contents of *message*, which has *count* bytes.
+
+    Raises the Error FAILED if it has no bytes, or has descriptors. The texts are Gio's.
+    """
     found = whole_contents(message)
     if not count:
         raise io_error(
@@ -234,22 +258,26 @@ def _credentials_alone(message: Incoming, count: int) -> Contents:
 def _sender_or_peer(
     handle: Handle, numbers: tuple[int, int, int], found: Contents | None = None, pidfd: FileDescriptor | None = None
 ) -> Credentials:
-    """Return the credentials of a message, see `sender`, or the peer's if the kernel has added none to it."""
-    # A pidfd says that there is a sender: one of another pid namespace, which has no pid here.
+    """Return the credentials of a message, see `sender`, or those of the peer if the kernel has added none."""
+    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
     if are_absent(*numbers) and not (found is not None and found.pidfds):
         return peer_credentials(handle)
     return Credentials._of(numbers, _OF_MESSAGE) if found is None else sender(numbers, found, pidfd)
 
 
 def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor | Error | None) -> Credentials:
-    """Return the credentials of a message with *numbers*, and what else was *found* in it; they own *pidfd* then."""
+    """
+    Return the credentials of a message: *numbers* are pid, uid and gid, and *found* are its contents.
+
+    They own *pidfd* from now on.
+    """
     made = Credentials._of(numbers, _OF_MESSAGE)
     if found.label is not None:
         made._label = found.label
     if found.no_pidfd in NO_ROOM:
         made._pidfd = system_error(found.no_pidfd, "There is no pidfd: ")
     elif found.no_pidfd:  # before Linux 6.16
-        made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended")
+        made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended before the receipt")
     elif found.pidfds:
         made._pidfd = pidfd
     return made
@@ -259,7 +287,7 @@ def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor
 
 
 class Received:
-    """What `receive_message` took from the socket."""
+    """A message that `receive_message` took from the socket."""
 
     __slots__ = ("address", "flags", "messages", "owner", "refused", "refused_count", "size")
 
@@ -276,29 +304,33 @@ class Received:
         self.size = size
         """The number of data bytes."""
         self.address = address
-        """The sender's address as the kernel wrote it. Empty for a connected socket, and a sender without a name."""
+        """The sender's address as the kernel wrote it; b"" if the socket is connected or the sender has no name."""
         self.messages = messages
         """The control messages, in their order."""
         self.flags = flags
-        """msg_flags."""
+        """msg_flags, see recvmsg(2)."""
         self.owner = contents.pidfds if refuses else contents.all_descriptors
-        """The descriptors in the control messages, which the receiver has to take or to close."""
+        """The descriptors in the control messages, which the caller has to take or to close."""
         self.refused = contents.descriptors if refuses else []
-        """Descriptors that have to be closed, as the socket refuses them."""
+        """Descriptors that are still to be closed, as the socket refuses them."""
         self.refused_count = len(self.refused)
+        """The number of descriptors that the socket has refused."""
 
 
 def receive_message(
     handle: Handle, vectors: Sequence[bytearray], found: list[Received], flags: int = 0, context: str = RECEIVING
 ) -> bool:
     """
-    Receive into the writable buffers *vectors*, or one byte into nowhere; return False if it would block.
+    Receive data and control messages; return True if they came, False if that would block.
 
-    *found*, an empty list, gets what came, also where an exception raised by a signal handler comes out. *flags* are
-    those of recvmsg(2), and *context* is the prefix of an Error's text.
+    The data go into the writable buffers *vectors*; if there are none, one byte is received and dropped. The message is
+    appended to *found*, an empty list, also if an exception raised by a signal handler comes out. *flags* are those of
+    recvmsg(2), and *context* is the prefix of an Error's text.
+
+    Raises the Error for recvmsg(2)'s errno, and INVALID_DATA for damaged control messages.
     """
     message = Incoming(vectors, with_address=True)
-    # From the system call to this list it is one step of the interpreter.
+    # The result of the system call enters this list in one step of the interpreter, so an exception can not lose it.
     counts: list[int] = []
     try:
         message.user = handle
@@ -315,7 +347,7 @@ def receive_message(
         message.user = None
         if isinstance(error, Error) or not counts or counts[0] < 0:
             message.discard()
-        else:  # raised by a signal handler: what came has left the socket
+        else:  # raised by a signal handler. The message has left the socket, so the caller has to get it.
             if not found:
                 found.append(_received(handle, message, counts[0]))
             close_all(found[0].refused)
@@ -323,7 +355,12 @@ def receive_message(
 
 
 def _received(handle: Handle, message: Incoming, count: int) -> Received:
-    """Return what *message*, of *count* bytes, has brought. The descriptors are the buffer's until that is stored."""
+    """
+    Return what came in *message*, which has *count* bytes.
+
+    The descriptors stay in the buffer until the caller has stored the result, so that it can close them by
+    `Incoming.discard`. Raises the Error INVALID_DATA for damaged control messages.
+    """
     messages, damage = NATIVE.parse(message.control())
     if damage:
         raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{damage}")
@@ -331,7 +368,7 @@ def _received(handle: Handle, message: Incoming, count: int) -> Received:
     if refuses:
         messages = [each for each in messages if each[:2] != (SOL_SOCKET, SCM_RIGHTS)]
     if not count and handle.is_stream:
-        # At the end of a stream Linux adds a zeroed struct ucred. It is nobody's, though it says root.
+        # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
         messages = []
     flags = int(message.header.msg_flags)
     return Received(count, message.address(), messages, flags, contents, refuses=refuses)
@@ -341,7 +378,11 @@ def _received(handle: Handle, message: Incoming, count: int) -> Received:
 
 
 def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
-    """Return whether a try that returned *count* has to be made again; raise the Error for one that has failed."""
+    """
+    Return whether a recvmsg(2) that has just returned *count* would have blocked; raise the Error if it has failed.
+
+    *context* is the prefix of the Error's text.
+    """
     if count >= 0:
         return False
     if ffi.errno in AGAIN:
@@ -355,20 +396,25 @@ def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
 
 def _is_shut_down(handle: Handle) -> bool:
     """
-    Whether nothing can come any more, where poll() says that there is something to receive.
+    Return whether the socket was shut down, so that nothing more can come.
 
-    On Linux recvmsg() tells the end of a datagram socket that was shut down only to a call that waits.
+    On Linux a datagram socket that was shut down is reported as readable by poll(), but a recvmsg(2) with MSG_DONTWAIT
+    returns EAGAIN; only one that waits reports the end.
     """
     return SYSTEM.is_linux and bool(handle.poll(HUNG_UP) & HUNG_UP)
 
 
 def _has_more_to_come(handle: Handle) -> bool:
-    """Whether an empty record that a socket for records has just given is a record, and not the end."""
+    """Return whether the receipt of no bytes from a SOCK_SEQPACKET socket means an empty record, and not the end."""
     return SYSTEM.is_linux and handle.number >= 0 and (handle.available_bytes() > 0 or not _is_shut_down(handle))
 
 
 def whole_contents(message: Incoming) -> Contents:
-    """Return what *message* has brought, whose owner has the descriptors then. Raises the Error if it is not whole."""
+    """
+    Return the contents of *message*, and move its descriptors to its owner.
+
+    Raises the Error INVALID_DATA if the control messages are damaged, and TOO_MANY_OPEN_FILES if some were dropped.
+    """
     found = message.take_over()
     if found.damage:
         raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{found.damage}")
@@ -378,15 +424,15 @@ def whole_contents(message: Incoming) -> Contents:
 
 
 def table_is_full(count: int) -> Error:
-    """Return the Error for a message of which only *count* descriptors have found a free number."""
+    """Return the Error for a message of which only *count* descriptors had room in this process's descriptor table."""
     return system_error(
         errno.EMFILE,
         RECEIVING,
-        f"{count} of the message's descriptors found a free number and were closed again, the others are lost: close "
-        "some descriptors, or raise the limit (RLIMIT_NOFILE)",
+        f"{count} of the message's descriptors had room in the descriptor table and were closed again, the others are "
+        "lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
     )
 
 
 def peer_has_gone() -> Error:
-    """Return the Error of an operation that receives at the end of a stream."""
+    """Return the Error for an operation that receives at the end of a stream, or of a socket that was shut down."""
     return io_error(IOErrorEnum.CLOSED, "Connection closed by the peer")

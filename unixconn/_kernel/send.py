@@ -1,7 +1,7 @@
 """
-Sending: one try of sendmsg(2), which does not wait.
+Sending: one non-blocking try of sendmsg(2).
 
-MSG_DONTWAIT makes the try non-blocking. O_NONBLOCK belongs to everybody who shares the socket, and is not touched.
+MSG_DONTWAIT makes the try non-blocking. O_NONBLOCK stays as it is, as all processes that have the socket share it.
 """
 
 from __future__ import annotations
@@ -42,15 +42,24 @@ FormT = TypeVar("FormT", bound="Form")
 
 SENDING = "Error sending message: "
 AGAIN = (errno.EAGAIN, errno.EINTR)
-"""A call that does not wait cannot be interrupted. If it says so all the same, poll() runs Python's signal handlers."""
+"""
+The errors after which the try is made again, when poll() reports the socket.
 
-# Bound once, as these are looked up at every message.
+A call that does not wait can not be interrupted. If the kernel returns EINTR all the same, Python's signal handlers run
+in poll().
+"""
+
+# Bound to names of this module, as they are looked up for each message.
 _sendmsg = sendmsg
 _FLAGS = SYSTEM.send_flags
 
 
 class FormPool(Pool[FormT]):
-    """Messages of one form, and the descriptors that a value for it refers to."""
+    """
+    A pool of messages of one form.
+
+    *descriptors_in* returns the descriptors that a value for `Form.fill` stands for.
+    """
 
     def __init__(self, make: Callable[[], FormT], descriptors_in: Callable[[Any], Sequence[int]]) -> None:
         super().__init__(make)
@@ -58,23 +67,26 @@ class FormPool(Pool[FormT]):
 
 
 DESCRIPTOR: FormPool[DescriptorForm] = FormPool(DescriptorForm, lambda fd: (fd,))
-"""Messages with one descriptor; the value is its number."""
+"""The pool of messages with one descriptor. The value is its number."""
 CREDENTIALS: FormPool[CredentialsForm] = FormPool(CredentialsForm, lambda _packed: ())
-"""Messages with credentials; the value is pid, uid and gid, packed by `UCRED`."""
+"""The pool of messages with credentials. The value is pid, uid and gid, packed by `UCRED`."""
 
 
 @cache
 def descriptors_pool(count: int) -> FormPool[DescriptorsForm]:
-    """Return the pool of messages with *count* descriptors; the value are their numbers, packed by `ints`."""
+    """Return the pool of messages with *count* descriptors. The value is their numbers, packed by `ints`."""
     return FormPool(partial(DescriptorsForm, count), ints(count).unpack)
 
 
 def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     """
-    Send a NUL byte with *value*, in a message of *pool*; return whether it went, False where it would block.
+    Send a NUL byte with *value* in a message of *pool*; return True if it was sent, False if that would block.
 
-    For a caller that is told of an exception in the middle: it cannot know whether the message went. Raises the Error
-    for a number that is not open, and for sendmsg(2)'s errno; ValueError and OverflowError for what is no descriptor.
+    If a signal handler raises in the middle, the caller does not learn whether the message was sent. A caller that has
+    to know calls `send_message`.
+
+    Raises the Error for a number that is not open, and for sendmsg(2)'s errno; ValueError and OverflowError for a
+    number that can not be a descriptor.
     """
     try:
         message: Form = pool.pop()
@@ -84,7 +96,7 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
         message.fill(value)
         message.user = handle
         sent = _sendmsg(handle.number, message.header, _FLAGS)
-    except (ValueError, OverflowError):  # a number that does not fit a C int, or raised by a signal handler
+    except (ValueError, OverflowError):  # for a number that does not fit a C int, or raised by a signal handler
         check_open(pool.descriptors_in(value))
         raise
     finally:
@@ -97,12 +109,14 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
 
 def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int = 0, context: str = SENDING) -> bool:
     """
-    Send *message*; return whether something went, False where it would block.
+    Send *message* or its beginning; return True if something was sent, False if that would block.
 
-    *sent* gets the number of data bytes that went, also if an exception comes in the middle: what has gone must not go
-    again. *flags* are those of sendmsg(2), and *context* is the prefix of an Error's text.
+    The number of data bytes sent is appended to *sent*, also if a signal handler raises in the middle, so that the
+    caller does not send them again. *flags* are those of sendmsg(2), and *context* is the prefix of an Error's text.
+
+    Raises the Error CLOSED after `Handle.close`, and the Error for sendmsg(2)'s errno.
     """
-    # From the system call to this list it is one step of the interpreter.
+    # The result of the system call enters this list in one step of the interpreter, so an exception can not lose it.
     counts: list[int] = []
     try:
         try:
@@ -119,13 +133,17 @@ def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int 
 
 
 def _has_gone(handle: Handle, sent: int, context: str, descriptors: Sequence[int] = ()) -> bool:
-    """Return whether a try that returned *sent* has sent something; raise the Error for one that has failed."""
+    """
+    Return whether a sendmsg(2) that has just returned *sent* has sent something; raise the Error if it has failed.
+
+    *descriptors* are those in the message. The Error for one that is not open names it.
+    """
     if sent >= 0:
         return True
     if ffi.errno in AGAIN:
         return False
     if ffi.errno == errno.EMSGSIZE and SYSTEM.full_is_emsgsize and handle.is_stream:
-        # A stream has no longest message: the peer's buffer has no room for the control data.
+        # On a stream no message is too long, so this means that the peer's buffer has no room for the control messages.
         return False
     if ffi.errno == errno.EBADF:
         check_open(descriptors)
@@ -133,24 +151,24 @@ def _has_gone(handle: Handle, sent: int, context: str, descriptors: Sequence[int
 
 
 _ONES = slice(0 if sys.byteorder == "little" else INT_SIZE - 1, None, INT_SIZE)
-"""Of packed ints the bytes that count ones."""
+"""The bytes of packed ints that hold the lowest 8 bits."""
 
 
 def pack_descriptors(fds: Any) -> bytes | None:
     """
-    Return the numbers *fds* as `send` takes them for a message with several descriptors.
+    Return the numbers *fds*, packed for `send` with a message of `descriptors_pool`.
 
-    Returns None for anything but a list or tuple of one to 253 plain numbers, and also for some that are right: 0 and
-    1.
+    Returns None for anything but a list or tuple of 1 to MAX_DESCRIPTORS plain numbers. Returns None also if the lowest
+    8 bits of a number are 0 or 1, as those of 0, 1, 256 and 257. The caller then checks and sends *fds* the slow way.
     """
     if not isinstance(fds, _PLAIN) or not 1 <= len(fds) <= MAX_DESCRIPTORS:
         return None
     try:
-        # A call with some hundred arguments is slow on PyPy.
+        # By an array on PyPy, where a call with some hundred arguments is slow.
         packed = array("I", fds).tobytes() if _IS_PYPY else ints(len(fds)).pack(*fds)
     except (struct.error, TypeError, ValueError, OverflowError):
         return None
-    # True and False are packed as 1 and 0. To look at the type of each number takes longer than this.
+    # True and False would be packed as 1 and 0, and have to be refused. To check each number's type takes longer.
     ones = packed[_ONES]
     return None if 0 in ones or 1 in ones else packed
 
@@ -159,7 +177,11 @@ _PLAIN = (list, tuple)
 
 
 def check_open(numbers: Iterable[int]) -> None:
-    """Raise the Error for the first of *numbers* that is no open descriptor. The text is Gio's, which duplicates it."""
+    """
+    Raise the Error for the first of *numbers* that is not an open descriptor.
+
+    Its text begins with "dup: " as in Gio, which finds this out by duplicating the descriptor.
+    """
     for number in numbers:
         try:
             os.fstat(number)
@@ -169,4 +191,4 @@ def check_open(numbers: Iterable[int]) -> None:
 
 def _not_open(fd: int) -> Error:
     as_descriptor(fd)
-    return system_error(errno.EBADF, "dup: ", f"fd is {fd}, and no file is open under this number")
+    return system_error(errno.EBADF, "dup: ", f"fd is {fd}, but no file is open under this number: was it closed?")

@@ -1,4 +1,4 @@
-"""Trigger: a flag that ends waits."""
+"""Trigger: a flag that ends the operations that wait with it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Watcher(Protocol):
-        """An operation or a source that a Trigger tells when it is set."""
+        """An operation or a source that is notified when a Trigger is set."""
 
         def look(self) -> None:
-            """Look whether the Trigger ends something. Called in any thread, and sometimes for nothing."""
+            """Check whether the Trigger is set, and end if so. It may be called in any thread, and without reason."""
 
 
 class Trigger:
     """
     A flag that any thread or signal handler can set, to end the operations that wait with it.
 
-    A wait in poll() holds the descriptor, which is readable while the flag is set. A wait in the background watches the
-    Trigger, and is told by a call. Gio's Cancellable is a Trigger, so all names here begin with an underscore.
+    There are two ways to wait. A thread that waits in poll() holds the Trigger's descriptor, which is readable while
+    the flag is set. An operation that waits in the background registers as a watcher, whose method is called when the
+    flag is set. Gio's Cancellable is a Trigger, so all names here begin with an underscore.
     """
 
     __slots__ = ("_flag", "_holders", "_lock", "_wakeup", "_watchers")
@@ -31,11 +32,12 @@ class Trigger:
     def __init__(self) -> None:
         self._lock = Lock()
         self._flag = False
-        # One for good: a destructor at the end of each wait would swallow an exception raised by a signal handler.
+        # It lives as long as the Trigger. One for each wait would have a destructor run at the end of the wait, which
+        # would swallow an exception raised by a signal handler in it.
         self._wakeup = Wakeup()
         self._holders: list[object] = []
-        """One entry for each reason to have the descriptor."""
-        # Changed and copied only in single steps of the interpreter. A dictionary, for its order.
+        """The waits that need the descriptor. It is open while there is at least one."""
+        # Used as an ordered set. It is changed and copied only in single steps of the interpreter.
         self._watchers: dict[Watcher, None] = {}
 
     # --- the flag ---
@@ -45,14 +47,14 @@ class Trigger:
         return self._flag
 
     def _check(self) -> None:
-        """Raise the Error that the flag stands for, if it is set."""
+        """Raise the Error that ends an operation, if the flag is set and stands for one. A subclass decides which."""
 
     def _seconds_left(self) -> float:
-        """Return the seconds until the flag is set by the clock; infinity for never."""
+        """Return the seconds until the flag sets itself at a deadline; infinity if there is none."""
         return math.inf
 
     def _set(self) -> None:
-        """Set the flag, make the descriptor readable, and tell the watchers. May be called again."""
+        """Set the flag, make the descriptor readable, and notify the watchers. May be called again."""
         with self._lock.entered:
             self._flag = True
             self._show()
@@ -62,9 +64,9 @@ class Trigger:
 
     def _hold(self, holder: object) -> int:
         """
-        Open the descriptor for *holder*, unless it is open, and return its number.
+        Open the descriptor unless it is open, keep it open for *holder*, and return its number.
 
-        Raises the Error TOO_MANY_OPEN_FILES where the descriptor table is full.
+        Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         with self._lock.entered:
             self._holders.append(holder)
@@ -77,7 +79,7 @@ class Trigger:
             return fd
 
     def _let_go(self, holder: object) -> bool:
-        """Undo one `_hold`; return whether there was one. May be called again, to be sure."""
+        """Undo one `_hold` of *holder*, and return whether there was one. May be called without a `_hold`."""
         with self._lock.entered:
             held = holder in self._holders
             if held:
@@ -87,9 +89,10 @@ class Trigger:
 
     def _show(self) -> None:
         """
-        Make the descriptor readable if the flag is set, else not readable.
+        Make the descriptor readable if the flag is set, and not readable otherwise.
 
-        A wait that was woken without reason calls this, too: a forked process shares the descriptor, but not the flag.
+        A wait that was woken though the flag is not set calls this, too. After a fork, parent and child share the
+        descriptor, but not the flag: when one of them sets its flag, the other one is woken.
         """
         with self._lock.entered:
             if self._is_set():
@@ -101,9 +104,12 @@ class Trigger:
 
     def _watch(self, watcher: Watcher) -> None:
         """
-        Tell *watcher* each time the flag is set. It has to look once itself, as the flag may have been set just before.
+        Call ``watcher.look()`` each time the flag is set, until `_unwatch`.
 
-        Raises the Error TOO_MANY_OPEN_FILES where there is no descriptor left for a deadline.
+        The caller has to call it once itself after this, as the flag may have been set just before.
+
+        Raises the Error TOO_MANY_OPEN_FILES if the flag has a deadline, and the descriptor table is too full to wait
+        for it.
         """
         self._watchers[watcher] = None
 
@@ -112,7 +118,7 @@ class Trigger:
         self._watchers.pop(watcher, None)
 
     def _tell_watchers(self) -> None:
-        # Without the GIL a list of a dictionary is copied in one step, a tuple is not.
+        # list() and not tuple(): without the GIL, only list() copies a dictionary's keys in one step.
         for each in list(self._watchers):
             each.look()
 

@@ -1,4 +1,4 @@
-"""Wakeup: a descriptor that is readable on demand, to end a wait in poll()."""
+"""Wakeup: a descriptor that can be made readable, to end a wait in poll(2) or epoll_wait(2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unixconn._base.errors import system_error, translated
 from unixconn._kernel.descriptors import adopt, close_all, move_all
 from unixconn._kernel.native import ffi, lib
 
-# The kernel defines EFD_CLOEXEC and EFD_NONBLOCK as these, on every machine.
+# EFD_CLOEXEC and EFD_NONBLOCK: Linux defines them as these flags, on every machine.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _ONE = (1).to_bytes(8, sys.byteorder)
 _PIPE_BUFFER = 65_536
@@ -18,13 +18,17 @@ _CONTEXT = "Creating a descriptor to wake a waiting operation: "
 
 
 NO_DESCRIPTOR_INTERVAL = 0.05
-"""Seconds between two looks in a wait that has no descriptor to be woken by."""
+"""Seconds between two checks in a wait for which there is no descriptor left that could end it."""
 LONGEST_POLL = 1_000_000.0
-"""Seconds. poll() and epoll_wait() take at most 2**31 milliseconds."""
+"""The longest wait in one system call, in seconds. poll(2) and epoll_wait(2) take at most 2**31 - 1 milliseconds."""
 
 
 class Wakeup:
-    """An eventfd, or a pipe, that can be opened and closed again and again. It is closed with the object."""
+    """
+    An eventfd(2), or a pipe(2) on systems without it, to wake a waiting thread.
+
+    It is not open at first, and can be opened and closed again and again. The destructor closes it.
+    """
 
     __slots__ = ("_owned", "_retired")
 
@@ -34,9 +38,9 @@ class Wakeup:
 
     def open(self) -> int:
         """
-        Open it if it is not open, and return its number.
+        Open it if it is not open, and return the number of the descriptor to wait for.
 
-        Raises the Error for the errno, TOO_MANY_OPEN_FILES where the descriptor table is full.
+        Raises the Error for the errno of eventfd(2) or pipe(2): TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         if not self._owned:
             if hasattr(lib, "eventfd"):
@@ -55,13 +59,17 @@ class Wakeup:
 
     def _make_pipe(self) -> None:
         try:
-            # Both ends in one step of the interpreter, see descriptors.py; the one to read from comes first.
+            # Both ends enter the list in one step of the interpreter, see descriptors.py. The end to read comes first.
             self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
         except OSError as error:
             raise translated(error, _CONTEXT) from None
 
     def close_unless(self, needed: list[object]) -> None:
-        """Close it if it is open, unless *needed* is not empty, also if a signal handler changes that in the middle."""
+        """
+        Close it if it is open and the list *needed* is empty.
+
+        A signal handler may add to *needed* in the middle: the descriptors then stay open.
+        """
         if not needed:
             move_all(self._owned, self._retired)
             if needed and not self._owned:
@@ -69,9 +77,9 @@ class Wakeup:
             close_all(self._retired)
 
     def set(self) -> None:
-        """Make it readable, if it is open. An epoll with EPOLLET reports each call."""
+        """Make it readable if it is open. An epoll that watches it with EPOLLET reports each call."""
         if not self._write():
-            # A pipe that nobody reads fills up, and a write that fails is no event.
+            # A pipe that is never read fills up. A write that fails is no event for EPOLLET, so make room.
             self.clear()
             self._write()
 
@@ -84,7 +92,7 @@ class Wakeup:
         return True
 
     def clear(self) -> None:
-        """Make it not readable, if it is open."""
+        """Make it not readable if it is open."""
         try:
             for fd in self._owned[:1]:
                 os.read(fd, _PIPE_BUFFER)
@@ -92,6 +100,6 @@ class Wakeup:
             return
 
     def __del__(self) -> None:
-        # Also after a constructor that an exception broke off.
+        # An attribute is missing if an exception broke off the constructor.
         for name in self.__slots__:
             close_all(getattr(self, name, []))

@@ -101,13 +101,19 @@ class TestTrio:
         assert future.cancelled()
 
     def test_timeout_of_the_socket_is_taken_back(self, trio, pair, null):
-        """The run does not wait for the timeout of an operation that has ended."""
+        """Of an operation that has ended no task is left that waits for its timeout."""
         a, b = pair
-        b.get_socket().set_timeout(1000)
 
-        async def main():
+        async def receive():
             later(a.send_fd, null)
             assert await taken(b.receive_fd_async())
+            await trio.sleep(0.01)
+            return trio.lowlevel.current_statistics().tasks_living
+
+        async def main():
+            without = await receive()
+            b.get_socket().set_timeout(1000)
+            assert await receive() == without
 
         trio.run(main)
 

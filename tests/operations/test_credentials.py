@@ -320,14 +320,14 @@ class TestFailures:
 class TestIdentity:
     @needs_root
     def test_effective_ids_are_sent(self):
-        """send_credentials claims the effective ids of the moment."""
+        """send_credentials claims the effective ids of the moment, each as what it is."""
 
         def child():
             a, b = UnixConnection.create_pair()
-            os.setegid(NOBODY)
+            os.setegid(1234)
             os.seteuid(NOBODY)
             a.send_credentials()
-            return numbers(b.receive_credentials()) == (os.getpid(), NOBODY, NOBODY)
+            return numbers(b.receive_credentials()) == (os.getpid(), NOBODY, 1234)
 
         assert in_child(child) == 0
 

@@ -191,7 +191,9 @@ class Cancellable(Trigger, Object):
 
         If the deadline of `with_timeout` set the flag, the Error is TIMED_OUT.
         """
-        self._check()
+        reason = self._reason()
+        if reason is not None:
+            raise io_error(reason, _TEXTS[reason])
         return False
 
     def _reason(self) -> IOErrorEnum | None:

@@ -230,14 +230,16 @@ class Future(Task, Generic[ResultT_co]):
         if loop is None:
             raise RuntimeError("await needs asyncio or trio, and neither runs in this thread: call result()")
         self._look_after_its_loop()
+        resumed = False
         try:
             if self._ended:
                 yield from loop.checkpoint()
             else:
                 yield from loop.wait(self._subscribe)
-        except BaseException:  # the task that awaits was cancelled
-            self._abandon()
-            raise
+            resumed = True
+        finally:
+            if not resumed:  # the task that awaits was cancelled
+                self._abandon()
         return self._outcome()
 
     __iter__ = __await__

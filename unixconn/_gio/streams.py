@@ -109,13 +109,11 @@ def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
     """Take the *steps* of an operation, during which *stream* is pending."""
     token = object()
     try:
-        try:
-            take_turn(stream, token)
-            return (yield from steps)
-        finally:
-            give_back_turn(stream, token)
-    except BaseException:
-        # Again: an exception raised by a signal handler may have come before the first call had any effect.
+        take_turn(stream, token)
+        result = yield from steps
+        give_back_turn(stream, token)
+        return result
+    except BaseException:  # an Error, or raised by a signal handler, in the end as well
         give_back_turn(stream, token)
         raise
 
@@ -175,15 +173,13 @@ def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
     if not stream._closed:
         token = object()
         try:
-            try:
-                take_turn_to_close(stream, token)
-                stream._closed = True
-                stream._close()
-            finally:
-                give_back_turn(stream, token)
+            take_turn_to_close(stream, token)
+            stream._closed = True
+            stream._close()
+            give_back_turn(stream, token)
         except BaseException:
-            # Again: an exception raised by a signal handler may have come before the first calls had any effect, and
-            # another close() does nothing.
+            # An exception raised by a signal handler may have come before these calls had any effect, and another
+            # close() does nothing.
             give_back_turn(stream, token)
             if stream._closed:
                 stream._close()

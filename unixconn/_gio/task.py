@@ -215,21 +215,12 @@ class Task(AsyncResult):
 
         *before* is called before the callback.
         """
-        try:
-            if error is None:
-                self._result = result
-            self._error = error
-            self._ended = True
-            self._tell(before)
-        except BaseException:
-            # A signal handler raised an exception, perhaps before the callback was posted. All again: no part of it has
-            # an effect twice.
-            if error is None:
-                self._result = result
-            self._error = error
-            self._ended = True
-            self._tell(before)
-            raise
+        # The caller calls this again if an exception breaks it off, as no part of it has an effect twice.
+        if error is None:
+            self._result = result
+        self._error = error
+        self._ended = True
+        self._tell(before)
 
     def _tell(self, before: Callable[[], None] | None) -> None:
         if before is not None:
@@ -246,15 +237,13 @@ class Task(AsyncResult):
                 context._call_as_default(self._call)
             else:
                 self._call()
-            self._complete()
-        except BaseException:
+        finally:
             if self._returned:
                 self._complete()
             elif not self._told:
                 # A signal handler raised an exception before the callback was called. The caller may take it for one of
                 # the callback.
                 self._post(self._deliver)
-            raise
 
     def _call(self) -> None:
         try:

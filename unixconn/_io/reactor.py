@@ -132,10 +132,10 @@ class Reactor:
             while self._ready:
                 self._serve(*self._ready[-1])
                 self._ready.pop()
-        except BaseException:  # raised by a signal handler: the other events have to be served all the same
+        finally:
+            # After an exception raised by a signal handler the other events have to be served all the same.
             while self._ready:
                 self._serve(*self._ready.pop())
-            raise
         return found
 
     def _serve(self, number: int, events: int) -> None:

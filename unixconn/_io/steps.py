@@ -205,10 +205,10 @@ class Sequence(Generic[T]):
     def _recover(self, step: _Step, claimed: list[bool]) -> None:
         """Make sure that the sequence will end, after an exception has broken off `_do` for *step*."""
         following = step.following
-        if self._over:
-            return
         if self._outcome is not None:
             self._end()
+        elif self._over:
+            return
         elif not step.is_used or following is None:
             # The result of *step* was not taken: do that later. At the beginning of the sequence (no operation) the
             # exception comes out of `start`, and its caller knows that nothing was begun.
@@ -237,8 +237,8 @@ class Sequence(Generic[T]):
         assert step.operation is not None
         (self._post or self._reactor_for(step.operation).post)(partial(self._go_on, step))
 
-    @ending
     def _end(self) -> None:
+        # `_recover` calls this again if an exception breaks it off.
         # This may be called twice, and then *finish* as well, which does its work only once.
         if self._outcome is not None:
             self._over = True

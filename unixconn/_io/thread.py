@@ -165,15 +165,17 @@ class Worker(WakeableReactor):
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
+        is_over = False
         try:
             while self._goes_on():
                 if self._has_to_end:
                     self._leave()
-                    return
-        except BaseException:  # SystemExit from the user's code: it ends this thread, and a new one goes on
-            self._ident = None
-            self._start()
-            raise
+                    break
+            is_over = True
+        finally:
+            if not is_over:  # SystemExit from the user's code: it ends this thread, and a new one goes on
+                self._ident = None
+                self._start()
 
     def _goes_on(self) -> bool:  # pragma: no cover
         """Wait for something to do, and do it; return whether the thread has to go on."""

@@ -61,6 +61,7 @@ class Waiter(Generic[T]):
         "_cancelled",
         "_condition",
         "_deadline",
+        "_error",
         "_finish",
         "_handle",
         "_missed",
@@ -93,6 +94,7 @@ class Waiter(Generic[T]):
         self._waker = waker
         self._finish: Callable[[list[T], Error | None], None] | None = finish
         self._result: list[T] = []
+        self._error: Error | None = None
         self._trying = self._missed = self._cancelled = False
 
     @property
@@ -126,30 +128,26 @@ class Waiter(Generic[T]):
 
     def advance(self) -> bool:
         """Make a try; return whether the operation has ended."""
-        if self._trying:  # a signal handler, which has interrupted a try of this thread, has called this
+        if self._trying:  # a signal handler came here in the middle of a try
             return False
         self._trying = True
         try:
-            self._try()
+            try:
+                over = self._error is not None or bool(self._result) or self._operation.attempt(self._result)
+            except Error as error:
+                self._error, over = error, True
+            if over:
+                self._end(self._error)
+        except BaseException:  # raised by a signal handler: go on with the outcome of the try, or with another try
+            self._trying = False
+            self.advance()
+            raise
         finally:
             self._trying = False
-        if self._missed:  # a signal handler has called `look` during the try
+        if self._missed:  # a signal handler has called `look` meanwhile
             self._missed = False
             self.look()
         return self._finish is None
-
-    @ending
-    def _try(self) -> None:
-        # When `ending` calls this again after an exception, `_result` may have what the first try has brought.
-        if self._finish is None:
-            return
-        try:
-            if not self._result and not self._operation.attempt(self._result):
-                return
-        except Error as error:
-            self._end(error)
-        else:
-            self._end(None)
 
     @ending
     def look(self) -> None:
@@ -157,7 +155,11 @@ class Waiter(Generic[T]):
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
-            if self._finish is None or self._trying:
+            if self._trying:
+                return
+            if self._finish is None:
+                # `ending` calls this again, and `_leave` may be what was broken off.
+                self._leave()
                 return
             try:
                 self._handle.check()
@@ -197,13 +199,13 @@ class Waiter(Generic[T]):
         self._cancelled = True
         self.look()
 
-    @ending
     def _end(self, error: Error | None) -> None:
+        # The caller calls this again if an exception breaks it off.
         try:
             self._leave()
         finally:
-            # In a forked child *finish* is not called: the operation belongs to the parent. This method may be called
-            # twice, and *finish* does its work only once.
+            # In a forked child *finish* is not called: the operation belongs to the parent. It may be called twice, and
+            # does its work only once.
             if self._waker.is_ours and self._finish is not None:
                 self._finish(self._result, error and _to_tell(error, self._operation))
             self._finish = None
@@ -278,7 +280,9 @@ def _has_predecessors(operation: Operation[Any]) -> bool:
     for first in list(operation.handle.waiting.get(operation.condition, ())):
         if not first._waker.is_closed:
             return True
-        first._end(cancelled())
+        first.look()
+        if not first.has_ended:  # a signal handler has interrupted a try of it
+            return True
     return False
 
 
@@ -309,7 +313,9 @@ def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
                 # A reactor that calls this is not closed, and an event loop takes long to say so.
                 is_here = waker is not None and first._waker is waker and waker.is_ours
                 if not is_here and first._waker.is_closed:
-                    first._end(cancelled())
+                    first.look()
+                    if first in line:  # a signal handler has interrupted a try of it
+                        break
                 elif not first.advance():
                     break
         return bool(handle.waiting)

@@ -344,13 +344,14 @@ class Incoming(Use):
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
         self.owner: list[int] = []
-        """The descriptors that `take_over` has taken out of the buffer."""
+        """The descriptors that `take_over` has taken out of the buffer; an `Owner` if there are any."""
 
     def take_over(self) -> Contents:
         """Move all descriptors to `owner`, first those of SCM_RIGHTS messages, and return the contents."""
         found = self.contents()
         if found.descriptors or found.pidfds:
-            # Made when it is needed: an exception that a signal handler raises in a destructor goes no further.
+            # An Owner is made only when it is needed, as Python ignores an exception that a signal handler raises in
+            # its destructor.
             if not isinstance(self.owner, Owner):
                 self.owner = Owner()
             self.owner += found.all_descriptors

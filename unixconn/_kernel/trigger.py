@@ -70,12 +70,13 @@ class Trigger:
         """
         with self._lock.entered:
             self._holders.append(holder)
+            fd = -1
             try:
                 fd = self._wakeup.open()
                 self._show()
-            except BaseException:
-                self._let_go(holder)
-                raise
+            finally:
+                if fd < 0:
+                    self._let_go(holder)
             return fd
 
     def _let_go(self, holder: object) -> bool:

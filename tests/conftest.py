@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -10,12 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+import internals
 import pytest
 import ways
-from helpers import adopt, open_descriptors, settle, threads
+from helpers import Calls, adopt, open_descriptors, settle, threads
 
 from unixconn import MainContext, UnixConnection
-from unixconn._io import thread as workers
 
 
 def pytest_collection_finish() -> None:
@@ -55,6 +56,16 @@ def pair() -> Iterator[tuple[UnixConnection, UnixConnection]]:
 
 
 @pytest.fixture
+def many() -> Iterator[list[tuple[UnixConnection, UnixConnection]]]:
+    """A hundred pairs of connections."""
+    pairs = [UnixConnection.create_pair() for _ in range(100)]
+    yield pairs
+    for a, b in pairs:
+        a.close()
+        b.close()
+
+
+@pytest.fixture
 def raw() -> Iterator[tuple[socket.socket, UnixConnection]]:
     """A plain socket, and the connection at its other end."""
     a, b = socket.socketpair()
@@ -68,6 +79,27 @@ def null() -> Iterator[int]:
     fd = os.open(os.devnull, os.O_RDWR)
     yield fd
     os.close(fd)
+
+
+@pytest.fixture
+def tagged() -> Iterator[Callable[[object], int]]:
+    """Makes files that `helpers.tag` can tell from each other."""
+    made: list[int] = []
+
+    def make(name: object) -> int:
+        made.append(os.memfd_create(f"<{name}>"))
+        return made[-1]
+
+    yield make
+    for fd in made:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+@pytest.fixture
+def calls() -> Calls:
+    """A callback."""
+    return Calls()
 
 
 @pytest.fixture
@@ -92,9 +124,16 @@ def on_alarm() -> Iterator[Callable[..., None]]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="session")
+def libuv() -> None:
+    """The first loop of uvloop makes descriptors that the process keeps: not in one of the tests."""
+    with contextlib.suppress(pytest.skip.Exception):
+        ways.optional("uvloop").new_event_loop().close()
+
+
 @pytest.fixture(scope="module")
-def event_loop() -> Iterator[None]:
-    """Have `ways.in_asyncio` keep its event loop: PyPy needs several collections until the descriptors of one go."""
+def event_loop(libuv: None) -> Iterator[None]:
+    """Have the ways keep their event loops: PyPy needs several collections until the descriptors of one go."""
     before = open_descriptors()
     with ways.kept_loop():
         yield
@@ -109,7 +148,9 @@ def event_loop() -> Iterator[None]:
 @pytest.fixture
 def no_linger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a worker go at once, and the context give back its descriptors: each test waits until they have gone."""
-    monkeypatch.setattr(workers, "_LINGER", 0.01)
+    running = threads()
+    monkeypatch.setattr(internals.thread, "_LINGER", 0.01)
     yield
     while MainContext.default().iteration(False):
         pass
+    settle(lambda: threads() <= running, 1)

@@ -14,19 +14,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from unixconn import Socket, UnixConnection
+from unixconn import Socket, SocketFamily, SocketProtocol, SocketType, UnixConnection
 
 PYPY = sys.implementation.name == "pypy"
 SO_PASSCRED = getattr(socket, "SO_PASSCRED", 16)  # PyPy has no name for it; 20 on powerpc
+PASSCRED = (socket.SOL_SOCKET, SO_PASSCRED)
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def open_descriptors() -> dict[int, str]:
-    """Give the numbers of this process's open descriptors, and what each is."""
+    """Return the numbers of this process's open descriptors, and what each is."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -38,15 +40,22 @@ def open_descriptors() -> dict[int, str]:
 
 def threads() -> set[str]:
     """
-    Give the numbers of this process's threads, those too that Python's threading does not know.
+    Return the numbers of this process's threads, those too that Python's threading does not know.
 
     One that has been joined is in the kernel's list for a moment longer: compare by <=, and not by ==.
     """
     return set(os.listdir("/proc/self/task"))
 
 
+@contextmanager
+def more_threads() -> Iterator[Callable[[], set[str]]]:
+    """Return, for a with statement, a function that returns the threads that were not there before."""
+    before = threads()
+    yield lambda: threads() - before
+
+
 def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until *condition* holds; tell whether it did."""
+    """Wait until *condition* holds; return whether it did."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -71,6 +80,32 @@ def fill(connection: UnixConnection) -> None:
                 pass
 
 
+def is_on(connection: UnixConnection) -> bool:
+    """Return whether SO_PASSCRED is on."""
+    return bool(connection.get_socket().get_option(*PASSCRED).value)
+
+
+def drain(connection: UnixConnection) -> None:
+    """Take all that has come out of a connection's queue, by a second handle on its socket."""
+    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other, suppress(BlockingIOError):
+        while other.recv(1 << 20, socket.MSG_DONTWAIT):
+            pass
+
+
+def take(connection: UnixConnection, count: int) -> None:
+    """Take *count* bytes out of a connection's queue, and no more."""
+    with socket.socket(fileno=os.dup(connection.get_socket().get_fd())) as other:
+        while count:
+            count -= len(other.recv(min(count, 1 << 16), socket.MSG_DONTWAIT))
+
+
+def tag(fd: int) -> str:
+    """Return the name of a file that the fixture `tagged` has made, and close it."""
+    name = os.readlink(f"/proc/self/fd/{fd}")
+    os.close(fd)
+    return name[name.index("<") + 1 : name.index(">")]
+
+
 @contextmanager
 def room(count: int) -> Iterator[None]:
     """Let this process open *count* more descriptors."""
@@ -90,7 +125,7 @@ def room(count: int) -> Iterator[None]:
 
 def sends_control(size: int) -> bool:
     """
-    Tell whether the C library takes *size* bytes of control data, headers and padding with them.
+    Return whether the C library takes *size* bytes of control data, headers and padding with them.
 
     musl has room for 1024 on 64 bits, from 1.2.4 on for 1040: ENOMEM. Asked with a level that Unix sockets ignore.
     """
@@ -105,7 +140,7 @@ def sends_control(size: int) -> bool:
 
 
 def most_to_send(beside: int = 0) -> int:
-    """Give how many descriptors go in a message with *beside* bytes of other control data: the kernel takes 253."""
+    """Return how many descriptors go in a message with *beside* bytes of other control data: the kernel takes 253."""
     return next(n for n in range(253, 0, -1) if sends_control(socket.CMSG_SPACE(4 * n) + beside))
 
 
@@ -113,12 +148,18 @@ MOST = most_to_send()
 
 
 def same(one: int, other: int) -> bool:
-    """Tell whether two descriptors are of the same open file."""
+    """Return whether two descriptors are of the same open file."""
     return os.path.sameopenfile(one, other)
 
 
+def close(fd: int) -> None:
+    """Close a descriptor of standard input's file."""
+    assert same(fd, 0)
+    os.close(fd)
+
+
 def is_open(fd: int) -> bool:
-    """Tell whether *fd* is open in this process."""
+    """Return whether *fd* is open in this process."""
     return Path(f"/proc/self/fd/{fd}").exists()
 
 
@@ -158,19 +199,19 @@ class Background(threading.Thread):
             self._outcome = error
 
     def outcome(self, seconds: float = 10.0) -> object:
-        """Give what the function gave, or the exception that it raised."""
+        """Return what the function gave, or the exception that it raised."""
         self.join(seconds)
         assert not self.is_alive(), "still waiting"
         return self._outcome
 
     def is_waiting(self) -> bool:
-        """Tell, after a while, whether the function still runs."""
+        """Return, after a while, whether the function still runs."""
         self.join(0.15)
         return self.is_alive()
 
 
 def forked(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child, and give its pid; its exit code is 0 if the function gave a true value."""
+    """Run *function* in a forked child, and return its pid; its exit code is 0 if the function gave a true value."""
     pid = os.fork()
     if pid:
         return pid
@@ -182,12 +223,12 @@ def forked(function: Callable[[], object]) -> int:
 
 
 def in_child(function: Callable[[], object]) -> int:
-    """Run *function* in a forked child; give the child's exit code."""
+    """Run *function* in a forked child; return the child's exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(forked(function), 0)[1])
 
 
 def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> int:
-    """Run *function* in a forked child; give its exit code, 0 for a true value, or -9 if it takes *seconds*."""
+    """Run *function* in a forked child; return its exit code, 0 for a true value, or -9 if it takes *seconds*."""
     pid = forked(function)
     killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
     killer.start()
@@ -207,7 +248,7 @@ SYSTEM_CALLS = {
 
 
 def can_filter() -> bool:
-    """Tell whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
+    """Return whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(SYSTEM_CALLS) and libc.prctl(22, 2, None, 0, 0) != 0 and ctypes.get_errno() == errno.EFAULT
 
@@ -216,7 +257,7 @@ needs_filters = pytest.mark.skipif(not can_filter(), reason="system calls can no
 
 
 def can_set(option: int) -> bool:
-    """Tell whether the kernel has an option of sockets, and qemu's user mode, where it is between, lets it be set."""
+    """Return whether the kernel has an option of sockets, and qemu's user mode, where it is between, lets it be set."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -256,3 +297,31 @@ def forbid_option(option: int) -> None:
     filter_program = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
     assert libc.prctl(38, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS"
     assert libc.prctl(22, 2, ctypes.create_string_buffer(filter_program), 0, 0) == 0, "PR_SET_SECCOMP"
+
+
+def received(sock: socket.socket, size: int) -> bytes:
+    """Take *size* bytes out of a plain socket."""
+    got = bytearray()
+    while len(got) < size:
+        piece = sock.recv(1 << 20)
+        assert piece, "the end came too early"
+        got += piece
+    return bytes(got)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Let references alone free things, as CPython does."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("frees only by collections")
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def new_socket(kind: SocketType = SocketType.STREAM) -> Socket:
+    """Make a Unix socket."""
+    return Socket.new(SocketFamily.UNIX, kind, SocketProtocol.DEFAULT)

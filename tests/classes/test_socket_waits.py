@@ -1,0 +1,299 @@
+"""Socket: waiting for conditions, timeouts, and signals meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from helpers import SO_PASSCRED, Background, fill, new_socket, settle
+from internals import handle
+
+import unixconn
+from unixconn import Cancellable, IOCondition, Socket, UnixConnection, UnixSocketAddress
+
+SOL_SOCKET = socket.SOL_SOCKET
+IN, OUT, HUP, ERR = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR
+
+
+@pytest.fixture
+def storm():
+    """Lets SIGALRM come every 50 ms; gives the list that grows by one each time."""
+    calls = []
+    before = signal.signal(signal.SIGALRM, lambda *_: calls.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    yield calls
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class TestNoSignalOfASend:
+    """Where SIGPIPE is kept away by an option of the socket; here another option stands for it."""
+
+    def test_however_it_is_made(self, monkeypatch, listener):
+        """Opened, adopted, of a pair, or accepted: each has it."""
+        monkeypatch.setattr(handle, "_NO_SIGPIPE", socket.SO_KEEPALIVE)
+        client = new_socket()
+        client.connect(UnixSocketAddress.new(listener.path))
+        one, other = UnixConnection.create_pair()
+        made = [client, listener.accept(), one.get_socket(), other.get_socket()]
+        made.append(Socket.new_from_fd(os.dup(listener.get_fd())))
+        try:
+            assert [each.get_option(SOL_SOCKET, socket.SO_KEEPALIVE).value for each in made] == [1] * len(made)
+        finally:
+            for each in made:
+                each.close()
+
+    def test_one_that_is_shut_down(self, monkeypatch):
+        """It refuses the option on macOS, which is no reason not to have the socket."""
+        monkeypatch.setattr(handle, "_NO_SIGPIPE", -1)
+        with pytest.raises(OSError, match="available"), socket.socket(socket.AF_UNIX) as plain:
+            plain.setsockopt(SOL_SOCKET, -1, 1)
+        new_socket().close()
+
+
+class TestTimeouts:
+    @pytest.mark.parametrize("what", ["receive", "receive_message", "accept", "condition_wait", "send"])
+    def test_end_a_wait(self, sockets, listener, what):
+        """Whatever waits ends with TIMED_OUT."""
+        a, _ = sockets
+        if what == "send":
+            fill(UnixConnection(socket=a))
+        used, call = {
+            "receive": (a, lambda: a.receive(9)),
+            "receive_message": (a, lambda: a.receive_message([], 0)),
+            "condition_wait": (a, lambda: a.condition_wait(IN)),
+            "send": (a, lambda: a.send(b"x")),
+            "accept": (listener, listener.accept),
+        }[what]
+        used.set_timeout(1)
+        with pytest.raises(TimeoutError) as caught:
+            call()
+        assert (caught.value.code, caught.value.message) == (24, "Socket I/O timed out")
+
+    @pytest.mark.parametrize("what", ["receive", "condition_wait"])
+    def test_signals_neither_stretch_nor_shrink_them(self, sockets, storm, what):
+        """A second is a second however many signals come meanwhile (D20)."""
+        a, _ = sockets
+        a.set_timeout(1)
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            a.receive(9) if what == "receive" else a.condition_wait(IN)
+        # The machine may be slow, so the upper end is far off; without an end it would never come.
+        assert 1.0 <= time.monotonic() - start < 5.0
+        assert len(storm) >= 5
+
+    def test_signals_in_a_timed_wait(self, sockets, storm):
+        """The same for a wait with a time of its own."""
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            sockets[0].condition_timed_wait(IN, 1_000_000)
+        assert 1.0 <= time.monotonic() - start < 5.0
+        assert len(storm) >= 5
+
+    def test_microseconds_of_a_timed_wait(self, sockets):
+        """A time of its own comes before the Socket's; -1 means the Socket's."""
+        a, _ = sockets
+        a.set_timeout(600)
+        with pytest.raises(TimeoutError):
+            a.condition_timed_wait(IN, 1000)
+        with pytest.raises(TimeoutError):
+            a.condition_timed_wait(IN, 0)
+        a.set_timeout(1)
+        with pytest.raises(TimeoutError):
+            a.condition_timed_wait(IN, -1)
+
+    def test_the_longest(self, sockets):
+        """A timeout of 136 years is waited for as any other."""
+        a, b = sockets
+        a.set_timeout(2**32 - 1)
+        waiting = Background(a.receive, 9)
+        assert waiting.is_waiting()
+        b.send(b"x")
+        assert waiting.outcome() == b"x"
+        waiting = Background(a.condition_timed_wait, IN, 2**63 - 1)
+        assert waiting.is_waiting()
+        b.send(b"x")
+        assert waiting.outcome() is True
+
+
+class TestSignals:
+    def test_a_storm_changes_nothing(self, sockets, storm):
+        """A call that signals interrupt, with handlers that return, goes on and gets its message."""
+        a, b = sockets
+        timer = threading.Timer(0.6, b.send, [b"hello"])
+        timer.start()
+        assert a.receive(9) == b"hello"
+        timer.join()
+        assert len(storm) >= 3
+
+    def test_children_that_end(self, sockets):
+        """SIGCHLD does not end a wait."""
+        a, b = sockets
+        calls = []
+        before = signal.signal(signal.SIGCHLD, lambda *_: calls.append(1))
+        try:
+            children = [subprocess.Popen([sys.executable, "-S", "-c", ""]) for _ in range(3)]
+
+            def reap():
+                for child in children:
+                    child.wait()
+                settle(lambda: calls)
+                b.send(b"hello")
+
+            reaper = Background(reap)
+            assert a.receive(9) == b"hello"
+            reaper.outcome()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+        assert calls
+
+    @pytest.mark.parametrize(
+        "what", ["receive", "receive_message", "accept", "condition_wait", "send", "receive_fd", "receive_credentials"]
+    )
+    def test_ctrl_c(self, sockets, listener, what):
+        """Ctrl-C ends a blocked call at once, and what comes later is still there (D9)."""
+        a, b = sockets
+        connection = UnixConnection(socket=a)
+        if what == "send":
+            fill(connection)
+        call = {
+            "receive": lambda: a.receive(9),
+            "receive_message": lambda: a.receive_message([], 0),
+            "condition_wait": lambda: a.condition_wait(IN),
+            "send": lambda: a.send(b"x"),
+            "accept": listener.accept,
+            "receive_fd": connection.receive_fd,
+            "receive_credentials": connection.receive_credentials,
+        }[what]
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+        try:
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                call()
+        finally:
+            timer.join()
+            signal.signal(signal.SIGINT, before)
+        assert a.get_option(SOL_SOCKET, SO_PASSCRED).value == 0
+        if what != "send":
+            b.send(b"later")
+            assert a.receive(9) == b"later"
+
+    @pytest.mark.parametrize("kind", [TimeoutError, OSError, BlockingIOError, InterruptedError])
+    def test_an_exception_out_of_a_handler(self, sockets, kind):
+        """It comes out as it is, also if it is of a kind that system calls raise."""
+
+        class Mine(kind):
+            pass
+
+        def handler(*_):
+            raise Mine
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(Mine):
+                sockets[0].receive(9)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def test_closing_in_a_handler(self, sockets):
+        """A signal handler may close what its thread waits for."""
+        a, _ = sockets
+        before = signal.signal(signal.SIGALRM, lambda *_: a.close())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(unixconn.ClosedError):
+                a.receive(9)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def test_using_it_in_a_handler(self, sockets):
+        """A signal handler may send and receive on the socket that its thread waits for."""
+        a, b = sockets
+        got = []
+
+        def handler(*_):
+            b.send(b"xy")
+            got.append(a.receive(1))
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            got.append(a.receive(1))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert got == [b"x", b"y"]
+
+
+class TestConditions:
+    def test_check(self, sockets):
+        """It tells what holds now, and does not wait."""
+        a, b = sockets
+        assert a.condition_check(IN) == 0
+        assert a.condition_check(IN | OUT) == OUT
+        b.send(b"x")
+        assert a.condition_check(IN) == IN
+        assert isinstance(a.condition_check(IN), IOCondition)
+        b.close()
+        assert a.condition_check(IN) == IN | HUP
+        assert a.condition_check(IOCondition(0)) == HUP
+
+    def test_wait(self, sockets):
+        """It waits until the condition holds, and takes nothing."""
+        a, b = sockets
+        assert a.condition_wait(OUT) is True
+        waiting = Background(a.condition_wait, IN)
+        assert waiting.is_waiting()
+        b.send(b"x")
+        assert waiting.outcome() is True
+        assert a.condition_wait(IN) is True
+        assert a.receive(9) == b"x"
+
+    def test_end_of_the_stream(self, sockets):
+        """The peer's end is something to read."""
+        a, b = sockets
+        waiting = Background(a.condition_wait, IN)
+        assert waiting.is_waiting()
+        b.close()
+        assert waiting.outcome() is True
+
+    def test_waits_although_it_does_not_block(self, sockets):
+        """A Socket that is set not to block waits here all the same."""
+        a, b = sockets
+        a.set_blocking(False)
+        waiting = Background(a.condition_wait, IN)
+        assert waiting.is_waiting()
+        b.send(b"x")
+        assert waiting.outcome() is True
+
+    def test_is_cancelled(self, sockets):
+        """A Cancellable ends it; it wins over a condition that holds."""
+        a, b = sockets
+        cancellable = Cancellable()
+        waiting = Background(a.condition_wait, IN, cancellable)
+        assert waiting.is_waiting()
+        cancellable.cancel()
+        assert isinstance(waiting.outcome(), unixconn.CancelledError)
+        b.send(b"x")
+        with pytest.raises(unixconn.CancelledError):
+            a.condition_wait(IN, cancellable)
+        with pytest.raises(unixconn.CancelledError):
+            a.condition_timed_wait(IN, 1000, cancellable)
+
+    @pytest.mark.parametrize("wrong", ["IN", None, object()])
+    def test_wrong_types(self, sockets, wrong):
+        """A condition is a number."""
+        a, _ = sockets
+        for call in (a.condition_check, a.condition_wait, lambda wrong: a.condition_timed_wait(wrong, 1000)):
+            with pytest.raises(TypeError):
+                call(wrong)

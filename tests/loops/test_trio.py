@@ -1,0 +1,152 @@
+"""Futures in trio."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from helpers import in_child, open_descriptors
+from loops.event_loops import later, taken
+
+from unixconn import MainContext
+
+
+class TestTrio:
+    def test_nursery(self, trio, pair, null):
+        """A nursery that is cancelled ends the waits of its tasks."""
+        a, b = pair
+
+        async def main():
+            futures = [b.receive_fd_async() for _ in range(3)]
+            async with trio.open_nursery() as nursery:
+                for each in futures:
+                    nursery.start_soon(taken, each)
+                await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            assert all(each.cancelled() for each in futures)
+            a.send_fd(null)
+            assert await taken(b.receive_fd_async())
+
+        trio.run(main)
+
+    def test_fail_after(self, trio, pair):
+        """The scope's own error comes out, not ours."""
+        _, b = pair
+
+        async def main():
+            with pytest.raises(trio.TooSlowError), trio.fail_after(0.02):
+                await b.receive_fd_async()
+
+        trio.run(main)
+
+    def test_shielded(self, trio, pair, null):
+        """A shield protects the wait."""
+        a, b = pair
+
+        async def main():
+            with trio.CancelScope() as outer:
+                outer.cancel()
+                with trio.CancelScope(shield=True):
+                    later(a.send_fd, null)
+                    assert await taken(b.receive_fd_async())
+
+        trio.run(main)
+
+    def test_await_is_a_checkpoint(self, trio, pair):
+        """Also of what has ended: cancellation is seen, and others have their turn."""
+        a, _ = pair
+        turns = []
+
+        async def other():
+            turns.append("other")
+
+        async def main():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                assert await a.send_credentials_async() is True
+                turns.append("main")
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await a.send_credentials_async()
+                turns.append("never")
+            assert scope.cancelled_caught
+
+        trio.run(main)
+        assert sorted(turns) == ["main", "other"]
+
+    def test_cancelled_with_a_descriptor_that_is_there(self, trio, pair, null):
+        """The await is cancelled at its checkpoint, and the descriptor is closed."""
+        a, b = pair
+
+        async def main():
+            a.send_fd(null)
+            before = set(open_descriptors())
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await b.receive_fd_async()
+            assert scope.cancelled_caught
+            assert set(open_descriptors()) <= before
+
+        trio.run(main)
+
+    def test_run_ends_under_it(self, trio, pair):
+        """What waits at the run's end is cancelled then."""
+        _, b = pair
+
+        async def main():
+            return b.receive_fd_async()
+
+        future = trio.run(main)
+        assert future.done()
+        assert future.cancelled()
+
+    def test_timeout_of_the_socket_is_taken_back(self, trio, pair, null):
+        """Of an operation that has ended no task is left that waits for its timeout."""
+        a, b = pair
+
+        async def receive():
+            later(a.send_fd, null)
+            assert await taken(b.receive_fd_async())
+            await trio.sleep(0.01)
+            return trio.lowlevel.current_statistics().tasks_living
+
+        async def main():
+            without = await receive()
+            b.get_socket().set_timeout(1000)
+            assert await receive() == without
+
+        trio.run(main)
+
+    def test_callback_form(self, trio, pair):
+        """In trio there are no callbacks: the MainContext calls it."""
+        a, _ = pair
+        calls = []
+
+        async def main():
+            a.send_credentials_async(None, lambda *got: calls.append(got[0]))
+            await trio.sleep(0.01)
+            assert calls == []
+
+        trio.run(main)
+        while not calls:
+            MainContext.default().iteration()
+        assert calls == [a]
+
+    def test_guest_of_asyncio(self, trio, pair, null):
+        """A trio in an asyncio loop is what the tasks of trio wait by."""
+        a, b = pair
+
+        async def in_trio():
+            later(a.send_fd, null)
+            return await taken(b.receive_fd_async())
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            ended = loop.create_future()
+            trio.lowlevel.start_guest_run(
+                in_trio, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=ended.set_result
+            )
+            return (await ended).unwrap()
+
+        # In a child: trio keeps its helping thread for ten seconds.
+        assert in_child(lambda: asyncio.run(main()) is True) == 0

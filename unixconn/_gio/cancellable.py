@@ -97,6 +97,14 @@ class Cancellable(Trigger, Object):
     """The time of `time.monotonic` at which the clock sets the flag."""
     _alarm: _Alarm | None = None
 
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        # A constructor of its own for help(), and no further frame.
+        __init__ = Trigger.__init__
+
     _code: IOErrorEnum | None = None
     """The reason why the flag is set. One store sets both."""
     _emissions: Sequence[_Emission] = ()

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
 
 _PLAIN = (list, tuple)
+_ROUNDS = None if RETURN_IS_ATOMIC else (0, 1)
 
 # Bound once, as these are looked up at every message.
 _getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
@@ -166,11 +167,11 @@ class UnixConnection(SocketConnection):
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
         owner: list[int] = []
         try:
-            if receive_descriptors(handle, owner, True):
-                if not RETURN_IS_ATOMIC:
+            if receive_descriptors(handle, owner):
+                if _ROUNDS is not None:
                     # PyPy's compiled code runs signal handlers where a loop goes round, and otherwise when it is back
                     # in the caller, where the number has no owner yet.
-                    for _ in (0, 1):
+                    for _ in _ROUNDS:
                         pass
                 return owner[0]
         except BaseException:  # an Error, or raised by a signal handler
@@ -206,7 +207,6 @@ class UnixConnection(SocketConnection):
         Errors: those of `send_fd`; ValueError for no descriptor at all.
         """
         handle = self._socket._handle
-        tried = False
         if cancellable is None and handle.is_unix and isinstance(fds, _PLAIN):
             try:
                 pool = descriptors_pool(len(fds))
@@ -216,10 +216,11 @@ class UnixConnection(SocketConnection):
             # True and False are packed as 1 and 0, and have to be refused. To look at each number's type takes longer
             # than to leave all that may be one of them to the slow way.
             low = packed[LOW_BYTES]
-            tried = 0 not in low and 1 not in low
-            if tried and send(handle, pool, packed):
-                return True
-        return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=tried)
+            if 0 not in low and 1 not in low:
+                if send(handle, pool, packed):
+                    return True
+                return self._socket._complete(SendDescriptors(handle, fds), None, tried=True)
+        return self._socket._complete(SendDescriptors(handle, fds), cancellable)
 
     @with_async("unixconn_send_fds_async", returns="True", note="*fds* may be closed as soon as the call returns.")
     def _send_fds_operation(self, fds: Iterable[FileDescriptorLike]) -> Operation[bool]:
@@ -241,12 +242,12 @@ class UnixConnection(SocketConnection):
         owner: list[int] = []
         try:
             tried = count is None and cancellable is None and not handle.refuses
-            if not tried or not receive_descriptors(handle, owner):
+            if not tried or not receive_descriptors(handle, owner, single=False):
                 operation = ReceiveDescriptors(handle, _count(count), owner)
                 self._socket._complete(operation, cancellable, tried=tried)
-            if not RETURN_IS_ATOMIC:
+            if _ROUNDS is not None:
                 # PyPy's compiled code runs signal handlers where a loop goes round; see receive_fd.
-                for _ in (0, 1):
+                for _ in _ROUNDS:
                     pass
             return owner
         except BaseException:  # an Error, or raised by a signal handler

@@ -62,7 +62,7 @@ class ReceiveDescriptors(Operation[list[int]]):
             while self._messages and not self._has_all():
                 if self._messages[-1]:
                     self._messages.append([])
-                if not receive_descriptors(self.handle, self._messages[-1]):
+                if not receive_descriptors(self.handle, self._messages[-1], single=False):
                     return False
                 if self.handle.refuses:
                     raise refused(len(self._messages[-1]))
@@ -128,9 +128,9 @@ class ReceiveDescriptor(Operation[int]):
     def attempt(self, result: list[int]) -> bool:
         """See `Operation.attempt`."""
         if not self.handle.refuses:
-            return receive_descriptors(self.handle, result, single=True)
+            return receive_descriptors(self.handle, result)
         with Owner() as owner:
-            if receive_descriptors(self.handle, owner):
+            if receive_descriptors(self.handle, owner, single=False):
                 raise refused(len(owner))
         return False
 

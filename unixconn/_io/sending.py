@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 
+# Bound once, as these are looked up at every message.
+_getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
+_pack = UCRED.pack
+
+
 class SendDescriptor(Operation[bool]):
     """Send a descriptor."""
 
@@ -92,8 +97,6 @@ class SendCredentials(Operation[bool]):
 
     condition = WRITABLE
     prefix = "Error sending credentials: "
-    _claimed: tuple[int, int, int] | None = None
-    """pid, uid and gid; None for those of this process at the moment when the message is sent."""
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
@@ -102,16 +105,17 @@ class SendCredentials(Operation[bool]):
     def attempt(self, result: list[bool]) -> bool:
         """See `Operation.attempt`."""
         # As in `SendDescriptor.attempt`.
-        numbers = self._claimed or (os.getpid(), os.geteuid(), os.getegid())
         if self._sent is None:
-            if not send(self.handle, CREDENTIALS, UCRED.pack(*numbers)):
-                return False
-        elif not self._sent:
-            message = Outgoing([credentials_message(numbers)] if SYSTEM.attaches_credentials else [])
-            if not send_message(self.handle, message, self._sent):
-                return False
-        result.append(True)
-        return True
+            sent = send(self.handle, CREDENTIALS, _pack(_getpid(), _geteuid(), _getegid()))
+        else:
+            sent = self._send_once(self._sent, (_getpid(), _geteuid(), _getegid()))
+        if sent:
+            result.append(True)
+        return sent
+
+    def _send_once(self, sent: list[int], numbers: tuple[int, int, int]) -> bool:
+        message = Outgoing([credentials_message(numbers)] if SYSTEM.attaches_credentials else [])
+        return bool(sent) or send_message(self.handle, message, sent)
 
     def hold(self) -> None:
         """Record from now on whether the message was sent."""
@@ -130,21 +134,33 @@ class SendFakeCredentials(SendCredentials):
     def __init__(self, handle: Handle, claimed: tuple[int, int, int]) -> None:
         super().__init__(handle)
         self._claimed = claimed
+        self._sent = []
         if not SYSTEM.is_linux:
             raise io_error(
                 IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one, and this is not Linux"
             )
 
+    def attempt(self, result: list[bool]) -> bool:
+        """See `Operation.attempt`."""
+        assert self._sent is not None
+        sent = self._send_once(self._sent, self._claimed)
+        if sent:
+            result.append(True)
+        return sent
+
+    def hold(self) -> None:
+        """See `Operation.hold`."""
+
     def explain(self, error: Error) -> None:
         """Add a note with the numbers that the kernel has refused."""
-        if self._claimed and isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
+        if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
             error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
 
 
 class SendMessage(Operation[int]):
     """Send data and control messages. The result is the number of bytes that were sent."""
 
-    __slots__ = ("_context", "_flags", "_message", "_sent")
+    __slots__ = ("_context", "_flags", "_message")
 
     condition = WRITABLE
 
@@ -162,15 +178,10 @@ class SendMessage(Operation[int]):
         self._message = Outgoing(controls, vectors, address)
         self._flags = flags
         self._context = context
-        # The number of bytes that a try has sent, also one that an exception has broken off.
-        self._sent: list[int] = []
 
     def attempt(self, result: list[int]) -> bool:
-        """Send the message or its beginning, see `Operation.attempt`."""
-        if not self._sent and not send_message(self.handle, self._message, self._sent, self._flags, self._context):
-            return False
-        result += self._sent
-        return True
+        """See `Operation.attempt`."""
+        return send_message(self.handle, self._message, result, self._flags, self._context)
 
 
 class SendTo(SendMessage):

@@ -239,11 +239,9 @@ class Sequence(Generic[T]):
 
     def _end(self) -> None:
         # `_recover` calls this again if an exception breaks it off.
-        # This may be called twice, and then *finish* as well, which does its work only once.
-        if self._outcome is not None:
-            self._over = True
-            self._finish(*self._outcome)
-            self._outcome = None
+        self._over = True
+        self._finish(*self._outcome)  # type: ignore[misc]  # the callers have set it
+        self._outcome = None
 
     def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
         # The caller calls this again if an exception breaks it off.
@@ -251,7 +249,7 @@ class Sequence(Generic[T]):
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
         # If this is called twice, it hands the step on twice. `_do` goes on from it only once.
-        if step.has_started and (step.claimed or step.claim(step.claimed)):
+        if step.has_started and step.claim(step.claimed):
             self._hand_on(step)
 
     def _hand_on(self, step: _Step) -> None:
@@ -290,12 +288,12 @@ class _Step:
         self._claims = [True]
 
     def claim(self, claimed: list[bool]) -> bool:
-        """Claim to go on from this step: return whether this is the first claim, and if so note it in *claimed*."""
+        """Claim to go on from this step, and note that in *claimed*; return whether that has the only claim."""
         try:
             # In one step of the interpreter: the claim is always in one of the two lists, also after an exception.
             claimed.extend(map(self._claims.pop, (-1,)))
         except IndexError:
-            return False
+            return bool(claimed)
         return True
 
 

@@ -63,8 +63,8 @@ def take(owner: list[T]) -> T:
 def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
     """Append a duplicate of each of the descriptors *numbers* to *owner*. Raises the Error for dup(2)'s errno."""
     try:
-        for number in numbers:
-            adopt(owner, os.dup, number)
+        # In one step of the interpreter. The owner has those that were made before an error, too.
+        owner.extend(map(os.dup, numbers))
     except OSError as error:
         raise translated(error, "dup: ") from None
 

@@ -59,7 +59,8 @@ class FileDescriptor:
         os.fstat(number)
         self._owned.append(number)
         self._warns = True
-        taken_over(fd)
+        if number is not fd:
+            taken_over(fd)
 
     def _prepare(self) -> None:
         self._warns = False

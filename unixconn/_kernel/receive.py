@@ -68,7 +68,7 @@ first message with that number has come.
 """
 
 
-def receive_descriptors(handle: Handle, owner: list[int], single: bool = False) -> bool:
+def receive_descriptors(handle: Handle, owner: list[int], single: bool = True) -> bool:
     """
     Receive one byte with descriptors; return True if it came, False if that would block.
 

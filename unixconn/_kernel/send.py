@@ -113,7 +113,9 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     if handle.closed:
         handle.reap()
     pool.append(message)
-    return sent == 1 or _has_gone(handle, sent, SENDING, pool.descriptors_in(value))
+    if sent == 1:
+        return True
+    return _has_gone(handle, sent, SENDING, pool.descriptors_in(value))
 
 
 def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int = 0, context: str = SENDING) -> bool:

@@ -1,9 +1,8 @@
 """
-One contestant of the asynchronous forms; see worker.py for how it is spoken to.
+One contestant of the asynchronous forms; worker.py describes its input and output.
 
-``async_worker.py unixconn|Gio|anyio|add_reader``. The callback form is measured in wall-clock time: Gio's work is
-spread over threads that wait for each other, which CPU time says nothing of. The await form is one thread's work that
-never rests, and measured in CPU time.
+``async_worker.py unixconn|Gio|anyio|add_reader``. The callback form is measured in wall-clock time, as Gio's threads
+wait for each other, which CPU time does not show. The await form keeps one thread busy, and is measured in CPU time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Receive = Callable[[], Awaitable[int]]
 
 
 def callbacks(module: Any, glib: Any) -> dict[str, Operation]:
-    """Give the operations of *module*, unixconn or Gio, whose main loop is that of *glib*."""
+    """Return the operations of *module*, unixconn or Gio; *glib* has its main loop."""
     one, other = connections(module, *socket.socketpair())
     iterate = glib.MainContext.default().iteration
     received: list[Any] = []
@@ -59,7 +58,7 @@ def callbacks(module: Any, glib: Any) -> dict[str, Operation]:
 
 
 async def unixconn_receive(receiver: socket.socket) -> Receive:
-    """Give the function that receives a descriptor by unixconn."""
+    """Return a function that receives a descriptor by unixconn."""
     (connection,) = connections(importlib.import_module("unixconn"), receiver)
 
     async def receive() -> int:
@@ -69,7 +68,7 @@ async def unixconn_receive(receiver: socket.socket) -> Receive:
 
 
 async def anyio_receive(receiver: socket.socket) -> Receive:
-    """Give the function that receives a descriptor by anyio, 4.11 or newer."""
+    """Return a function that receives a descriptor by anyio, 4.11 or newer."""
     stream = await importlib.import_module("anyio").abc.UNIXSocketStream.from_socket(receiver)
 
     async def receive() -> int:
@@ -79,7 +78,7 @@ async def anyio_receive(receiver: socket.socket) -> Receive:
 
 
 async def add_reader_receive(receiver: socket.socket) -> Receive:
-    """Give the function that receives a descriptor by nothing but the loop and the module socket."""
+    """Return a function that receives a descriptor by the loop and the socket module alone."""
     loop = asyncio.get_running_loop()
 
     async def receive() -> int:
@@ -96,7 +95,7 @@ AWAITS = {"unixconn": unixconn_receive, "anyio": anyio_receive, "add_reader": ad
 
 
 def awaits(way: str) -> Iterator[tuple[str, Operation]]:
-    """Give the operation of *way* in each of the event loops that are there."""
+    """Yield the operation of *way* in each event loop that is installed."""
     for loop_module in ("asyncio", "uvloop"):
         try:
             loop = importlib.import_module(loop_module).new_event_loop()
@@ -109,25 +108,25 @@ def awaits(way: str) -> Iterator[tuple[str, Operation]]:
 
 
 def run(loop: asyncio.AbstractEventLoop, receive: Receive, sender: socket.socket, times: int) -> None:
-    """Receive *times* descriptors, each of which is sent after the start."""
+    """Receive *times* descriptors. Each is sent after the call that receives it has started."""
     loop.run_until_complete(exchange(receive, sender, times))
 
 
 async def exchange(receive: Receive, sender: socket.socket, times: int) -> None:
-    """Do what `run` does."""
+    """Do the work of `run` inside of the loop."""
     loop = asyncio.get_running_loop()
     file = os.open(os.devnull, os.O_RDONLY)
     send = partial(socket.send_fds, sender, [b"\0"], [file])
     send_later = partial(loop.call_soon, send)
     for _ in itertools.repeat(None, times):
-        # Two iterations from here: anyio lets one go by before its first try, and all of them are to wait.
+        # Sent two iterations later: anyio yields once before its first try, and every contestant has to wait.
         loop.call_soon(send_later)
         os.close(await receive())
     os.close(file)
 
 
 def main(way: str) -> None:
-    """Serve what *way* has."""
+    """Serve the operations of *way*."""
     operations = {}
     if way in MODULES:
         module = importlib.import_module(MODULES[way])

@@ -1,4 +1,4 @@
-"""The picture of the results, a bar chart in SVG, and the page for any of them, readable on light and dark ground."""
+"""The bar chart of the results, and the SVG page of any picture, readable on a light and on a dark background."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _TITLES = {
 
 
 def draw(results: Results) -> str:
-    """Give the picture: a bar for each contestant, as long as its median ratio to the C loop."""
+    """Return the picture. The length of a contestant's bar is its median ratio to the C loop."""
     groups = {operation: list(bars(results, operation)) for operation in results.rounds}
     longest = max(ratio for group in groups.values() for _, _, ratio in group)
     scale = (_SCALE_END - _LEFT) / longest
@@ -66,8 +66,8 @@ def draw(results: Results) -> str:
 
 
 def page(parts: list[str], width: int, height: int, label: str) -> str:
-    """Give the picture made of *parts*, whose *label* is for those who do not see it."""
-    # A ground of its own, for viewers that do not know of dark pages.
+    """Return the picture made of *parts*. *label* describes it to screen readers."""
+    # With its own background, for viewers that do not support dark mode.
     ground = '<rect class="ground" width="100%" height="100%" rx="6"/>'
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     body = "\n".join(parts)
@@ -78,7 +78,7 @@ def page(parts: list[str], width: int, height: int, label: str) -> str:
 
 
 def bars(results: Results, operation: str) -> Iterator[tuple[Contestant, float, float]]:
-    """Give contestant, microseconds and ratio to C, the fastest first."""
+    """Yield contestant, microseconds and ratio to C, the fastest first."""
     rows = []
     for contestant in results.rounds[operation]:
         ratio = results.ratio(operation, contestant, C_LOOP)

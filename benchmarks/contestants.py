@@ -1,4 +1,4 @@
-"""The contestants: which ways of passing there are on this machine, and the processes that take them."""
+"""The contestants: the ways of passing that this machine has, and a process for each."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class Contestant:
     """One way of passing, on one interpreter."""
 
     way: str
-    """What is used, and for unixconn by which layer: "C loop", "unixconn api", "unixconn abi", "socket", "Gio", ..."""
+    """The library, and for unixconn its layer: "C loop", "unixconn api", "unixconn abi", "socket", "Gio", ..."""
     python: str
-    """The interpreter's implementation and version, "" for C."""
+    """The implementation and version of the interpreter; "" for C."""
     interpreter: str = field(default="", compare=False)
-    """Its path."""
+    """The path of the interpreter."""
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether it is unixconn."""
+        """Whether it is unixconn."""
         return self.way.startswith("unixconn")
 
     @property
     def is_pypy(self) -> bool:
-        """Tell whether it runs on PyPy, which has targets of its own."""
+        """Whether it runs on PyPy, which has its own targets."""
         return self.python.startswith("PyPy")
 
     def command(self, program: str, *arguments: object) -> list[str]:
-        """Give the command that runs *program*, a file beside this one, for what is used."""
+        """Return the command that runs *program*, a file beside this one, for this contestant."""
         return [self.interpreter, str(HERE / program), self.way.split()[0], *map(str, arguments)]
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Give the environment for that."""
+        """Return the environment for that command."""
         return environment(folder, self.way.partition(" ")[2])
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Contestant:
 
 
 class Worker:
-    """The process of one contestant. ValueError if it does not start: this machine lacks what it needs."""
+    """The process of one contestant. Raises ValueError if it does not start, as something is not installed."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Worker:
             raise
 
     def seconds(self, operation: str, times: int) -> float:
-        """Have *operation* done *times* times, and give the time that it took."""
+        """Run *operation* *times* times, and return the seconds that it took."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{operation}\t{times}\n")
         return float(self._read())
@@ -90,7 +90,7 @@ class Worker:
 
 
 def name_of(python: str) -> str:
-    """Give implementation and version of the interpreter *python*; ValueError if it does not run."""
+    """Return implementation and version of the interpreter *python*. Raises ValueError if it does not run."""
     program = "import platform as p; print(p.python_implementation(), p.python_version())"
     try:
         done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
@@ -101,15 +101,15 @@ def name_of(python: str) -> str:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Lend a folder in which interpreters find unixconn, and programs can be made."""
+    """Make a temporary folder with a copy of unixconn, for interpreters to import and for programs to be built in."""
     with tempfile.TemporaryDirectory() as name:
-        # A copy, since beside the package is this interpreter's cffi, which no other can use.
+        # A copy, as the package's own folder also has this interpreter's cffi, which other interpreters cannot use.
         shutil.copytree(Path(unixconn.__file__).parent, Path(name) / "unixconn")
         yield Path(name)
 
 
 def environment(folder: Path, layer: str = "") -> dict[str, str]:
-    """Give the environment in which an interpreter finds the unixconn in *folder*, and keeps its bytecode there."""
+    """Return an environment in which an interpreter imports the unixconn in *folder*, and caches bytecode there."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": str(folder), "UNIXCONN_BACKEND": layer}
 
@@ -122,7 +122,7 @@ def start_c_loop(folder: Path) -> tuple[Contestant, Worker]:
 
 
 def start(program: str, ways: Iterable[str], pythons: list[str], folder: Path) -> Iterator[tuple[Contestant, Worker]]:
-    """Start *program*, a file beside this one, for each of *ways* on each of the interpreters *pythons* that has it."""
+    """Start *program*, a file beside this one, for each of *ways* on each interpreter of *pythons* that can run it."""
     for python in pythons:
         name = name_of(python)
         for way in ways:

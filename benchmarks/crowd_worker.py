@@ -1,18 +1,18 @@
 """
-One contestant among many silent peers: starts operations that wait, and measures how the others fare.
+One contestant with many silent peers: starts operations that wait, and measures how they delay another operation.
 
 ``crowd_worker.py unixconn|Gio WAITING FIGURE REPETITIONS PATIENCE`` starts WAITING operations in the callback form,
-whose peers say nothing, and prints a JSON object:
+with peers that send nothing, and prints a JSON object:
 
 - start: microseconds for each of them
-- memory: bytes for each of them, by the process's resident set
-- ready, or later, as FIGURE says: milliseconds from the start of one more operation to its callback, medians of
-  REPETITIONS. It is one that can finish at once, or one whose message another process is asked for after the start
-- threads: how many the process has after that
-- cancel: seconds from the cancelling of the one Cancellable that all have to the last callback
+- memory: bytes for each of them, by the resident set of the process
+- ready or later, as FIGURE says: milliseconds from the start of one more operation to its callback, the median of
+  REPETITIONS. "ready" can finish at once. For "later", another process is asked for the message after the start
+- threads: the number of threads in the process after that
+- cancel: seconds from cancelling the Cancellable that all operations share to the last callback
 
-What takes longer than PATIENCE seconds is Infinity. The other ends of all connections are in another process, so that
-this one has a descriptor for each connection.
+A figure that takes longer than PATIENCE seconds is Infinity. The peers are in another process, so that this process
+needs only one descriptor for each connection.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from typing import Any
 from worker import MODULES, connections
 
 _BATCH = 100
-"""Descriptors in one message, of which Linux allows 253; also how many pairs are whole at a time."""
-_SCM_CREDENTIALS = 2  # of Linux; PyPy's socket does not have it
+"""Descriptors in one message, where Linux allows 253; also the number of pairs that have both ends here at a time."""
+_SCM_CREDENTIALS = 2  # Linux's value; PyPy's socket module lacks it
 
 
 class Peers:
-    """The process at the other ends."""
+    """The process that has the other ends of the connections."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -55,7 +55,7 @@ class Peers:
         self._control = ours
 
     def sockets(self, count: int) -> Iterator[socket.socket]:
-        """Give *count* sockets whose other ends it keeps."""
+        """Yield *count* sockets. The process keeps their other ends."""
         while count > 0:
             pairs = [socket.socketpair() for _ in range(min(count, _BATCH))]
             socket.send_fds(self._control, [b"k"], [theirs.fileno() for _, theirs in pairs])
@@ -65,12 +65,12 @@ class Peers:
             count -= len(pairs)
 
     def ask(self) -> None:
-        """Have it send credentials at the other end of the latest of the sockets."""
+        """Ask the process to send credentials at the other end of the latest socket."""
         self._control.send(b"s")
 
 
 def keep(control: socket.socket) -> None:
-    """Be the other process, until *control* ends."""
+    """Run the other process, until *control* is closed."""
     kept: list[int] = []
     message = struct.pack("3i", os.getpid(), os.getuid(), os.getgid())
     while True:
@@ -84,7 +84,7 @@ def keep(control: socket.socket) -> None:
 
 
 class Crowd:
-    """Many operations that wait, of *module*, unixconn or Gio, whose main loop is that of *glib*."""
+    """Many waiting operations of *module*, unixconn or Gio; *glib* has its main loop."""
 
     def __init__(self, module: Any, glib: Any, peers: Peers, patience: float) -> None:
         self._module = module
@@ -97,7 +97,7 @@ class Crowd:
         self._ended: list[Any] = []
 
     def start(self, count: int) -> dict[str, float]:
-        """Let *count* operations wait."""
+        """Start *count* operations that wait, and return what each costs."""
         if not count:
             return {}
         self._waiting = connections(self._module, *self._peers.sockets(count))
@@ -114,7 +114,7 @@ class Crowd:
         self._ended.append(result)
 
     def ready(self, repetitions: int) -> float:
-        """Give the milliseconds until the callback of an operation that can finish at once."""
+        """Return the milliseconds until the callback of an operation that can finish at once."""
         sender, receiver = connections(self._module, *socket.socketpair())
 
         def begin(callback: Callable[[Any, Any], object]) -> None:
@@ -127,7 +127,7 @@ class Crowd:
         return self._latency(begin, end, repetitions)
 
     def later(self, repetitions: int) -> float:
-        """Give the milliseconds until the callback of one whose message comes later, from another process."""
+        """Return the milliseconds until the callback of an operation whose message another process sends later."""
         (receiver,) = connections(self._module, *self._peers.sockets(1))
 
         def begin(callback: Callable[[Any, Any], object]) -> None:
@@ -160,7 +160,7 @@ class Crowd:
         return median(latencies) * 1e3
 
     def cancel(self) -> dict[str, float]:
-        """End all that waits."""
+        """Cancel all waiting operations, and return how long that takes."""
         if not self._waiting:
             return {}
         with self._waited_for() as is_late:
@@ -172,7 +172,7 @@ class Crowd:
 
     @contextmanager
     def _waited_for(self) -> Iterator[list[bool]]:
-        """Give a list which is not empty any more when the patience has run out."""
+        """Yield a list that gets an item when the time is up."""
         is_late: list[bool] = []
         timer = self._glib.timeout_add(int(self._patience * 1e3), is_late.append, True)
         yield is_late
@@ -181,13 +181,13 @@ class Crowd:
 
 
 def resident_bytes() -> int:
-    """Give the size of this process's resident set."""
+    """Return the size of the resident set of this process."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * resource.getpagesize()
 
 
 def threads() -> int:
-    """Give the number of this process's threads."""
+    """Return the number of threads in this process."""
     found = re.search(r"^Threads:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     return int(found[1])
@@ -197,7 +197,7 @@ def main(way: str, waiting: str, figure: str, repetitions: str, patience: str) -
     """Measure and print."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Forked before anything that has threads is there.
+    # Forked first: later there are threads.
     peers = Peers()
     module = importlib.import_module(MODULES[way])
     glib = importlib.import_module("gi.repository.GLib") if way == "Gio" else module

@@ -1,4 +1,4 @@
-"""How operations fare among many that wait: what there is to measure, the figures, and their targets."""
+"""Operations beside many that wait: the figures that are measured, and their targets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SIZES = (0, 10, 100, 1_000, 10_000)
 GIO_SIZES = (0, 10, 20, 50, 100)
 
 _ENOUGH = 4.0
-"""Seconds after which it is not repeated."""
+"""A measurement that takes longer than this, in seconds, is not repeated."""
 _SPARE = 200
-"""Descriptors for other things than waiting connections, and for those whose other ends are still to be given away."""
+"""Descriptors that are not for waiting connections, such as other ends on their way to the other process."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Figure:
     """One column of the table."""
 
     name: str
-    """As crowd_worker.py calls it."""
+    """Its key in the output of crowd_worker.py."""
     title: str
     unit: str
     digits: int
     limit: float
-    """The target, with as many waiting as fit."""
+    """The target, with the largest number of waiting operations."""
 
     def text(self, value: float | None, patience: int) -> str:
-        """Give the cell for *value*, None where there is none, infinity after *patience* seconds."""
+        """Return the cell for *value*: None if not measured, infinity if it took longer than *patience* seconds."""
         if value is None:
             return "-"
         return f"> {patience} s" if value == math.inf else f"{value:,.{self.digits}f}"
@@ -56,25 +56,25 @@ FIGURES = (
 
 @dataclass
 class Crowds:
-    """The figures by contestant, how many wait, and name, one per round."""
+    """The figures by contestant, number of waiting operations, and name; one per round."""
 
     patience: int
-    """Seconds after which a measurement is given up."""
+    """A measurement that takes longer than this, in seconds, is given up."""
     rounds: dict[Contestant, dict[int, dict[str, list[float]]]] = field(default_factory=dict)
 
     def add(self, contestant: Contestant, size: int, figures: dict[str, float]) -> None:
-        """Take the figures of the next run."""
+        """Add the figures of the next run."""
         values = self.rounds.setdefault(contestant, {}).setdefault(size, {})
         for name, value in figures.items():
             values.setdefault(name, []).append(value)
 
     def value(self, contestant: Contestant, size: int, name: str) -> float | None:
-        """Give the median; None if it has never been measured."""
+        """Return the median; None if the figure was never measured."""
         values = self.rounds[contestant][size].get(name)
         return median(values) if values else None
 
     def table(self) -> Iterable[str]:
-        """Give the lines of the table."""
+        """Yield the lines of the table."""
         yield f"{'operations that wait':<34}" + "".join(f"{each.title:>14}" for each in FIGURES)
         yield f"{'':<34}" + "".join(f"{each.unit:>14}" for each in FIGURES)
         for contestant, sizes in self.rounds.items():
@@ -85,7 +85,7 @@ class Crowds:
         yield ""
 
     def verdicts(self) -> Iterable[str]:
-        """Give a line for each target of each contestant that has some, with as many waiting as there were."""
+        """Yield a line for each target and contestant, with the largest number of waiting operations."""
         for contestant, sizes in self.rounds.items():
             size = max(sizes)
             for figure in FIGURES if contestant.is_ours else ():
@@ -97,20 +97,23 @@ class Crowds:
 
 
 def sizes_of(contestant: Contestant, fitting: int) -> list[int]:
-    """Give how many operations are to wait, where descriptors for *fitting* are left."""
+    """Return the numbers of waiting operations to measure with. There are descriptors for *fitting*."""
     return sorted({min(size, fitting) for size in (SIZES if contestant.is_ours else GIO_SIZES)})
 
 
 def descriptors() -> int:
-    """Give how many descriptors a process may have for connections that wait; tell if it is not enough."""
+    """Return how many descriptors a process may have for waiting connections, and warn if that is not enough."""
     fitting = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _SPARE
     if fitting < SIZES[-1]:
-        print(f"no more than {fitting:,} operations wait: RLIMIT_NOFILE, ulimit -Hn", file=sys.stderr)
+        print(
+            f"measuring with at most {fitting:,} waiting operations: raise RLIMIT_NOFILE (ulimit -Hn) for more",
+            file=sys.stderr,
+        )
     return fitting
 
 
 def chosen(contestants: Iterable[Contestant]) -> Iterator[Contestant]:
-    """Give those of *contestants* to look at: one unixconn for CPython, one for PyPy, one Gio."""
+    """Yield the contestants to measure: one unixconn on CPython, one on PyPy, and one Gio."""
     known = set()
     for each in contestants:
         kind = each.is_ours, each.is_pypy
@@ -120,13 +123,13 @@ def chosen(contestants: Iterable[Contestant]) -> Iterator[Contestant]:
 
 
 def measure(contestants: Iterable[Contestant], folder: Path, rounds: int, repetitions: int, patience: int) -> Crowds:
-    """Go *rounds* times through all of *contestants*, taking the medians of *repetitions* operations each."""
+    """Measure all of *contestants* in turn, *rounds* times, by medians of *repetitions* operations."""
     crowds = Crowds(patience)
     fitting = descriptors()
     courses = [(contestant, size) for contestant in chosen(contestants) for size in sizes_of(contestant, fitting)]
     for _ in range(rounds):
         for contestant, size in list(courses):
-            # Among others that wait, of Gio only one: it adds threads for it, and the next is not behind them any more.
+            # Once for Gio among waiting operations: it adds threads then, and the next operation would not be delayed.
             times = repetitions if contestant.is_ours or not size else 1
             start = time.monotonic()
             for figure in ("ready", "later"):
@@ -138,8 +141,8 @@ def measure(contestants: Iterable[Contestant], folder: Path, rounds: int, repeti
 
 
 def run(command: list[str], environment: dict[str, str], patience: int) -> dict[str, float]:
-    """Give the figures of one run."""
-    # It ends by itself, unless something hangs.
+    """Run *command*, and return its figures."""
+    # The command ends by itself; this is for one that hangs.
     timeout = 60 + 4 * patience
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=True)
     return json.loads(done.stdout)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-/* The floor: the same system calls from C, with nothing around them. Speaks as worker.py does. */
+/* The baseline: the same system calls from C, and nothing else. Input and output are those of worker.py. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

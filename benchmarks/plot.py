@@ -1,4 +1,4 @@
-"""The picture of the growth: how long an operation that is ready takes, by how many others wait."""
+"""The line chart: how long an operation that is ready takes, by the number of operations that wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crowds import Crowds
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 76, 536, 52, 352, 400
 _X_DECADES = (1, 4)
-"""Powers of ten: operations that wait."""
+"""Powers of ten: waiting operations."""
 _Y_DECADES = (-3, 5)
 """Powers of ten: milliseconds."""
 
@@ -30,7 +30,7 @@ _TICKS = {
 
 
 def draw(crowds: Crowds) -> str:
-    """Give the picture: a line for each contestant, from ten that wait, as both axes are logarithmic."""
+    """Return the picture: a line for each contestant, from ten waiting operations on, as both axes are logarithmic."""
     parts = [f'<text class="title" x="12" y="28">{_TITLE}</text>', *grid()]
     for contestant in crowds.rounds:
         parts += line(contestant, list(points(crowds, contestant)), crowds.patience)
@@ -39,7 +39,7 @@ def draw(crowds: Crowds) -> str:
 
 
 def points(crowds: Crowds, contestant: Contestant) -> Iterator[tuple[int, float]]:
-    """Give how many wait and milliseconds; infinity where it took longer than the patience."""
+    """Yield the number of waiting operations, and milliseconds: infinity for a measurement that was given up."""
     for size in crowds.rounds[contestant]:
         milliseconds = crowds.value(contestant, size, "ready")
         if size and milliseconds is not None:
@@ -59,7 +59,7 @@ def grid() -> Iterator[str]:
 
 
 def line(contestant: Contestant, values: list[tuple[int, float]], patience: int) -> Iterator[str]:
-    """Draw one contestant's line, its points, and its name at the end; what took longer than *patience* is there."""
+    """Draw a contestant's line, its points, and its name at the end. A given-up measurement is drawn at *patience*."""
     kind = "unixconn" if contestant.is_ours else "other"
     places = [(across(size), down(min(milliseconds, patience * 1e3))) for size, milliseconds in values]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
@@ -71,16 +71,16 @@ def line(contestant: Contestant, values: list[tuple[int, float]], patience: int)
 
 
 def across(size: float) -> float:
-    """Give the x of *size*."""
+    """Return the x of *size*."""
     return along(size, _X_DECADES, _LEFT, _RIGHT)
 
 
 def down(milliseconds: float) -> float:
-    """Give the y of *milliseconds*."""
+    """Return the y of *milliseconds*."""
     return along(milliseconds, _Y_DECADES, _BOTTOM, _TOP)
 
 
 def along(value: float, decades: tuple[int, int], start: int, end: int) -> float:
-    """Give the place of *value* on a logarithmic axis."""
+    """Return the place of *value* on a logarithmic axis."""
     first, last = decades
     return start + (math.log10(value) - first) / (last - first) * (end - start)

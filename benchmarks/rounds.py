@@ -1,4 +1,4 @@
-"""The rounds: all contestants in turn, A B C A B C ..., so that all are measured in the same minutes."""
+"""The rounds: all contestants in turn, A B C A B C ..., so that load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BATCH = 2_000
 
 def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, seconds: float, kind: str = "") -> None:
     """
-    Go *rounds* times through all *workers*, having each work for about *seconds* on each of its operations.
+    Measure all *workers* in turn, *rounds* times, for about *seconds* on each operation.
 
-    Of these on those only whose names begin with *kind*.
+    Only operations whose names begin with *kind* are measured.
     """
     operations = dict.fromkeys(operation for worker in workers.values() for operation in worker.operations)
     courses = [
@@ -28,7 +28,7 @@ def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, se
 
 
 def calibrate(worker: Worker, operation: str, seconds: float) -> int:
-    """Find how many times *operation* takes *seconds*; warm, as PyPy's compiler sees a loop only when it is hot."""
+    """Return how many times *operation* runs in *seconds*, after a warm-up, which PyPy's compiler needs."""
     warm = 0.0
     while warm < _WARM:
         last = worker.seconds(operation, _BATCH)

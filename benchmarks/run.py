@@ -1,15 +1,15 @@
 """
 Measures unixconn against C, the standard library and PyGObject's Gio: ``python benchmarks/run.py``.
 
-What is measured is the round trip of a descriptor, and of 64 and 253 in a message (send, receive, close), and of
-credentials (send, receive) over one socket pair within one process. Descriptors are closed one by one, as C does it, by
-`os.close`; many also by `unixconn.close_fds`, with C's closing one by one as the floor again. Each contestant is a
-process of its own, and the rounds go in turn through all of them. Last comes the time to import unixconn and Gio. What
-waits in the background is measured by waiting.py.
+It measures round trips over one socket pair within one process: of a descriptor, of 64 and of 253 descriptors in a
+message (send, receive, close), and of credentials (send, receive). Descriptors are closed one by one with `os.close`,
+as in C. Many descriptors are also closed with `unixconn.close_fds`; C closes them one by one in that comparison, too.
+Each contestant is a process of its own, and the rounds go through all of them in turn. Finally, the time to import
+unixconn and Gio is measured. waiting.py measures operations in the background.
 
-Needs a C compiler, and unixconn installed in the interpreter that runs this; interpreters with PyGObject, and PyPy,
-take part where they are found. The figures are CPU time, medians of the rounds, and ratios are medians of the ratios
-within each round, so that other load on the machine does little harm.
+It needs a C compiler, and unixconn installed in the interpreter that runs it. Interpreters with PyGObject, and PyPy,
+are measured if they are found. The figures are medians of CPU time. Ratios are medians of the ratios within each round,
+so that other load on the machine does little harm.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure_imports(python: str, folder: Path, rounds: int) -> dict[str, float]:
-    """Give the median milliseconds of a process that only imports, by what it imports."""
+    """Return the median milliseconds of processes that only import, by what they import."""
     times: dict[str, list[float]] = {program: [] for program in ("pass", *IMPORTS)}
     for _ in range(min(rounds, 15)):
         for program, values in times.items():
@@ -85,8 +85,8 @@ def measure_imports(python: str, folder: Path, rounds: int) -> dict[str, float]:
 
 
 def process_milliseconds(command: list[str], folder: Path) -> float:
-    """Give the CPU time of a process from start to end."""
-    # Not in the source folder, whose unixconn has no generated layers, and which "-c" would look into first.
+    """Return the CPU time of a whole process."""
+    # Not in the source folder: "-c" would import its unixconn, which lacks the generated layers.
     process = subprocess.Popen(command, cwd=folder, env=environment(folder))
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

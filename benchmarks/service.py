@@ -1,16 +1,16 @@
 """
 Measures a server that gives a descriptor to each of 1,000 clients at once: ``python benchmarks/service.py``.
 
-The server is one source for both, on SocketService, an asynchronous read, send_fd and a main loop; only its import
-differs. Each contestant is a process of its own with such a server, and another process with plain sockets, which
-opens all connections, then asks on all of them, and then takes a descriptor from each. One that gets none, or another
-file, is lost, and the measurement fails. The rounds go in turn through all contestants.
+Both libraries run the same server, on SocketService, an asynchronous read, send_fd and a main loop. Only the import
+differs. Each contestant is a process with such a server, and a second process with the clients. These use plain
+sockets: they open all connections, then ask on all of them, and then receive a descriptor from each. The measurement
+fails if a client gets no descriptor, or one of another file. The rounds go through all contestants in turn.
 
-Needs unixconn installed in the interpreter that runs this; interpreters with PyGObject, and PyPy, take part where they
-are found. Given are medians of the rounds, by wall-clock time and by the CPU time of the server alone, and ratios are
+It needs unixconn installed in the interpreter that runs it. Interpreters with PyGObject, and PyPy, are measured if they
+are found. The figures are medians of the rounds, in wall-clock time and in CPU time of the server alone. Ratios are
 medians of the ratios within each round.
 
-``service.py unixconn|Gio`` is one contestant, as worker.py is.
+``service.py unixconn|Gio`` runs one contestant; worker.py describes its input and output.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ WALL, CPU = "connection, wall-clock time", "connection, CPU time of the server"
 
 _BACKLOG = 4_096
 _PATIENCE = 60
-"""Seconds after which a client that got no answer, or the server, gives up."""
+"""Seconds after which a client without an answer, or the server, gives up."""
 _WARM = 3
-"""Rounds that do not count."""
+"""The number of warm-up rounds."""
 
 
 class Clients:
-    """A process that opens connections, many at once, when it is asked to."""
+    """A process that opens many connections at once when it is asked to."""
 
     def __init__(self, path: str, file: int) -> None:
         ours, theirs = socket.socketpair()
@@ -58,11 +58,11 @@ class Clients:
         self._control = ours
 
     def start(self, count: int) -> None:
-        """Have *count* connections opened."""
+        """Ask the process to open *count* connections."""
         self._control.sendall(count.to_bytes(4, "big"))
 
     def lost(self) -> int:
-        """Wait for the last of them; give how many have got no descriptor, or that of another file."""
+        """Wait for the last connection; return how many got no descriptor, or one of another file."""
         return int.from_bytes(self._control.recv(4, socket.MSG_WAITALL), "big")
 
     @staticmethod
@@ -79,7 +79,7 @@ class Clients:
 
 
 def _answered(client: socket.socket, file: int) -> bool:
-    """Take the answer, and close *client*; tell whether it was a descriptor of *file*."""
+    """Receive the answer, close *client*, and return whether the answer was a descriptor of *file*."""
     with client:
         try:
             fds = socket.recv_fds(client, 1, 2)[1]
@@ -92,7 +92,7 @@ def _answered(client: socket.socket, file: int) -> bool:
 
 
 class Server:
-    """Answers a byte with the descriptor of *file*. On *module*, unixconn or Gio, whose main loop *glib* has."""
+    """Answers a byte with the descriptor of *file*, by *module*, unixconn or Gio; *glib* has its main loop."""
 
     def __init__(self, module: Any, glib: Any, path: str, file: int, clients: Clients) -> None:
         self._glib = glib
@@ -107,7 +107,7 @@ class Server:
         self._service.connect("incoming", self._incoming)
 
     def answer(self, count: int) -> None:
-        """Answer *count* connections. RuntimeError if one is lost."""
+        """Answer *count* connections. Raises RuntimeError if one is lost."""
         self._left = count
         timer = self._glib.timeout_add_seconds(_PATIENCE, self._give_up)
         self._clients.start(count)
@@ -136,13 +136,13 @@ class Server:
 
 
 def work(way: str) -> None:
-    """Be one contestant."""
+    """Run one contestant."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "service")
         file = os.open(__file__, os.O_RDONLY)
-        # Forked before anything that has threads is there.
+        # Forked first: later there are threads.
         clients = Clients(path, file)
         module = importlib.import_module(MODULES[way])
         glib = importlib.import_module("gi.repository.GLib") if way == "Gio" else module
@@ -151,8 +151,8 @@ def work(way: str) -> None:
 
 
 def measure(quick: bool) -> None:
-    """Measure and print; a few rounds only if *quick*."""
-    # Only here: the interpreter of a contestant need not have unixconn.
+    """Measure and print; only a few rounds if *quick*."""
+    # Imported here, as the interpreter of a contestant may not have unixconn.
     from contestants import own_folder, start
     from results import Results
 
@@ -181,12 +181,12 @@ def measure(quick: bool) -> None:
 
 
 def main() -> None:
-    """Measure, or be measured."""
+    """Measure all contestants, or run one."""
     if sys.argv[1:2] and sys.argv[1] in MODULES:
         work(sys.argv[1])
         return
     parser = argparse.ArgumentParser(description="Measure a server on SocketService, unixconn against Gio.")
-    parser.add_argument("--quick", action="store_true", help="a few rounds: a look, not a measurement")
+    parser.add_argument("--quick", action="store_true", help="run a few rounds, for a rough idea only")
     measure(parser.parse_args().quick)
 
 

@@ -1,21 +1,21 @@
 """
-Measures what waits in the background, unixconn against PyGObject's Gio and anyio: ``python benchmarks/waiting.py``.
+Measures operations in the background, unixconn against PyGObject's Gio and anyio: ``python benchmarks/waiting.py``.
 
-Three things, each of them by processes of their own, whose rounds go in turn through all contestants:
+It measures three things. Each contestant has a process of its own, and the rounds go through all contestants in turn.
 
-- The callback form, credentials sent and received within one process. In wall-clock time, since Gio's work is spread
-  over threads that wait for each other. The kernel may have these threads on one core at first, and has them on two
-  cores soon, where they take nearly twice as long. So a round is a second, as of a program that goes on working; the
-  short rounds of ``--quick`` show the beginning.
-- The await form, a descriptor sent and received within one process, by asyncio's loop and by uvloop. In CPU time. The
-  message is sent so late that all contestants have to wait for it, and by the same function. add_reader is the loop's
-  own method with `socket.recv_fds`: no library could do with less, except by another way to watch.
-- Many operations in the callback form whose peers are silent, and what that does to others; see crowd_worker.py. In
-  wall-clock time.
+- The callback form: credentials are sent and received within one process. This is measured in wall-clock time, as Gio's
+  threads wait for each other. Their speed depends on whether the kernel runs them on one core or on two, which can
+  change while the process runs. So a round takes a second; the rounds of ``--quick`` are too short to show the change.
+- The await form: a descriptor is sent and received within one process, by asyncio's loop and by uvloop. This is
+  measured in CPU time. The message is sent so late that every contestant has to wait for it, and always by the same
+  function. add_reader is the loop's own method with `socket.recv_fds`. A library could need less only by watching in
+  another way.
+- Many operations in the callback form with silent peers, and the delay of another operation beside them; see
+  crowd_worker.py. This is measured in wall-clock time.
 
-Needs unixconn, and for the await form anyio (4.11 or newer), installed in the interpreter that runs this; uvloop,
-interpreters with PyGObject, and PyPy take part where they are found. The figures are medians of the rounds, and ratios
-are medians of the ratios within each round.
+It needs unixconn, and for the await form anyio (4.11 or newer), installed in the interpreter that runs it. uvloop,
+interpreters with PyGObject, and PyPy are measured if they are found. The figures are medians of the rounds. Ratios are
+medians of the ratios within each round.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 One contestant: runs as many round trips as its standard input asks for, and prints how long they took.
 
-``worker.py unixconn|Gio|socket`` prints the names of its operations, then for each line ``OPERATION TIMES`` the seconds
-of CPU time that they took, all separated by tabs. CPU time, since nothing here waits, and what else runs on the machine
-does not count then.
+``worker.py unixconn|Gio|socket`` prints the names of its operations. Then it reads lines ``OPERATION TIMES``, and
+prints for each the seconds of CPU time that the operations took. Names and fields are separated by tabs. CPU time
+leaves out other programs on the machine; it is enough, as no operation here waits.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Operation = Callable[[int], object]
 Clock = Callable[[], float]
 
 MODULES = {"unixconn": "unixconn", "Gio": "gi.repository.Gio"}
-"""Those that have Gio's interface."""
+"""The modules that have Gio's interface."""
 
 MANY = (64, 253)
-"""How many descriptors go with a message, beside one."""
+"""The numbers of descriptors in a message, besides one."""
 
 
 def connections(module: Any, *sockets: socket.socket) -> list[Any]:
-    """Give a UnixConnection of *module* for each of *sockets*."""
+    """Return a UnixConnection of *module* for each of *sockets*."""
     return [module.UnixConnection(socket=module.Socket.new_from_fd(each.detach())) for each in sockets]
 
 
 def gio_interface(module: Any) -> dict[str, Operation]:
-    """Give the operations of *module*, unixconn or Gio, which have the same interface."""
+    """Return the operations of *module*, unixconn or Gio, which have the same interface."""
     one, other = connections(module, *socket.socketpair())
     file = os.open(os.devnull, os.O_RDONLY)
 
@@ -53,7 +53,7 @@ def gio_interface(module: Any) -> dict[str, Operation]:
 
 
 def many(one: Any, other: Any, file: int, close_fds: Callable[[list[int]], None]) -> dict[str, Operation]:
-    """Give the operations from *one* to *other* that only unixconn has."""
+    """Return the operations from *one* to *other* that only unixconn has."""
 
     def closed_by_one(count: int, times: int) -> None:
         files = [file] * count
@@ -73,7 +73,7 @@ def many(one: Any, other: Any, file: int, close_fds: Callable[[list[int]], None]
 
 
 def standard_library() -> dict[str, Operation]:
-    """Give the operations of the module socket, which knows nothing of credentials."""
+    """Return the operations of the socket module, which has none for credentials."""
     one, other = socket.socketpair()
     file = os.open(os.devnull, os.O_RDONLY)
 
@@ -93,7 +93,7 @@ def standard_library() -> dict[str, Operation]:
 
 
 def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:
-    """Do what the standard input asks for until it ends, each of *operations* by its own clock."""
+    """Run the *operations* that standard input asks for, until it ends, and time each with its own clock."""
     print(*operations, sep="\t", flush=True)
     for line in sys.stdin:
         name, times = line.split("\t")
@@ -104,7 +104,7 @@ def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:
 
 
 def main(way: str) -> None:
-    """Serve what *way* has."""
+    """Serve the operations of *way*."""
     operations = gio_interface(importlib.import_module(MODULES[way])) if way in MODULES else standard_library()
     serve({name: (operation, time.process_time) for name, operation in operations.items()})
 

@@ -1,9 +1,9 @@
 """
-Frames of a stream: D-Bus messages, each with the descriptors that belong to it.
+Read D-Bus messages from a stream, each with the descriptors that belong to it.
 
-A read may bring the end of one message and the beginning of the next, with descriptors of either. They come in the
-order in which they were sent, and each message says how many it has: so they wait in a queue. Wayland's protocol is
-read in the same way.
+One read may return the end of a message and the beginning of the next one, with descriptors of both. Descriptors arrive
+in the order in which they were sent, and each message says how many it has. So this program keeps them in a queue.
+Wayland's protocol can be read in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import unixconn
 
 UNIX_FDS = 9
-"""The header field that says how many descriptors a message has."""
+"""The code of the header field with the number of descriptors."""
 
 
 class Frames:
@@ -26,7 +26,7 @@ class Frames:
         self._fds: list[unixconn.FileDescriptor] = []
 
     def receive(self) -> tuple[bytes, list[unixconn.FileDescriptor]]:
-        """Give the next message and its descriptors, the caller's to close. Raises ValueError if some are missing."""
+        """Return the next message, and its descriptors for the caller to close. Raises ValueError if any is missing."""
         while len(self._data) < size_of(self._data):
             with self._connection.receive_message(65536) as message:
                 self._data += message.data
@@ -37,13 +37,13 @@ class Frames:
         del self._data[:size]
         count = dict(header_fields(frame)).get(UNIX_FDS, 0)
         if count > len(self._fds):
-            raise ValueError(f"a message of {count} descriptors came with {len(self._fds)}")
+            raise ValueError(f"a message with {count} descriptors arrived with {len(self._fds)}")
         fds, self._fds = self._fds[:count], self._fds[count:]
         return frame, fds
 
 
 def size_of(data: bytes | bytearray) -> int:
-    """Give the size of the message at the beginning of *data*; that of its fixed part while there is less."""
+    """Return the size of the message at the beginning of *data*; of its fixed part, if *data* is shorter than that."""
     if len(data) < 16:
         return 16
     body, _serial, fields = struct.unpack_from(order_of(data) + "III", data, 4)
@@ -51,13 +51,13 @@ def size_of(data: bytes | bytearray) -> int:
 
 
 def header_fields(frame: bytes) -> Iterator[tuple[int, int]]:
-    """Give number and content of those header fields that are numbers."""
+    """Yield the code and the value of each header field whose value is a number."""
     order = order_of(frame)
     (length,) = struct.unpack_from(order + "I", frame, 12)
     at, end = 16, 16 + length
     while at < end:
         field, kind = frame[at], frame[at + 2 : at + 3]
-        # Number, and a variant: the length of its signature, that, a NUL, the value.
+        # A code, and a variant: the length of the signature, the signature, a NUL, and the value.
         at += 4
         if kind == b"g":
             at += 1 + frame[at] + 1
@@ -66,16 +66,16 @@ def header_fields(frame: bytes) -> Iterator[tuple[int, int]]:
             at += 4
             if kind == b"u":
                 yield field, value
-            else:  # a text of that length
+            else:  # a string of that length
                 at += value + 1
         at = aligned(at, 8)
 
 
 def order_of(data: bytes | bytearray) -> str:
-    """Give struct's letter for the byte order."""
+    """Return the struct module's character for the byte order of the message."""
     return "<" if data[0] == ord("l") else ">"
 
 
 def aligned(size: int, boundary: int) -> int:
-    """Give *size*, or the next multiple of *boundary*."""
+    """Return *size*, rounded up to a multiple of *boundary*."""
     return size + -size % boundary

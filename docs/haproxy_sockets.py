@@ -1,7 +1,7 @@
 """
 Take over the listening sockets of a running haproxy: ``python haproxy_sockets.py STATS_SOCKET``.
 
-Its stats socket needs ``expose-fd listeners``. An example of a protocol in which descriptors come with data.
+The stats socket needs ``expose-fd listeners``. This is an example of a protocol that passes descriptors with data.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import unixconn
 
 
 def listening_sockets(path: str | os.PathLike[str]) -> list[socket.socket]:
-    """Give the sockets that the haproxy with its stats socket at *path* listens on."""
+    """Return the sockets that haproxy listens on. *path* is that of its stats socket."""
     found: list[socket.socket] = []
     with ExitStack() as owned, unixconn.connect(path) as connection:
         connection.send_message(b"_getsocks\n")
         (count,) = struct.unpack("i", connection.get_input_stream().read_all(4))
         while len(found) < count:
-            # The data say where each one is bound, which the sockets tell too.
+            # The data say where each socket is bound. The sockets know that, too.
             with connection.receive_message(65536) as message:
                 found += [owned.enter_context(each.to_socket()) for each in message.fds]
             if len(found) < count:

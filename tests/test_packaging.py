@@ -116,13 +116,13 @@ def test_build_without_a_compiler_after_one_with_it(tree):
     else:
         assert "-none-" not in with_compiler.name
     assert list(tree.glob("build/lib*/unixconn/_api*"))
-    (tree / "unixconn" / "poll.py").rename(tree / "unixconn" / "renamed.py")
+    (tree / "unixconn" / "_kernel" / "epoll.py").rename(tree / "unixconn" / "_kernel" / "renamed.py")
     without = build(tree, CC="/nonexistent")
     assert generated(without) == plain
     assert without.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(without) as content:
-        assert "unixconn/renamed.py" in content.namelist()
-        assert "unixconn/poll.py" not in content.namelist()
+        assert "unixconn/_kernel/renamed.py" in content.namelist()
+        assert "unixconn/_kernel/epoll.py" not in content.namelist()
 
 
 def test_required_layer_that_does_not_compile(tree):
@@ -213,7 +213,7 @@ def test_source_distribution_can_be_built(tree, tmp_path):
     wheel = build(unpacked, CC="/nonexistent")
     with zipfile.ZipFile(wheel) as content:
         assert "another machine" not in content.read("unixconn/_abi.py").decode()
-        assert {f"unixconn/{path.name}" for path in (ROOT / "unixconn").glob("*.py")} | {
+        assert {str(path.relative_to(ROOT)) for path in (ROOT / "unixconn").rglob("*.py")} | {
             "unixconn/py.typed",
             *(f"unixconn/{name}.py" for name in plain_layer(tree)),
         } == {name for name in content.namelist() if name.startswith("unixconn/")}

@@ -1,4 +1,4 @@
-"""The README tells the truth."""
+"""The README and the pages in docs/ tell the truth."""
 
 from __future__ import annotations
 
@@ -15,11 +15,24 @@ import unixconn
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = [*ROOT.glob("README.md"), *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the tests stand alone, without a README")
 
 
-PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def programs_of(page):
+    """Return the Python programs of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+PROGRAMS = {f"{page.name}-{number}": program for page in PAGES for number, program in enumerate(programs_of(page), 1)}
+FIRST = "README.md-1"
+# PyGObject may be missing, and no server listens there.
+OTHERS = {
+    name: program
+    for name, program in PROGRAMS.items()
+    if name != FIRST and "gi.repository" not in program and "/run/service" not in program
+}
 
 
 def output_of(program, folder):
@@ -32,14 +45,14 @@ def output_of(program, folder):
 
 def test_the_first_example(tmp_path):
     """The first program in it does what it says, in twelve lines."""
-    assert len([line for line in PROGRAMS[0].splitlines() if line]) == 12
+    assert len([line for line in PROGRAMS[FIRST].splitlines() if line]) == 12
     shutil.copy(ROOT / "LICENSE", tmp_path)
-    assert re.fullmatch(r"process \d+ sent me: MIT License\n.*", output_of(PROGRAMS[0], tmp_path), re.DOTALL)
+    assert re.fullmatch(r"process \d+ sent me: MIT License\n.*", output_of(PROGRAMS[FIRST], tmp_path), re.DOTALL)
 
 
-@pytest.mark.parametrize("program", PROGRAMS[1:])
+@pytest.mark.parametrize("program", OTHERS.values(), ids=OTHERS)
 def test_the_other_examples(program, tmp_path):
-    """They come to their end, and have nothing to complain of."""
+    """They end without an error, and print nothing."""
     assert output_of(program, tmp_path) == ""
 
 
@@ -62,10 +75,22 @@ def test_the_two_shells(tmp_path):
     assert re.fullmatch(r"process \d+ has LICENSE:\nMIT License\n", output)
 
 
-def test_what_it_names_exists():
-    """Names in code are names of the package."""
-    for name in re.findall(r"`unixconn\.(\w+)[`.(]", README.read_text(encoding="utf-8")):
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_what_is_named_exists(page):
+    """Names in code are names of the package, and links lead to files and to headings."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`unixconn\.(\w+)[`.(]", text):
         assert hasattr(unixconn, name), name
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], heading
+
+
+def test_the_table_of_methods():
+    """The methods that the README names are those of a connection."""
     table = re.search(r"\| `UnixConnection` \|(.*?)\|", README.read_text(encoding="utf-8")).group(1)
     for name in re.findall(r"`(\w+)`", table):
         assert name == "with" or hasattr(unixconn.UnixConnection, name), name

@@ -68,9 +68,7 @@ class TestFromSocket:
 
     @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
     @pytest.mark.parametrize("after", [False, True])
-    @pytest.mark.parametrize(
-        ("target", "name"), [(connection, "adopt"), (connection, "adopt_socket"), (Socket, "_take")]
-    )
+    @pytest.mark.parametrize(("target", "name"), [(connection, "adopt_socket"), (Socket, "_take")])
     def test_later(self, breaks_off, target, name, after):
         """The descriptor is closed."""
         gc.collect()

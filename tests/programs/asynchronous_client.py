@@ -1,4 +1,4 @@
-"""A client that waits for several things at a time and gives up on some: ``asynchronous_client.py FOLDER``."""
+"""A client that runs several operations and cancels some of them: ``asynchronous_client.py FOLDER``."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from gi.repository import Gio, GLib, GObject
 
 
 class Server:
-    """Answers on command: of itself it is silent."""
+    """Sends nothing until `answer` or `speak` is called."""
 
     def __init__(self, path):
         self.connections = []
@@ -29,7 +29,7 @@ class Server:
         return GLib.SOURCE_REMOVE
 
     def on_answered(self, connection, result):
-        # Told in the end: nobody knows whether this callback or the client's is the first.
+        # Printed at the end: either this callback or the client's may come first.
         self.answered = connection.send_credentials_finish(result)
 
     def speak(self):
@@ -38,7 +38,7 @@ class Server:
 
 
 class Client:
-    """Does one step after the other, each begun by the callback of the one before."""
+    """Does one step after the other. The callback of a step starts the next one."""
 
     def __init__(self, path, server, loop):
         self.path = path
@@ -77,7 +77,7 @@ class Client:
             connection.receive_credentials_finish(result)
         except GLib.Error as error:
             print("client:", error.matches(Gio.io_error_quark(), Gio.IOErrorEnum.CANCELLED), error.message)
-        # Whoever was cancelled has taken nothing: the answer is for the next.
+        # The cancelled operation has consumed nothing: the next one gets the answer.
         never = GLib.timeout_add(60000, self.loop.quit)
         GLib.timeout_add(20, self.server.answer)
         cancellable.reset()
@@ -129,7 +129,7 @@ class Client:
 
 
 def main(folder):
-    """Run the client's steps, and the server beside it."""
+    """Run the client's steps and the server in one main loop."""
     path = folder + "/quiet"
     loop = GLib.MainLoop.new(None, False)
     server = Server(path)

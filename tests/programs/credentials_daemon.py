@@ -1,4 +1,4 @@
-"""A daemon that serves only who proves to be of its own user: ``credentials_daemon.py FOLDER``."""
+"""A daemon that serves only processes of its own user: ``credentials_daemon.py FOLDER``."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from gi.repository import Gio, GLib
 
 
 def serve(connection, child):
-    """Look who is there, and answer."""
+    """Check who has connected, and answer."""
     own = Gio.Credentials.new()
     peer = connection.get_socket().get_credentials()
     try:
@@ -24,7 +24,7 @@ def serve(connection, child):
 
 
 def polite(connection, daemon):
-    """Show credentials, and look who answers."""
+    """Send credentials, and check who answers."""
     print("client: sent", connection.send_credentials(None))
     answer = connection.get_input_stream().read_bytes(len(b"welcome\n"), None)
     print("client: heard", answer.get_data())
@@ -32,18 +32,18 @@ def polite(connection, daemon):
 
 
 def silent(connection, daemon):
-    """Say nothing, and go."""
+    """Close the connection without a message."""
     assert connection.is_connected()
     print("client: goes")
 
 
 def confused(connection, daemon):
-    """Send a descriptor in the place of credentials."""
+    """Send a descriptor instead of credentials."""
     print("client: sent", connection.send_fd(0, None))
 
 
 def explicit(connection, daemon):
-    """Send the message with credentials as an object."""
+    """Send credentials as a control message object."""
     credentials = Gio.Credentials.new()
     credentials.set_unix_user(os.geteuid())
     message = Gio.UnixCredentialsMessage.new_with_credentials(credentials)
@@ -54,7 +54,7 @@ def explicit(connection, daemon):
 
 
 def fork_client(address, behaviour, daemon):
-    """Start a client process; give its pid, and the descriptor of what it prints."""
+    """Start a client process; return its pid, and a descriptor to read its output from."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:

@@ -1,4 +1,4 @@
-"""An echo server on SocketService, and clients of it, all in one main loop: ``echo_server.py FOLDER``."""
+"""An echo server on SocketService, and its clients, all in one main loop: ``echo_server.py FOLDER``."""
 
 import sys
 
@@ -8,7 +8,7 @@ WORDS = [b"one\n", b"two\n", b"three\n"]
 
 
 class EchoServer:
-    """Sends back what comes, for any number of connections at a time."""
+    """Sends back all data, on any number of connections at a time."""
 
     def __init__(self, path, expected):
         self.expected = expected
@@ -95,7 +95,7 @@ class EchoClient:
 
 
 def main(folder):
-    """Run all of it, until the server has stopped."""
+    """Run the server and the clients, until the server has stopped."""
     path = folder + "/echo"
     loop = GLib.MainLoop()
     names = ("anna", "bert", "cleo")

@@ -1,4 +1,4 @@
-"""A server that opens files for others, and hands out the descriptors: ``file_server.py FOLDER``."""
+"""A server that opens files for its clients, and sends them the descriptors: ``file_server.py FOLDER``."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ FILES = {"poem": "roses are red\n", "list": "milk\nbread\n"}
 
 
 def read_line(stream):
-    """Read up to the end of a line, and not further: a descriptor may come after it."""
+    """Read one line, and no more: a descriptor may follow."""
     line = b""
     while not line.endswith(b"\n"):
         byte = stream.read_bytes(1, None).get_data()
@@ -21,7 +21,7 @@ def read_line(stream):
 
 
 def on_run(service, connection, source_object, folder):
-    """Answer the requests of one connection, in a thread of its own."""
+    """Answer the requests of one connection. Each connection has its own thread."""
     output = connection.get_output_stream()
     while True:
         name = read_line(connection.get_input_stream())
@@ -40,7 +40,7 @@ def on_run(service, connection, source_object, folder):
 
 
 def ask(connection, name):
-    """Have the server open a file; give the descriptor, or tell why not."""
+    """Ask the server to open a file; return the descriptor, or the text of the error."""
     connection.get_output_stream().write_all(name.encode() + b"\n", None)
     answer = read_line(connection.get_input_stream())
     return connection.receive_fd(None) if answer == "ok" else answer
@@ -60,7 +60,7 @@ def client(address):
 
 
 def fork_clients(address, times):
-    """Start a process that is one client after the other; give its pid."""
+    """Start a process that runs clients one after the other; return its pid."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -76,7 +76,7 @@ def fork_clients(address, times):
 
 
 def several(address):
-    """Send two descriptors in one message, which a list of them can, to ourselves."""
+    """Send two descriptors in one message, by a UnixFDList, within this process."""
     listener = Gio.SocketListener.new()
     listener.add_address(address, Gio.SocketType.STREAM, Gio.SocketProtocol.DEFAULT, None)
     ours = Gio.SocketClient.new().connect(address, None)
@@ -105,7 +105,7 @@ def several(address):
 
 
 def main(folder):
-    """Serve until all clients have gone."""
+    """Serve until all clients have ended."""
     for name, text in FILES.items():
         (Path(folder) / name).write_text(text)
     address = Gio.UnixSocketAddress.new(folder + "/files")

@@ -198,7 +198,8 @@ def _begun(task: Task, pending: Sequence[T] | Both | None, begin: Callable[[], N
 
 def check_arguments(cancellable: object, callback: object) -> None:
     """Raise TypeError if the argument *cancellable* or *callback* of a method has a wrong type."""
-    check_cancellable(cancellable)
+    if cancellable is not None and not isinstance(cancellable, Cancellable):
+        check_cancellable(cancellable)
     if callback is not None and callback is not AWAIT and not callable(callback):
         raise TypeError(f"callback must be callable or None, not {callback!r}")
 

@@ -19,7 +19,7 @@ from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.trigger import Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import ClassVar
 
     from unixconn._io.thread import Worker
@@ -97,11 +97,17 @@ class Cancellable(Trigger, Object):
     """The time of `time.monotonic` at which the clock sets the flag."""
     _alarm: _Alarm | None = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        # One store sets the flag together with its reason.
-        self._code: IOErrorEnum | None = None
-        self._emissions: list[_Emission] = []
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        # A constructor of its own for help(), and no further frame.
+        __init__ = Trigger.__init__
+
+    _code: IOErrorEnum | None = None
+    """The reason why the flag is set. One store sets both."""
+    _emissions: Sequence[_Emission] = ()
 
     @classmethod
     def new(cls) -> Cancellable:
@@ -150,7 +156,7 @@ class Cancellable(Trigger, Object):
                 reason = self._reason() or otherwise
                 if self._code is not None or reason is None:
                     return
-                self._emissions.append(emission)
+                self._emissions = [*self._emissions, emission]
                 self._code = reason
                 self._show()
             self._tell_watchers()
@@ -167,7 +173,9 @@ class Cancellable(Trigger, Object):
         self._drop_alarm()
         with self._lock.entered:
             if emission in self._emissions:
-                self._emissions.remove(emission)
+                others = list(self._emissions)
+                others.remove(emission)
+                self._emissions = others
             self._show()
             self._lock.notify()
 
@@ -363,7 +371,7 @@ class Cancellable(Trigger, Object):
         left = self._seconds_left()
         state = "" if left == math.inf else f" {left:.3f} seconds left"
         # The attribute is missing if the constructor has failed.
-        reason = self._reason() if "_code" in self.__dict__ else None
+        reason = self._reason()
         if reason is not None:
             state = " timed out" if reason is IOErrorEnum.TIMED_OUT else " cancelled"
         return f"<{type(self).__name__}{state}>"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+from itertools import starmap
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_copy, as_integer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
@@ -22,15 +24,15 @@ from unixconn._io.receiving import (
     ReceiveWhole,
 )
 from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials, SendWhole
-from unixconn._kernel.control_messages import MAX_DESCRIPTORS, SOL_SOCKET, UCRED, credentials_message
+from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SOL_SOCKET, UCRED, credentials_message
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, adopt, as_descriptor, close_all, listed
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, listed
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import adopt_socket
 from unixconn._kernel.peer import peer_identity
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import receive_credentials, receive_descriptors
-from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, descriptors_pool, pack_descriptors, send
+from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, IS_PYPY, LOW_BYTES, descriptors_pool, pack_on_pypy, send
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 # A module that needs connections imports them here: this one registers the class for Unix streams.
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
+
+_PLAIN = (list, tuple)
 
 # Bound once, as these are looked up at every message.
 _getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
@@ -96,7 +100,7 @@ class UnixConnection(SocketConnection):
         connection = cls(socket=made)
         owner: list[int] = []
         try:
-            adopt(owner, sock.detach)
+            owner.extend(starmap(sock.detach, ((),)))
             number = -1
             made._take(adopt_socket(owner))
         except BaseException:  # raised by a signal handler
@@ -202,10 +206,20 @@ class UnixConnection(SocketConnection):
         Errors: those of `send_fd`; ValueError for no descriptor at all.
         """
         handle = self._socket._handle
-        packed = pack_descriptors(fds) if cancellable is None and handle.is_unix else None
-        if packed is not None and send(handle, descriptors_pool(len(fds)), packed):  # type: ignore[arg-type]
-            return True
-        return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=packed is not None)
+        tried = False
+        if cancellable is None and handle.is_unix and isinstance(fds, _PLAIN):
+            try:
+                pool = descriptors_pool(len(fds))
+                packed = pack_on_pypy(fds) if IS_PYPY else pool.pack(*fds)
+            except (struct.error, TypeError, ValueError, OverflowError):
+                packed = bytes(INT_SIZE)
+            # True and False are packed as 1 and 0, and have to be refused. To look at each number's type takes longer
+            # than to leave all that may be one of them to the slow way.
+            low = packed[LOW_BYTES]
+            tried = 0 not in low and 1 not in low
+            if tried and send(handle, pool, packed):
+                return True
+        return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=tried)
 
     @with_async("unixconn_send_fds_async", returns="True", note="*fds* may be closed as soon as the call returns.")
     def _send_fds_operation(self, fds: Iterable[FileDescriptorLike]) -> Operation[bool]:
@@ -309,7 +323,7 @@ class UnixConnection(SocketConnection):
         try:
             return self._socket._complete(self._send_fake_credentials_operation(pid, uid, gid), cancellable)
         except Error as error:
-            raise error.prefixed(SendFakeCredentials.prefix) from None
+            raise error.prefixed(SendCredentials.prefix) from None
 
     @with_async("g_unix_connection_send_fake_credentials_async", returns="True")
     def _send_fake_credentials_operation(self, pid: int, uid: int, gid: int) -> Operation[bool]:

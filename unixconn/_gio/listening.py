@@ -120,17 +120,15 @@ class UnixListener(SocketListener):
         The file stays if it was replaced, and in a forked child, as it belongs to the parent. Operations that wait end
         with the Error CLOSED. A second call does nothing.
         """
-        ours, self._file = self._file, None
         try:
-            if ours is not None and self._process is this_process():
+            if self._file is not None and self._process is this_process():
                 found = os.lstat(self._path)
-                if (found.st_dev, found.st_ino) == ours:
+                if (found.st_dev, found.st_ino) == self._file:
                     os.unlink(self._path)
+            # Not before: the next close() removes the file if an exception breaks this one off.
+            self._file = None
         except OSError:  # another process has removed it, or this one has no permission any more
-            return
-        except BaseException:  # an exception raised by a signal handler: the next close() removes the file
-            self._file = ours
-            raise
+            self._file = None
         finally:
             super().close()
 

@@ -108,16 +108,18 @@ class SocketService(SocketListener):
             self._accept_by(Cancellable())
 
     def _accept_by(self, accepting: Cancellable) -> None:
+        has_begun = False
         try:
             self._accepting = accepting
             self.accept_async(accepting, self._arrived, accepting)
-        except BaseException:
-            # A signal handler raised an exception, and accepting may have begun or not. It begins again.
-            self._accepting = None
-            accepting.cancel()
-            if self._delivery is not None:
-                self._delivery.call_later(0.0, self._accept_next)
-            raise
+            has_begun = True
+        finally:
+            if not has_begun:
+                # A signal handler raised an exception, and accepting may have begun or not. It begins again.
+                self._accepting = None
+                accepting.cancel()
+                if self._delivery is not None:
+                    self._delivery.call_later(0.0, self._accept_next)
 
     def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
         try:

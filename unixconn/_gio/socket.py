@@ -743,7 +743,9 @@ class Socket(Object):
         buffer = bytearray(size)
         messages: list[list[int]] = []
         try:
-            found = yield self._timed(ReceiveMessage(self._handle, [buffer], context="Error receiving data: "))
+            operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
+            operation.timeout = self._timeout or None
+            found = yield operation
             messages.append(found.owner)
             # Close a pidfd that the kernel has added: nobody has asked for it.
             close_all(found.owner, len(contents_of(found.messages).descriptors))

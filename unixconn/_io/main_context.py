@@ -180,7 +180,7 @@ class _Call(Source):
     If an exception breaks off the call, the function is called again. So it has to do its work only once.
     """
 
-    __slots__ = ()
+    __slots__ = ("_was_missed",)
 
     def __init__(self, call: Callable[[], object], priority: int) -> None:
         # Without super().__init__(), which checks arguments: one of these is made for each result of an operation.
@@ -189,22 +189,19 @@ class _Call(Source):
         self._context = None
         self._destroyed = False
         self._due = True
-
-    @property
-    def _was_missed(self) -> bool:  # type: ignore[override]
-        return self._due
+        self._was_missed: bool = True
 
     def _dispatch(self) -> None:
         # A KeyboardInterrupt or the like comes out while `_due` is still True, so the context calls this again.
-        if self._due:
+        if self._was_missed:
             try:
                 self._call()
             except Exception:
                 # A signal handler may have raised it, so the work may be unfinished. A second call does only the rest.
                 self._call()
-                self._due = False
+                self._was_missed = False
                 raise
-            self._due = False
+            self._was_missed = False
 
 
 class MainContext:
@@ -331,12 +328,19 @@ class MainContext:
             return False
         # Sources that become ready during a callback have to wait for the next iteration.
         priority, last = self._ready[0][0], next(_numbers)
-        while self._ready and self._ready[0][0] == priority and self._ready[0][1] < last:
+        while self._ready:
+            first = self._ready[0]
+            if first[0] != priority or first[1] >= last:
+                break
             self._taken.extend(map(heappop, (self._ready,)))
-            taken = self._taken[-1]
-            run_handler(taken[2]._dispatch)
-            if taken in self._taken and not taken[2]._was_missed:
-                self._taken.remove(taken)
+            # Unless a signal handler has iterated just before. That has called `first` then, and the source that was
+            # taken in its place stays among those that `_look` puts back.
+            run_handler(first[2]._dispatch)
+            if not first[2]._was_missed:
+                try:
+                    self._taken.remove(first)
+                except ValueError:  # an iteration inside of the call has put it back
+                    continue
         return True
 
     def _look(self, seconds: float) -> None:

@@ -99,7 +99,8 @@ def complete(
     TIMED_OUT after the operation's timeout; WOULD_BLOCK if it would block and *blocking* is false; and
     TOO_MANY_OPEN_FILES if there is no descriptor left for *trigger*.
     """
-    check_cancellable(trigger)
+    if trigger is not None and not isinstance(trigger, Trigger):
+        check_cancellable(trigger)
     result: list[T] = []
     closing: Trigger | None = None
     try:
@@ -119,14 +120,18 @@ def complete(
         operation.end()
         return result[0]
     except BaseException as error:  # an Error, or an exception raised by a signal handler, perhaps in `end`
-        operation.end()
-        for each in result:
-            operation.discard(each)
+        _give_up(operation, result)
         if closing is not None:
             _let_go(operation, closing, trigger)
         if isinstance(error, Error):
             operation.explain(error)
         raise
+
+
+def _give_up(operation: Operation[T], result: list[T]) -> None:
+    operation.end()
+    for each in result:
+        operation.discard(each)
 
 
 def begin(operation: Operation[T], trigger: Trigger | None) -> None:

@@ -92,27 +92,26 @@ class SendCredentials(Operation[bool]):
 
     condition = WRITABLE
     prefix = "Error sending credentials: "
+    _claimed: tuple[int, int, int] | None = None
+    """pid, uid and gid; None for those of this process at the moment when the message is sent."""
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
         self._sent: list[int] | None = None
 
-    def _numbers(self) -> tuple[int, int, int]:
-        return os.getpid(), os.geteuid(), os.getegid()
-
     def attempt(self, result: list[bool]) -> bool:
         """See `Operation.attempt`."""
         # As in `SendDescriptor.attempt`.
+        numbers = self._claimed or (os.getpid(), os.geteuid(), os.getegid())
         if self._sent is None:
-            if not send(self.handle, CREDENTIALS, UCRED.pack(*self._numbers())):
+            if not send(self.handle, CREDENTIALS, UCRED.pack(*numbers)):
                 return False
-        elif not self._sent and not send_message(self.handle, self._message(), self._sent):
-            return False
+        elif not self._sent:
+            message = Outgoing([credentials_message(numbers)] if SYSTEM.attaches_credentials else [])
+            if not send_message(self.handle, message, self._sent):
+                return False
         result.append(True)
         return True
-
-    def _message(self) -> Outgoing:
-        return Outgoing([credentials_message(self._numbers())] if SYSTEM.attaches_credentials else [])
 
     def hold(self) -> None:
         """Record from now on whether the message was sent."""
@@ -136,12 +135,9 @@ class SendFakeCredentials(SendCredentials):
                 IOErrorEnum.NOT_SUPPORTED, "Only Linux lets a process claim to be another one, and this is not Linux"
             )
 
-    def _numbers(self) -> tuple[int, int, int]:
-        return self._claimed
-
     def explain(self, error: Error) -> None:
         """Add a note with the numbers that the kernel has refused."""
-        if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
+        if self._claimed and isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
             error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
 
 

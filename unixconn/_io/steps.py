@@ -12,7 +12,7 @@ import threading
 from functools import partial
 
 from unixconn._base.errors import Error
-from unixconn._base.lock import Lock, ending
+from unixconn._base.lock import Lock
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._io.operation import complete
 from unixconn._io.waiter import Waiter, cancelled, try_or_wait
@@ -245,8 +245,8 @@ class Sequence(Generic[T]):
             self._finish(*self._outcome)
             self._outcome = None
 
-    @ending
     def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
+        # The caller calls this again if an exception breaks it off.
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)

@@ -155,22 +155,20 @@ class Waiter(Generic[T]):
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
-            if self._trying:
-                return
-            if self._finish is None:
+            elif self._finish is None:
                 # `ending` calls this again, and `_leave` may be what was broken off.
                 self._leave()
-                return
-            try:
-                self._handle.check()
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    raise timed_out()
-                if self._cancelled or self._waker.is_closed:
-                    raise cancelled()
-                if self._trigger is not None:
-                    self._trigger._check()
-            except Error as error:
-                self._end(error)
+            else:
+                try:
+                    self._handle.check()
+                    if self._deadline is not None and time.monotonic() >= self._deadline:
+                        raise timed_out()
+                    if self._cancelled or self._waker.is_closed:
+                        raise cancelled()
+                    if self._trigger is not None:
+                        self._trigger._check()
+                except Error as error:
+                    self._end(error)
 
     def ring(self) -> None:
         """Do what is due at `alarm`, and set the next alarm. Takes the lock itself."""

@@ -69,6 +69,9 @@ def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
         raise translated(error, "dup: ") from None
 
 
+_close = os.close
+
+
 def close_all(owner: list[int], but: int = 0) -> None:
     """
     Close the descriptors in *owner*, except the first *but* of them, and remove them from it.
@@ -78,7 +81,7 @@ def close_all(owner: list[int], but: int = 0) -> None:
     try:
         while len(owner) > but:
             try:
-                next(map(os.close, map(owner.pop, (-1,))))
+                next(map(_close, map(owner.pop, (-1,))))
             except OSError:
                 continue
     except IndexError:  # a signal handler has closed the last one meanwhile

@@ -55,7 +55,7 @@ class FileDescriptor:
         int; and OSError (EBADF) if no file is open under the number.
         """
         self._prepare()
-        number = as_own_descriptor(fd)
+        number = as_descriptor(fd) if fd.__class__ is int else as_own_descriptor(fd)
         os.fstat(number)
         self._owned.append(number)
         self._warns = True
@@ -211,7 +211,10 @@ class FileDescriptor:
 
     def __del__(self) -> None:
         # The attribute is missing if an exception broke off the constructor.
-        owned = getattr(self, "_owned", None)
+        try:
+            owned = self._owned
+        except AttributeError:
+            return
         if owned:
             if self._warns:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)

@@ -300,8 +300,9 @@ class Handle:
             self.reap()
             if self._closing is not None:
                 self._closing._set()
-            for each in [each for line in self.waiting.values() for each in line]:
-                each.look()
+            if self.waiting:
+                for each in [each for line in self.waiting.values() for each in line]:
+                    each.look()
 
     def reap(self) -> None:
         """Close the descriptor if `close` was called and no `Use` refers to this Handle any more."""

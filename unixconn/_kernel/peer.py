@@ -46,7 +46,6 @@ def peer_identity(handle: Handle) -> Credentials:
     """
     # The lock keeps the number open, so all answers are about the same socket.
     with handle.lock.entered:
-        handle.check()
         made = peer_credentials(handle)
         if not made._has_user():
             raise _no_peer(handle)

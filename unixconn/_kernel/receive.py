@@ -341,7 +341,8 @@ def receive_message(
         if must_wait(handle, counts[0], context):
             return False
         found.append(_received(handle, message, counts[0]))
-        close_all(found[0].refused)
+        if found[0].refused:
+            close_all(found[0].refused)
         return True
     except BaseException as error:
         message.user = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import sys
 from functools import cache, partial
 
@@ -27,8 +26,8 @@ from unixconn._kernel.descriptors import as_descriptor
 from unixconn._kernel.native import ffi, sendmsg
 from unixconn._kernel.platform import SYSTEM
 
-_IS_PYPY = sys.implementation.name == "pypy"
-if _IS_PYPY:
+IS_PYPY = sys.implementation.name == "pypy"
+if IS_PYPY:
     from array import array
 
 if TYPE_CHECKING:
@@ -72,10 +71,20 @@ CREDENTIALS: FormPool[CredentialsForm] = FormPool(CredentialsForm, lambda _packe
 """The pool of messages with credentials. The value is pid, uid and gid, packed by `UCRED`."""
 
 
+class DescriptorsPool(FormPool[DescriptorsForm]):
+    """The pool of messages with *count* descriptors. The value is their numbers, as `pack` returns them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(partial(DescriptorsForm, count), ints(count).unpack)
+        self.pack = ints(count).pack
+
+
 @cache
-def descriptors_pool(count: int) -> FormPool[DescriptorsForm]:
-    """Return the pool of messages with *count* descriptors. The value is their numbers, packed by `ints`."""
-    return FormPool(partial(DescriptorsForm, count), ints(count).unpack)
+def descriptors_pool(count: int) -> DescriptorsPool:
+    """Return the pool of messages with *count* descriptors. Raises ValueError for none, and for more than 253."""
+    if not 1 <= count <= MAX_DESCRIPTORS:
+        raise ValueError(f"a message carries 1 to {MAX_DESCRIPTORS} descriptors, not {count}")
+    return DescriptorsPool(count)
 
 
 def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
@@ -150,30 +159,13 @@ def _has_gone(handle: Handle, sent: int, context: str, descriptors: Sequence[int
     raise handle.error(context)
 
 
-_ONES = slice(0 if sys.byteorder == "little" else INT_SIZE - 1, None, INT_SIZE)
+LOW_BYTES = slice(0 if sys.byteorder == "little" else INT_SIZE - 1, None, INT_SIZE)
 """The bytes of packed ints that hold the lowest 8 bits."""
 
 
-def pack_descriptors(fds: Any) -> bytes | None:
-    """
-    Return the numbers *fds*, packed for `send` with a message of `descriptors_pool`.
-
-    Returns None for anything but a list or tuple of 1 to MAX_DESCRIPTORS plain numbers. Returns None also if the lowest
-    8 bits of a number are 0 or 1, as those of 0, 1, 256 and 257. The caller then checks and sends *fds* the slow way.
-    """
-    if not isinstance(fds, _PLAIN) or not 1 <= len(fds) <= MAX_DESCRIPTORS:
-        return None
-    try:
-        # By an array on PyPy, where a call with some hundred arguments is slow.
-        packed = array("I", fds).tobytes() if _IS_PYPY else ints(len(fds)).pack(*fds)
-    except (struct.error, TypeError, ValueError, OverflowError):
-        return None
-    # True and False would be packed as 1 and 0, and have to be refused. To check each number's type takes longer.
-    ones = packed[_ONES]
-    return None if 0 in ones or 1 in ones else packed
-
-
-_PLAIN = (list, tuple)
+def pack_on_pypy(fds: Sequence[int]) -> bytes:
+    """Return *fds* as `DescriptorsPool.pack` does. On PyPy a call with some hundred arguments is slow."""
+    return array("I", fds).tobytes()
 
 
 def check_open(numbers: Iterable[int]) -> None:

@@ -35,7 +35,6 @@ from unixconn._cli import receive as cli_receive
 from unixconn._cli import send as cli_send
 from unixconn._cli.common import user_name
 
-
 # --- receive and copy -------------------------------------------------------------------------------------------------
 
 

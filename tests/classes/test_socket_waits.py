@@ -13,6 +13,7 @@ import time
 import pytest
 from helpers import SO_PASSCRED, Background, fill, new_socket, settle
 from internals import handle
+from ways import iterate, rest
 
 import unixconn
 from unixconn import Cancellable, IOCondition, Socket, UnixConnection, UnixSocketAddress
@@ -297,3 +298,50 @@ class TestConditions:
         for call in (a.condition_check, a.condition_wait, lambda wrong: a.condition_timed_wait(wrong, 1000)):
             with pytest.raises(TypeError):
                 call(wrong)
+
+
+@pytest.mark.usefixtures("no_linger")
+class TestSource:
+    """Socket.create_source."""
+
+    def test_says_what_holds(self, sockets, calls):
+        """The callback gets the Socket, the condition that has come true, and the data; once, as it returns None."""
+        a, b = sockets
+        source = b.create_source(IN)
+        source.set_callback(calls, "data")
+        source.attach()
+        rest(times=2)
+        assert calls == []
+        a.send(b"x")
+        iterate(lambda: calls)
+        rest(times=2)
+        assert calls == [(b, IN, "data")]
+        assert source.is_destroyed()
+
+    def test_comes_again(self, sockets):
+        """As long as the callback returns a true value, and the condition holds."""
+        a, b = sockets
+        found = []
+
+        def called(sock, condition):
+            found.append((condition, sock.receive(1)))
+            return len(found) < 3
+
+        source = b.create_source(IN)
+        source.set_callback(called)
+        source.attach()
+        a.send(b"abcd")
+        iterate(source.is_destroyed)
+        assert found == [(IN, b"a"), (IN, b"b"), (IN, b"c")]
+
+    @pytest.mark.parametrize("how", ["cancel", "close"])
+    def test_that_is_ended(self, sockets, calls, how):
+        """No condition holds for one whose Socket is closed, or that is cancelled."""
+        _, b = sockets
+        cancellable = Cancellable()
+        source = b.create_source(IN, cancellable)
+        source.set_callback(calls)
+        source.attach()
+        (cancellable.cancel if how == "cancel" else b.close)()
+        iterate(lambda: calls)
+        assert calls == [(b, IOCondition(0))]

@@ -8,12 +8,13 @@ from enum import IntEnum
 from socket import AF_UNIX
 
 from unixconn._base.arguments import as_member
-from unixconn._base.errors import IOErrorEnum, io_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar, Union
 
     from typing_extensions import Self
@@ -234,3 +235,11 @@ def unix_address(value: object) -> UnixSocketAddress:
 def name_of(address: SocketAddress | None) -> bytes:
     """Return *address* as the kernel takes it, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
     return b"" if address is None else unix_address(address)._for_kernel()
+
+
+def address_or_none(ask: Callable[[], SocketAddress | None]) -> SocketAddress | None:
+    """Return the result of *ask*, None if it raises an Error."""
+    try:
+        return ask()
+    except Error:
+        return None

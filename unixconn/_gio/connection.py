@@ -23,8 +23,15 @@ from unixconn._io.receiving import (
     ReceiveOwner,
     ReceiveWhole,
 )
-from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials, SendWhole
-from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SOL_SOCKET, UCRED, credentials_message
+from unixconn._io.sending import (
+    SendCredentials,
+    SendDescriptor,
+    SendDescriptors,
+    SendFakeCredentials,
+    SendWhole,
+    attached_credentials,
+)
+from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SOL_SOCKET, UCRED
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, listed
 from unixconn._kernel.file_descriptor import FileDescriptor
@@ -46,7 +53,6 @@ if TYPE_CHECKING:
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
     from unixconn._io.operation import Operation
-    from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 # A module that needs connections imports them here: this one registers the class for Unix streams.
@@ -449,7 +455,7 @@ class UnixConnection(SocketConnection):
         given, content = listed(fds), as_copy(data)
         if len(given) > MAX_DESCRIPTORS:
             raise ValueError(f"fds must be at most {MAX_DESCRIPTORS} for one message, and these are {len(given)}")
-        attached = _attached(credentials)
+        attached = attached_credentials(credentials)
         handle = self._socket._handle
         if not content and handle.is_stream and (given or attached is not None):
             raise ValueError("data must have a byte for the descriptors and credentials to go with, on a stream")
@@ -887,19 +893,6 @@ class UnixConnection(SocketConnection):
 
 def _count(count: int | None) -> int | None:
     return None if count is None else as_integer(count, "count", 1, INT_MAX)
-
-
-def _attached(credentials: Credentials | bool | None) -> ControlMessage | None:
-    if credentials is None or credentials is False:
-        return None
-    if credentials is True:
-        credentials = Credentials()
-    if not isinstance(credentials, Credentials):
-        raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
-    # They raise an Error if there is none to send: an overflow id, passed on, would be somebody's elsewhere.
-    for ask in (credentials.get_unix_pid, credentials.get_unix_user, credentials.get_unix_group):
-        ask()
-    return credentials_message(credentials._numbers)
 
 
 connection_types[SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT] = UnixConnection

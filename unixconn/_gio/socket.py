@@ -10,7 +10,15 @@ from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as
 from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, named_tuple, overload
-from unixconn._gio.address import SocketAddress, SocketFamily, from_kernel, from_python, name_of, unix_address
+from unixconn._gio.address import (
+    SocketAddress,
+    SocketFamily,
+    address_or_none,
+    from_kernel,
+    from_python,
+    name_of,
+    unix_address,
+)
 from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
@@ -46,7 +54,6 @@ if TYPE_CHECKING:
     from unixconn._kernel.control_messages import ControlMessage
 
 T = TypeVar("T")
-EnumT = TypeVar("EnumT", bound=IntEnum)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 
@@ -387,10 +394,8 @@ class Socket(Object):
         the errno of getsockopt(2): FAILED for an unknown option.
         """
         self._check()
-        level, optname = (
-            as_integer(level, "level", -INT_MAX, INT_MAX),
-            as_integer(optname, "optname", -INT_MAX, INT_MAX),
-        )
+        level = as_integer(level, "level", -INT_MAX, INT_MAX)
+        optname = as_integer(optname, "optname", -INT_MAX, INT_MAX)
         return SocketOption(True, self._handle.get_option(level, optname, ""))
 
     def set_option(self, level: int, optname: int, value: int) -> bool:
@@ -402,10 +407,8 @@ class Socket(Object):
         setsockopt(2): FAILED for an unknown option.
         """
         self._check()
-        level, optname = (
-            as_integer(level, "level", -INT_MAX, INT_MAX),
-            as_integer(optname, "optname", -INT_MAX, INT_MAX),
-        )
+        level = as_integer(level, "level", -INT_MAX, INT_MAX)
+        optname = as_integer(optname, "optname", -INT_MAX, INT_MAX)
         self._handle.set_option(level, optname, as_integer(value, "value", -INT_MAX - 1, INT_MAX), "")
         return True
 
@@ -440,10 +443,10 @@ class Socket(Object):
     # The properties are None where there is no address, also in those versions of GLib whose methods raise.
 
     def _local_address(self) -> SocketAddress | None:
-        return _or_none(self.get_local_address)
+        return address_or_none(self.get_local_address)
 
     def _remote_address(self) -> SocketAddress | None:
-        return _or_none(self.get_remote_address)
+        return address_or_none(self.get_remote_address)
 
     def _address(self, context: str, ask: Callable[[python.socket], Any]) -> SocketAddress | None:
         name = self._handle.call(ask, context=context)
@@ -814,7 +817,7 @@ class Socket(Object):
         self._handle.check()
 
     def _timed(self, operation: OperationT) -> OperationT:
-        """Give *operation* the Socket's timeout, and return it."""
+        """Set the timeout of *operation* to the Socket's; return the operation."""
         operation.timeout = self._timeout or None
         return operation
 
@@ -892,10 +895,3 @@ class Socket(Object):
         return finish(self, "unixconn_socket_receive_from_async", result)
 
     # --- end of the generated part ---
-
-
-def _or_none(ask: Callable[[], T | None]) -> T | None:
-    try:
-        return ask()
-    except Error:
-        return None

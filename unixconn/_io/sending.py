@@ -14,6 +14,7 @@ from unixconn._kernel.control_messages import (
     credentials_message,
     rights_message,
 )
+from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import Owner, as_descriptors, close_all, duplicate_all, listed
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.platform import SYSTEM
@@ -350,3 +351,21 @@ class SendWhole(Operation[int]):
         sent = sum(self._counts)
         if sent:
             error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")
+
+
+def attached_credentials(credentials: Credentials | bool | None) -> ControlMessage | None:
+    """
+    Return the control message for *credentials*, or for those of this process if that is True; None for none.
+
+    Raises TypeError for anything else, and the Error INVALID_DATA if a number is missing.
+    """
+    if credentials is None or credentials is False:
+        return None
+    if credentials is True:
+        credentials = Credentials()
+    if not isinstance(credentials, Credentials):
+        raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
+    # These raise the Error. An overflow id stands for a missing number here, and may be a user's in another namespace.
+    for ask in (credentials.get_unix_pid, credentials.get_unix_user, credentials.get_unix_group):
+        ask()
+    return credentials_message(credentials._numbers)

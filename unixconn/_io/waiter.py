@@ -135,7 +135,8 @@ class Waiter(Generic[T]):
             try:
                 over = self._error is not None or bool(self._result) or self._operation.attempt(self._result)
             except Error as error:
-                self._error, over = error, True
+                # Without the traceback, whose frames refer to this.
+                self._error, over = error.with_traceback(None), True
             if over:
                 self._end(self._error)
         except BaseException:  # raised by a signal handler: go on with the outcome of the try, or with another try

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections import deque
+from itertools import starmap
 
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
@@ -82,12 +83,12 @@ class Task(AsyncResult):
 
     _ended = False
     """Whether the result is known. The callback may not have been called yet."""
-    _told = False
-    """Whether the callback was called, or is running."""
     _returned = False
     """Whether the callback has returned."""
     _completed = False
-    _callback: Callable[[], object] | None = None
+    _callback: Callable[..., object] | None = None
+    _arguments: Any = ()
+    """The arguments of the callback, until it is called."""
     _delivery: Delivery | None = None
     _priority = PRIORITY_DEFAULT
 
@@ -189,7 +190,8 @@ class Task(AsyncResult):
     def _set_callback(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
         """Let the context or the event loop of this thread call *callback* at the end."""
         if callback is not None:
-            self._callback = partial(callback, self._source, self, *data)
+            self._callback = callback
+            self._arguments = [(self._source, self, *data)]
         self._priority = priority
         self._delivery = Delivery()
 
@@ -229,7 +231,7 @@ class Task(AsyncResult):
 
     def _deliver(self) -> None:
         # May be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
-        if self._told and not self._returned:
+        if self._callback is not None and not self._arguments and not self._returned:
             return
         context = self.get_context()
         try:
@@ -240,18 +242,19 @@ class Task(AsyncResult):
         finally:
             if self._returned:
                 self._complete()
-            elif not self._told:
+            elif self._arguments:
                 # A signal handler raised an exception before the callback was called. The caller may take it for one of
                 # the callback.
                 self._post(self._deliver)
 
     def _call(self) -> None:
         try:
-            if self._callback is not None and not self._told:
-                self._told = True
-                self._callback()
+            if self._callback is not None and self._arguments:
+                # The arguments leave their list in the step of the interpreter in which the callback is called: an
+                # exception of a signal handler finds it called or not.
+                deque(starmap(self._callback, map(self._arguments.pop, (-1,))), 0)
         finally:
-            if self._told or self._callback is None:
+            if not self._arguments:
                 self._returned = True
 
     def _complete(self) -> None:

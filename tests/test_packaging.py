@@ -25,7 +25,7 @@ LIMITED = sys.implementation.name == "cpython" and not sysconfig.get_config_var(
 
 
 def has_build_tools():
-    """Tell whether a build can do without the download of its tools."""
+    """Return whether a build can do without the download of its tools."""
     try:
         return int(version("setuptools").split(".")[0]) >= 77 and find_spec("cffi") is not None
     except PackageNotFoundError:
@@ -43,7 +43,7 @@ pytestmark = [
 
 
 def can_compile():
-    """Tell whether this interpreter's C compiler and headers are installed."""
+    """Return whether this interpreter's C compiler and headers are installed."""
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
     return shutil.which(compiler) is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
 
@@ -92,14 +92,14 @@ def build(tree, kind="wheel", **environment):
 
 
 def generated(wheel):
-    """Give the names of the generated modules in a wheel, without what follows the first dot."""
+    """Return the names of the generated modules in a wheel, without what follows the first dot."""
     with zipfile.ZipFile(wheel) as content:
         names = [Path(name).name for name in content.namelist()]
     return {name.partition(".")[0] for name in names if name.startswith(("_abi", "_api."))}
 
 
 def plain_layer(tree):
-    """Give the names of the modules of the ABI layer, by the table in *tree*."""
+    """Return the names of the modules of the ABI layer, by the table in *tree*."""
     code = "import build_ffi, pathlib; print(*(each.stem for each in build_ffi.abi_paths(pathlib.Path())))"
     return set(subprocess.check_output([sys.executable, "-c", code], cwd=tree, text=True).split())
 

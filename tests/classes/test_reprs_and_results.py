@@ -27,6 +27,8 @@ from unixconn import (
 )
 from unixconn._gio import listener, output_stream
 from unixconn._gio import socket as socket_module
+from unixconn._io import receiving
+from unixconn._kernel import epoll
 
 RESULTS = [
     (socket_module, "SocketOption", "ok value"),
@@ -64,6 +66,18 @@ class TestResults:
         shown = {field: inspect.getdoc(getattr(kind, field)) for field in kind._fields}
         assert (kind.__doc__, shown) == docstrings(module, name)
         assert "Alias for field" not in str(shown)
+
+    @pytest.mark.parametrize(("kind", "module"), [(unixconn.Message, receiving), (unixconn.PollFD, epoll)])
+    def test_what_help_shows_of_attributes(self, kind, module):
+        """Each attribute has a docstring: the same as in the constructor, where an editor looks for it."""
+        tree = ast.parse(inspect.getsource(module))
+        [found] = [each for each in ast.walk(tree) if isinstance(each, ast.ClassDef) and each.name == kind.__name__]
+        [constructor] = [each for each in found.body if getattr(each, "name", "") == "__init__"]
+        written = {
+            field.target.attr: ast.literal_eval(text.value)
+            for field, text in zip(constructor.body[::2], constructor.body[1::2])
+        }
+        assert {name: inspect.getdoc(getattr(kind, name)) for name in kind.__slots__} == written
 
     def test_no_two_of_one_name(self):
         """Socket.receive_message and UnixConnection.receive_message return classes of different names."""

@@ -34,7 +34,7 @@ def load(path):
 
 
 def compiled():
-    """Give the compiled layer, or skip the test where there is none."""
+    """Return the compiled layer, or skip the test where there is none."""
     try:
         return importlib.import_module("unixconn._api")
     except ModuleNotFoundError:
@@ -42,7 +42,7 @@ def compiled():
 
 
 def plain():
-    """Give the plain layer for this machine."""
+    """Return the plain layer for this machine."""
     platforms = importlib.import_module("unixconn._abi").PLATFORMS
     return importlib.import_module(f"unixconn._abi_{_native._entry(platforms, sys.platform, os.uname().machine)}")
 
@@ -68,7 +68,7 @@ def build_ffi():
 
 
 def kind(ffi, ctype):
-    """Tell of a type what makes a difference: sign and size for integers, as their names vary, else the name."""
+    """Return what makes a difference in a type: sign and size for integers, as their names vary, else the name."""
     if ctype.kind == "pointer":
         return "pointer", kind(ffi, ctype.item)
     if ctype.kind == "primitive" and ctype.cname != "char":
@@ -96,12 +96,12 @@ def typedefs(module):
 
 
 def library(module):
-    """Give the functions and constants of a layer."""
+    """Return the functions and constants of a layer."""
     return module.lib if hasattr(module, "lib") else module.ffi.dlopen(None)
 
 
 def constants(module):
-    """Give every constant of a layer, with its value."""
+    """Return every constant of a layer, with its value."""
     lib = library(module)
     return {name: getattr(lib, name) for name in dir(lib) if isinstance(getattr(lib, name), int)}
 
@@ -125,7 +125,7 @@ LENGTHS = ["struct msghdr.msg_iovlen", "struct msghdr.msg_controllen", "struct c
 
 def covered(found, table):
     """
-    Give *found* with the lengths as in *table*, each of which has to lie over the narrower one that was found.
+    Return *found* with the lengths as in *table*, each of which has to lie over the narrower one that was found.
 
     musl declares them as POSIX has them, with padding beside on 64 bits; the table's size_t covers both.
     """
@@ -155,7 +155,7 @@ def test_the_layers_agree(describe):
 
 
 def edit(build_ffi, old, new):
-    """Give the build script's entry for this machine with another text or value in one place."""
+    """Return the build script's entry for this machine with another text or value in one place."""
     table = build_ffi.platform_for(sys.platform, os.uname().machine)
     if old in table.constants:
         return dataclasses.replace(table, constants={**table.constants, old: new})

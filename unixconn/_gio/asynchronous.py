@@ -88,11 +88,11 @@ def start(
     """
     operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
-    pending = try_or_wait(operation, cancellable, task._reactor_for, task._end, blocking=socket._blocking)
+    waiter = try_or_wait(operation, cancellable, task._reactor_for, task._end, blocking=socket._blocking)
     if not isinstance(task, Future):
         return None
     # Future.cancel() cancels this.
-    task._pending = pending
+    task._waiter = waiter
     return task
 
 
@@ -186,12 +186,12 @@ def _task(
     return task
 
 
-def _begun(task: Task, pending: Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
-    """Call *begin*. Return *task*, whose cancel() cancels *pending*, if it is a Future."""
+def _begun(task: Task, waiter: Sequence[T] | Both | None, begin: Callable[[], None]) -> Future[T] | None:
+    """Call *begin*. Return *task*, whose cancel() cancels *waiter*, if it is a Future."""
     if not isinstance(task, Future):
         begin()
         return None
-    task._pending = pending
+    task._waiter = waiter
     begin()
     return task
 

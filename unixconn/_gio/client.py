@@ -196,6 +196,9 @@ class SocketClient(Object):
         check_address(connectable)
         return complete_all(self._connect_to(connectable, cancellable), cancellable, blocking=True)
 
+    # By hand and not by `with_async`: the type of the result depends on that of the address, and the first signal is
+    # emitted in the call itself.
+
     @overload
     def connect_async(
         self, connectable: UnixSocketAddress, cancellable: Cancellable | None = None

@@ -12,6 +12,7 @@ from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketFamily
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
+from unixconn._gio.control_messages import attached_credentials
 from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
 from unixconn._io.receiving import (
@@ -19,18 +20,11 @@ from unixconn._io.receiving import (
     ReceiveCredentials,
     ReceiveDescriptor,
     ReceiveDescriptors,
-    ReceiveOwned,
-    ReceiveOwner,
+    ReceiveFileDescriptor,
+    ReceiveFileDescriptors,
     ReceiveWhole,
 )
-from unixconn._io.sending import (
-    SendCredentials,
-    SendDescriptor,
-    SendDescriptors,
-    SendFakeCredentials,
-    SendWhole,
-    attached_credentials,
-)
+from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials, SendWhole
 from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SOL_SOCKET, UCRED
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, listed
@@ -126,6 +120,9 @@ class UnixConnection(SocketConnection):
         """
         return self._socket._duplicate()
 
+    # The plain methods below are short doors: each makes the first try itself, with the lines of its Operation's
+    # `attempt`, and makes an Operation only if it has to wait. The table in tests/operations/ tests both of them.
+
     # --- one descriptor ---
 
     def send_fd(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None) -> bool:
@@ -181,6 +178,7 @@ class UnixConnection(SocketConnection):
                         pass
                 return owner[0]
         except BaseException:  # an Error, or raised by a signal handler
+            # Not an Owner: it would have to let go of the number before the end of its block, which is Python code.
             close_all(owner)
             raise
         return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
@@ -195,11 +193,11 @@ class UnixConnection(SocketConnection):
 
     def receive_descriptor(self, cancellable: Cancellable | None = None) -> FileDescriptor:
         """Receive a descriptor as `receive_fd` does, with an owner: no exception of a signal handler can lose it."""
-        return self._socket._complete(ReceiveOwner(self._socket._handle), cancellable)
+        return self._socket._complete(ReceiveFileDescriptor(self._socket._handle), cancellable)
 
     @with_async("unixconn_receive_descriptor_async", returns="the FileDescriptor")
     def _receive_descriptor_operation(self) -> Operation[FileDescriptor]:
-        return ReceiveOwner(self._socket._handle)
+        return ReceiveFileDescriptor(self._socket._handle)
 
     # --- any number of descriptors, which Gio does not have ---
 
@@ -256,7 +254,7 @@ class UnixConnection(SocketConnection):
                 for _ in _ROUNDS:
                     pass
             return owner
-        except BaseException:  # an Error, or raised by a signal handler
+        except BaseException:  # an Error, or raised by a signal handler; no Owner, as in receive_fd
             close_all(owner)
             raise
 
@@ -272,11 +270,11 @@ class UnixConnection(SocketConnection):
         self, count: int | None = None, cancellable: Cancellable | None = None
     ) -> list[FileDescriptor]:
         """Receive descriptors as `receive_fds` does, and return each with an owner."""
-        return self._socket._complete(ReceiveOwned(self._socket._handle, _count(count)), cancellable)
+        return self._socket._complete(ReceiveFileDescriptors(self._socket._handle, _count(count)), cancellable)
 
     @with_async("unixconn_receive_descriptors_async", returns="the FileDescriptors")
     def _receive_descriptors_operation(self, count: int | None = None) -> Operation[list[FileDescriptor]]:
-        return ReceiveOwned(self._socket._handle, _count(count))
+        return ReceiveFileDescriptors(self._socket._handle, _count(count))
 
     def refuse_fds(self, refused: bool = True) -> None:
         """

@@ -93,6 +93,7 @@ class UnixFDList(Object):
             duplicate_all(made, (self._fds[index],))
             return made[0]
         except BaseException:  # the Error of dup(), or an exception raised by a signal handler
+            # Not an Owner, which would have to let go of the number before this returns.
             close_all(made)
             raise
 
@@ -311,6 +312,24 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
                 credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
                 made.append(UnixCredentialsMessage(credentials=credentials))
     return made
+
+
+def attached_credentials(credentials: Credentials | bool | None) -> ControlMessage | None:
+    """
+    Return a control message with *credentials*, True for those of this process; None for None and False.
+
+    Raises the Error of the getter for a number that the credentials do not have, and TypeError for another argument.
+    """
+    if credentials is None or credentials is False:
+        return None
+    if credentials is True:
+        credentials = Credentials()
+    if not isinstance(credentials, Credentials):
+        raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
+    # An overflow id, passed on, would be somebody's elsewhere.
+    for ask in (credentials.get_unix_pid, credentials.get_unix_user, credentials.get_unix_group):
+        ask()
+    return credentials_message(credentials._numbers)
 
 
 def as_control_message(value: object) -> SocketControlMessage:

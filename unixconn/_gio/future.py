@@ -74,7 +74,8 @@ class Future(Task, Generic[ResultT_co]):
         self._done_callbacks: list[tuple[Callable[[Future[ResultT_co]], object], Context | None]] = []
 
     _asyncio_future_blocking: bool | None = None
-    _pending: Waiter[ResultT_co] | Sequence[ResultT_co] | Both | None = None
+    _waiter: Waiter[ResultT_co] | Sequence[ResultT_co] | Both | None = None
+    """What waits for the operation's end in the background. None if nothing has to wait, and after the end."""
     _cancel_was_asked = False
     _cancel_message: object = None
     _seen = False
@@ -87,9 +88,9 @@ class Future(Task, Generic[ResultT_co]):
             # In one step of the interpreter: if another thread replaced it, the first one would cancel nothing.
             made: Cancellable = self.__dict__.setdefault("_own_cancellable", Cancellable())
             self._cancellable = made
-            pending = self._pending
-            if pending is not None:
-                pending.attend(made)
+            waiter = self._waiter
+            if waiter is not None:
+                waiter.attend(made)
         return self._cancellable
 
     def done(self) -> bool:
@@ -113,12 +114,12 @@ class Future(Task, Generic[ResultT_co]):
         The operation ends with the Error CANCELLED, and in asyncio with asyncio.CancelledError, which gets *msg*. The
         operation's Cancellable stays as it is, as other operations may use it.
         """
-        pending = self._pending
-        if self._ended or pending is None:
+        waiter = self._waiter
+        if self._ended or waiter is None:
             return False
         self._cancel_message = msg
         self._cancel_was_asked = True
-        pending.cancel()
+        waiter.cancel()
         # An operation of several steps may end a little later.
         return not self._ended or isinstance(self._error, CancelledError)
 
@@ -206,9 +207,9 @@ class Future(Task, Generic[ResultT_co]):
 
     def _look_after_its_loop(self) -> None:
         # A loop that was closed no longer ends operations, and does not say so.
-        pending = self._pending
-        if not self._ended and self._loop is not None and self._loop.is_closed and pending is not None:
-            pending.look()
+        waiter = self._waiter
+        if not self._ended and self._loop is not None and self._loop.is_closed and waiter is not None:
+            waiter.look()
 
     def _subscribe(self, wake: Callable[[], object]) -> None:
         self._wakers[wake] = None
@@ -280,7 +281,7 @@ class Future(Task, Generic[ResultT_co]):
         self._reactor.post(call)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Return the Poller that waits for *operation*."""
+        """Return the Reactor that waits for *operation*."""
         return self._reactor
 
     @property
@@ -293,7 +294,7 @@ class Future(Task, Generic[ResultT_co]):
         self._completed = True
         # A Sequence refers to this Future. With this reference the two would be a circle, and would stay, with the
         # connection, until a garbage collection.
-        self._pending = None
+        self._waiter = None
         self._wake()
         self._post_done_callbacks()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
-    from unixconn._kernel.epoll import Watch
+    from unixconn._kernel.epoll import Epoll
 
 
 ListenerT = TypeVar("ListenerT", bound="SocketListener")
@@ -135,7 +135,7 @@ class _Gate:
     type = python.SOCK_STREAM
 
     def __init__(self) -> None:
-        self._epoll: Watch | None = None
+        self._epoll: Epoll | None = None
 
     def register(self, *numbers: int) -> None:
         """Make the epoll readable while one of the descriptors is."""

@@ -763,8 +763,7 @@ class Socket(Object):
 
     def condition_check(self, condition: IOCondition) -> IOCondition:
         """Return those of *condition*, and ERR and HUP, that hold now; none if the Socket is closed. See poll(2)."""
-        wanted = as_integer(condition, "condition", 0, INT_MAX)
-        return IOCondition(self._handle.poll(wanted))
+        return IOCondition(self._handle.poll(as_integer(condition, "condition", 0, INT_MAX)))
 
     def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
         """Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2)."""
@@ -817,7 +816,7 @@ class Socket(Object):
         self._handle.check()
 
     def _timed(self, operation: OperationT) -> OperationT:
-        """Set the timeout of *operation* to the Socket's; return the operation."""
+        """Set the timeout of *operation* to that of the Socket, and return *operation*."""
         operation.timeout = self._timeout or None
         return operation
 

@@ -201,7 +201,7 @@ class Task(AsyncResult):
         self._delivery.post(call, self._priority)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Return the Poller that waits for *operation*."""
+        """Return the Reactor that waits for *operation*."""
         assert self._delivery is not None
         if self._delivery.loop is not None:
             return self._delivery.loop

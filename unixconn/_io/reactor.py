@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn._io.waiter import Waiter
-    from unixconn._kernel.epoll import Watch
+    from unixconn._kernel.epoll import Epoll
     from unixconn._kernel.handle import Handle
 
 
@@ -39,7 +39,7 @@ class Reactor:
     def __init__(self) -> None:
         self.is_ours = True
         """Whether this process has made it, and not a process that this one was forked from."""
-        self._epoll: Watch | None = None
+        self._epoll: Epoll | None = None
         # The Handles of the descriptors in the epoll, by their numbers. The references are weak: an operation that
         # waits keeps its Handle alive, and a Handle for which none waits must not be kept alive by this.
         self._armed: dict[int, weakref.ref[Handle]] = {}
@@ -154,9 +154,9 @@ class Reactor:
 
     def _stop(self) -> None:
         """Close the epoll."""
-        watch, self._epoll = self._epoll, None
-        if watch is not None:
-            watch.close()
+        closing, self._epoll = self._epoll, None
+        if closing is not None:
+            closing.close()
             self._armed.clear()
 
 
@@ -169,9 +169,9 @@ class WakeableReactor(Reactor):
         self._wakeup = Wakeup()
         self._can_wake = False
 
-    def _listen(self, watch: Watch) -> None:
+    def _listen(self, made: Epoll) -> None:
         """
-        Add the wakeup to *watch*, so that `wake` ends a wait for it.
+        Add the wakeup to *made*, so that `wake` ends a wait for it.
 
         Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
@@ -179,7 +179,7 @@ class WakeableReactor(Reactor):
             if not self._can_wake:
                 try:  # noqa: SIM105 - contextlib would be imported for this alone
                     # With EPOLLET each `set` is reported once, so the wakeup need not be cleared.
-                    watch.register(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
+                    made.register(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
                 except FileExistsError:  # an earlier call was broken off before `_can_wake` was set
                     pass
                 self._can_wake = True

@@ -139,7 +139,7 @@ class ReceiveDescriptor(Operation[int]):
         close_all([result])
 
 
-class ReceiveOwned(Operation[list[FileDescriptor]]):
+class ReceiveFileDescriptors(Operation[list[FileDescriptor]]):
     """Receive descriptors as `ReceiveDescriptors` does. The result is a list of FileDescriptors."""
 
     __slots__ = ("_numbers", "_owners")
@@ -178,7 +178,7 @@ class ReceiveOwned(Operation[list[FileDescriptor]]):
             each.close()
 
 
-class ReceiveOwner(Operation[FileDescriptor]):
+class ReceiveFileDescriptor(Operation[FileDescriptor]):
     """Receive one descriptor. The result is a FileDescriptor."""
 
     __slots__ = ("_descriptors", "_found")
@@ -188,7 +188,7 @@ class ReceiveOwner(Operation[FileDescriptor]):
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
-        self._descriptors = ReceiveOwned(handle, 1)
+        self._descriptors = ReceiveFileDescriptors(handle, 1)
         # Has a list with one FileDescriptor, from its receipt until `attempt` hands it over.
         self._found: list[list[FileDescriptor]] = []
 
@@ -282,7 +282,19 @@ class Message:
 
     __module__ = "unixconn"
 
-    __slots__ = ("credentials", "data", "end_of_record", "fds", "pidfd", "refused")
+    # For help(), which does not see the docstrings below.
+    __slots__ = {
+        "credentials": (
+            "The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."
+        ),
+        "data": "The data.",
+        "end_of_record": (
+            "Whether the data end where the sender's data ended. Always False for a stream, which does not tell this."
+        ),
+        "fds": "The descriptors, in the order in which they were sent.",
+        "pidfd": "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`.",
+        "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
+    }
 
     def __init__(self) -> None:
         self.data: bytes = b""

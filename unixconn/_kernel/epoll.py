@@ -11,7 +11,7 @@ from unixconn._base.typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    class Watch(Protocol):
+    class Epoll(Protocol):
         """What a reactor needs of `select.epoll`."""
 
         def register(self, number: int, events: int) -> None:
@@ -58,7 +58,12 @@ class PollFD:
 
     __module__ = "unixconn"
 
-    __slots__ = ("events", "fd", "revents")
+    # For help(), which does not see the docstrings below.
+    __slots__ = {
+        "events": "The conditions to wait for.",
+        "fd": "The number of the descriptor.",
+        "revents": "The conditions that hold.",
+    }
 
     def __init__(self, fd: int = 0, events: int = 0) -> None:
         self.fd: int = fd
@@ -76,7 +81,7 @@ READABLE = 0x1
 WRITABLE = 0x4
 _HANGUP = 0x10
 ONE_SHOT = 0x40000000
-"""Report a descriptor once, and not again before `Watch.modify`: EPOLLONESHOT."""
+"""Report a descriptor once, and not again before `Epoll.modify`: EPOLLONESHOT."""
 BY_EDGE = 0x80000000
 """Report only changes of a descriptor's state, such as each arrival of data: EPOLLET."""
 
@@ -119,7 +124,7 @@ class _Kqueue:  # pragma: no cover - not on Linux
         self._queue.close()
 
 
-def new() -> Watch:
+def new() -> Epoll:
     """
     Return a new epoll or kqueue.
 

@@ -195,6 +195,7 @@ def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
     A message with descriptors, or without data, is refused: it is consumed, its descriptors are closed, and an Error is
     raised. Also raises the Error for recvmsg(2)'s errno.
     """
+    # The first steps are those of `receive_descriptors`: to share them would take one more call for each message.
     try:
         message = _pop()
     except IndexError:

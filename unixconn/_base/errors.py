@@ -221,7 +221,7 @@ GError = Error
 
 
 class SystemCallError(Error, OSError):
-    """A system call failed with an errno that has no class of its own here; see ``errno``."""
+    """A system call failed with an errno for which there is no subclass; see ``errno``."""
 
     __module__ = "unixconn"
 

@@ -280,7 +280,7 @@ class Future(Task, Generic[ResultT_co]):
         self._reactor.post(call)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Return the Poller that waits for *operation*."""
+        """Return the Reactor that waits for *operation*."""
         return self._reactor
 
     @property

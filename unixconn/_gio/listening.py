@@ -125,7 +125,7 @@ class UnixListener(SocketListener):
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == self._file:
                     os.unlink(self._path)
-            # Not before: the next close() removes the file if an exception breaks this one off.
+            # Not before: the next close() removes the file if an exception interrupts this one.
             self._file = None
         except OSError:  # another process has removed it, or this one has no permission any more
             self._file = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
 
 _AFTER_AN_ERROR = 0.1
-"""Seconds until the next try after an Error in accepting, as in a process whose descriptor table is full."""
+"""Seconds until the next attempt after an Error in accepting, as in a process whose descriptor table is full."""
 
 
 class SocketService(SocketListener):

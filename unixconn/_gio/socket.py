@@ -804,7 +804,7 @@ class Socket(Object):
 
     def _duplicate(self) -> python.socket:
         with FileDescriptor._empty() as made:
-            # Inside of the lock no other thread can close the socket, after which the number may be another file's.
+            # Inside the lock no other thread can close the socket, after which the number may be another file's.
             with self._handle.lock.entered:
                 self._check()
                 duplicate_all(made._owned, (self._handle.number,))

@@ -199,7 +199,7 @@ class Task(AsyncResult):
         self._delivery.post(call, self._priority)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Return the Poller that waits for *operation*."""
+        """Return the Reactor that waits for *operation*."""
         assert self._delivery is not None
         if self._delivery.loop is not None:
             return self._delivery.loop
@@ -215,7 +215,7 @@ class Task(AsyncResult):
 
         *before* is called before the callback.
         """
-        # The caller calls this again if an exception breaks it off, as no part of it has an effect twice.
+        # The caller calls this again if an exception interrupts it, as no part of it has an effect twice.
         if error is None:
             self._result = result
         self._error = error

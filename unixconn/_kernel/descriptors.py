@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETURN_IS_ATOMIC = sys.implementation.name != "pypy" and sys.version_info >= (3, 11)
-"""Whether no signal handler can run between a Python function's return and the store of its result by the caller."""
+"""Whether no signal handler can run between a Python function's return and the caller's store of the result."""
 
 
 def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
@@ -63,7 +63,7 @@ def take(owner: list[T]) -> T:
 def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
     """Append a duplicate of each of the descriptors *numbers* to *owner*. Raises the Error for dup(2)'s errno."""
     try:
-        # In one step of the interpreter. The owner has those that were made before an error, too.
+        # In one step of the interpreter. After an error, the owner has the duplicates that were made before it.
         owner.extend(map(os.dup, numbers))
     except OSError as error:
         raise translated(error, "dup: ") from None
@@ -130,8 +130,8 @@ def close_fds(fds: Iterable[int]) -> None:
     Close the descriptors *fds*, a list of numbers in any order.
 
     Consecutive numbers are closed by one `os.closerange`, which is one system call where the system has close_range(2).
-    All are closed in one step of the interpreter: if an exception raised by a signal handler comes out, either none or
-    all of them were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
+    All are closed in one step of the interpreter: if a signal handler raises an exception, either none or all of them
+    were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
 
     Raises TypeError if *fds* is not a list of numbers, also for an object with ``fileno()`` in it, as that closes its
     descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError for a number
@@ -154,9 +154,10 @@ close_fds.__module__ = "unixconn"
 
 def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """
-    Return the rows of consecutive numbers in *numbers*, which is sorted.
+    Return the ranges of consecutive numbers in *numbers*, which is sorted.
 
-    A row is a pair of its first number, and its last number plus one. Raises ValueError for a number that occurs twice.
+    A range is a pair of its first number, and its last number plus one. Raises ValueError for a number that occurs
+    twice.
     """
     rows = []
     first = last = numbers[0]

@@ -218,14 +218,14 @@ def _about_async(each: Declaration) -> list[str]:
     """Return the paragraphs of the docstring of the method ``*_async``."""
     method = each.method
     sentences = [
-        f"At the end *callback* is called with ({each.noun}, result, *user_data), and gets the value by "
-        f"`{method}_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is "
-        "told, and it returns None."
+        f"At the end *callback* is called with ({each.noun}, result, *user_data); `{method}_finish` returns the value. "
+        "Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome "
+        "is dropped."
     ]
     if each.note:
         sentences.append(each.note)
     if each.io_priority and "*io_priority*" not in each.note:
-        sentences.append("Of several callbacks, those of a lower *io_priority* are called first.")
+        sentences.append("Callbacks with a lower *io_priority* are called first.")
     summary = f"Start what `{method}` does, with the same parameters and errors, and do not wait for its end."
     return [each.summary or summary, " ".join(sentences)]
 
@@ -234,8 +234,8 @@ def _about_finish(each: Declaration) -> list[str]:
     """Return the paragraphs of the docstring of the method ``*_finish``."""
     return [
         f"Return {each.returns}, for the *result* of `{each.method}_async`.",
-        f"Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another "
-        f"{each.noun} or of another operation, or if its value was returned already.",
+        "Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to "
+        f"another {each.noun} or another operation, or if its value was returned already.",
     ]
 
 

@@ -1,6 +1,5 @@
 """
-A replacement for the module typing at run time, as importing typing takes longer than importing the rest of this
-package.
+A replacement for typing at run time: importing typing takes longer than importing the rest of this package.
 
 Type checkers never see the replacement. They treat any ``TYPE_CHECKING`` as true, so for them these are typing's names.
 """

@@ -49,7 +49,7 @@ def listen(
     - ADDRESS_IN_USE if somebody listens on *path*, or the file is not a socket
     - INVALID_FILENAME for an empty *path*
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
-    - with the code for the errno of a system call, as PERMISSION_DENIED or NOT_FOUND for the folder
+    - with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
     Raises TypeError if *mode* is not an integer, and OverflowError if it is not from 0 to 0o7777.
     """
@@ -74,7 +74,7 @@ class UnixListener(SocketListener):
     __module__ = "unixconn"
 
     def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
-        """`listen` calls this, after it has checked *mode*."""
+        """Listen on *path*. `listen` calls this after it has checked *mode*."""
         super().__init__(listen_backlog=backlog)
         address = address_of_file(path)
         self._file: tuple[int, int] | None = None
@@ -90,9 +90,10 @@ class UnixListener(SocketListener):
             if mode is not None:
                 os.chmod(self._path, mode)
             if pass_credentials and SYSTEM.credentials_option is not None:
-                # A connection inherits the option. Set after accepting, it would miss the first messages.
+                # A connection inherits the option. If it were set after accepting, the first messages would have no
+                # credentials.
                 socket.set_option(*SYSTEM.credentials_option, True)
-            # Connecting is refused before this.
+            # Until this call, connecting is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()
             is_added = self.add_socket(socket)
@@ -125,7 +126,7 @@ class UnixListener(SocketListener):
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == self._file:
                     os.unlink(self._path)
-            # Not before: the next close() removes the file if an exception interrupts this one.
+            # This comes last: if an exception interrupts this close(), the next one removes the file.
             self._file = None
         except OSError:  # another process has removed it, or this one has no permission any more
             self._file = None
@@ -140,7 +141,7 @@ class UnixListener(SocketListener):
     # --- accepting ---
 
     if TYPE_CHECKING:
-        # Connections to a socket file have this class.
+        # Connections to a socket file have the class UnixConnection.
 
         def accept(self, cancellable: Cancellable | None = None) -> Accepted[UnixConnection]:
             """See `SocketListener.accept`."""
@@ -199,8 +200,8 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
     dead = os.lstat(path)
     if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
         raise taken
-    # Another process may have replaced the file in the meantime. So it is moved away first, and put back if it is not
-    # the one that nobody listens on.
+    # Another process may have replaced the file in the meantime. So the file is moved away first, and put back if it is
+    # not the one that nobody listens on.
     aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
     os.rename(path, aside)
     found = os.lstat(aside)
@@ -215,8 +216,8 @@ def _is_alive(address: UnixSocketAddress) -> bool:
     """
     Return whether a socket is bound to *address*, without connecting to it.
 
-    For a socket of another type, the kernel reports a wrong type in place of connecting. Raises the Error NOT_FOUND if
-    the file was removed in the meantime.
+    A socket of a different type tries to connect: the kernel then reports the wrong type instead of connecting. Raises
+    the Error NOT_FOUND if the file was removed in the meantime.
     """
     socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
     try:

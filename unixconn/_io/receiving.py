@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 class ReceiveDescriptors(Operation[list[int]]):
     """
-    Receive *count* descriptors, from as many messages as necessary. If *count* is None, receive those of the next
-    message.
+    Receive *count* descriptors, from as many messages as necessary, or if it is None, those of the next message.
 
     If a timeout, a cancellation or an exception ends the wait early, the descriptors that have come are kept for the
     next operation that receives descriptors. If a message is wrong or the stream ends, they are closed.

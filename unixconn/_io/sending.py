@@ -154,7 +154,7 @@ class SendFakeCredentials(SendCredentials):
     def explain(self, error: Error) -> None:
         """Add a note with the numbers that the kernel has refused."""
         if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
-            error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
+            error.__notes__.append("the claimed credentials were pid {}, uid {}, gid {}".format(*self._claimed))
 
 
 class SendMessage(Operation[int]):

@@ -110,7 +110,7 @@ def as_bytes(value: Any) -> memoryview:
     """
     Return a view of the bytes of *value*, a bytes-like object or a list or tuple of integers from 0 to 255.
 
-    Raises TypeError for anything else, also for a str, and OverflowError for an integer out of that range.
+    Raises TypeError for anything else, including a str, and OverflowError for an integer out of that range.
     """
     if isinstance(value, (list, tuple)):
         try:

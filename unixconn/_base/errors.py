@@ -256,7 +256,7 @@ class WouldBlockError(Error, BlockingIOError):
 
 
 class PeerClosedError(Error, BrokenPipeError):
-    """BROKEN_PIPE: the peer has closed its end, and nobody can read what is sent."""
+    """BROKEN_PIPE: the peer has closed its end, so no process can read what is sent."""
 
     __module__ = "unixconn"
 

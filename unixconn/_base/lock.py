@@ -69,7 +69,7 @@ if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
 
     class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
         """
-        An RLock that a ``with`` block always releases, also when a signal handler raises.
+        An RLock that a ``with`` block always releases, even if a signal handler raises an exception.
 
         In CPython 3.14 a signal handler can run after an `__enter__` written in C has returned and before the block has
         begun. If it raises then, `__exit__` is not called, and the thread keeps the lock (CPython issue 148874).

@@ -87,7 +87,7 @@ def add_command(
 def add_verbose(parser: Parser) -> None:
     """Add the option ``--verbose``, whose value `progress` takes."""
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="report each step, also if standard error is not a terminal"
+        "-v", "--verbose", action="store_true", help="report each step, even if standard error is not a terminal"
     )
 
 

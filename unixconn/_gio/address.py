@@ -163,7 +163,7 @@ class UnixSocketAddress(SocketAddress):
         return _FAMILY_SIZE + _PATH_ROOM
 
     def to_string(self) -> str:
-        """Return the path or name, with escapes for all but printable ASCII; "anonymous" where there is no name."""
+        """Return the path or name, with escapes for all but printable ASCII; "anonymous" if there is no name."""
         if self._type is UnixSocketAddressType.ANONYMOUS:
             return "anonymous"
         return "".join(chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in self._name)

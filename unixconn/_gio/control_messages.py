@@ -81,7 +81,7 @@ class UnixFDList(Object):
         """
         Return another duplicate of the descriptor at *index_*, close-on-exec, which the caller has to close.
 
-        Raises IndexError for an index outside of the list, also for a negative one, and OverflowError for one that does
+        Raises IndexError for an index outside the list, including a negative index, and OverflowError for one that does
         not fit a C int. Raises the Error TOO_MANY_OPEN_FILES if this process or the system has no free descriptor, and
         FAILED, ``dup: Bad file descriptor``, if other code has closed the descriptor.
         """

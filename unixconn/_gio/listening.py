@@ -37,8 +37,8 @@ def listen(
     """
     Make the socket file *path*, and return a listener that accepts connections on it.
 
-    *path* is a string, bytes or an os.PathLike. A socket file on which nobody listens any more is replaced. The file is
-    removed when this process closes the listener.
+    *path* is a string, bytes or an os.PathLike. A socket file on which no process listens any more is replaced. The
+    file is removed when this process closes the listener.
 
     *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set.
     *backlog* is the number of connections that the kernel queues. With *pass_credentials*, each connection has
@@ -46,7 +46,7 @@ def listen(
 
     Raises the Error
 
-    - ADDRESS_IN_USE if somebody listens on *path*, or the file is not a socket
+    - ADDRESS_IN_USE if a process listens on *path*, or the file is not a socket
     - INVALID_FILENAME for an empty *path*
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
     - with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
@@ -201,7 +201,7 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
     if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
         raise taken
     # Another process may have replaced the file in the meantime. So the file is moved away first, and put back if it is
-    # not the one that nobody listens on.
+    # not the file on which no process listens.
     aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
     os.rename(path, aside)
     found = os.lstat(aside)

@@ -113,7 +113,7 @@ def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
         result = yield from steps
         give_back_turn(stream, token)
         return result
-    except BaseException:  # an Error, or raised by a signal handler, in the end as well
+    except BaseException:  # an Error, or raised by a signal handler, perhaps at the end
         give_back_turn(stream, token)
         raise
 

@@ -69,7 +69,7 @@ class Operation(Generic[T]):
         """Add a note to *error*, which has ended the operation, that says how far the operation had come."""
 
     def begin(self) -> None:
-        """Prepare the first attempt. `end` is called in any case, also if this raises."""
+        """Prepare the first attempt. `end` is called in any case, even if this raises an exception."""
 
     def hold(self) -> None:
         """Prepare to wait. During the wait the caller may do other things, and close descriptors that it passed."""

@@ -289,7 +289,7 @@ class _Step:
     def claim(self, claimed: list[bool]) -> bool:
         """Claim to continue from this step, and record that in *claimed*; return whether it has the only claim."""
         try:
-            # In one step of the interpreter: the claim is always in one of the two lists, also after an exception.
+            # In one step of the interpreter: the claim is always in one of the two lists, even after an exception.
             claimed.extend(map(self._claims.pop, (-1,)))
         except IndexError:
             return bool(claimed)

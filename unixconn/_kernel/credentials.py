@@ -176,8 +176,8 @@ class Credentials(Object):
         """
         Return a new pidfd of the process, close-on-exec, which the caller has to close; see pidfd_open(2).
 
-        A pidfd always refers to the same process, also when the process has ended and another one has its pid. A peer's
-        pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
+        A pidfd always refers to the same process, even if the process has ended and another process has its pid. A
+        peer's pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
 
         Raises the Error NOT_SUPPORTED if there is no pidfd, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
         process had ended before the kernel was asked for the pidfd, which Linux reports up to 6.15; and
@@ -271,7 +271,7 @@ def overflow_ids() -> tuple[int, int]:
     if not _overflow_ids:
         try:
             _overflow_ids[:] = [_read_id("overflowuid"), _read_id("overflowgid")]
-        except OSError:  # /proc is not mounted, or the descriptor table is full just now
+        except OSError:  # /proc is not mounted, or the descriptor table is full at the moment
             return _DEFAULT_OVERFLOW_ID, _DEFAULT_OVERFLOW_ID
     return _overflow_ids[0], _overflow_ids[1]
 
@@ -298,7 +298,7 @@ def _are_all_mapped(kind: str) -> bool:
             return sum(int(line.split()[2]) for line in file) >= _NO_ID
     except FileNotFoundError:  # the system has no user namespaces, or /proc is not mounted
         return not SYSTEM.is_linux or os.path.exists("/proc/self")  # noqa: PTH110 - pathlib is slow to import
-    except OSError:  # the descriptor table is full just now
+    except OSError:  # the descriptor table is full at the moment
         return False
 
 

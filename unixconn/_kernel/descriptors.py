@@ -86,7 +86,7 @@ def close_all(owner: list[int], but: int = 0) -> None:
                 continue
     except IndexError:  # a signal handler has closed the last one meanwhile
         return
-    except BaseException:  # raised by a signal handler: close the others all the same
+    except BaseException:  # raised by a signal handler: close the others anyway
         close_all(owner, but)
         raise
 
@@ -133,9 +133,9 @@ def close_fds(fds: Iterable[int]) -> None:
     All are closed in one step of the interpreter: if a signal handler raises an exception, either none or all of them
     were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
 
-    Raises TypeError if *fds* is not a list of numbers, also for an object with ``fileno()`` in it, as that closes its
-    descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError for a number
-    that does not fit a C int. No descriptor is closed then.
+    Raises TypeError if *fds* is not a list of numbers, including a list that contains an object with ``fileno()``, as
+    that closes its descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError
+    for a number that does not fit a C int. No descriptor is closed then.
     """
     values = listed(fds)
     if not _NUMBERS_ALONE.issuperset(map(type, values)):
@@ -204,7 +204,7 @@ def as_descriptor(value: Any, name: str = "fd") -> int:
     """
     Return the number of the descriptor *value*: an integer, or an object with ``fileno()``.
 
-    Raises TypeError for anything else, also for a bool and a float; ValueError for a negative number; and OverflowError
+    Raises TypeError for anything else, including a bool or a float; ValueError for a negative number; and OverflowError
     for a number that does not fit a C int. The text names *name* and the value.
     """
     if isinstance(value, bool) or value is None:

@@ -50,7 +50,7 @@ class FileDescriptor:
         """
         Take over the descriptor *fd*.
 
-        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, also for a file or a socket, as that would
+        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, including a file or a socket, which would
         close its descriptor as well; ValueError for a negative number; OverflowError for a number that does not fit a C
         int; and OSError (EBADF) if no file is open under the number.
         """

@@ -418,7 +418,7 @@ class Handle:
                 self._switch_on_passcred(self._switched_passcred)
 
     def leave_passcred(self, token: object) -> None:
-        """Undo `enter_passcred`, also one that failed half-way. The last token restores the user's setting."""
+        """Undo `enter_passcred`, even one that failed half-way. The last token restores the user's setting."""
         with self.lock.entered:
             self._passcred_users.discard(token)
             if not self._passcred_users:

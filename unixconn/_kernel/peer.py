@@ -114,7 +114,7 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
         # versions ESRCH.
         if error.errno in (errno.EINVAL, errno.ESRCH):
             return system_error(
-                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one all the same"
+                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one anyway"
             )
         raise translated(error, _CONTEXT) from None
     return made

@@ -44,8 +44,8 @@ AGAIN = (errno.EAGAIN, errno.EINTR)
 """
 The errors after which another attempt is made, when poll() reports the socket as writable.
 
-A call that does not wait cannot be interrupted. If the kernel returns EINTR all the same, Python's signal handlers run
-in poll().
+A call that does not wait cannot be interrupted. If the kernel returns EINTR anyway, Python's signal handlers run in
+poll().
 """
 
 # These are names of this module, as they are looked up for each message.
@@ -122,7 +122,7 @@ def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int 
     """
     Send *message* or its beginning; return True if something was sent, False if that would block.
 
-    The number of data bytes sent is appended to *sent*, also if a signal handler raises in the middle, so that the
+    The number of data bytes sent is appended to *sent*, even if a signal handler raises in the middle, so that the
     caller does not send them again. *flags* are those of sendmsg(2), and *context* is the prefix of an Error's text.
 
     Raises the Error CLOSED after `Handle.close`, and the Error for sendmsg(2)'s errno.

@@ -79,7 +79,7 @@ class Wakeup:
     def set(self) -> None:
         """Make it readable if it is open. An epoll that watches it with EPOLLET reports each call."""
         if not self._write():
-            # A pipe that is never read fills up. A write that fails is no event for EPOLLET, so make room.
+            # A pipe that is never read fills up. A write that fails is not an event for EPOLLET, so make room.
             self.clear()
             self._write()
 

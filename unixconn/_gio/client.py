@@ -186,10 +186,10 @@ class SocketClient(Object):
         Connect to the address *connectable*, and return the connection (g_socket_client_connect).
 
         For a `UnixSocketAddress` and the type STREAM, the connection is a `UnixConnection`. If the queue of the
-        listening socket is full, the method waits until a connection is accepted there. Raises the Error
+        listening socket is full, the method waits until a connection is accepted there. Raises these Errors:
 
-        - with the code for connect(2)'s errno, and with ``Could not connect: `` before the message: NOT_FOUND if there
-          is no such socket file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, ...
+        - one with the code for connect(2)'s errno, and with ``Could not connect: `` before the message: NOT_FOUND if
+          there is no such socket file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, ...
         - TIMED_OUT after the timeout, or after the deadline of *cancellable*
         - CANCELLED if *cancellable* is cancelled
 

@@ -100,8 +100,8 @@ class Future(Task, Generic[ResultT_co]):
         """
         Return whether the operation was cancelled.
 
-        For a future of an asyncio loop, only `cancel` counts. If the operation's Cancellable was cancelled, that is an
-        Error.
+        For a future of an asyncio loop, only `cancel` counts. If the operation's Cancellable is cancelled, the
+        operation fails with an Error.
         """
         if self._asyncio_future_blocking is not None and not self._cancel_was_asked:
             return False

@@ -44,12 +44,12 @@ def listen(
     *backlog* is the number of connections that the kernel queues. With *pass_credentials*, each connection has
     `UnixConnection.pass_credentials` from its first byte on.
 
-    Raises the Error
+    Raises these Errors:
 
     - ADDRESS_IN_USE if a process listens on *path*, or the file is not a socket
     - INVALID_FILENAME for an empty *path*
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
-    - with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
+    - one with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
     Raises TypeError if *mode* is not an integer, and OverflowError if it is not from 0 to 0o7777.
     """

@@ -451,11 +451,7 @@ class Socket(Object):
         return from_python(name) if self._family is SocketFamily.UNIX else None
 
     def is_connected(self) -> bool:
-        """
-        Return whether the socket was connected, and at least one direction is not shut down.
-
-        The peer may have gone since.
-        """
+        """Return whether the socket was connected, and is not shut down both ways. The peer may have gone since."""
         try:
             self.get_remote_address()
         except Error:

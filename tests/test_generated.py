@@ -64,7 +64,7 @@ def test_all_files_are_up_to_date(script):
     ("old", "new"),
     [
         ("def receive_fd_finish", "def receive_fd_end"),
-        ("with callback=None nobody is told", "with callback=None nobody is asked"),
+        ("with callback=None it returns None", "with callback=None it returns True"),
         ('returns="the FileDescriptor"', 'returns="a FileDescriptor"'),
         ("def _receive_message_operation(self, max_bytes: int)", "def _receive_message_operation(self, size: int)"),
     ],

@@ -275,7 +275,7 @@ class TestHelp:
         assert "Any" not in str(signature)
         text = " ".join(inspect.getdoc(method).split())
         assert "Without a callback argument the call returns a `Future`" in text
-        assert "with callback=None nobody is told, and it returns None." in text
+        assert "with callback=None it returns None, and the outcome is dropped." in text
 
 
 class TestAbstract:

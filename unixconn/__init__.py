@@ -17,7 +17,8 @@ import sys
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.native import BACKEND as BACKEND
 
-# The public names for type checkers, for which "as" makes them public. test_public.py compares them with those below.
+# The public names for type checkers. For these, "as" makes a name public. test_public.py compares them with those
+# below.
 if TYPE_CHECKING:
     from unixconn._base.errors import (
         CancelledError as CancelledError,
@@ -121,8 +122,8 @@ if TYPE_CHECKING:
     from unixconn._kernel.file_descriptor import FileDescriptor as FileDescriptor
     from unixconn._kernel.epoll import IOCondition as IOCondition, PollFD as PollFD
 
-# The module of each public name. A module is imported when one of its names is used, as PyGObject does with Gio's
-# names: a program does not pay for what it does not use.
+# The module of each public name. A module is imported when one of its names is first used, as PyGObject does with Gio's
+# names: a program does not load what it does not use.
 _MODULES = {
     "_base.errors": (
         "CancelledError ClosedError Error GError IOErrorEnum InvalidArgumentError InvalidDataError "
@@ -144,7 +145,7 @@ _MODULES = {
     "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "_gio.cancellable": "Cancellable",
     "_gio.client": "SocketClient SocketClientEvent connect",
-    # Socket too: a Socket makes connections, of the classes that this module registers.
+    # Socket is here, too: a Socket makes connections of the classes that this module registers.
     "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
     "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
     "_gio.future": "Future",
@@ -162,7 +163,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names.s
 
 __version__ = "0.1.0"
 
-# Hidden from type checkers, which would otherwise take any misspelt name for one that __getattr__ returns.
+# Hidden from type checkers, which would otherwise accept any misspelt name as one that __getattr__ returns.
 if not TYPE_CHECKING:
     __all__ = list(_HOMES)
 

@@ -1,4 +1,4 @@
-"""The door from the command line: the program ``unixconn``, and ``python -m unixconn``."""
+"""The entry point of the command line: the program ``unixconn``, and ``python -m unixconn``."""
 
 from __future__ import annotations
 

@@ -102,13 +102,13 @@ class TestSignatures:
         """A Future without a callback argument, None with one; and the finish method tells its errors."""
         text = " ".join(inspect.getdoc(getattr(kind, name)).split())
         assert (
-            "Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it "
-            "returns None."
+            "Without a callback argument the call returns a `Future`; with callback=None it returns None, and the "
+            "outcome is dropped."
         ) in text
         finish = name.replace("_async", "_finish")
         assert f"`{finish}`" in text
         text = " ".join(inspect.getdoc(getattr(kind, finish)).split())
-        assert "TypeError if *result* is no AsyncResult; ValueError if it is of another" in text
+        assert "TypeError if *result* is not an AsyncResult; ValueError if it belongs to another" in text
 
     def test_it_is_true(self):
         """With a callback, be it None, the call returns None."""

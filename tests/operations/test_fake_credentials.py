@@ -79,7 +79,7 @@ class TestFake:
                 error = failure(a.send_fake_credentials, *claimed)
                 assert (type(error), error.code) == (unixconn.PermissionDeniedError, 14)
                 assert error.message == FAKE + "Error sending message: Operation not permitted"
-                assert error.__notes__ == ["what was claimed is pid {}, uid {}, gid {}".format(*claimed)]
+                assert error.__notes__ == ["the claimed credentials were pid {}, uid {}, gid {}".format(*claimed)]
             return True
 
         assert in_child(child) == 0
@@ -94,7 +94,7 @@ class TestFake:
         assert isinstance(error, ProcessLookupError)
         assert (error.code, error.errno) == (0, errno.ESRCH)
         assert error.message == FAKE + "Error sending message: No such process"
-        assert error.__notes__ == [f"what was claimed is pid {pid}, uid 0, gid 0"]
+        assert error.__notes__ == [f"the claimed credentials were pid {pid}, uid 0, gid 0"]
 
     @pytest.mark.parametrize(
         ("arguments", "kind", "text"),
@@ -131,4 +131,4 @@ class TestFake:
 
         error = asyncio.run(main())
         assert error.message == FAKE + "Error sending message: No such process"
-        assert error.__notes__ == [f"what was claimed is pid {pid}, uid 0, gid 0"]
+        assert error.__notes__ == [f"the claimed credentials were pid {pid}, uid 0, gid 0"]

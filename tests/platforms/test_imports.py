@@ -1,4 +1,4 @@
-"""Imports go one way: each wing of the package imports from those below it, and no two modules import each other."""
+"""Imports go one way: each subpackage imports from those below it, and no two modules import each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import unixconn
 
 PACKAGE = Path(unixconn.__file__).parent
 WINGS = ("_base", "_kernel", "_io", "_gio", "__init__", "_cli", "__main__")
-"""From the bottom up. A module that is no wing's stands for itself."""
+"""From the bottom up. A module that is no subpackage's stands for itself."""
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text(encoding="utf-8")
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -71,7 +71,7 @@ def module_of(source: str, name: str, modules: dict[str, str]) -> str | None:
     for each in (f"{inside}.{name}".strip("."), inside or "__init__", f"{inside}.__init__"):
         if each in modules:
             return each
-    # The wing's own __init__ has a docstring alone, and the generated modules are loaded by name.
+    # The subpackage's own __init__ has a docstring alone, and the generated modules are loaded by name.
     raise AssertionError(f"from {source} import {name}: there is no such module")
 
 
@@ -86,12 +86,12 @@ def graph(modules: dict[str, str], *, types: bool) -> dict[str, set[str]]:
 
 
 def wing_of(module: str) -> str:
-    """Return the wing of a module."""
+    """Return the subpackage of a module."""
     return module.split(".", maxsplit=1)[0]
 
 
 def upward(modules: dict[str, str]) -> list[str]:
-    """Return the imports that run against the order of the wings."""
+    """Return the imports that run against the order of the subpackages."""
     return [
         f"{module} imports {each}"
         for module, below in graph(modules, types=True).items()
@@ -141,7 +141,7 @@ def test_a_mistake_is_found(module, source):
 
 
 def test_a_mistaken_circle_is_found():
-    """So is a circle within one wing, also one that is closed by a function's import."""
+    """So is a cycle within one subpackage, even if a function's import closes it."""
     source = textwrap.dedent(
         """
         def later():
@@ -152,7 +152,7 @@ def test_a_mistaken_circle_is_found():
 
 
 def test_the_folder_has_nothing_but_wings():
-    """What stands beside the wings is the package itself, its door from the command line, and generated modules."""
+    """Beside the subpackages there are the package itself, its entry point, and generated modules."""
     stems = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_abi")}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert stems == {"__init__", "__main__"}
@@ -173,7 +173,7 @@ def test_one_module_imports_the_layers():
 
 
 def test_few_modules_call_the_c_library():
-    """The names ffi and lib are imported in the kernel's wing, and handed on by none but native."""
+    """The names ffi and lib are imported in the kernel's subpackage, and handed on by none but native."""
     users = set()
     for module, source in MODULES.items():
         found = imports_of(source)

@@ -1,1 +1,1 @@
-"""The wing that the others stand on: errors, objects, locks, and checks of arguments."""
+"""The subpackage that all others use: errors, objects, locks, and checks of arguments."""

@@ -39,8 +39,8 @@ def as_timeout(value: Any) -> int:
     """
     Return the timeout *value* in whole seconds; 0 means no limit.
 
-    Raises ValueError for a fraction of a second, which would be rounded to 0 and so mean no limit, and otherwise as
-    `as_integer` does.
+    Raises ValueError for a number between 0 and 1, which would be rounded to 0 and so mean no limit. Otherwise raises
+    as `as_integer` does.
     """
     seconds = as_integer(value, "timeout", 0, UINT_MAX)
     if value and not seconds:
@@ -56,15 +56,19 @@ def as_priority(value: Any, name: str) -> int:
 
 
 def as_member(kind: type[EnumT], value: Any) -> EnumT:
-    """Return the member of the enumeration *kind* that is *value* or has this value. Raises TypeError for any other."""
+    """
+    Return the member of the enumeration *kind* that is *value* or has this value.
+
+    Raises TypeError if there is none.
+    """
     try:
         return kind(value)
     except ValueError:
-        raise TypeError(f"{value!r} is no {kind.__name__}: give one of its members") from None
+        raise TypeError(f"{value!r} is not a {kind.__name__}: pass one of its members") from None
 
 
 def member_or(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
-    """Return the member of the enumeration *kind* for *value*, or *otherwise* if it has none."""
+    """Return the member of the enumeration *kind* that has *value*, or *otherwise* if none has it."""
     try:
         return kind(value)
     except ValueError:
@@ -106,7 +110,7 @@ def as_bytes(value: Any) -> memoryview:
     """
     Return a view of the bytes of *value*, a bytes-like object or a list or tuple of integers from 0 to 255.
 
-    Raises TypeError for anything else, also for a str, and OverflowError for an integer out of that range.
+    Raises TypeError for anything else, including a str, and OverflowError for an integer out of that range.
     """
     if isinstance(value, (list, tuple)):
         try:
@@ -116,5 +120,5 @@ def as_bytes(value: Any) -> memoryview:
     if isinstance(value, str):
         raise TypeError(f"a buffer must be bytes-like, not the str {value!r}: call its encode()")
     view = memoryview(value)
-    # Only where it is needed: PyPy reads a view made by cast() byte by byte, which takes 100 ms for a megabyte.
+    # cast() is called only if it is needed: PyPy reads a view made by cast() byte by byte, 100 ms for a megabyte.
     return view if view.format == "B" and view.ndim == 1 and view.c_contiguous else view.cast("B")

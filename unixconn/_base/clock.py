@@ -19,7 +19,7 @@ ItemT = TypeVar("ItemT")
 
 
 _FEW = 64
-"""While the queue has no more items than this, it is not searched for items that are over."""
+"""The number of items up to which the queue is not searched for items that are over."""
 
 
 class Clock(Generic[T]):
@@ -27,7 +27,7 @@ class Clock(Generic[T]):
     Items in the order of their moments, which are times of `time.monotonic`.
 
     Any thread may call `add`; the other methods may run in one thread at a time. *is_over* returns whether an item is
-    not needed any more. The clock passes such items over, and removes them before they pile up.
+    not needed any more. The clock skips such items, and removes them before they pile up.
     """
 
     def __init__(self, is_over: Callable[[T], bool]) -> None:

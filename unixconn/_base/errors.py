@@ -221,7 +221,7 @@ GError = Error
 
 
 class SystemCallError(Error, OSError):
-    """A system call failed with an errno that has no class of its own here; see ``errno``."""
+    """A system call failed with an errno for which there is no subclass; see ``errno``."""
 
     __module__ = "unixconn"
 
@@ -256,7 +256,7 @@ class WouldBlockError(Error, BlockingIOError):
 
 
 class PeerClosedError(Error, BrokenPipeError):
-    """BROKEN_PIPE: the peer has closed its end, and nobody can read what is sent."""
+    """BROKEN_PIPE: the peer has closed its end, so no process can read what is sent."""
 
     __module__ = "unixconn"
 

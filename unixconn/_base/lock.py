@@ -1,13 +1,14 @@
 """
 Locks and guards for changes of state that an exception raised by a signal handler, or a fork, may interrupt.
 
-Python runs signal handlers between two steps of the interpreter. An exception that a handler raises comes out there, in
-the middle of whatever the thread is doing. Three means keep such an exception from losing a descriptor, and from
-leaving an operation that never ends:
+Python runs signal handlers between two steps of the interpreter. An exception that a handler raises propagates from
+there, in the middle of whatever the thread is doing. Three means keep such an exception from losing a descriptor, and
+from leaving an operation that never ends:
 
-- a function that ends something is decorated with `ending`, which calls it again if an exception has broken it off;
+- a function that ends something is decorated with `ending`, which calls it again if an exception has interrupted it;
 - an `Owner` (see descriptors.py) closes the descriptors that are left in it;
-- a function that makes a try puts its result into a list that the caller has already, so no return value can be lost.
+- a function that makes an attempt puts its result into a list that the caller has already, so no return value can be
+  lost.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ EndingT = TypeVar("EndingT", bound="Callable[..., Any]")
 
 def ending(function: EndingT) -> EndingT:
     """
-    Decorate *function* so that it is called again if an exception breaks it off, before the exception comes out.
+    Decorate *function* so that it is called again if an exception interrupts it, before the exception propagates.
 
     *function* ends something, such as an operation, and has to be correct when it is called twice. It has to make all
-    its changes itself: between a change that its caller makes before the call and the call, an exception could come.
+    its changes itself: an exception could be raised between a change that its caller makes and the call.
     """
 
     @wraps(function)
@@ -58,7 +59,7 @@ os.register_at_fork(after_in_child=_start_in_child)
 
 
 def this_process() -> object:
-    """Return an object that stands for this process. A forked child gets another one than its parent."""
+    """Return an object that stands for this process. In a forked child it is a different object than in its parent."""
     return _process
 
 
@@ -68,7 +69,7 @@ if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
 
     class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
         """
-        An RLock that a ``with`` block always releases, also when a signal handler raises.
+        An RLock that a ``with`` block always releases, even if a signal handler raises an exception.
 
         In CPython 3.14 a signal handler can run after an `__enter__` written in C has returned and before the block has
         begun. If it raises then, `__exit__` is not called, and the thread keeps the lock (CPython issue 148874).
@@ -77,7 +78,7 @@ if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
         __slots__ = ()
 
         def __enter__(self) -> bool:  # type: ignore[override,unused-ignore]
-            # Not by a plain call, after which the interpreter looks for signals. This way no handler runs between the
+            # This is not a plain call, after which the interpreter looks for signals. So no handler runs between the
             # step that takes the lock and the first step of the block.
             (taken,) = map(self.acquire, (True,))
             return taken
@@ -91,9 +92,9 @@ class Lock:
     method of the object while its thread holds the lock. So the protected state has to be valid between any two steps.
     In a forked child it is a new lock, as another thread of the parent may have held the old one at the fork.
 
-    Each object has a lock of its own: before CPython 3.11, an exception raised by a signal handler can come between the
-    end of a ``with`` block and its `__exit__`, and the thread then keeps the lock for good. One lock for all objects
-    would stop all other threads.
+    Each object has its own lock: before CPython 3.11, an exception raised by a signal handler can come between the end
+    of a ``with`` block and its `__exit__`, and the thread then keeps the lock for good. If all objects shared one lock,
+    that would stop all other threads.
     """
 
     __slots__ = ("_condition", "_lock", "_process")

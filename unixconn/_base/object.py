@@ -44,9 +44,9 @@ class Property:
         self.getter: str = getter
         """The name of the method that returns the value."""
         self.setter: str | None = setter
-        """The name of the method; None for a property that is read-only, or can be given to the constructor only."""
+        """The name of the method; None for a property that is read-only, or that only the constructor takes."""
         self.default_value: object = default
-        """The value of a new object that was given none."""
+        """The value of a new object if the constructor was given none."""
         self.construct_only: bool = construct_only
         """Whether only the constructor takes it."""
 
@@ -111,7 +111,7 @@ _LARGEST_NUMBER = 2**64 - 1
 
 
 class _AtExit:
-    """A context manager whose beginning has been done, and which calls *undo* at its end."""
+    """A context manager that does nothing at its beginning, and calls *undo* at its end."""
 
     __slots__ = ("_undo",)
 
@@ -128,7 +128,7 @@ class _AtExit:
 
 
 def run_handler(call: Callable[..., object], *args: object) -> object:
-    """Call a handler and return its result. Report an exception to `sys.excepthook`, and return None then."""
+    """Call a handler and return its result. If it raises, report the exception to `sys.excepthook` and return None."""
     try:
         return call(*args)
     except Exception:  # noqa: BLE001 - a handler that fails must not stop the others
@@ -158,7 +158,7 @@ class Object:
         """
         Return a weak reference: a function that returns this object, or None when the object is gone.
 
-        *callback*, unless it is None, is called with *data* when the object goes.
+        *callback*, unless it is None, is called with *data* when the object is destroyed.
         """
         if callback is None:
             return weakref.ref(self)
@@ -305,8 +305,8 @@ class Object:
         """
         Connect *callback* as `connect` does, or as `connect_after` if *connect_flags* has the bit 1.
 
-        With the bit 2, *data* must be one object, and this object and *data* change places in the callback's arguments.
-        Raises ValueError otherwise.
+        With the bit 2, *data* must be one object, which changes places with this object in the callback's arguments.
+        Raises ValueError if it is not one.
         """
         after = bool(connect_flags & 1)
         if not connect_flags & 2:
@@ -319,7 +319,7 @@ class Object:
         """
         Connect *callback* as `connect` does, with *owner* in place of this object as the first argument.
 
-        The handler keeps only a weak reference to *owner*, and is disconnected when *owner* goes.
+        The handler keeps only a weak reference to *owner*, and is disconnected when *owner* is destroyed.
         """
         here = weakref.ref(self)
 

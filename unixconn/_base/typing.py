@@ -1,5 +1,5 @@
 """
-A replacement for typing at run time, as importing typing takes longer than importing the rest of this package.
+A replacement for typing at run time: importing typing takes longer than importing the rest of this package.
 
 Type checkers never see the replacement. They treat any ``TYPE_CHECKING`` as true, so for them these are typing's names.
 """
@@ -35,7 +35,7 @@ def named_tuple(name: str, doc: str, /, **fields: str) -> type:
     """
     Return a named tuple that is public under *name*, with a docstring for itself and for each of *fields*.
 
-    Stands beside a class of typing.NamedTuple under ``TYPE_CHECKING``, which makes the same at run time.
+    The caller declares the same class with typing.NamedTuple under ``TYPE_CHECKING``, for type checkers.
     """
     made: type = namedtuple(name, fields, module="unixconn")  # type: ignore[misc]
     made.__doc__ = doc

@@ -1,4 +1,4 @@
-"""Shared by the commands: how they end, what they print, signals, users and groups, names of descriptors."""
+"""Functions that the commands share: exit codes, output, signals, users and groups, names of descriptors."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def add_command(
 def add_verbose(parser: Parser) -> None:
     """Add the option ``--verbose``, whose value `progress` takes."""
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="report each step, also if standard error is not a terminal"
+        "-v", "--verbose", action="store_true", help="report each step, even if standard error is not a terminal"
     )
 
 
@@ -131,13 +131,13 @@ def say(text: str) -> None:
 
 
 def progress(verbose: bool) -> Callable[[str], None]:
-    """Return the function that reports a step: `say` if *verbose*, or if standard error is a terminal."""
+    """Return the function that reports a step: `say` if *verbose* or on a terminal, otherwise one that does nothing."""
     watched = verbose or (sys.stderr is not None and sys.stderr.isatty())
     return say if watched else lambda _text: None
 
 
 def printable(name: bytes) -> str:
-    """Return a file name or the like as text, with a backslash escape for each byte that is not UTF-8."""
+    """Return *name*, such as a file name, as text, with a backslash escape for each byte that is not UTF-8."""
     return name.decode("utf-8", "backslashreplace")
 
 
@@ -174,9 +174,9 @@ def _ignored_signals() -> int:
 @contextmanager
 def block_signals() -> Iterator[set[int]]:
     """
-    Block the signals that end a command, and yield the signal mask from before.
+    Block the signals that end a command, and yield the previous signal mask.
 
-    Without this, a signal between bind() and the store of its result would leave the socket file behind.
+    Without this, a signal between bind(2) and the store of its result would leave the socket file behind.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
     try:
@@ -187,7 +187,7 @@ def block_signals() -> Iterator[set[int]]:
 
 @contextmanager
 def unblock_signals(before: set[int]) -> Iterator[None]:
-    """Unblock the signals inside `block_signals`, whose signal mask *before* is restored meanwhile."""
+    """Unblock the signals inside `block_signals`: restore the previous signal mask, *before*, for the block."""
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield
@@ -222,7 +222,7 @@ def wake_on_signals() -> Iterator[None]:
 # --- users and groups ------------------------------------------------------------------------------------------------
 
 _HIGHEST_UID = 2**32 - 2
-"""The next one, -1 for the kernel, means no user."""
+"""The highest uid. The next number, which the kernel reads as -1, means no user."""
 
 
 def user_name(uid: int) -> str | None:
@@ -279,6 +279,6 @@ def join_names(names: Sequence[str]) -> bytes:
 
 
 def split_names(data: bytes, count: int) -> list[str]:
-    """Return the names of *count* descriptors from the data of their message, "unknown" for each if it has others."""
+    """Return the names of *count* descriptors from their message's *data*; "unknown" for each if these are no names."""
     names = data.strip(b"\0").decode("ascii", "replace").split(":")
     return [clean_name(name) for name in names] if len(names) == count else [UNKNOWN_NAME] * count

@@ -1,4 +1,4 @@
-"""``unixconn demo``: a second process receives an open file and credentials, and answers through a pipe of its own."""
+"""``unixconn demo``: a second process receives an open file and credentials, and answers through a pipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unixconn import BACKEND, Credentials, CredentialsSource, Error, TimedOutErr
 from unixconn._cli.common import CommandError, Commands, Parser, add_command, output
 
 IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
-"""The only line in which the second process's program differs, by the library that it uses."""
+"""The only line of the second process's program that depends on the library that it uses."""
 
 _PROGRAM = """
 import json, os, sys
@@ -117,7 +117,7 @@ def run(peer: str, python: str) -> None:
 
     *peer* is a key of `IMPORTS`. The output fits a terminal of 80 columns and 24 lines.
 
-    Raise DemoError if the process fails, or if anything arrives changed.
+    Raises DemoError if the process fails, or if anything that arrives differs from what was sent.
     """
     print("Two processes and a socket pair")
     try:
@@ -160,13 +160,17 @@ def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which Python finds this very package."""
+    """Return an environment in which Python finds the package that is running."""
     folders = [str(Path(unixconn.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 def _exchange(ours: UnixConnection, file: BinaryIO, process: subprocess.Popen[str]) -> None:
-    """Exchange everything with *process*. If that fails, its end is part of the error, as it is often the reason."""
+    """
+    Exchange everything with *process*.
+
+    If that fails, the error says how *process* ended, as that is often the reason.
+    """
     try:
         _send(ours, file)
         answer, credentials = _receive(ours)
@@ -245,5 +249,5 @@ def _shortened(path: str) -> str:
 
 
 def _row(first: str, second: str, third: str = "", width: int = 13) -> None:
-    # Flushed, so that each step is seen when it happens, also at the other end of a pipe.
+    # Flushed, so that each step is visible when it happens, even at the other end of a pipe.
     print(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip(), flush=True)

@@ -33,7 +33,7 @@ def describe() -> str:
     """
     Return version, layer, machine and kernel features as lines of text.
 
-    They fit a terminal of 80 columns and 24 lines, with the longest name that a kernel can have.
+    They fit a terminal of 80 columns and 24 lines, even with the longest release name that a kernel can have.
     """
     lines = [
         ("unixconn", __version__),

@@ -1,4 +1,4 @@
-"""The argument parser of ``unixconn COMMAND``, and what runs the command."""
+"""The argument parser of ``unixconn COMMAND``, and the function that runs the command."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command of *arguments*, by default of sys.argv, and return the exit code.
 
-    Raise SystemExit after the usage for a wrong command line, and after the help for one without a command: no script
-    should take that for a success.
+    Raises SystemExit after printing the usage for a wrong command line, and after printing the help for one without a
+    command: no script should mistake that for success.
     """
     given, program = receive.split_command(sys.argv[1:] if arguments is None else list(arguments))
     parser = _parser()

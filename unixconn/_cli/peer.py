@@ -34,10 +34,10 @@ the kernel: its pid, user, group, supplementary groups, security label and
 executable, and whether it is still alive.
 
 This is the process that called listen(), with the credentials that it had then.
-It may have passed the socket on since: a socket of systemd's socket activation
-shows systemd, process 1.
+It may have passed the socket on since: for a socket of systemd's socket
+activation, this is systemd, process 1.
 
-What cannot be found out is printed as "unknown", with the reason. The
+Facts that cannot be determined are printed as "unknown", with the reason. The
 executable is that of the process with this pid. It is printed only if the
 process was alive after it was read, and is often not readable for processes of
 other users.
@@ -58,7 +58,7 @@ class _Options(argparse.Namespace):
 
 
 class _Unknown(NamedTuple):
-    """Stands for a fact that cannot be found out."""
+    """The value of a fact that cannot be determined."""
 
     reason: str
 
@@ -97,7 +97,7 @@ def _run(namespace: argparse.Namespace) -> int:
 def _facts_of(credentials: Credentials) -> _Facts:
     pid = _ask(credentials.get_unix_pid)
     executable = pid if isinstance(pid, _Unknown) else _executable(pid)
-    # After the executable was read: only if the process is still alive, no other one had its pid meanwhile.
+    # This comes after the executable was read: if the process is still alive, no other process had its pid meanwhile.
     alive = _ask(credentials.is_alive)
     if alive is False:
         executable = _Unknown("the process has ended")

@@ -52,14 +52,14 @@ joined by colons). See sd_listen_fds(3).
 The socket file has mode 0600, and is removed as soon as all descriptors have
 arrived. A socket file that a dead process has left behind is replaced.
 
-The kernel tells which user has connected, and which user sends a message. Both
-must be the user of this process, or a user that --allow-uid names; this holds
-for root too. Other senders are reported on standard error, their descriptors
-are closed, and the command waits on.
+The kernel reports which user has connected, and which user sends a message.
+Both must be the user of this process, or a user that --allow-uid names; this
+holds for root too. Other senders are reported on standard error, their
+descriptors are closed, and the command keeps waiting.
 
 Any program can send, with one or more messages on one or more connections. The
-data of a message is the names of its descriptors, joined by colons. If it is
-anything else, such as a single NUL, the descriptors are named "unknown".
+data of a message are the names of its descriptors, joined by colons. If they
+are anything else, such as a single NUL, the descriptors are named "unknown".
 
 examples:
   unixconn receive ./door                       # copy the sender's file
@@ -165,7 +165,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _check(options: _Options) -> None:
-    """Raise every error that can be known before any descriptor is received."""
+    """Check all that can be checked before any descriptor is received, and raise the error."""
     if options.program is None:
         if options.stdin:
             options.parser.error("--stdin needs a COMMAND after --")
@@ -213,11 +213,11 @@ def _receive(options: _Options, owned: ExitStack) -> list[ReceivedDescriptor]:
 
 class Receiver:
     """
-    Receives *count* descriptors from any number of senders at a time, so that a silent one delays no other.
+    Receives *count* descriptors from any number of senders at the same time, so that a silent sender delays no other.
 
-    *owned* closes the descriptors at its end. Both the process that connects and the process that sends must run as
-    a user in *allowed*. *warn* is called with a message about senders that do not, and about descriptors that are
-    closed, *report* with a message about each step.
+    *owned* closes the descriptors at its end. Both the process that connects and the process that sends must run as a
+    user in *allowed*. *warn* is called with a message about senders that do not, and about descriptors that are closed.
+    *report* is called with a message about each step.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class Receiver:
 
     @contextmanager
     def _ending_on_failure(self) -> Iterator[None]:
-        """Make `run` raise what a callback raises. The main loop would report it, and wait on."""
+        """Make `run` raise what a callback raises. The main loop would only report it, and keep waiting."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised again by run()
@@ -398,8 +398,8 @@ def _execute(options: _Options, command: list[str], owned: ExitStack) -> NoRetur
     first = 0 if options.stdin else _LISTEN_FDS_START
     needed = 2 * options.count + _OWN_DESCRIPTORS
     try:
-        # The received descriptors cannot have the reserved numbers, so twice as many are needed. Too few are an error
-        # now, before any descriptor is received and lost.
+        # The received descriptors cannot have the reserved numbers, so twice as many numbers are needed. If there are
+        # too few, fail now, before any descriptor is received and lost.
         _reserve_numbers(first, needed).close()
         owned.enter_context(_reserve_numbers(first, options.count))
     except OSError as error:
@@ -415,7 +415,7 @@ def _execute(options: _Options, command: list[str], owned: ExitStack) -> NoRetur
 
 def _reserve_numbers(first: int, count: int) -> ExitStack:
     """
-    Open /dev/null at those of the *count* numbers from *first* on that are free, and return what closes it again.
+    Open /dev/null at each free one of the *count* numbers from *first* on; return an ExitStack that closes these.
 
     Otherwise a descriptor of the library, or a received one, could have one of these numbers, and be overwritten when
     the received descriptors are moved there.
@@ -433,7 +433,7 @@ def _environment(names: Sequence[str]) -> dict[str, str]:
     """
     Return this process's environment, with the LISTEN_ variables for descriptors of these *names*.
 
-    Those that this process got itself are left out, also if there are no *names*.
+    The LISTEN_ variables that this process was started with are removed, even if there are no *names*.
     """
     others = {name: value for name, value in os.environ.items() if name not in _LISTEN_VARIABLES}
     if not names:
@@ -446,13 +446,13 @@ def _replace_process(
     command: list[str], descriptors: Sequence[FileDescriptor], first: int, environment: dict[str, str]
 ) -> NoReturn:
     """
-    Execute *command*, with *descriptors* at the numbers from *first* on, which `_reserve_numbers` has reserved.
+    Execute *command* with *descriptors* at the numbers from *first* on, which `_reserve_numbers` has reserved.
 
     All other descriptors that this process has opened are close-on-exec. Raises OSError if exec fails.
     """
     for number, descriptor in enumerate(descriptors, first):
         os.dup2(descriptor.fileno(), number)
-    # Python ignores these signals, and exec keeps that. It resets the signals that have a handler.
+    # Python ignores these signals, and exec does not change that. It only resets signals that have a handler.
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     os.execvpe(command[0], command, environment)

@@ -56,7 +56,7 @@ examples:
   unixconn send --wait 10 ./door --fd 5 5<LICENSE\
 """
 _MOST_IN_A_MESSAGE = 64
-"""Descriptors. The receiver must get all their names at once, and a stream may split long data."""
+"""The most descriptors. The receiver must get all their names at once, and a stream may split long data."""
 _RETRY_INTERVAL = 0.05
 """Seconds."""
 _STDIN = 0
@@ -156,7 +156,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 def _open_all(options: _Options, owned: ExitStack) -> list[_NamedDescriptor]:
     files = options.files if options.files or options.fd else ["-"]
-    # Checked before anything is opened or duplicated, as that could take the number of a descriptor that is closed.
+    # Check this before anything is opened or duplicated, as that could take the number of a closed descriptor.
     for number in [_STDIN] * ("-" in files) + options.fd:
         _check_open(number)
     duplicates = [_duplicate(number, f"fd{number}", owned) for number in options.fd]
@@ -195,7 +195,7 @@ def _open(file: str, flags: int, owned: ExitStack) -> _NamedDescriptor:
 
 
 def _connect(path: str, wait: float, report: Callable[[str], None]) -> UnixConnection:
-    """Connect to the receiver; for *wait* seconds, try again if there is none."""
+    """Connect to the receiver. If none listens, keep trying for *wait* seconds."""
     reported = False
     end = time.monotonic() + wait
     while True:

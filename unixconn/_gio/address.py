@@ -54,7 +54,7 @@ class SocketAddress(Object):
     """
     The address of a socket (Gio.SocketAddress).
 
-    An abstract class: making a SocketAddress itself raises TypeError.
+    The class is abstract: creating a SocketAddress itself raises TypeError.
     """
 
     __module__ = "unixconn"
@@ -76,12 +76,12 @@ class UnixSocketAddress(SocketAddress):
     """
     The address of a Unix socket: a path, a name in the abstract namespace, or no name (Gio.UnixSocketAddress).
 
-    *path* is a str, bytes, an os.PathLike or a list of byte values, *address_type* the kind of name. *abstract* with
-    the type PATH means the type ABSTRACT_PADDED.
+    *path* is a str, bytes, an os.PathLike or a list of byte values, *address_type* the kind of name. *abstract*
+    together with the type PATH means the type ABSTRACT_PADDED.
 
     Raises the Error FILENAME_TOO_LONG for a *path* that does not fit into struct sockaddr_un, see unix(7): more than
-    107 bytes on Linux. Gio would cut such a path, and connect elsewhere. Raises ValueError for a NUL byte in the path
-    of a file, and TypeError for arguments of other types.
+    107 bytes on Linux. Gio would truncate such a path, and connect elsewhere. Raises ValueError for a NUL byte in the
+    path of a file, and TypeError for arguments of other types.
     """
 
     __module__ = "unixconn"
@@ -99,7 +99,8 @@ class UnixSocketAddress(SocketAddress):
         abstract: bool = False,
         address_type: UnixSocketAddressType = UnixSocketAddressType.PATH,
     ) -> None:
-        # Without super().__init__(), which only refuses to make a SocketAddress itself: addresses are made often.
+        # super().__init__() is not called, as it only refuses to create a SocketAddress itself, and addresses are
+        # created often.
         name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
         self._type = as_member(UnixSocketAddressType, address_type)
         if abstract and self._type is UnixSocketAddressType.PATH:
@@ -123,7 +124,7 @@ class UnixSocketAddress(SocketAddress):
     @classmethod
     def new_with_type(cls, path: PathLike, type: UnixSocketAddressType) -> Self:  # noqa: A002 - Gio's name
         """
-        Make an address of any kind. Raises the same errors as the constructor.
+        Make an address of any type. Raises the same errors as the constructor.
 
         For an abstract name *path* is the name without its leading NUL byte. For ANONYMOUS *path* is ignored.
         """
@@ -163,7 +164,7 @@ class UnixSocketAddress(SocketAddress):
         return _FAMILY_SIZE + _PATH_ROOM
 
     def to_string(self) -> str:
-        """Return the path or name, with escapes for all but printable ASCII; "anonymous" where there is no name."""
+        """Return the path or name, with escapes for all but printable ASCII; "anonymous" if there is no name."""
         if self._type is UnixSocketAddressType.ANONYMOUS:
             return "anonymous"
         return "".join(chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in self._name)
@@ -190,14 +191,14 @@ class UnixSocketAddress(SocketAddress):
 
     def _for_kernel(self) -> bytes:
         """Return the address as a struct sockaddr_un."""
-        # An empty path gets no NUL byte, which would make it the abstract name of no bytes.
+        # An empty path gets no NUL byte, which would make it an empty abstract name.
         end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
         return SYSTEM.pack_address(AF_UNIX, self._for_python() + end)
 
 
 def from_python(address: str | bytes) -> UnixSocketAddress:
-    """Make the address that the socket module gives as *address*."""
-    # Where a name fills sun_path, Python reads on behind it up to the next NUL byte: those bytes are not of the name.
+    """Make an address from *address*, which the socket module returned."""
+    # If a name fills sun_path, Python reads beyond it up to the next NUL byte. Those bytes do not belong to the name.
     name, kind = os.fsencode(address)[:_PATH_ROOM], UnixSocketAddressType.PATH
     if not name:
         kind = UnixSocketAddressType.ANONYMOUS
@@ -205,14 +206,14 @@ def from_python(address: str | bytes) -> UnixSocketAddress:
         padded = len(name) == _PATH_ROOM
         kind = UnixSocketAddressType.ABSTRACT_PADDED if padded else UnixSocketAddressType.ABSTRACT
         name = name[1:].rstrip(b"\0") if padded else name[1:]
-    # Without the constructor, which refuses a name that fills sun_path: a peer may have bound its socket to one.
+    # The constructor is not called, as it refuses a name that fills sun_path. A peer may have bound its socket to one.
     made = UnixSocketAddress.__new__(UnixSocketAddress)
     made._name, made._type = name, kind
     return made
 
 
 def from_kernel(address: bytes) -> UnixSocketAddress | None:
-    """Make the address that recvmsg() has written; None where it wrote none, or one of another family."""
+    """Make an address from what recvmsg(2) has written. Return None if that is empty, or of another family."""
     family, name = SYSTEM.unpack_address(address)
     if family != AF_UNIX:
         return None
@@ -233,7 +234,7 @@ def unix_address(value: object) -> UnixSocketAddress:
 
 
 def name_of(address: SocketAddress | None) -> bytes:
-    """Return *address* as the kernel takes it, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
+    """Return *address* in the kernel's form, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
     return b"" if address is None else unix_address(address)._for_kernel()
 
 

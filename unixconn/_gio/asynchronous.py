@@ -3,7 +3,7 @@ The implementation of the methods named ``*_async`` and ``*_finish``.
 
 Without a callback argument, a method named ``*_async`` returns a `Future`. With a callback, it makes a `Task`. At the
 end of the operation, the callback is called with the Task, by the context or the event loop of the thread that started
-the operation. The method named ``*_finish`` takes the result out of the Task.
+the operation. The method named ``*_finish`` takes the result from the Task.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class _Await:
         return "AWAIT"
 
 
-# Of any type, so that it can be the default of a parameter of the type Callback.
+# Its type is Any, so that it can be the default of a parameter of the type Callback.
 AWAIT: Final[Any] = _Await()
-"""The default of the parameter *callback*: without a callback argument, the call returns a Future."""
+"""The default of the parameter *callback*, which makes the call return a Future."""
 
 
 def with_async(
@@ -61,7 +61,7 @@ def with_async(
     """
     Declare an operation, of which tools/generate_async.py writes the methods ``*_async`` and ``*_finish``.
 
-    That script describes the arguments. At run time the decorated function stays as it is.
+    That script describes the arguments. At run time the decorator returns the function unchanged.
     """
     return _unchanged
 
@@ -84,7 +84,7 @@ def start(
 
     At the end, *callback* is called with *source*, the Task and *data*. *name* is the name of the C function, see
     `Task.get_name`. The operation has the timeout of *socket*, and waits only if *socket* is blocking. Raises TypeError
-    if *cancellable* or *callback* has a wrong type. Any other error is the operation's result.
+    if *cancellable* or *callback* has a wrong type. Any other error becomes the operation's result.
     """
     operation.timeout = socket._timeout or None
     task = _task(source, name, operation.discard, cancellable, callback, data, PRIORITY_DEFAULT)
@@ -112,8 +112,8 @@ def start_sequence(
     """
     Start an operation that consists of *steps*, as `start` does.
 
-    *discard* closes a result that nobody has taken. *before* is called before the callback. With *is_heard* the steps
-    emit signals: they all run where the callback does, and none of them in this call.
+    *discard* closes a result that no caller has taken. *before* is called before the callback. *is_heard* says that the
+    steps emit signals: then all of them run where the callback runs, and none of them in this call.
     """
     task = _task(source, name, discard, cancellable, callback, data, priority)
     end = partial(task._end, before=before)
@@ -135,10 +135,10 @@ def start_both(
     at_end: Callable[[], Error | None],
 ) -> Future[bool] | None:
     """
-    Start two sequences of steps at a time, as `start_sequence` starts one.
+    Start two sequences of steps at the same time, as `start_sequence` starts one.
 
-    The operation ends with both sequences if *wait_for_both*, else with the first one. *at_end* is called then, and may
-    return an Error that ends the operation if the steps have succeeded.
+    If *wait_for_both* is true, the operation ends when both sequences have ended, otherwise when the first one has.
+    *at_end* is called then. The Error that it may return ends the operation if the steps have succeeded.
     """
     task = _task(source, name, None, cancellable, callback, data, priority)
 
@@ -209,12 +209,12 @@ def finish(source: Object, name: str, result: object) -> T:  # type: ignore[type
     Return the value of *result*, of the operation *name* of *source*, or raise its Error.
 
     Raises TypeError if *result* is not an AsyncResult. Raises ValueError if it belongs to another object or another
-    operation, and leaves the value in it then, or if the value was already taken.
+    operation, in which case the value stays in it, or if the value was already taken.
     """
     if not isinstance(result, AsyncResult):
         raise TypeError(f"result must be an AsyncResult, not {result!r}")
     if not isinstance(result, Task) or result._source is not source:
-        raise ValueError(f"{result!r} is not a result of {source!r}: give it to the object that the callback got")
+        raise ValueError(f"{result!r} is not a result of {source!r}: pass it to the object that the callback got")
     if result._name != name:
         raise ValueError(f"{result!r} is the result of {result._name}, not of {name}")
     return result._take()  # type: ignore[no-any-return]

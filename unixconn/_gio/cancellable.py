@@ -41,7 +41,7 @@ class _Emission:
 
 class _Alarm:
     """
-    What the thread *worker* keeps to cancel a Cancellable at *moment*.
+    The entry of the thread *worker* that cancels a Cancellable at *moment*.
 
     It has only a weak reference to the Cancellable, which may be dropped before.
     """
@@ -87,14 +87,14 @@ class Cancellable(Trigger, Object):
     """
     A flag that any thread or signal handler can set to cancel operations (Gio.Cancellable).
 
-    Any number of operations can have the same Cancellable at a time. `with_timeout` makes one that is cancelled at a
-    deadline. Signal: ``cancelled``, which has no values.
+    Any number of operations can use the same Cancellable at the same time. `with_timeout` makes one that is cancelled
+    at a deadline. Signal: ``cancelled``, which has no values.
     """
 
     __module__ = "unixconn"
 
     _deadline = math.inf
-    """The time of `time.monotonic` at which the clock sets the flag."""
+    """The time of `time.monotonic` from which on the flag counts as set."""
     _alarm: _Alarm | None = None
 
     if TYPE_CHECKING:
@@ -102,11 +102,11 @@ class Cancellable(Trigger, Object):
         def __init__(self) -> None: ...
 
     else:
-        # A constructor of its own for help(), and no further frame.
+        # This class has its own constructor for help(), which adds no Python frame.
         __init__ = Trigger.__init__
 
     _code: IOErrorEnum | None = None
-    """The reason why the flag is set. One store sets both."""
+    """The reason why the flag is set. A single store sets the flag and the reason."""
     _emissions: Sequence[_Emission] = ()
 
     @classmethod
@@ -122,10 +122,10 @@ class Cancellable(Trigger, Object):
         From the deadline on, operations end with the Error TIMED_OUT, unless `cancel` was called before. `reset`
         removes the deadline.
 
-        - A plain method that waits looks at the clock itself.
-        - The descriptor, handlers and operations in the background need a thread: one for all deadlines. It also runs
-          the handlers, so a handler should not block.
-        - An object that is dropped before its deadline runs no handlers.
+        - A blocking method that waits looks at the clock itself.
+        - The descriptor, handlers and operations in the background need a thread. One thread serves all deadlines. It
+          also runs the handlers, so a handler should not block.
+        - A Cancellable that is dropped before its deadline runs no handlers.
         - In a forked child, the copy has the same deadline. The child runs the parent's handlers only if it uses the
           copy itself, by `get_fd`, `connect` or an operation in the background.
 
@@ -149,7 +149,7 @@ class Cancellable(Trigger, Object):
         self._cancel(IOErrorEnum.CANCELLED)
 
     def _cancel(self, otherwise: IOErrorEnum | None) -> None:
-        """Set the flag, with TIMED_OUT after the deadline, else with *otherwise*. Do nothing if that is None."""
+        """Set the flag, with TIMED_OUT after the deadline, otherwise with *otherwise*. Do nothing if that is None."""
         emission = _Emission()
         try:
             with self._lock.entered:
@@ -163,7 +163,7 @@ class Cancellable(Trigger, Object):
             self.emit("cancelled")
             self._end(emission)
         except BaseException:
-            # A signal handler raised an exception. A second cancel() would find the flag set, and tell no watcher.
+            # A signal handler raised an exception. A second cancel() would find the flag set, and notify no watcher.
             self._end(emission)
             if self._code is not None:
                 self._tell_watchers()
@@ -206,7 +206,7 @@ class Cancellable(Trigger, Object):
 
     def _reason(self) -> IOErrorEnum | None:
         """Return the code of the Error for cancelled operations, None while the flag is not set."""
-        # The clock sets the flag, whether or not the thread has already noticed.
+        # The flag counts as set from the deadline on, whether or not the thread has already noticed.
         if self._code is None and self._deadline != math.inf and time.monotonic() >= self._deadline:
             return IOErrorEnum.TIMED_OUT
         return self._code
@@ -285,7 +285,7 @@ class Cancellable(Trigger, Object):
 
     def release_fd(self) -> None:
         """
-        Undo one `get_fd`; undoing the last one closes the descriptor (g_cancellable_release_fd).
+        Undo one `get_fd`. Undoing the last one closes the descriptor (g_cancellable_release_fd).
 
         Raises ValueError without a `get_fd`.
         """
@@ -296,7 +296,7 @@ class Cancellable(Trigger, Object):
         """
         Fill in *pollfd* with the descriptor of `get_fd`, and return True (g_cancellable_make_pollfd).
 
-        The call needs a `release_fd`. If the descriptor table is full, the result is False, *pollfd* is unchanged, and
+        Each call needs a `release_fd`. If the descriptor table is full, the result is False, *pollfd* is unchanged, and
         no `release_fd` is needed. Raises TypeError if *pollfd* is not a PollFD.
         """
         if not isinstance(pollfd, PollFD):
@@ -315,7 +315,7 @@ class Cancellable(Trigger, Object):
         """
         Return a `Source` that is ready after each `cancel` (g_cancellable_source_new).
 
-        It is also ready if it is attached to a context while the flag is set. Its callback is called without arguments,
+        It is also ready if the flag is set when it is attached to a context. Its callback is called without arguments,
         until it returns a false value.
         """
         return CancellableSource(self)
@@ -335,7 +335,7 @@ class Cancellable(Trigger, Object):
         return self._deadline != math.inf and self._code is None
 
     def _set_alarm(self) -> None:
-        """Have the thread set the flag at the deadline. A Cancellable that only plain methods wait with needs none."""
+        """Have the thread set the flag at the deadline. Blocking methods alone need no thread."""
         if self._has_time_left() and (self._alarm is None or not self._alarm.worker.is_ours):
             alarm = _Alarm(self, self._deadline, shared())
             alarm.worker.look_after(alarm)
@@ -355,7 +355,7 @@ class Cancellable(Trigger, Object):
         """
         Undo the latest `push_current` of this thread.
 
-        Raises ValueError if another Cancellable, or none, is the thread's current one.
+        Raises ValueError if this is not the thread's current Cancellable.
         """
         current = Cancellable.get_current()
         if self is not current:
@@ -388,7 +388,7 @@ class CancellableSource(Source):
 
     def attach(self, context: MainContext | None = None) -> int:
         """See `Source.attach`."""
-        # First, as this may raise an Error.
+        # This comes first, as it may raise an Error.
         self._cancellable._set_alarm()
         number = super().attach(context)
         self._cancellable._watch(self)

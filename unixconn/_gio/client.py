@@ -1,4 +1,4 @@
-"""SocketClient, and connect(): connections to sockets that listen."""
+"""SocketClient and connect(): connections to listening sockets."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class SocketClient(Object):
     """
     A factory of connections to Unix addresses (Gio.SocketClient).
 
-    The properties are those of the sockets that it makes: their *family*, *type* and *protocol*, the *local_address*
-    that they are bound to, and their *timeout* in whole seconds, where 0 means no timeout. Signal: ``event``, with a
-    `SocketClientEvent`, the address, and the connection or None. The methods for hosts, proxies and TLS raise the Error
-    NOT_SUPPORTED.
+    The properties are those of the sockets that the client makes: their *family*, *type* and *protocol*, the
+    *local_address* that they are bound to, and their *timeout* in whole seconds, where 0 means no timeout. Signal:
+    ``event``, with a `SocketClientEvent`, the address, and the connection or None. The methods for hosts, proxies and
+    TLS raise the Error NOT_SUPPORTED.
     """
 
     __module__ = "unixconn"
@@ -124,7 +124,11 @@ class SocketClient(Object):
         return self._local_address
 
     def set_local_address(self, address: SocketAddress | None) -> None:
-        """Set the address that the sockets are bound to before they connect, or None. Raises TypeError for others."""
+        """
+        Set the address that the sockets are bound to before they connect, or None.
+
+        Raises TypeError for anything else.
+        """
         if address is not None and not isinstance(address, SocketAddress):
             raise TypeError(f"address must be a SocketAddress or None, not {address!r}")
         self._change("local-address", "_local_address", address)
@@ -181,11 +185,11 @@ class SocketClient(Object):
         """
         Connect to the address *connectable*, and return the connection (g_socket_client_connect).
 
-        For a `UnixSocketAddress` and the type STREAM it is a `UnixConnection`. If the queue of the listening socket is
-        full, the method waits until a connection is accepted there. Raises the Error
+        For a `UnixSocketAddress` and the type STREAM, the connection is a `UnixConnection`. If the queue of the
+        listening socket is full, the method waits until a connection is accepted there. Raises these Errors:
 
-        - with the code for connect(2)'s errno, and with ``Could not connect: `` before the message: NOT_FOUND if there
-          is no such socket file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, ...
+        - one with the code for connect(2)'s errno, and with ``Could not connect: `` before the message: NOT_FOUND if
+          there is no such socket file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, ...
         - TIMED_OUT after the timeout, or after the deadline of *cancellable*
         - CANCELLED if *cancellable* is cancelled
 
@@ -229,9 +233,9 @@ class SocketClient(Object):
         """
         Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (client, result, *user_data), and gets the value by `connect_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        The signal ``event`` is emitted with RESOLVING in this call, and then where the callback is called.
+        At the end *callback* is called with (client, result, *user_data); `connect_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        The signal ``event`` is emitted with RESOLVING in this call, and later in the place where the callback runs.
         """
         check_arguments(cancellable, callback)
         check_address(connectable)
@@ -251,8 +255,8 @@ class SocketClient(Object):
         """
         Return the connection, for the *result* of `connect_async`.
 
-        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it is of another
-        client or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another client or another operation, or if its value was returned already.
         """
         return finish(self, _CONNECT, result)
 
@@ -337,6 +341,6 @@ def address_of_file(path: PathLike) -> UnixSocketAddress:
     """Return the address of the socket file *path*. Raises the Error INVALID_FILENAME for an empty *path*."""
     address = UnixSocketAddress.new(path)
     if not address.get_path_len():
-        # bind() would choose an abstract name, and the caller would set the mode of the current folder, and remove it.
+        # bind(2) would choose an abstract name, and the caller would set the mode of the current folder, and remove it.
         raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
     return address

@@ -49,13 +49,13 @@ if TYPE_CHECKING:
     from unixconn._io.operation import Operation
     from unixconn._kernel.descriptors import FileDescriptorLike
 
-# A module that needs connections imports them here: this one registers the class for Unix streams.
+# Modules that need connections import them from here: this module registers the class for Unix streams.
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
 
 _PLAIN = (list, tuple)
 _ROUNDS = None if RETURN_IS_ATOMIC else (0, 1)
 
-# Bound once, as these are looked up at every message.
+# These are names of this module, as they are looked up for each message.
 _getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 
 
@@ -67,8 +67,9 @@ class UnixConnection(SocketConnection):
     the standard library.
 
     A method that sends or receives waits until that is done: for at most the Socket's timeout, until *cancellable* is
-    cancelled, or until the connection is closed, which another thread may do. It does not wait if the Socket is set not
-    to block. An exception raised by a signal handler ends the wait as well. A wait that ends early consumes nothing.
+    cancelled, or until the connection is closed, which another thread may do. It does not wait if the Socket is
+    non-blocking. An exception raised by a signal handler ends the wait as well. A wait that ends early consumes
+    nothing.
 
     Errors of all these methods: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE,
     the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
@@ -81,8 +82,8 @@ class UnixConnection(SocketConnection):
         """
         Make two connections, each the peer of the other, over close-on-exec sockets of *type*; see socketpair(2).
 
-        Raises the Error TOO_MANY_OPEN_FILES if there is no room for two descriptors, and TypeError for another *type*
-        than STREAM, DATAGRAM and SEQPACKET.
+        Raises the Error TOO_MANY_OPEN_FILES if there is no room for two descriptors, and TypeError if *type* is not
+        STREAM, DATAGRAM or SEQPACKET.
         """
         one, other = Socket._pair(type)
         return cls(socket=one), cls(socket=other)
@@ -90,7 +91,7 @@ class UnixConnection(SocketConnection):
     @classmethod
     def from_socket(cls, sock: socket.socket) -> Self:
         """
-        Make a connection of *sock*, a socket of the standard library, and take over its descriptor.
+        Make a connection from *sock*, a socket of the standard library, and take over its descriptor.
 
         *sock* is left without a descriptor, as after ``sock.detach()``. Raises the Error CLOSED if it is closed.
         """
@@ -114,7 +115,7 @@ class UnixConnection(SocketConnection):
 
     def to_socket(self) -> socket.socket:
         """
-        Make a socket of the standard library, with a descriptor of its own for the same open socket.
+        Make a socket of the standard library, with a new descriptor for the same open socket.
 
         Raises the Error CLOSED, and TOO_MANY_OPEN_FILES if there is no room for the descriptor.
         """
@@ -129,13 +130,13 @@ class UnixConnection(SocketConnection):
         """
         Send the descriptor *fd*, a number or an object with ``fileno()``, with one NUL byte; return True.
 
-        The receiver gets a descriptor of its own for the same open file. *fd* still belongs to the caller, who may
-        close it at once. See unix(7), SCM_RIGHTS.
+        The receiver gets a new descriptor for the same open file. *fd* still belongs to the caller, who may close it at
+        once. See unix(7), SCM_RIGHTS.
 
         Errors, besides those of all methods: FAILED, ``dup: Bad file descriptor``, for a number that is not open;
         TOO_MANY_OPEN_FILES, ``dup: ...``, if the method has to wait, and there is no room for the duplicate that it
         keeps meanwhile; FAILED with errno ETOOMANYREFS, which may be tried again, if too many descriptors of this user
-        are in flight; NOT_CONNECTED; NOT_SUPPORTED on a socket of another family, which would drop the descriptor.
+        are in flight; NOT_CONNECTED; NOT_SUPPORTED if it is not a Unix socket, as the kernel would drop the descriptor.
         Raises TypeError, ValueError or OverflowError for an *fd* that cannot be a descriptor.
         """
         handle = self._socket._handle
@@ -172,8 +173,8 @@ class UnixConnection(SocketConnection):
         try:
             if receive_descriptors(handle, owner):
                 if _ROUNDS is not None:
-                    # PyPy's compiled code runs signal handlers where a loop goes round, and otherwise when it is back
-                    # in the caller, where the number has no owner yet.
+                    # PyPy's compiled code runs signal handlers at each iteration of a loop. Without this loop it would
+                    # run them only in the caller, where the number has no owner yet.
                     for _ in _ROUNDS:
                         pass
                 return owner[0]
@@ -186,13 +187,13 @@ class UnixConnection(SocketConnection):
     @with_async(
         "g_unix_connection_receive_fd_async",
         returns="the descriptor's number, which the caller has to close",
-        note="A descriptor that nobody takes is closed with its result.",
+        note="A descriptor that no caller takes is closed with its result.",
     )
     def _receive_fd_operation(self) -> Operation[int]:
         return ReceiveDescriptor(self._socket._handle)
 
     def receive_descriptor(self, cancellable: Cancellable | None = None) -> FileDescriptor:
-        """Receive a descriptor as `receive_fd` does, with an owner: no exception of a signal handler can lose it."""
+        """Receive a descriptor as `receive_fd` does, with an owner, so that no exception can lose it."""
         return self._socket._complete(ReceiveFileDescriptor(self._socket._handle), cancellable)
 
     @with_async("unixconn_receive_descriptor_async", returns="the FileDescriptor")
@@ -205,8 +206,8 @@ class UnixConnection(SocketConnection):
         """
         Send the descriptors *fds*, numbers or objects with ``fileno()``; return True. They still belong to the caller.
 
-        At most 253 go with one message of one NUL byte, and more are split over several messages. If an error comes
-        after some of the messages, these stay sent, and a note of the Error says so. See unix(7), SCM_RIGHTS.
+        A message of one NUL byte carries at most 253; more are split over several messages. If an error occurs after
+        some of the messages, these stay sent, and a note of the Error says so. See unix(7), SCM_RIGHTS.
 
         Errors: those of `send_fd`; ValueError for no descriptor at all.
         """
@@ -217,8 +218,8 @@ class UnixConnection(SocketConnection):
                 packed = pack_on_pypy(fds) if IS_PYPY else pool.pack(*fds)
             except (struct.error, TypeError, ValueError, OverflowError):
                 packed = bytes(INT_SIZE)
-            # True and False are packed as 1 and 0, and have to be refused. To look at each number's type takes longer
-            # than to leave all that may be one of them to the slow way.
+            # True and False would be packed as 1 and 0, and have to be refused. Checking each number's type takes
+            # longer than leaving lists with such a lowest byte to the slow path.
             low = packed[LOW_BYTES]
             if 0 not in low and 1 not in low:
                 if send(handle, pool, packed):
@@ -234,13 +235,13 @@ class UnixConnection(SocketConnection):
         """
         Receive descriptors; return their numbers. They are close-on-exec, and the caller has to close them.
 
-        Without *count*, these are the descriptors of the next message, one or more. With it, there are exactly so many,
-        over as many messages as that takes. If CANCELLED or TIMED_OUT ends the wait before all of them have come, those
-        that have come are left to the next receiver.
+        Without *count*, these are the descriptors of the next message, one or more. With it, there are exactly *count*,
+        from as many messages as that takes. If CANCELLED or TIMED_OUT ends the wait before all of them have come, those
+        that have come are left for the next receiver.
 
         Errors: those of `receive_fd`, except for those about the number of descriptors; FAILED, ``Expecting N fds, but
-        got M``, if a message brings more than are missing. After these, and after CLOSED at the end of the stream, all
-        descriptors that have come are closed.
+        got M``, if a message brings more than are missing. After these errors, and after CLOSED at the end of the
+        stream, all descriptors that have come are closed.
         """
         handle = self._socket._handle
         owner: list[int] = []
@@ -250,7 +251,7 @@ class UnixConnection(SocketConnection):
                 operation = ReceiveDescriptors(handle, _count(count), owner)
                 self._socket._complete(operation, cancellable, tried=tried)
             if _ROUNDS is not None:
-                # PyPy's compiled code runs signal handlers where a loop goes round; see receive_fd.
+                # PyPy's compiled code runs signal handlers at each iteration of a loop; see receive_fd.
                 for _ in _ROUNDS:
                     pass
             return owner
@@ -261,7 +262,7 @@ class UnixConnection(SocketConnection):
     @with_async(
         "unixconn_receive_fds_async",
         returns="the descriptors' numbers, which the caller has to close",
-        note="Descriptors that nobody takes are closed with their result.",
+        note="Descriptors that no caller takes are closed with their result.",
     )
     def _receive_fds_operation(self, count: int | None = None) -> Operation[list[int]]:
         return ReceiveDescriptors(self._socket._handle, _count(count), [])
@@ -269,7 +270,7 @@ class UnixConnection(SocketConnection):
     def receive_descriptors(
         self, count: int | None = None, cancellable: Cancellable | None = None
     ) -> list[FileDescriptor]:
-        """Receive descriptors as `receive_fds` does, and return each with an owner."""
+        """Receive descriptors as `receive_fds` does; return each as a FileDescriptor, which owns it."""
         return self._socket._complete(ReceiveFileDescriptors(self._socket._handle, _count(count)), cancellable)
 
     @with_async("unixconn_receive_descriptors_async", returns="the FileDescriptors")
@@ -280,13 +281,13 @@ class UnixConnection(SocketConnection):
         """
         Refuse descriptors, or accept them again (SO_PASSRIGHTS).
 
-        From Linux 6.16 on, a peer that sends a descriptor gets the Error PERMISSION_DENIED, EPERM, and nothing comes;
-        connections inherit the setting from a listening Socket whose option was set. Descriptors that were sent before,
-        and on an older kernel all that are sent, come and are closed: `receive_message` tells how many these were, and
-        the methods for descriptors raise PERMISSION_DENIED.
+        From Linux 6.16 on, a peer that sends a descriptor gets the Error PERMISSION_DENIED (EPERM), and nothing
+        arrives. Connections inherit the setting from a listening Socket whose option was set. Descriptors that were
+        sent before, and on an older kernel all descriptors, arrive and are closed: `receive_message` reports how many
+        these were, and the methods for descriptors raise PERMISSION_DENIED.
         """
         self._switch("SO_PASSRIGHTS", not refused)
-        # Also if the kernel refuses them: those already in flight pass.
+        # Set even if the kernel refuses descriptors: those already in flight pass.
         self._socket._handle.refuses = bool(refused)
 
     # --- credentials ---
@@ -298,7 +299,7 @@ class UnixConnection(SocketConnection):
         The kernel checks them. A receiver without SO_PASSCRED gets only the byte. See unix(7), SCM_CREDENTIALS.
 
         Errors, besides those of all methods, all with the prefix ``Error sending credentials: ``: NOT_CONNECTED;
-        INVALID_ARGUMENT in a user namespace that has no map for the ids.
+        INVALID_ARGUMENT in a user namespace that does not map the uid or gid.
         """
         handle = self._socket._handle
         try:
@@ -322,8 +323,9 @@ class UnixConnection(SocketConnection):
         effective or saved one needs CAP_SETUID, such a *gid* CAP_SETGID. See unix(7), SCM_CREDENTIALS.
 
         Errors, besides those of `send_credentials` and with the same prefix: PERMISSION_DENIED for numbers that this
-        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has; NOT_SUPPORTED on another
-        system than Linux. Raises TypeError for no number, OverflowError for one that cannot be a pid, a uid or a gid.
+        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has; NOT_SUPPORTED on other
+        systems than Linux. Raises TypeError for what is not a number, OverflowError for a number that cannot be a pid,
+        uid or gid.
         """
         try:
             return self._socket._complete(self._send_fake_credentials_operation(pid, uid, gid), cancellable)
@@ -342,16 +344,16 @@ class UnixConnection(SocketConnection):
 
     def receive_credentials(self, cancellable: Cancellable | None = None) -> Credentials:
         """
-        Receive one byte with the credentials of its sender; return these.
+        Receive one byte with the credentials of its sender; return the credentials.
 
-        SO_PASSCRED is on meanwhile, so the kernel adds the credentials of a peer that does not attach any. A byte that
-        was sent before that has no sender. The result then are the credentials of the socket's peer, the process that
-        made the pair or connected, and their ``source`` is ``CredentialsSource.PEER`` instead of MESSAGE. A pidfd and a
-        security label that come along, see `pass_pidfds`, are in the Credentials.
+        SO_PASSCRED is on during the call, so the kernel adds the credentials of a peer that does not attach any. A byte
+        that was sent before the call carries no credentials. The result is then the credentials of the socket's peer,
+        the process that made the pair or connected, and their ``source`` is ``CredentialsSource.PEER`` instead of
+        MESSAGE. A pidfd and a security label that come along, see `pass_pidfds`, are in the Credentials.
 
         Errors, besides those of all methods: FAILED, ``Expecting to read a single byte ...``, at the end of the stream;
         FAILED, ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2``, for a message with
-        descriptors, which is consumed, and they are closed; NOT_SUPPORTED on a socket of another family.
+        descriptors, which is consumed, and the descriptors are closed; NOT_SUPPORTED if it is not a Unix socket.
         """
         handle = self._socket._handle
         if cancellable is None:
@@ -373,19 +375,19 @@ class UnixConnection(SocketConnection):
         Return all that the kernel knows of the peer: the process that made the pair, or called connect() or listen().
 
         That is pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label
-        (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state are of
-        the moment of that call, whoever has the other end now; ``source`` is ``CredentialsSource.PEER``. It is no error
-        if this kernel does not know one of them: the getter for it raises NOT_SUPPORTED, and names the version that a
-        kernel needs. See unix(7) and socket(7).
+        (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state date
+        from that call, whichever process has the other end now; ``source`` is ``CredentialsSource.PEER``. If this
+        kernel does not know one of these values, its getter raises NOT_SUPPORTED, and names the kernel version that is
+        needed. See unix(7) and socket(7).
 
-        Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED on a
-        socket of another family; TOO_MANY_OPEN_FILES if there is no room for the pidfd.
+        Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED if it is
+        not a Unix socket; TOO_MANY_OPEN_FILES if there is no room for the pidfd.
         """
         return peer_identity(self._socket._handle)
 
     def pass_credentials(self, wanted: bool = True) -> None:
         """
-        Have the kernel add the sender's credentials to each message that is sent from now on, or not (SO_PASSCRED).
+        Set whether the kernel adds the sender's credentials to each message that is sent from now on (SO_PASSCRED).
 
         Raises the Error NOT_SUPPORTED on a system without such an option.
         """
@@ -396,7 +398,7 @@ class UnixConnection(SocketConnection):
 
     def pass_pidfds(self, wanted: bool = True) -> None:
         """
-        Have the kernel add a pidfd of the sender to each message that is sent from now on, or not (SO_PASSPIDFD).
+        Set whether the kernel adds a pidfd of the sender to each message that is sent from now on (SO_PASSPIDFD).
 
         Raises the Error NOT_SUPPORTED before Linux 6.5.
         """
@@ -430,12 +432,12 @@ class UnixConnection(SocketConnection):
 
         The descriptors *fds*, at most 253, and *credentials*, True for those of this process, go with the first byte: a
         stream that takes the data in parts gets them once. After an error between two parts the peer has the first
-        ones, and a note of the Error says so. The parts of two threads that send at a time may be mixed, and also those
-        of this method and of an operation that waits in the background. See unix(7).
+        parts, and a note of the Error says so. The parts of two threads that send at the same time may be mixed, as may
+        those of this method and of an operation that waits in the background. See unix(7).
 
         Errors: those of `send_fd` and `send_credentials`; MESSAGE_TOO_LARGE for a record that the kernel does not take;
-        ValueError for more than 253 descriptors, and for descriptors or credentials without data on a stream, which
-        would lose them.
+        ValueError for more than 253 descriptors, and on a stream for descriptors or credentials without data, which
+        would be lost.
         """
         return self._socket._complete(self._send_message_operation(data, fds, credentials), cancellable)
 
@@ -464,9 +466,9 @@ class UnixConnection(SocketConnection):
         Receive at most *max_bytes* bytes, and the descriptors and credentials that come with them.
 
         On a stream the bytes may be of several messages, but they end with the first message that has descriptors: so
-        these belong to the bytes that were sent last. On other sockets they are one record, which may have no bytes.
+        these belong to the bytes that were sent last. On other sockets the bytes are one record, which may be empty.
         Credentials and a pidfd come if `pass_credentials` and `pass_pidfds` have asked for them. A SEQPACKET connection
-        always asks for credentials: they tell a record of no bytes from the end.
+        always asks for credentials: they distinguish an empty record from the end.
 
         Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end; TOO_MANY_OPEN_FILES
         if this process has no free number for each descriptor, and then the message is lost; MESSAGE_TOO_LARGE for a
@@ -477,7 +479,7 @@ class UnixConnection(SocketConnection):
     @with_async(
         "unixconn_receive_message_async",
         returns="the Message",
-        note="The descriptors of a Message that nobody takes are closed with its result.",
+        note="The descriptors of a Message that no caller takes are closed with its result.",
     )
     def _receive_message_operation(self, max_bytes: int) -> Operation[Message]:
         return ReceiveWhole(self._socket._handle, as_integer(max_bytes, "max_bytes", 1, INT_MAX))
@@ -504,9 +506,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `send_fd` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by `send_fd_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate.
+        At the end *callback* is called with (connection, result, *user_data); `send_fd_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate.
         """
         operation = self._send_fd_operation(fd)
         return start(self, "g_unix_connection_send_fd_async", operation, cancellable, callback, user_data, self._socket)
@@ -515,8 +517,8 @@ class UnixConnection(SocketConnection):
         """
         Return True, for the *result* of `send_fd_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_send_fd_async", result)
 
@@ -532,9 +534,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_fd` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_fd_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is told,
-        and it returns None. A descriptor that nobody takes is closed with its result.
+        At the end *callback* is called with (connection, result, *user_data); `receive_fd_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. A descriptor that no caller takes is closed with its result.
         """
         operation = self._receive_fd_operation()
         return start(
@@ -545,8 +547,8 @@ class UnixConnection(SocketConnection):
         """
         Return the descriptor's number, which the caller has to close, for the *result* of `receive_fd_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_receive_fd_async", result)
 
@@ -562,9 +564,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_descriptor` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_descriptor_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None.
+        At the end *callback* is called with (connection, result, *user_data); `receive_descriptor_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped.
         """
         operation = self._receive_descriptor_operation()
         return start(
@@ -575,8 +577,8 @@ class UnixConnection(SocketConnection):
         """
         Return the FileDescriptor, for the *result* of `receive_descriptor_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_receive_descriptor_async", result)
 
@@ -602,9 +604,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `send_fds` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by `send_fds_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        *fds* may be closed as soon as the call returns.
+        At the end *callback* is called with (connection, result, *user_data); `send_fds_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *fds* may be closed as soon as the call returns.
         """
         operation = self._send_fds_operation(fds)
         return start(self, "unixconn_send_fds_async", operation, cancellable, callback, user_data, self._socket)
@@ -613,8 +615,8 @@ class UnixConnection(SocketConnection):
         """
         Return True, for the *result* of `send_fds_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_send_fds_async", result)
 
@@ -640,9 +642,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_fds` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_fds_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. Descriptors that nobody takes are closed with their result.
+        At the end *callback* is called with (connection, result, *user_data); `receive_fds_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Descriptors that no caller takes are closed with their result.
         """
         operation = self._receive_fds_operation(count)
         return start(self, "unixconn_receive_fds_async", operation, cancellable, callback, user_data, self._socket)
@@ -651,8 +653,8 @@ class UnixConnection(SocketConnection):
         """
         Return the descriptors' numbers, which the caller has to close, for the *result* of `receive_fds_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_receive_fds_async", result)
 
@@ -678,9 +680,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_descriptors` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_descriptors_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None.
+        At the end *callback* is called with (connection, result, *user_data); `receive_descriptors_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped.
         """
         operation = self._receive_descriptors_operation(count)
         return start(
@@ -691,8 +693,8 @@ class UnixConnection(SocketConnection):
         """
         Return the FileDescriptors, for the *result* of `receive_descriptors_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_receive_descriptors_async", result)
 
@@ -708,9 +710,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `send_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `send_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None.
+        At the end *callback* is called with (connection, result, *user_data); `send_credentials_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped.
         """
         operation = self._send_credentials_operation()
         return start(
@@ -721,8 +723,8 @@ class UnixConnection(SocketConnection):
         """
         Return True, for the *result* of `send_credentials_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_send_credentials_async", result)
 
@@ -752,9 +754,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `send_fake_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `send_fake_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None
-        nobody is told, and it returns None.
+        At the end *callback* is called with (connection, result, *user_data); `send_fake_credentials_finish` returns
+        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped.
         """
         operation = self._send_fake_credentials_operation(pid, uid, gid)
         return start(
@@ -771,8 +773,8 @@ class UnixConnection(SocketConnection):
         """
         Return True, for the *result* of `send_fake_credentials_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_send_fake_credentials_async", result)
 
@@ -788,9 +790,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_credentials_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody
-        is told, and it returns None. SO_PASSCRED is on until the end of the operation.
+        At the end *callback* is called with (connection, result, *user_data); `receive_credentials_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. SO_PASSCRED is on until the end of the operation.
         """
         operation = self._receive_credentials_operation()
         return start(
@@ -807,8 +809,8 @@ class UnixConnection(SocketConnection):
         """
         Return the Credentials, for the *result* of `receive_credentials_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_receive_credentials_async", result)
 
@@ -842,9 +844,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `send_message` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `send_message_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. *fds* may be closed as soon as the call returns.
+        At the end *callback* is called with (connection, result, *user_data); `send_message_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *fds* may be closed as soon as the call returns.
         """
         operation = self._send_message_operation(data, fds, credentials)
         return start(self, "unixconn_send_message_async", operation, cancellable, callback, user_data, self._socket)
@@ -853,8 +855,8 @@ class UnixConnection(SocketConnection):
         """
         Return the number of bytes, for the *result* of `send_message_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_send_message_async", result)
 
@@ -870,9 +872,9 @@ class UnixConnection(SocketConnection):
         """
         Start what `receive_message` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data), and gets the value by
-        `receive_message_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None. The descriptors of a Message that nobody takes are closed with its result.
+        At the end *callback* is called with (connection, result, *user_data); `receive_message_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. The descriptors of a Message that no caller takes are closed with its result.
         """
         operation = self._receive_message_operation(max_bytes)
         return start(self, "unixconn_receive_message_async", operation, cancellable, callback, user_data, self._socket)
@@ -881,8 +883,8 @@ class UnixConnection(SocketConnection):
         """
         Return the Message, for the *result* of `receive_message_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        connection or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_receive_message_async", result)
 

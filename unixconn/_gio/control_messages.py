@@ -52,7 +52,7 @@ class UnixFDList(Object):
         """
         Make a list that takes over *fds*: it does not duplicate them, and leaves their flags alone.
 
-        On failure *fds* still belong to the caller. Raises ValueError for a descriptor that is there twice, as it would
+        On failure *fds* still belong to the caller. Raises ValueError for a descriptor that occurs twice, as it would
         be closed twice, and for a negative number; TypeError for a file or a socket, which would close its descriptor
         as well; OverflowError for a number that does not fit a C int.
         """
@@ -67,7 +67,7 @@ class UnixFDList(Object):
 
     def append(self, fd: FileDescriptorLike) -> int:
         """
-        Add a duplicate of *fd*, close-on-exec, and return its index. *fd* itself stays the caller's.
+        Add a duplicate of *fd*, close-on-exec, and return its index. *fd* itself still belongs to the caller.
 
         Raises the Error FAILED, ``dup: Bad file descriptor``, for a number that is not open, and TOO_MANY_OPEN_FILES if
         this process or the system has no free descriptor, see dup(2). Raises TypeError, ValueError or OverflowError for
@@ -79,11 +79,11 @@ class UnixFDList(Object):
 
     def get(self, index_: int) -> int:
         """
-        Return a further duplicate of the descriptor at *index_*, close-on-exec, which the caller has to close.
+        Return another duplicate of the descriptor at *index_*, close-on-exec, which the caller has to close.
 
-        Raises IndexError for an index outside of the list, also for a negative one, and OverflowError for one that does
+        Raises IndexError for an index outside the list, including a negative index, and OverflowError for one that does
         not fit a C int. Raises the Error TOO_MANY_OPEN_FILES if this process or the system has no free descriptor, and
-        FAILED, ``dup: Bad file descriptor``, if somebody else has closed the descriptor.
+        FAILED, ``dup: Bad file descriptor``, if other code has closed the descriptor.
         """
         index = as_integer(index_, "index_", -INT_MAX - 1, INT_MAX)
         if not 0 <= index < len(self._fds):
@@ -114,7 +114,7 @@ class UnixFDList(Object):
         return f"<{type(self).__name__} {self.__dict__.get('_fds', [])}>"
 
     def __del__(self) -> None:
-        # By __dict__, as a subclass's constructor may have raised before it called this class's.
+        # The attribute may be missing: a subclass's constructor may have raised before it called this class's.
         close_all(self.__dict__.get("_fds", []))
 
 
@@ -122,7 +122,7 @@ class SocketControlMessage(Object):
     """
     A control message, to be sent or received (Gio.SocketControlMessage).
 
-    An abstract class: making a SocketControlMessage itself raises TypeError.
+    The class is abstract: creating a SocketControlMessage itself raises TypeError.
     """
 
     __module__ = "unixconn"
@@ -181,7 +181,7 @@ class UnixFDMessage(SocketControlMessage):
     """
     A control message that carries descriptors (Gio.UnixFDMessage); see unix(7), SCM_RIGHTS.
 
-    *fd_list* has the descriptors: it is shared, not copied. By default it is an empty list.
+    *fd_list* has the descriptors. The list is shared, not copied. By default it is empty.
     """
 
     __module__ = "unixconn"
@@ -190,7 +190,8 @@ class UnixFDMessage(SocketControlMessage):
     _properties: ClassVar[tuple[Property, ...]] = (Property("fd-list", UnixFDList, "get_fd_list", construct_only=True),)
 
     def __init__(self, *, fd_list: UnixFDList | None = None) -> None:
-        # Without super().__init__(), which only refuses to make a SocketControlMessage itself: messages are made often.
+        # super().__init__() is not called: it only refuses to create a SocketControlMessage, and messages are created
+        # often.
         if fd_list is not None and not isinstance(fd_list, UnixFDList):
             raise TypeError(f"fd_list must be a UnixFDList, not {fd_list!r}")
         self._fd_list = UnixFDList() if fd_list is None else fd_list
@@ -243,7 +244,7 @@ class UnixCredentialsMessage(SocketControlMessage):
     )
 
     def __init__(self, *, credentials: Credentials | None = None) -> None:
-        # Without super().__init__(), for the same reason as in UnixFDMessage.
+        # super().__init__() is not called, for the same reason as in UnixFDMessage.
         if credentials is not None and not isinstance(credentials, Credentials):
             raise TypeError(f"credentials must be a Credentials, not {credentials!r}")
         self._credentials = Credentials() if credentials is None else credentials
@@ -255,7 +256,7 @@ class UnixCredentialsMessage(SocketControlMessage):
 
     @classmethod
     def new_with_credentials(cls, credentials: Credentials) -> Self:
-        """Make a message with *credentials*, an object that is kept and not copied."""
+        """Make a message with *credentials*. The object is kept, not copied."""
         if credentials is None:
             raise TypeError("credentials must be a Credentials, not None")
         return cls(credentials=credentials)
@@ -290,10 +291,10 @@ def _descriptors_from(payload: bytes) -> UnixFDMessage | None:
 
 def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[SocketControlMessage]:
     """
-    Make objects of the control messages that the kernel has delivered.
+    Make objects from the control messages that the kernel has delivered.
 
-    Leave out those of unknown types, and credentials with which the kernel says that there are none. *owner* has the
-    descriptors in the messages, and keeps those that no object takes over.
+    Messages of unknown types are left out, and so are credentials that mean "none". *owner* has the descriptors in the
+    messages, and keeps those that no object takes over.
     """
     made: list[SocketControlMessage] = []
     for level, kind, data in messages:
@@ -303,7 +304,7 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
             carried = struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
             fd_list = UnixFDList()
             for fd in carried:
-                # In one step, as a number that both lists own would be closed twice.
+                # In one step of the interpreter, as a number that both lists own would be closed twice.
                 fd_list._fds.extend(map(owner.pop, (owner.index(fd),)))
             made.append(UnixFDMessage(fd_list=fd_list))
         else:
@@ -335,5 +336,5 @@ def attached_credentials(credentials: Credentials | bool | None) -> ControlMessa
 def as_control_message(value: object) -> SocketControlMessage:
     """Return *value*. Raises TypeError if it is not a `SocketControlMessage`."""
     if not isinstance(value, SocketControlMessage):
-        raise TypeError(f"messages must have SocketControlMessages alone, not {value!r}")
+        raise TypeError(f"messages must contain only SocketControlMessages, not {value!r}")
     return value

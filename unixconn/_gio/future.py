@@ -69,7 +69,7 @@ class Future(Task, Generic[ResultT_co]):
         self._loop = loop
         # asyncio recognises a future by this attribute.
         self._asyncio_future_blocking = False if isinstance(loop, AsyncioLoop) else None
-        # Called at the end, in any thread, each once and in this order.
+        # Functions that are called at the end, in any thread, each once and in this order.
         self._wakers: dict[Callable[[], object], None] = {}
         self._done_callbacks: list[tuple[Callable[[Future[ResultT_co]], object], Context | None]] = []
 
@@ -79,11 +79,11 @@ class Future(Task, Generic[ResultT_co]):
     _cancel_was_asked = False
     _cancel_message: object = None
     _seen = False
-    """Whether somebody has seen the result, and has to close what is in it."""
+    """Whether a caller has got the result, and has to close what is in it."""
 
     @property
     def cancellable(self) -> Cancellable:
-        """A Cancellable that ends the operation: the one that was given to the method, or one made now."""
+        """A Cancellable that ends the operation: the one that was passed to the method, or a new one."""
         if self._cancellable is None:
             # In one step of the interpreter: if another thread replaced it, the first one would cancel nothing.
             made: Cancellable = self.__dict__.setdefault("_own_cancellable", Cancellable())
@@ -101,7 +101,8 @@ class Future(Task, Generic[ResultT_co]):
         """
         Return whether the operation was cancelled.
 
-        For a future of an asyncio loop, only `cancel` counts, not the operation's Cancellable, which raises an Error.
+        For a future of an asyncio loop, only `cancel` counts. If the operation's Cancellable is cancelled, the
+        operation fails with an Error.
         """
         if self._asyncio_future_blocking is not None and not self._cancel_was_asked:
             return False
@@ -112,7 +113,7 @@ class Future(Task, Generic[ResultT_co]):
         Cancel the operation, and return True, or False if it has already ended.
 
         The operation ends with the Error CANCELLED, and in asyncio with asyncio.CancelledError, which gets *msg*. The
-        operation's Cancellable stays as it is, as other operations may use it.
+        operation's Cancellable is not cancelled, as other operations may use it.
         """
         waiter = self._waiter
         if self._ended or waiter is None:
@@ -152,7 +153,8 @@ class Future(Task, Generic[ResultT_co]):
     def _outcome(self) -> ResultT_co:
         self._seen = True
         if self._error is not None:
-            # The exception has no name here: the traceback of asyncio's would keep this frame, and so this Future.
+            # No variable refers to the exception: the traceback of an asyncio.CancelledError would keep this frame, and
+            # so this Future, alive.
             raise self._to_raise().with_traceback(None)
         if not self._result:
             raise ValueError(f"the result of {self._name} was already taken")
@@ -195,7 +197,7 @@ class Future(Task, Generic[ResultT_co]):
                 if time.monotonic() >= deadline:
                     raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
         finally:
-            # Otherwise each call that times out would leave one.
+            # Otherwise each call that times out would leave a callback behind.
             self._wakers.pop(wake, None)
 
     def _pause(self, deadline: float) -> float:
@@ -206,7 +208,7 @@ class Future(Task, Generic[ResultT_co]):
         return -1.0 if left == math.inf else min(left, threading.TIMEOUT_MAX)
 
     def _look_after_its_loop(self) -> None:
-        # A loop that was closed no longer ends operations, and does not say so.
+        # A loop that was closed no longer ends operations, and does not report that.
         waiter = self._waiter
         if not self._ended and self._loop is not None and self._loop.is_closed and waiter is not None:
             waiter.look()
@@ -217,10 +219,10 @@ class Future(Task, Generic[ResultT_co]):
             self._wake()
 
     def _wake(self) -> None:
-        # Without the GIL a list of a dictionary is made in one step, and a tuple is not.
+        # Without the GIL, list() copies a dictionary in one step, and tuple() does not.
         for wake in list(self._wakers):
-            # A second call does no harm. If it were taken out first, an exception raised by a signal handler could lose
-            # it.
+            # A second call does no harm. If the function were removed before its call, an exception raised by a signal
+            # handler could lose it.
             wake()
             self._wakers.pop(wake, None)
 
@@ -259,8 +261,8 @@ class Future(Task, Generic[ResultT_co]):
         """
         Call *callback* with this Future when the operation has ended, or soon if it has already ended.
 
-        The event loop that ran in the thread when the Future was made calls it; without one, another thread does. If
-        *context*, a contextvars.Context, is not None, the call runs in it. Raises TypeError if *callback* is not
+        The event loop that ran in the thread when the Future was made calls it. If there was none, another thread does.
+        If *context*, a contextvars.Context, is not None, the call runs in it. Raises TypeError if *callback* is not
         callable.
         """
         if not callable(callback):
@@ -277,7 +279,7 @@ class Future(Task, Generic[ResultT_co]):
         return len(found)
 
     def _post(self, call: Callable[[], object]) -> None:
-        """Let the event loop call *call*, or another thread if there is no loop."""
+        """Schedule *call* in the event loop, or in another thread if there is no loop."""
         self._reactor.post(call)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
@@ -292,8 +294,8 @@ class Future(Task, Generic[ResultT_co]):
         if before is not None:
             before()
         self._completed = True
-        # A Sequence refers to this Future. With this reference the two would be a circle, and would stay, with the
-        # connection, until a garbage collection.
+        # A Sequence refers to this Future. With this reference the two would form a cycle, and would stay alive, with
+        # the connection, until a garbage collection.
         self._waiter = None
         self._wake()
         self._post_done_callbacks()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unixconn._io.steps import Steps
 
 _LARGEST_READ = 1 << 20
-"""Bytes that one step reads at most: there need not be room for bytes that may never come."""
+"""The most bytes that one step reads: no memory is reserved for bytes that may never come."""
 
 
 def _as_count(count: int) -> int:
@@ -41,18 +41,18 @@ def _as_count(count: int) -> int:
 
 class InputStream(Object):
     """
-    The bytes that come from the peer of a connection (Gio.InputStream), whose `get_input_stream` returns it.
+    The bytes that come from the peer of a connection (Gio.InputStream), as its `get_input_stream` returns it.
 
-    A read waits even if the Socket is set not to block; each of its steps waits for at most the Socket's timeout. One
-    operation is under way at a time. Closing the stream leaves the connection and its Socket alone.
+    A read waits even if the Socket is non-blocking; each of its steps waits for at most the Socket's timeout. One
+    operation is pending at a time. Closing the stream leaves the connection and its Socket alone.
 
-    A byte that carries a descriptor may be among those that are read. The descriptor is kept then, and the connection's
-    `receive_fd` returns it next; it is closed with the connection.
+    If a byte that is read carries a descriptor, the descriptor is kept. The next `receive_fd` of the connection returns
+    it; otherwise it is closed with the connection.
 
     The stream is a file object too, as far as io.BufferedReader needs.
 
-    The reading methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, an operation
-    is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has reset the connection.
+    The reading methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, another
+    operation is pending; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has reset the connection.
     """
 
     __module__ = "unixconn"
@@ -67,7 +67,7 @@ class InputStream(Object):
         self._pending: list[object] = []
 
     def get_fd(self) -> int:
-        """Return the number of the Socket's descriptor, -1 once that is closed."""
+        """Return the number of the Socket's descriptor; -1 once it is closed."""
         return self._socket.get_fd()
 
     # --- reading ---
@@ -138,15 +138,15 @@ class InputStream(Object):
     def _skip(self, count: int) -> Steps[int]:
         return len((yield from self._read(count)))
 
-    # --- closing, and the operation under way ---
+    # --- closing, and the pending operation ---
 
     @with_async(
         "g_input_stream_close_async",
         returns="True",
         summary="Close the stream, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
-        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
-        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
+        "cancelled, but the stream is closed anyway. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -154,7 +154,7 @@ class InputStream(Object):
         """
         Close the stream, and return True; a second call does nothing. *cancellable* has no effect.
 
-        Raises the Error PENDING while an operation is under way.
+        Raises the Error PENDING while an operation is pending.
         """
         return close_stream(self, cancellable)
 
@@ -164,23 +164,23 @@ class InputStream(Object):
 
     def set_pending(self) -> bool:
         """
-        Say that an operation is under way, and return True; `clear_pending` says that it has ended.
+        Mark the stream as having a pending operation, until `clear_pending`; return True.
 
-        Raises the Error CLOSED on a closed stream, PENDING if an operation is under way already.
+        Raises the Error CLOSED on a closed stream, PENDING if an operation is pending already.
         """
         take_turn(self, object())
         return True
 
     def clear_pending(self) -> None:
-        """Say that the operation under way has ended."""
+        """Mark the stream as having no pending operation."""
         self._pending.clear()
 
     def has_pending(self) -> bool:
-        """Whether an operation is under way."""
+        """Whether an operation is pending."""
         return bool(self._pending)
 
     def _close(self) -> None:
-        """Leave the Socket alone: the connection closes it."""
+        """Do nothing to the Socket: the connection closes it."""
 
     def __enter__(self) -> Self:
         return self
@@ -204,14 +204,14 @@ class InputStream(Object):
         return len(data)
 
     def readall(self) -> bytes:
-        """Read all bytes until the end of the stream. io.BufferedReader calls it; that of PyPy calls `read`."""
+        """Read all bytes until the end of the stream. io.BufferedReader calls this method, or on PyPy `read`."""
         return self.read()
 
     def flush(self) -> None:
-        """Do nothing. io.BufferedReader calls it."""
+        """Do nothing. io.BufferedReader calls this method."""
 
     def fileno(self) -> int:
-        """Return the number of the Socket's descriptor. Raises ValueError once that is closed."""
+        """Return the number of the Socket's descriptor. Raises ValueError once it is closed."""
         if self.get_fd() < 0:
             raise ValueError("the socket is closed, and has no descriptor any more")
         return self.get_fd()
@@ -263,9 +263,9 @@ class InputStream(Object):
         """
         Start what `read` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `read_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._read_steps(count)
         return start_exclusively(
@@ -276,8 +276,8 @@ class InputStream(Object):
         """
         Return the bytes, for the *result* of `read_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_input_stream_read_async", result)
 
@@ -305,9 +305,9 @@ class InputStream(Object):
         """
         Start what `read_bytes` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_bytes_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `read_bytes_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         operation = self._read_bytes_steps(count)
         return start_exclusively(
@@ -318,8 +318,8 @@ class InputStream(Object):
         """
         Return the `Bytes`, for the *result* of `read_bytes_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_input_stream_read_bytes_async", result)
 
@@ -347,9 +347,9 @@ class InputStream(Object):
         """
         Start what `read_all` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `read_all_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `read_all_finish` returns the value. Without
+        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._read_all_steps(count)
         return start_exclusively(
@@ -360,8 +360,8 @@ class InputStream(Object):
         """
         Return the bytes, for the *result* of `read_all_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_input_stream_read_all_async", result)
 
@@ -389,9 +389,9 @@ class InputStream(Object):
         """
         Start what `skip` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `skip_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `skip_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._skip_steps(count)
         return start_exclusively(
@@ -402,8 +402,8 @@ class InputStream(Object):
         """
         Return the number of bytes, for the *result* of `skip_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_input_stream_skip_async", result)
 
@@ -429,11 +429,11 @@ class InputStream(Object):
         """
         Close the stream, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
-        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
-        stream is closed all the same. *io_priority* has no effect, as in Gio.
+        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
+        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but the
+        stream is closed anyway. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback, user_data)
 
@@ -441,8 +441,8 @@ class InputStream(Object):
         """
         Return True, for the *result* of `close_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_input_stream_close_async", result)
 
@@ -450,7 +450,7 @@ class InputStream(Object):
 
 
 class SocketInputStream(InputStream):
-    """The InputStream of a connection (Gio has a class for it that is not public, either)."""
+    """The InputStream of a connection. Gio's class for it is not public, either."""
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
 

@@ -38,7 +38,7 @@ class IOStreamSpliceFlags(IntFlag):
 
 
 class _Splice:
-    """Two connections, of which each gets the bytes that come from the other one."""
+    """Two connections, each of which gets the bytes that come from the other."""
 
     __slots__ = ("_flags", "_one", "_other")
 
@@ -49,7 +49,7 @@ class _Splice:
 
     @property
     def waits_for_both(self) -> bool:
-        """Whether it ends with the second of the two directions, and not with the first."""
+        """Whether the splice ends with the second of the two directions, and not with the first."""
         return bool(self._flags & IOStreamSpliceFlags.WAIT_FOR_BOTH)
 
     def steps(self) -> tuple[Steps[int], Steps[int]]:
@@ -57,7 +57,7 @@ class _Splice:
         return _copied(self._one, self._other), _copied(self._other, self._one)
 
     def close(self) -> Error | None:
-        """Close the connections that the flags name; return the first Error of that."""
+        """Close the connections that the flags name; return the first Error."""
         first = None
         for each, flag in (
             (self._one, IOStreamSpliceFlags.CLOSE_STREAM1),
@@ -132,8 +132,8 @@ class IOStream(Object):
     @with_async(
         "g_io_stream_splice_async",
         returns="True",
-        summary="Copy the bytes that come from each of two connections to the other one, until one of them ends.",
-        note="*flags* says whether to wait for the end of the other one as well, and what to close then. The errors "
+        summary="Copy the bytes that come from each of two connections to the other, until one of them ends.",
+        note="*flags* says whether to wait for the end of the other as well, and what to close then. The errors "
         "are those of reading and of writing. A *stream2* that is not an IOStream is a TypeError.",
         io_priority=True,
         start=_start_splice,
@@ -144,15 +144,15 @@ class IOStream(Object):
             raise TypeError(f"stream2 must be an IOStream, not {stream2!r}")
         return _Splice(self, stream2, as_member(IOStreamSpliceFlags, flags))
 
-    # --- closing, and the operation under way ---
+    # --- closing, and the pending operation ---
 
     @with_async(
         "g_io_stream_close_async",
         returns="True",
         summary="Close both streams and the Socket, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
-        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
-        "cancelled, and everything is closed all the same. *io_priority* has no effect, as in Gio.",
+        "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
+        "cancelled, but everything is closed anyway. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -161,7 +161,7 @@ class IOStream(Object):
         Close both streams and the Socket, and return True; a second call does nothing. *cancellable* has no effect.
 
         An operation that waits for the Socket ends with the Error CLOSED. Bytes that were sent are still delivered.
-        Raises the Error PENDING while an operation of `set_pending` or `close_async` is under way.
+        Raises the Error PENDING while an operation of `set_pending` or `close_async` is pending.
         """
         return close_stream(self, cancellable)
 
@@ -171,20 +171,20 @@ class IOStream(Object):
 
     def set_pending(self) -> bool:
         """
-        Say that an operation is under way, which keeps `close` from closing; return True.
+        Mark the object as having a pending operation, during which `close` raises PENDING; return True.
 
-        `clear_pending` says that it has ended. Raises the Error CLOSED on a closed object, PENDING if an operation is
-        under way already.
+        `clear_pending` ends that. Raises the Error CLOSED on a closed object, PENDING if an operation is pending
+        already.
         """
         take_turn(self, object())
         return True
 
     def clear_pending(self) -> None:
-        """Say that the operation under way has ended."""
+        """Mark the object as having no pending operation."""
         self._pending.clear()
 
     def has_pending(self) -> bool:
-        """Whether an operation of `set_pending` or `close_async` is under way."""
+        """Whether an operation of `set_pending` or `close_async` is pending."""
         return bool(self._pending)
 
     def _close(self) -> None:
@@ -232,13 +232,13 @@ class IOStream(Object):
         *user_data: object,
     ) -> Future[bool] | None:
         """
-        Copy the bytes that come from each of two connections to the other one, until one of them ends.
+        Copy the bytes that come from each of two connections to the other, until one of them ends.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `splice_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        *flags* says whether to wait for the end of the other one as well, and what to close then. The errors are those
-        of reading and of writing. A *stream2* that is not an IOStream is a TypeError. Of several callbacks, those of a
-        lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `splice_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        *flags* says whether to wait for the end of the other as well, and what to close then. The errors are those of
+        reading and of writing. A *stream2* that is not an IOStream is a TypeError. Callbacks with a lower *io_priority*
+        are called first.
         """
         operation = self._splice_operation(stream2, flags)
         return _start_splice(self, "g_io_stream_splice_async", operation, io_priority, cancellable, callback, user_data)
@@ -247,8 +247,8 @@ class IOStream(Object):
         """
         Return True, for the *result* of `splice_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_io_stream_splice_async", result)
 
@@ -274,11 +274,11 @@ class IOStream(Object):
         """
         Close both streams and the Socket, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
-        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and
-        everything is closed all the same. *io_priority* has no effect, as in Gio.
+        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
+        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but
+        everything is closed anyway. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data)
 
@@ -286,8 +286,8 @@ class IOStream(Object):
         """
         Return True, for the *result* of `close_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_io_stream_close_async", result)
 

@@ -103,8 +103,8 @@ class _Entry:
         self.socket = socket
         self.source_object = source_object
         self._closing = socket._handle.closing()
-        # Not the entry itself: the socket would then refer to the entry, and the entry to the socket, and a socket that
-        # is dropped would stay open.
+        # The socket does not refer to the entry itself: the two would form a cycle, and a socket that is dropped would
+        # stay open.
         self._holder = object()
 
     def hold(self) -> int:
@@ -155,7 +155,11 @@ class _Gate:
 
 
 class _AcceptAny(Operation[AcceptedSocket]):
-    """Accept a connection on one of *entries*. The operation's handle is that of the epoll with all their sockets."""
+    """
+    Accept a connection on one of *entries*.
+
+    The operation's handle is that of the epoll that watches all their sockets.
+    """
 
     __slots__ = ("_entries", "_made")
 
@@ -164,7 +168,8 @@ class _AcceptAny(Operation[AcceptedSocket]):
     def __init__(self, handle: Handle, entries: list[_Entry]) -> None:
         super().__init__(handle)
         self._entries = entries
-        # One for all attempts: a destructor right before a wait would swallow an exception raised by a signal handler.
+        # One object serves all attempts: a destructor right before a wait would swallow an exception raised by a signal
+        # handler.
         self._made = Socket()
 
     def attempt(self, result: list[AcceptedSocket]) -> bool:
@@ -179,8 +184,8 @@ class _AcceptAny(Operation[AcceptedSocket]):
                 continue
             if accepted:
                 self._made._take(accepted[0])
-                # The other sockets come first next time. For a moment the entry is there twice, as another thread that
-                # accepts must always find it.
+                # Next time the other sockets come first. For a moment the list has the entry twice, as another thread
+                # that accepts must always find it.
                 self._entries.append(entry)
                 _forget(self._entries, entry)
                 result.append(AcceptedSocket(self._made, entry.source_object))
@@ -222,7 +227,7 @@ class SocketListener(Object):
         super().__init__()
         self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
         self._entries: list[_Entry] = []
-        # All operations wait for an epoll that has all sockets, and accept on whichever is ready.
+        # All operations wait for an epoll that watches all sockets, and accept on whichever is ready.
         self._handle = Handle()
         self._gate = _Gate()
         self._closed = False
@@ -260,8 +265,8 @@ class SocketListener(Object):
 
         `accept` returns *source_object* with each connection of this socket.
 
-        Several processes can accept on the same socket, provided that it has O_NONBLOCK, as sockets have that
-        `Socket.new` makes. Without it, a process may wait in accept(2) after another one has accepted the connection,
+        Several processes can accept on the same socket, provided that it has O_NONBLOCK, as sockets made by
+        `Socket.new` have. Without it, a process may wait in accept(2) after another one has accepted the connection,
         and no Cancellable ends that wait.
 
         Raises TypeError if *socket* is not a Socket, the Error CLOSED if the listener or *socket* is closed, and
@@ -339,7 +344,7 @@ class SocketListener(Object):
             for entry in tuple(self._entries):
                 entry.let_go()
                 entry.socket.close()
-                # Last: if a signal handler raises an exception before, the next close() finds the entry.
+                # This comes last: if a signal handler raises an exception before, the next close() finds the entry.
                 _forget(self._entries, entry)
 
     def _check(self) -> None:
@@ -379,7 +384,7 @@ class SocketListener(Object):
         Wait for a connection, accept it, and return (connection, source_object) (g_socket_listener_accept).
 
         The source_object is that of `add_socket` or `add_address`. Raises TypeError if *cancellable* has a wrong type,
-        and the Error
+        and these Errors:
 
         - CLOSED if the listener is closed, or all of its sockets are
         - CANCELLED, or TIMED_OUT after a deadline, if *cancellable* is cancelled
@@ -426,8 +431,8 @@ class SocketListener(Object):
         """
         Start what `accept` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (listener, result, *user_data), and gets the value by `accept_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
+        At the end *callback* is called with (listener, result, *user_data); `accept_finish` returns the value. Without
+        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         """
         operation = self._accept_steps()
         return start_sequence(
@@ -444,8 +449,8 @@ class SocketListener(Object):
         """
         Return (connection, source_object), for the *result* of `accept_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        listener or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another listener or another operation, or if its value was returned already.
         """
         return finish(self, "g_socket_listener_accept_async", result)
 
@@ -461,9 +466,9 @@ class SocketListener(Object):
         """
         Start what `accept_socket` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (listener, result, *user_data), and gets the value by
-        `accept_socket_finish`. Without a callback argument the call returns a `Future`; with callback=None nobody is
-        told, and it returns None.
+        At the end *callback* is called with (listener, result, *user_data); `accept_socket_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped.
         """
         operation = self._accept_socket_steps()
         return start_sequence(
@@ -480,8 +485,8 @@ class SocketListener(Object):
         """
         Return (socket, source_object), for the *result* of `accept_socket_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        listener or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another listener or another operation, or if its value was returned already.
         """
         return finish(self, "g_socket_listener_accept_socket_async", result)
 

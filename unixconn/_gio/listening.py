@@ -37,19 +37,19 @@ def listen(
     """
     Make the socket file *path*, and return a listener that accepts connections on it.
 
-    *path* is a string, bytes or an os.PathLike. A socket file on which nobody listens any more is replaced. The file is
-    removed when this process closes the listener.
+    *path* is a string, bytes or an os.PathLike. A socket file on which no process listens any more is replaced. The
+    file is removed when this process closes the listener.
 
     *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set.
     *backlog* is the number of connections that the kernel queues. With *pass_credentials*, each connection has
     `UnixConnection.pass_credentials` from its first byte on.
 
-    Raises the Error
+    Raises these Errors:
 
-    - ADDRESS_IN_USE if somebody listens on *path*, or the file is not a socket
+    - ADDRESS_IN_USE if a process listens on *path*, or the file is not a socket
     - INVALID_FILENAME for an empty *path*
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
-    - with the code for the errno of a system call, as PERMISSION_DENIED or NOT_FOUND for the folder
+    - one with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
     Raises TypeError if *mode* is not an integer, and OverflowError if it is not from 0 to 0o7777.
     """
@@ -74,7 +74,7 @@ class UnixListener(SocketListener):
     __module__ = "unixconn"
 
     def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
-        """`listen` calls this, after it has checked *mode*."""
+        """Listen on *path*. `listen` calls this after it has checked *mode*."""
         super().__init__(listen_backlog=backlog)
         address = address_of_file(path)
         self._file: tuple[int, int] | None = None
@@ -90,9 +90,10 @@ class UnixListener(SocketListener):
             if mode is not None:
                 os.chmod(self._path, mode)
             if pass_credentials and SYSTEM.credentials_option is not None:
-                # A connection inherits the option. Set after accepting, it would miss the first messages.
+                # A connection inherits the option. If it were set after accepting, the first messages would have no
+                # credentials.
                 socket.set_option(*SYSTEM.credentials_option, True)
-            # Connecting is refused before this.
+            # Until this call, connecting is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()
             is_added = self.add_socket(socket)
@@ -125,7 +126,7 @@ class UnixListener(SocketListener):
                 found = os.lstat(self._path)
                 if (found.st_dev, found.st_ino) == self._file:
                     os.unlink(self._path)
-            # Not before: the next close() removes the file if an exception breaks this one off.
+            # This comes last: if an exception interrupts this close(), the next one removes the file.
             self._file = None
         except OSError:  # another process has removed it, or this one has no permission any more
             self._file = None
@@ -140,7 +141,7 @@ class UnixListener(SocketListener):
     # --- accepting ---
 
     if TYPE_CHECKING:
-        # Connections to a socket file have this class.
+        # Connections to a socket file have the class UnixConnection.
 
         def accept(self, cancellable: Cancellable | None = None) -> Accepted[UnixConnection]:
             """See `SocketListener.accept`."""
@@ -199,8 +200,8 @@ def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
     dead = os.lstat(path)
     if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
         raise taken
-    # Another process may have replaced the file in the meantime. So it is moved away first, and put back if it is not
-    # the one that nobody listens on.
+    # Another process may have replaced the file in the meantime. So the file is moved away first, and put back if it is
+    # not the file on which no process listens.
     aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
     os.rename(path, aside)
     found = os.lstat(aside)
@@ -215,8 +216,8 @@ def _is_alive(address: UnixSocketAddress) -> bool:
     """
     Return whether a socket is bound to *address*, without connecting to it.
 
-    For a socket of another type, the kernel reports a wrong type in place of connecting. Raises the Error NOT_FOUND if
-    the file was removed in the meantime.
+    A socket of a different type tries to connect: the kernel then reports the wrong type instead of connecting. Raises
+    the Error NOT_FOUND if the file was removed in the meantime.
     """
     socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
     try:

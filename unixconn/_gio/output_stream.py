@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from unixconn._io.steps import Steps
 
 _LARGEST_WRITE = 1 << 20
-"""Bytes that one step writes at most."""
+"""The most bytes that one step writes."""
 _PIECE = 65536
-"""Bytes that a splice reads and writes at a time."""
+"""The number of bytes that a splice reads and writes at a time."""
 
 
 def _data_of(data: Bytes) -> memoryview:
@@ -83,17 +83,16 @@ class OutputStreamSpliceFlags(IntFlag):
 
 class OutputStream(Object):
     """
-    The bytes that go to the peer of a connection (Gio.OutputStream), whose `get_output_stream` returns it.
+    The bytes that go to the peer of a connection (Gio.OutputStream), as its `get_output_stream` returns it.
 
-    A write waits even if the Socket is set not to block; each of its steps waits for at most the Socket's timeout. One
-    operation is under way at a time. Nothing is buffered. Closing the stream leaves the connection and its Socket
-    alone.
+    A write waits even if the Socket is non-blocking; each of its steps waits for at most the Socket's timeout. One
+    operation is pending at a time. Nothing is buffered. Closing the stream leaves the connection and its Socket alone.
 
     The stream is a file object too, as far as io.BufferedWriter needs.
 
-    The writing methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, an operation
-    is under way; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has closed its end. A str is a TypeError: it has to be
-    encoded.
+    The writing methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, another
+    operation is pending; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has closed its end. A str is a TypeError: it has
+    to be encoded.
     """
 
     __module__ = "unixconn"
@@ -108,7 +107,7 @@ class OutputStream(Object):
         self._pending: list[object] = []
 
     def get_fd(self) -> int:
-        """Return the number of the Socket's descriptor, -1 once that is closed."""
+        """Return the number of the Socket's descriptor; -1 once it is closed."""
         return self._socket.get_fd()
 
     # --- writing ---
@@ -168,7 +167,7 @@ class OutputStream(Object):
         """
         Write all bytes that *source* has until its end; return their number.
 
-        *flags* says which of the two streams to close then. The errors are those of reading and of writing.
+        *flags* says which of the two streams to close at the end. The errors are those of reading and of writing.
         """
         steps = self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
         return complete_exclusively(self, steps, cancellable)
@@ -216,15 +215,15 @@ class OutputStream(Object):
                 self._closed = True
         return size
 
-    # --- closing, and the operation under way ---
+    # --- closing, and the pending operation ---
 
     @with_async(
         "g_output_stream_close_async",
         returns="True",
         summary="Close the stream, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
-        "PENDING if an operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is "
-        "cancelled, and the stream is closed all the same. *io_priority* has no effect, as in Gio.",
+        "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
+        "cancelled, but the stream is closed anyway. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
     )
@@ -232,7 +231,7 @@ class OutputStream(Object):
         """
         Close the stream, and return True; a second call does nothing. *cancellable* has no effect.
 
-        Raises the Error PENDING while an operation is under way.
+        Raises the Error PENDING while an operation is pending.
         """
         return close_stream(self, cancellable)
 
@@ -242,23 +241,23 @@ class OutputStream(Object):
 
     def set_pending(self) -> bool:
         """
-        Say that an operation is under way, and return True; `clear_pending` says that it has ended.
+        Mark the stream as having a pending operation, until `clear_pending`; return True.
 
-        Raises the Error CLOSED on a closed stream, PENDING if an operation is under way already.
+        Raises the Error CLOSED on a closed stream, PENDING if an operation is pending already.
         """
         take_turn(self, object())
         return True
 
     def clear_pending(self) -> None:
-        """Say that the operation under way has ended."""
+        """Mark the stream as having no pending operation."""
         self._pending.clear()
 
     def has_pending(self) -> bool:
-        """Whether an operation is under way."""
+        """Whether an operation is pending."""
         return bool(self._pending)
 
     def _close(self) -> None:
-        """Leave the Socket alone: the connection closes it."""
+        """Do nothing to the Socket: the connection closes it."""
 
     def __enter__(self) -> Self:
         return self
@@ -275,7 +274,7 @@ class OutputStream(Object):
     # --- as a file object ---
 
     def fileno(self) -> int:
-        """Return the number of the Socket's descriptor. Raises ValueError once that is closed."""
+        """Return the number of the Socket's descriptor. Raises ValueError once it is closed."""
         if self.get_fd() < 0:
             raise ValueError("the socket is closed, and has no descriptor any more")
         return self.get_fd()
@@ -327,9 +326,9 @@ class OutputStream(Object):
         """
         Start what `write` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `write_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._write_steps(buffer)
         return start_exclusively(
@@ -340,8 +339,8 @@ class OutputStream(Object):
         """
         Return the number of bytes, for the *result* of `write_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_write_async", result)
 
@@ -369,9 +368,9 @@ class OutputStream(Object):
         """
         Start what `write_bytes` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_bytes_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `write_bytes_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         operation = self._write_bytes_steps(bytes)
         return start_exclusively(
@@ -382,8 +381,8 @@ class OutputStream(Object):
         """
         Return the number of bytes, for the *result* of `write_bytes_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_write_bytes_async", result)
 
@@ -411,9 +410,9 @@ class OutputStream(Object):
         """
         Start what `write_all` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `write_all_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `write_all_finish` returns the value. Without
+        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._write_all_steps(buffer)
         return start_exclusively(
@@ -424,8 +423,8 @@ class OutputStream(Object):
         """
         Return (True, the number of bytes), for the *result* of `write_all_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_write_all_async", result)
 
@@ -451,9 +450,9 @@ class OutputStream(Object):
         """
         Start what `flush` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `flush_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Of
-        several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `flush_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._flush_steps(cancellable)
         return start_exclusively(
@@ -464,8 +463,8 @@ class OutputStream(Object):
         """
         Return True, for the *result* of `flush_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_flush_async", result)
 
@@ -499,9 +498,9 @@ class OutputStream(Object):
         """
         Start what `splice` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `splice_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        Of several callbacks, those of a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, *user_data); `splice_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
         """
         operation = self._splice_steps(source, flags)
         return start_exclusively(
@@ -512,8 +511,8 @@ class OutputStream(Object):
         """
         Return the number of bytes, for the *result* of `splice_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_splice_async", result)
 
@@ -539,11 +538,11 @@ class OutputStream(Object):
         """
         Close the stream, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data), and gets the value by `close_finish`. Without
-        a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None. Until
-        the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING if an
-        operation is under way, and nothing is closed then. It is CANCELLED if *cancellable* is cancelled, and the
-        stream is closed all the same. *io_priority* has no effect, as in Gio.
+        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
+        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but the
+        stream is closed anyway. *io_priority* has no effect, as in Gio.
         """
         return start_close(self, "g_output_stream_close_async", io_priority, cancellable, callback, user_data)
 
@@ -551,8 +550,8 @@ class OutputStream(Object):
         """
         Return True, for the *result* of `close_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        stream or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
         """
         return finish(self, "g_output_stream_close_async", result)
 
@@ -560,7 +559,7 @@ class OutputStream(Object):
 
 
 class SocketOutputStream(OutputStream):
-    """The OutputStream of a connection (Gio has a class for it that is not public, either)."""
+    """The OutputStream of a connection. Gio's class for it is not public, either."""
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("socket", Object, "_get_socket", construct_only=True),)
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
 
 _AFTER_AN_ERROR = 0.1
-"""Seconds until the next try after an Error in accepting, as in a process whose descriptor table is full."""
+"""Seconds until the next attempt after accepting has failed, for example because the descriptor table is full."""
 
 
 class SocketService(SocketListener):
     """
     A listener that accepts connections in the background, and emits a signal for each (Gio.SocketService).
 
-    A new service is *active*: it accepts connections as soon as it has a socket. The context, or the asyncio loop, of
-    the thread that adds the first socket or calls `start` runs the handlers. An Error in accepting goes to
+    A new service is *active*: it accepts connections as soon as it has a socket. The handlers run in the context, or
+    the asyncio loop, of the thread that adds the first socket or calls `start`. If accepting fails, the Error goes to
     `sys.excepthook`, and the service tries again 0.1 seconds later.
 
-    Signal: ``incoming``, with the connection and the source_object of `add_socket`. A handler that returns True is the
-    last one. A connection to which no handler keeps a reference is closed.
+    Signal: ``incoming``, with the connection and the source_object of `add_socket`. A handler that returns True ends
+    the emission. A connection to which no handler keeps a reference is closed.
     """
 
     __module__ = "unixconn"
@@ -67,7 +67,7 @@ class SocketService(SocketListener):
         return self._active
 
     def start(self) -> None:
-        """Accept connections, also those that came after `stop` (g_socket_service_start)."""
+        """Accept connections, including those that came after `stop` (g_socket_service_start)."""
         self._set_active(True)
 
     def stop(self) -> None:
@@ -115,7 +115,7 @@ class SocketService(SocketListener):
             has_begun = True
         finally:
             if not has_begun:
-                # A signal handler raised an exception, and accepting may have begun or not. It begins again.
+                # A signal handler raised an exception, and accepting may or may not have begun. Begin again.
                 self._accepting = None
                 accepting.cancel()
                 if self._delivery is not None:
@@ -129,14 +129,14 @@ class SocketService(SocketListener):
                 if accepting is self._accepting:
                     self._accepting = None
                 if not isinstance(error, (CancelledError, ClosedError)):
-                    # Before the report: the hook, or a signal handler during it, may raise an exception.
+                    # This comes before the report: the hook, or a signal handler during it, may raise an exception.
                     if self._delivery is not None:
                         self._delivery.call_later(_AFTER_AN_ERROR, self._accept_next)
                     sys.excepthook(*sys.exc_info())
             else:
                 self._incoming(connection, source_object)
         finally:
-            # Also after an exception raised by a signal handler, but not if a handler has called stop().
+            # This runs even if a signal handler raised an exception, but not if a handler has called stop().
             if accepting is self._accepting:
                 self._accepting = None
                 if self._wants_more():
@@ -153,14 +153,14 @@ class SocketService(SocketListener):
 
 class ThreadedSocketService(SocketService):
     """
-    A service that runs the handlers of each connection in a thread of its own (Gio.ThreadedSocketService).
+    A service that runs the handlers of each connection in a separate thread (Gio.ThreadedSocketService).
 
     There are at most *max_threads* threads at a time, with -1 any number. Further connections stay in the kernel's
     queue.
 
     Signal: ``run``, with the connection and the source_object of `add_socket`, in the thread. A handler that returns
-    True is the last one. A connection to which no handler keeps a reference is closed afterwards. The signal
-    ``incoming`` is emitted before, and if one of its handlers returns True, the connection gets no thread.
+    True ends the emission. A connection to which no handler keeps a reference is closed afterwards. The signal
+    ``incoming`` is emitted first. If one of its handlers returns True, the connection gets no thread.
     """
 
     __module__ = "unixconn"
@@ -201,13 +201,15 @@ class ThreadedSocketService(SocketService):
         try:
             thread.start()
         finally:
-            # The thread could not be started, or a signal handler raised an exception before that. Or it has ended.
+            # The thread could not be started, a signal handler raised an exception before that, or the thread has
+            # ended.
             if not thread.is_alive():
                 self._running.discard(thread)
 
     def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
         try:
-            # Again: a signal handler may have raised an exception in start(), which then looked like a failure.
+            # This is checked again: a signal handler may have raised an exception in start(), which then looked like a
+            # failure.
             self._running.add(threading.current_thread())
             self.emit("run", connection, source_object)
         finally:

@@ -68,7 +68,7 @@ class SocketType(IntEnum):
     SEQPACKET = 3
 
 
-# Gio has numbers of its own for the types.
+# Gio numbers the types differently.
 KERNEL_TYPES = {
     SocketType.STREAM: python.SOCK_STREAM,
     SocketType.DATAGRAM: python.SOCK_DGRAM,
@@ -101,7 +101,7 @@ class SocketMsgFlags(IntFlag):
 
 
 connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
-"""The class of connections for each kind of socket, and for all others under None; filled in beside these classes."""
+"""The class of connections for each kind of socket; the key None is for all others. The classes' modules fill it in."""
 
 
 def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
@@ -164,14 +164,15 @@ else:
 
 class Socket(Object):
     """
-    A socket (Gio.Socket); made by `new` or `new_from_fd`.
+    A socket (Gio.Socket), made by `new` or `new_from_fd`.
 
-    The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and with the object.
+    The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and when the object
+    is dropped.
 
-    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on one that the constructor has made,
-    before `init`. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has passed, with
-    CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket is set not
-    to block, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
+    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on a Socket that the constructor has
+    made, until `init` is called. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has
+    passed, with CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket
+    is non-blocking, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
     """
 
     __module__ = "unixconn"
@@ -240,9 +241,9 @@ class Socket(Object):
     @classmethod
     def new_from_fd(cls, fd: int | FileDescriptor) -> Self:
         """
-        Make a Socket of the descriptor *fd*, which belongs to it from now on, and becomes close-on-exec.
+        Make a Socket from the descriptor *fd*, which belongs to the Socket from now on, and becomes close-on-exec.
 
-        *fd* is a number or a `FileDescriptor`, which lets go of its descriptor. O_NONBLOCK stays as it is, as all
+        *fd* is a number or a `FileDescriptor`, from which the descriptor is detached. O_NONBLOCK is not changed, as all
         processes that have the socket share it. On failure *fd* still belongs to the caller.
 
         Raises the Error FAILED for a number that is not open, and INVALID_ARGUMENT for a descriptor that is not a
@@ -252,7 +253,7 @@ class Socket(Object):
         made = cls()
         if fd != -1:
             made._fd, made._given = as_own_descriptor(fd), fd
-        # As in Gio, -1 raises the Error of a Socket that was given neither a descriptor nor a family.
+        # As in Gio, -1 raises the Error for a Socket that has neither a descriptor nor a family.
         made.init(None)
         return made
 
@@ -328,7 +329,7 @@ class Socket(Object):
         return self._protocol
 
     def get_blocking(self) -> bool:
-        """Return whether operations wait. This is a setting of the object, and not O_NONBLOCK of the descriptor."""
+        """Return whether operations wait. This is a setting of the object, not O_NONBLOCK of the descriptor."""
         return self._blocking
 
     def set_blocking(self, blocking: bool) -> None:
@@ -338,15 +339,15 @@ class Socket(Object):
             self._notify("blocking")
 
     def get_timeout(self) -> int:
-        """Return the longest time that an operation waits, in seconds; 0 means without end."""
+        """Return the longest time that an operation waits, in seconds; 0 means no limit."""
         return self._timeout
 
     def set_timeout(self, timeout: int) -> None:
         """
-        Set the longest time that an operation waits, in whole seconds; 0 means without end.
+        Set the longest time that an operation waits, in whole seconds; 0 means no limit.
 
-        Raises ValueError for less than a second, which `Cancellable.with_timeout` takes, TypeError for a *timeout* that
-        is not a number and OverflowError for one that is negative or does not fit a C unsigned int.
+        Raises ValueError for less than a second (use `Cancellable.with_timeout` for that), TypeError for a *timeout*
+        that is not a number and OverflowError for one that is negative or does not fit a C unsigned int.
         """
         seconds = as_timeout(timeout)
         if self._timeout != seconds:
@@ -417,7 +418,7 @@ class Socket(Object):
         Return the peer credentials: those of the process that made the pair, or called connect() or listen().
 
         They are those of that moment, and do not change when the other end of the socket goes to another process.
-        Without a peer, and for another family than UNIX, they have no valid content. See unix(7), SO_PEERCRED.
+        Without a peer, and for another family than UNIX, they have no valid values. See unix(7), SO_PEERCRED.
 
         Raises the Error NOT_SUPPORTED on a system without peer credentials.
         """
@@ -440,7 +441,7 @@ class Socket(Object):
         """
         return self._address("could not get remote address: ", python.socket.getpeername)
 
-    # The properties are None where there is no address, also in those versions of GLib whose methods raise.
+    # The properties are None if there is no address, even in the versions of GLib whose methods raise an error.
 
     def _local_address(self) -> SocketAddress | None:
         return address_or_none(self.get_local_address)
@@ -453,7 +454,7 @@ class Socket(Object):
         return from_python(name) if self._family is SocketFamily.UNIX else None
 
     def is_connected(self) -> bool:
-        """Return whether there is a peer, which may have gone meanwhile; False once both directions are shut down."""
+        """Return whether the socket was connected, and is not shut down both ways. The peer may have gone since."""
         try:
             self.get_remote_address()
         except Error:
@@ -487,7 +488,7 @@ class Socket(Object):
 
     def listen(self) -> bool:
         """
-        Let peers connect, and return True. The listen backlog says how many may wait to be accepted.
+        Let peers connect, and return True. The listen backlog limits how many may wait to be accepted.
 
         Raises the Error for the errno of listen(2): INVALID_ARGUMENT for a socket that is not bound.
         """
@@ -513,7 +514,7 @@ class Socket(Object):
 
     def check_connect_result(self) -> bool:
         """
-        Return True, or raise the Error that is pending on the socket (SO_ERROR), see socket(7).
+        Return True, or raise the socket's pending Error (SO_ERROR), see socket(7).
 
         A Unix socket needs no such check: it is connected when `connect` returns.
         """
@@ -538,8 +539,8 @@ class Socket(Object):
         """
         Shut down one direction or both, and return True; see shutdown(2).
 
-        The shutdown is for all processes that have the socket, and wakes the operations that wait there. Raises the
-        Error for the errno of shutdown(2).
+        The shutdown applies to all processes that have the socket, and wakes their waiting operations. Raises the Error
+        for the errno of shutdown(2).
         """
         self._check()
         how = {
@@ -619,8 +620,8 @@ class Socket(Object):
 
         *address* is the receiver on a socket without a connection, None for the peer. *vectors* is a sequence of
         bytes-like objects; one NUL byte is sent if it is empty. *messages* is a sequence of control messages or None,
-        *flags* are those of sendmsg(2). A stream may send a part of the bytes: the control messages go with the first
-        one.
+        *flags* are those of sendmsg(2). A stream may send only the first part of the bytes: the control messages go
+        with that part.
 
         Raises the Error INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not
         those of this process, NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has gone, and otherwise the Error
@@ -713,7 +714,7 @@ class Socket(Object):
         """
         Receive at most *size* bytes, and return (data, address), a `Datagram`.
 
-        The address is that of the sender, None if the sender has no name. Of a datagram with more than *size* bytes the
+        The address is that of the sender, None if the sender has no name. If a datagram has more than *size* bytes, the
         rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
         this Socket. Raises the same errors as `receive_message`.
         """
@@ -724,7 +725,7 @@ class Socket(Object):
     @with_async(
         "unixconn_socket_send_to_async",
         returns="the number of bytes sent",
-        note="The bytes of *buffer* are copied before.",
+        note="The bytes of *buffer* are copied during the call.",
     )
     def _send_to_operation(self, address: SocketAddress | None, buffer: BytesLike) -> Operation[int]:
         return self._sending_to(name_of(address), [as_copy(buffer)])
@@ -732,7 +733,7 @@ class Socket(Object):
     @with_async(
         "unixconn_socket_receive_from_async",
         returns="(data, address)",
-        note="It waits even if the Socket is set not to block.",
+        note="The operation waits even if the Socket is non-blocking.",
     )
     def _receive_from_steps(self, size: int) -> Steps[Datagram]:
         return self._receiving_from(as_integer(size, "size", 0, INT_MAX))
@@ -750,7 +751,7 @@ class Socket(Object):
             operation.timeout = self._timeout or None
             found = yield operation
             messages.append(found.owner)
-            # Close a pidfd that the kernel has added: nobody has asked for it.
+            # Close a pidfd that the kernel has added: the caller has not asked for it.
             close_all(found.owner, len(contents_of(found.messages).descriptors))
             if self._handle.keep(messages):
                 serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
@@ -762,8 +763,9 @@ class Socket(Object):
     # --- waiting ---
 
     def condition_check(self, condition: IOCondition) -> IOCondition:
-        """Return those of *condition*, and ERR and HUP, that hold now; none if the Socket is closed. See poll(2)."""
-        return IOCondition(self._handle.poll(as_integer(condition, "condition", 0, INT_MAX)))
+        """Return which of *condition*, ERR and HUP hold now; none if the Socket is closed. See poll(2)."""
+        wanted = as_integer(condition, "condition", 0, INT_MAX)
+        return IOCondition(self._handle.poll(wanted))
 
     def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
         """Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2)."""
@@ -801,12 +803,13 @@ class Socket(Object):
         return SocketSource(self, wanted, cancellable)
 
     def _clear_nonblock(self) -> None:
-        """Clear O_NONBLOCK, as on accepted sockets and pairs: a program that inherits the descriptor expects that."""
+        """Clear O_NONBLOCK, for accepted sockets and pairs: a program that inherits the descriptor expects that."""
         self._handle.call(python.socket.setblocking, True, context="")
 
     def _duplicate(self) -> python.socket:
         with FileDescriptor._empty() as made:
-            # Inside of the lock no other thread can close the socket, after which the number may be another file's.
+            # While this thread holds the lock, no other thread can close the socket, after which the number may be
+            # another file's.
             with self._handle.lock.entered:
                 self._check()
                 duplicate_all(made._owned, (self._handle.number,))
@@ -816,7 +819,7 @@ class Socket(Object):
         self._handle.check()
 
     def _timed(self, operation: OperationT) -> OperationT:
-        """Set the timeout of *operation* to that of the Socket, and return *operation*."""
+        """Set the timeout of *operation* to the Socket's, and return the operation."""
         operation.timeout = self._timeout or None
         return operation
 
@@ -849,9 +852,9 @@ class Socket(Object):
         """
         Start what `send_to` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (socket, result, *user_data), and gets the value by `send_to_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        The bytes of *buffer* are copied before.
+        At the end *callback* is called with (socket, result, *user_data); `send_to_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        The bytes of *buffer* are copied during the call.
         """
         operation = self._send_to_operation(address, buffer)
         return start(self, "unixconn_socket_send_to_async", operation, cancellable, callback, user_data, self)
@@ -860,8 +863,8 @@ class Socket(Object):
         """
         Return the number of bytes sent, for the *result* of `send_to_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        socket or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another socket or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_socket_send_to_async", result)
 
@@ -877,9 +880,9 @@ class Socket(Object):
         """
         Start what `receive_from` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (socket, result, *user_data), and gets the value by `receive_from_finish`.
-        Without a callback argument the call returns a `Future`; with callback=None nobody is told, and it returns None.
-        It waits even if the Socket is set not to block.
+        At the end *callback* is called with (socket, result, *user_data); `receive_from_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. The operation waits even if the Socket is non-blocking.
         """
         operation = self._receive_from_steps(size)
         return start_sequence(self, "unixconn_socket_receive_from_async", operation, cancellable, callback, user_data)
@@ -888,8 +891,8 @@ class Socket(Object):
         """
         Return (data, address), for the *result* of `receive_from_async`.
 
-        Raises the Error of the operation; TypeError if *result* is no AsyncResult; ValueError if it is of another
-        socket or of another operation, or if its value was returned already.
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another socket or another operation, or if its value was returned already.
         """
         return finish(self, "unixconn_socket_receive_from_async", result)
 

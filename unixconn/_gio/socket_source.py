@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class SocketSource(Source):
     """
-    A Source for a socket; made by `Socket.create_source`.
+    A Source for a socket, made by `Socket.create_source`.
 
     It becomes ready when one of *condition*, ERR or HUP holds for *socket*, when *socket* is closed, and when
     *cancellable* is cancelled. The callback gets (socket, IOCondition, *data); for a socket that was closed, and after
@@ -38,7 +38,7 @@ class SocketSource(Source):
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """
-        Have *callback* called with the socket, the conditions that hold, and *data*.
+        Set *callback*, which is called with the socket, the conditions that hold, and *data*.
 
         See `Source.set_callback`. Raises TypeError for a *callback* that cannot be called.
         """

@@ -1,9 +1,9 @@
 """
 Bytes, and the functions that a connection and its two streams share.
 
-A connection or a stream is closed once, and is *pending* while an operation is under way, of which there is one at a
-time. An operation takes its turn by a token of its own. It makes the token before that, and so can give the turn back
-whatever happens.
+A connection or a stream is closed once. It is *pending* during an operation; there is only one at a time. An operation
+takes its turn with its own token. It makes the token before it takes the turn, so that it can always give the turn
+back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     An argument of the functions here. Each of these classes has the attributes:
 
     - ``_closed``: whether it is closed.
-    - ``_pending``: the tokens of the operations that want a turn. The first one has it, the others give up.
+    - ``_pending``: the tokens of the operations that want a turn. The first one has the turn, the others give up.
     - ``_close()``: closes what belongs to it. May be called again.
     """
 
@@ -54,7 +54,7 @@ class Bytes:
 
     @classmethod
     def new(cls, data: BytesLike | None = None) -> Bytes:
-        """Make Bytes of a copy of *data*, a bytes-like object; None stands for no bytes."""
+        """Make Bytes from a copy of *data*, a bytes-like object; None stands for no bytes."""
         return cls(data)
 
     def get_data(self) -> bytes:
@@ -82,16 +82,16 @@ class Bytes:
 
 
 def take_turn(stream: Stream, token: object) -> None:
-    """Make *stream* pending. Raises the Error CLOSED if it is closed, PENDING if an operation is under way."""
+    """Make *stream* pending. Raises the Error CLOSED if it is closed, PENDING if an operation is pending already."""
     if stream._closed:
         raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
     take_turn_to_close(stream, token)
 
 
 def take_turn_to_close(stream: Stream, token: object) -> None:
-    """Make *stream* pending. Raises the Error PENDING if an operation is under way."""
+    """Make *stream* pending. Raises the Error PENDING if an operation is pending already."""
     stream._pending.append(token)
-    # There is no first one if clear_pending() was called just now.
+    # There is no first token if clear_pending() was called just now.
     if next(iter(stream._pending), None) is not token:
         give_back_turn(stream, token)
         raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
@@ -106,14 +106,14 @@ def give_back_turn(stream: Stream, token: object) -> None:
 
 
 def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
-    """Take the *steps* of an operation, during which *stream* is pending."""
+    """Run the *steps* of an operation, during which *stream* is pending."""
     token = object()
     try:
         take_turn(stream, token)
         result = yield from steps
         give_back_turn(stream, token)
         return result
-    except BaseException:  # an Error, or raised by a signal handler, in the end as well
+    except BaseException:  # an Error, or raised by a signal handler, perhaps at the end
         give_back_turn(stream, token)
         raise
 
@@ -122,10 +122,10 @@ def complete_exclusively(
     stream: Stream, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None
 ) -> T:
     """
-    Take the *steps* of an operation in the calling thread, waiting even if the Socket is set not to block.
+    Run the *steps* of an operation in the calling thread, waiting even if the Socket is non-blocking.
 
-    *size* is the number of bytes to read or write, if it is known. No bytes are read and written, as in Gio, also where
-    the stream is closed or has an operation under way.
+    *size* is the number of bytes to read or write, if it is known. If it is 0, the operation succeeds, as in Gio, even
+    if the stream is closed or has a pending operation.
     """
     check_cancellable(cancellable)
     return complete_all(steps if size == 0 else exclusively(stream, steps), cancellable, blocking=True)
@@ -145,7 +145,7 @@ def start_exclusively(
     return start_sequence(
         stream,
         name,
-        # Pending from the first step on, so that whatever ends the steps ends that, too.
+        # The stream is pending from the first step on, so that whatever ends the steps ends that state, too.
         _with_turn(stream, token, steps),
         cancellable,
         callback,
@@ -167,7 +167,7 @@ def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
     """
     Close *stream*, unless it is closed, and return True.
 
-    Raises the Error PENDING while an operation is under way.
+    Raises the Error PENDING while an operation is pending.
     """
     check_cancellable(cancellable)
     if not stream._closed:
@@ -196,7 +196,7 @@ def start_close(
     data: tuple[object, ...],
 ) -> Future[bool] | None:
     """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
-    # It has no effect, as in Gio.
+    # The priority is only checked. It has no effect, as in Gio.
     as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
     check_arguments(cancellable, callback)
     error, before, token = None, None, object()
@@ -212,7 +212,7 @@ def start_close(
             error = caught
         return ended(stream, name, ([True], error), cancellable, callback, data, before=before)
     except BaseException:
-        # After an exception raised by a signal handler there may be no callback to come, which would end the turn.
+        # After an exception raised by a signal handler, the callback, which would end the turn, may never be called.
         if before is None:
             give_back_turn(stream, token)
         else:

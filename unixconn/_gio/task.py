@@ -45,7 +45,7 @@ class AsyncResult(Object):
         return self._source
 
     def get_user_data(self) -> None:
-        """Return None: the callback gets the user's data as its arguments, as in PyGObject."""
+        """Return None: as in PyGObject, the callback gets the user's data as arguments."""
 
     def is_tagged(self, source_tag: object) -> bool:
         """Return False: a tag is the address of a C function in Gio, and there is none here."""
@@ -62,7 +62,7 @@ class Task(AsyncResult):
 
     Methods named ``*_async`` make Tasks, and give them to the callback. The result can be taken once, by a method named
     ``*_finish`` or by one named ``propagate_*``; an Error is raised each time. Descriptors in a result that was not
-    taken are closed when the Task goes.
+    taken are closed when the Task is dropped.
     """
 
     __module__ = "unixconn"
@@ -72,7 +72,7 @@ class Task(AsyncResult):
     def __init__(
         self, source: Object, name: str, discard: Callable[[Any], object] | None, cancellable: Cancellable | None
     ) -> None:
-        """Asynchronous methods call this. *discard* closes a result that nobody has taken."""
+        """Prepare the Task. Asynchronous methods call this. *discard* closes a result that no caller has taken."""
         self._source = source
         self._name = name
         self._discard = discard
@@ -178,7 +178,7 @@ class Task(AsyncResult):
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
             # A copy: the traceback of the raised error refers to frames that refer to this Task. With the error itself
-            # that would be a circle, and the Task would stay until a garbage collection.
+            # that would be a cycle, and the Task would stay alive until a garbage collection.
             raise self._error.copy()
         try:
             return take(self._result)
@@ -188,7 +188,7 @@ class Task(AsyncResult):
     # --- from the operation's end to the callback ---
 
     def _set_callback(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
-        """Let the context or the event loop of this thread call *callback* at the end."""
+        """Set *callback*, which the context or the event loop of this thread will call at the end."""
         if callback is not None:
             self._callback = callback
             self._arguments = [(self._source, self, *data)]
@@ -196,7 +196,7 @@ class Task(AsyncResult):
         self._delivery = Delivery()
 
     def _post(self, call: Callable[[], object]) -> None:
-        """Let the context or the event loop that calls the callback call *call*."""
+        """Schedule *call* in the context or the event loop that calls the callback."""
         assert self._delivery is not None
         self._delivery.post(call, self._priority)
 
@@ -206,8 +206,8 @@ class Task(AsyncResult):
         if self._delivery.loop is not None:
             return self._delivery.loop
         if self._delivery.context is None or self._callback is None or operation.condition != READABLE:
-            # Without a callback nobody may ever iterate the context. Sending must not wait for that either, as the
-            # peer waits for the data.
+            # Without a callback, the program may never iterate the context. Sending must not depend on that either, as
+            # the peer waits for the data.
             return shared()
         return reactor_of(self._delivery.context)
 
@@ -217,7 +217,7 @@ class Task(AsyncResult):
 
         *before* is called before the callback.
         """
-        # The caller calls this again if an exception breaks it off, as no part of it has an effect twice.
+        # The caller calls this again if an exception interrupts it. No part of it has an effect twice.
         if error is None:
             self._result = result
         self._error = error
@@ -230,7 +230,7 @@ class Task(AsyncResult):
         self._post(self._deliver)
 
     def _deliver(self) -> None:
-        # May be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
+        # This may be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
         if self._callback is not None and not self._arguments and not self._returned:
             return
         context = self.get_context()
@@ -243,8 +243,8 @@ class Task(AsyncResult):
             if self._returned:
                 self._complete()
             elif self._arguments:
-                # A signal handler raised an exception before the callback was called. The caller may take it for one of
-                # the callback.
+                # A signal handler raised an exception before the callback was called. The caller may think that the
+                # callback raised it.
                 self._post(self._deliver)
 
     def _call(self) -> None:

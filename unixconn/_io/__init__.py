@@ -1,1 +1,1 @@
-"""The wing of the operations, and of the ways to wait for them."""
+"""The subpackage of the operations, and of the ways to wait for them."""

@@ -34,7 +34,7 @@ class Connect(Operation[bool]):
     """
     Connect to the Unix socket *name*.
 
-    It is tried again at intervals, as the kernel does not report when a full backlog has room again.
+    The operation is tried again at intervals, as the kernel does not report when a full backlog has room again.
     """
 
     __slots__ = ("_name",)

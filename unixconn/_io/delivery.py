@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 class Delivery:
     """
-    The place where callbacks of operations run that the current thread starts now.
+    The place where the callbacks run, for operations that the current thread starts now.
 
-    It is the context that the thread has pushed; without one, the asyncio loop that runs in the thread; without that,
-    the global default context.
+    It is the context that the thread has pushed. If there is none, it is the asyncio loop that runs in the thread. If
+    no loop runs either, it is the global default context.
     """
 
     __slots__ = ("context", "loop")
@@ -34,14 +34,14 @@ class Delivery:
         self.context: MainContext | None = None if self.loop is not None else pushed or MainContext.default()
 
     def post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
-        """Have *call* called there. May be called in any thread. An event loop ignores *priority*."""
+        """Schedule *call* to run there. May be called in any thread. An event loop ignores *priority*."""
         if self.context is not None:
             self.context._post(call, priority)
         elif self.loop is not None:
             self.loop.post(call)
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have *call* called there after *seconds*. May be called in any thread."""
+        """Schedule *call* to run there after *seconds*. May be called in any thread."""
         if self.context is not None:
             source = Timeout(seconds)
             source.set_callback(self._call_in, self.context, call)
@@ -51,8 +51,8 @@ class Delivery:
 
     @staticmethod
     def _call_in(context: MainContext, call: Callable[[], object]) -> None:
-        # As in the callback of an operation: the context is the thread's default meanwhile, so the operations that
-        # *call* starts are delivered there, too.
+        # As in the callback of an operation, the context is the thread's default during the call. So the callbacks of
+        # operations that *call* starts run there, too.
         context._call_as_default(call)
 
 
@@ -60,8 +60,8 @@ class ContextReactor(WakeableReactor):
     """
     A Reactor that runs in the thread that iterates *context*.
 
-    The callbacks of the operations have to wait for that thread anyway. With another thread for the operations, two
-    changes of threads for each result would take several times as long as all the rest.
+    The callbacks of the operations have to wait for that thread anyway. If another thread served the operations, each
+    result would need two thread switches, which take several times as long as all the rest.
     """
 
     def __init__(self, context: MainContext) -> None:
@@ -71,14 +71,14 @@ class ContextReactor(WakeableReactor):
     # --- from any thread ---
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called by the context."""
+        """Schedule *call* to run in the context."""
         self._context._post(call)
 
     def _start(self) -> None:
         with self._lock.entered:
             if self._epoll is None:
                 self._epoll = epoll.new()
-                # The context's thread may be waiting already, without this epoll.
+                # The context's thread may already be waiting without this epoll.
                 self._context._ring()
 
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
@@ -120,8 +120,8 @@ def reactor_of(context: MainContext) -> ContextReactor:
     """Return the reactor that serves the operations of *context*."""
     known = context._sockets
     if not isinstance(known, ContextReactor) or not known.is_ours:
-        # By setdefault(), in one step: two threads that made a reactor each would use different ones. The context would
-        # serve only one of them, and the operations of the other one would never end.
+        # setdefault() does this in one step. Otherwise two threads could each make a reactor. The context would serve
+        # only one of them, and the operations of the other would never end.
         known = context._lent.setdefault(this_process(), ContextReactor(context))
         context._sockets = known
     return known

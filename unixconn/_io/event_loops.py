@@ -2,7 +2,7 @@
 Reactors in the event loops that the program runs: asyncio's, uvloop's and trio's.
 
 None of these is imported here: if one runs, the program has imported it. Each loop watches one descriptor, the epoll of
-its reactor, in which the sockets of all operations are armed. So the loop never watches the user's descriptors for us:
+its reactor, in which the sockets of all operations are armed. The loop itself never watches the user's descriptors. So
 the user may add readers for them, and may close them at any time.
 """
 
@@ -35,9 +35,9 @@ class Loop(Reactor):
 
     def __init__(self) -> None:
         super().__init__()
-        # The loop's thread while it is in `_look_on`, 0 otherwise. Only then may the loop's quick methods be used, such
-        # as call_soon(). At other times a caller in that thread may be a signal handler that has interrupted the loop's
-        # wait, which a quick method does not end.
+        # The identifier of the loop's thread while it is in `_look_on`, 0 otherwise. Only inside `_look_on` may the
+        # loop's quick methods be used, such as call_soon(). At other times the caller in that thread may be a signal
+        # handler that has interrupted the loop's wait, and a quick method does not end that wait.
         self._looking_thread = 0
 
     def _look_on(self) -> None:
@@ -53,14 +53,18 @@ class Loop(Reactor):
         return self._looking_thread == threading.get_ident()
 
     def _call_or_post(self, call: Callable[[], object]) -> None:
-        """Call *call* now if this thread is in `_look_on`, or have the loop call it. May be called in any thread."""
+        """
+        Call *call* now if this thread is in `_look_on`; otherwise schedule it in the loop.
+
+        May be called in any thread.
+        """
         if self._is_looking:
             call()
         else:
             self.post(call)
 
     def runs_here(self) -> bool:
-        """Return True if `running` would return this, as far as that can be found out quickly; False if in doubt."""
+        """Return True if a quick check shows that `running` would return this reactor; False if in doubt."""
         return False
 
     @abstractmethod
@@ -68,16 +72,16 @@ class Loop(Reactor):
         """
         Suspend the current task.
 
-        *subscribe* is called with a function. The task goes on after that function was called, in any thread.
+        *subscribe* is called with a function. When that function is called, in any thread, the task resumes.
         """
 
     @abstractmethod
     def checkpoint(self) -> Generator[Any, Any, None]:
-        """Let other tasks run, if it is the loop's convention that each await does so, also without a wait."""
+        """Let other tasks run, if the loop's convention is that each await does so even if it does not wait."""
 
     @abstractmethod
     def not_done(self, text: str) -> Exception:
-        """Return the error, with *text*, that the loop's futures raise for a result that is not there yet."""
+        """Return the error with *text* that the loop's futures raise if the result is not available yet."""
 
     @abstractmethod
     def report(self, error: BaseException, source: object) -> None:
@@ -104,14 +108,14 @@ class _Turn:
         self._is_over = False
 
     def end(self) -> None:
-        """Let the task go on soon. May be called in any thread."""
+        """Resume the task soon. May be called in any thread."""
         if self._reactor._is_looking:
             self._reactor._turns.append(self)
         else:
             self._reactor.post(self.take)
 
     def take(self) -> None:
-        """Let the task go on now. Called in the loop's thread while no task runs. A second call has no effect."""
+        """Resume the task now. Called in the loop's thread while no task runs. A second call has no effect."""
         if not self._is_over:
             self._is_over = True
             if self._callback is not None:
@@ -124,11 +128,15 @@ class _Turn:
         return self._loop
 
     def add_done_callback(self, callback: Callable[[_Turn], object], *, context: Any) -> None:
-        """Set the function that lets the task go on."""
+        """Set the function that resumes the task."""
         self._callback, self._context = callback, context
 
     def cancel(self, msg: object = None) -> bool:
-        """Let the task go on with asyncio.CancelledError, in the loop's next iteration; False if it has gone on."""
+        """
+        Resume the task with asyncio.CancelledError in the loop's next iteration.
+
+        Return False if it has resumed already.
+        """
         if self._is_over:
             return False
         self._is_over = True
@@ -142,8 +150,8 @@ class _Turn:
     def result(self) -> None:
         """Return None, or raise asyncio.CancelledError."""
         if self._errors:
-            # Taken out of the list, and without a name for it: the error's frames refer to this object and to the
-            # operation, and a reference to the error would keep both alive.
+            # The error is taken out of the list, and no variable refers to it: the error's frames refer to this object
+            # and to the operation, and a reference to the error would keep both alive.
             raise self._errors.pop()
 
 
@@ -154,8 +162,8 @@ class AsyncioLoop(Loop):
         super().__init__()
         self._turns: deque[_Turn] = deque()
         self._running_loop = sys.modules["asyncio"]._get_running_loop
-        # When the loop is gone, the epoll is closed, even if operations that wait with it are still in a line and keep
-        # this reactor alive.
+        # When the loop is garbage-collected, the epoll is closed, even if operations that wait with it are still queued
+        # and keep this reactor alive.
         stop = weakref.WeakMethod(self._stop)
         self._loop = weakref.ref(loop, lambda _gone: _call(stop))
 
@@ -174,12 +182,12 @@ class AsyncioLoop(Loop):
     def _look_on(self) -> None:
         try:
             super()._look_on()
-            # Tasks go on only now: they may do anything, and while operations are served, locks are held.
+            # Tasks resume only now: they may do anything, and locks are held while operations are served.
             while self._turns:
                 self._turns[0].take()
                 self._turns.popleft()
         finally:
-            # Some are left after KeyboardInterrupt or SystemExit, raised in a task or by a signal handler.
+            # Some tasks are left if a task or a signal handler has raised KeyboardInterrupt or SystemExit.
             while self._turns:
                 self.post(self._turns[0].take)
                 self._turns.popleft()
@@ -191,7 +199,7 @@ class AsyncioLoop(Loop):
         return partial(self.post, timer.cancel)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have the loop call *call*. May be called in any thread. Has no effect after the loop was closed."""
+        """Schedule *call* in the loop. May be called in any thread. Has no effect after the loop was closed."""
         loop = self._loop()
         try:
             if loop is not None:
@@ -200,7 +208,7 @@ class AsyncioLoop(Loop):
             return
 
     def post_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Have the loop call *call* after *seconds*. May be called in any thread."""
+        """Schedule *call* in the loop after *seconds*. May be called in any thread."""
         loop = self._loop()
         if loop is not None:
             self.post(partial(loop.call_later, seconds, call))
@@ -226,7 +234,7 @@ class AsyncioLoop(Loop):
         return sys.modules["asyncio"].InvalidStateError(text)  # type: ignore[no-any-return]
 
     def get_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Return asyncio's loop; None if it is gone."""
+        """Return asyncio's loop; None if it was garbage-collected."""
         return self._loop()
 
     def cancelled_error(self, message: object) -> BaseException:
@@ -282,7 +290,7 @@ class TrioRun(Loop):
             self._ring(waiter)
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have the loop call *call*. May be called in any thread. Has no effect after the run has ended."""
+        """Schedule *call* in the loop. May be called in any thread. Has no effect after the run has ended."""
         try:
             self._token.run_sync_soon(run_handler, call)
         except _trio().RunFinishedError:

@@ -1,9 +1,9 @@
 """
 MainContext: calls functions in the thread that iterates it, when their sources are ready.
 
-GLib.MainContext and GLib.Source, as far as asynchronous operations need them: idle and timeout functions, priorities,
-contexts for threads, nesting. A context has no descriptor of its own. When it has to wait for sockets, delivery.py adds
-a reactor to it, which has descriptors as long as operations wait.
+It implements GLib.MainContext and GLib.Source as far as asynchronous operations need them: idle and timeout functions,
+priorities, contexts for threads, nesting. A context itself has no descriptor. When it has to wait for sockets,
+delivery.py adds a reactor to it, which has descriptors as long as operations wait.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
         """The reactor that a context waits with; see delivery.py."""
 
         def wait(self, seconds: float) -> bool:
-            """Wait for at most *seconds*, -1 for no limit, or until `wake`; return False at once if none waits."""
+            """
+            Wait for at most *seconds*, -1 for no limit, or until `wake`.
+
+            Return False at once if no operation waits.
+            """
 
         def wake(self) -> None:
             """End a `wait`. May be called in any thread."""
@@ -64,8 +68,8 @@ class Source:
     `Cancellable.source_new` and `Socket.create_source` return sources, which the caller has to `attach`. `idle_add` and
     `timeout_add` make and attach one themselves. A plain ``Source(priority)`` is an idle source, which is always ready.
 
-    *priority* is the smaller, the more urgent the source is. Raises TypeError if it is not a number, and OverflowError
-    if it does not fit a C int.
+    A smaller *priority* is more urgent. Raises TypeError if it is not a number, and OverflowError if it does not fit a
+    C int.
     """
 
     __module__ = "unixconn"
@@ -82,7 +86,7 @@ class Source:
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """
-        Set the function to call: *callback* with *data* each time the source is ready, until it returns a false value.
+        Set *callback*, which is called with *data* each time the source is ready, until it returns a false value.
 
         See g_source_set_callback. Raises TypeError if *callback* is not callable.
         """
@@ -107,7 +111,7 @@ class Source:
         """
         found = context_of(context)
         if self._destroyed or self._context is not None:
-            raise ValueError(f"{self!r} was attached or destroyed before, and can not be attached: make a new one")
+            raise ValueError(f"{self!r} was attached or destroyed before, and cannot be attached: make a new one")
         self._context = found
         self._id = next(_numbers)
         self._context._sources[self._id] = self
@@ -142,7 +146,7 @@ class Source:
             self._context._arrive(self)
 
     _was_missed = False
-    """Whether an exception raised by a signal handler has broken off a call before its first step."""
+    """Whether an exception raised by a signal handler has interrupted a call before its first step."""
 
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
@@ -177,13 +181,14 @@ class _Call(Source):
     """
     A source for one call of an internal function. It has no number.
 
-    If an exception breaks off the call, the function is called again. So it has to do its work only once.
+    If an exception interrupts the call, the function is called again. So a second call must not repeat what the first
+    one has done.
     """
 
     __slots__ = ("_was_missed",)
 
     def __init__(self, call: Callable[[], object], priority: int) -> None:
-        # Without super().__init__(), which checks arguments: one of these is made for each result of an operation.
+        # super().__init__(), which checks arguments, is not called: an object is made for each result of an operation.
         self._priority = priority
         self._call = call
         self._context = None
@@ -192,12 +197,13 @@ class _Call(Source):
         self._was_missed: bool = True
 
     def _dispatch(self) -> None:
-        # A KeyboardInterrupt or the like comes out while `_due` is still True, so the context calls this again.
+        # KeyboardInterrupt and the like propagate while `_due` is still True, so the context calls this again.
         if self._was_missed:
             try:
                 self._call()
             except Exception:
-                # A signal handler may have raised it, so the work may be unfinished. A second call does only the rest.
+                # A signal handler may have raised the exception, so the work may be unfinished. A second call does only
+                # the rest.
                 self._call()
                 self._was_missed = False
                 raise
@@ -222,12 +228,13 @@ class MainContext:
         # ordered by priority, and by arrival within a priority.
         self._arrivals: deque[tuple[int, int, Source]] = deque()
         self._ready: list[tuple[int, int, Source]] = []
-        # Sources that have left `_ready` and whose callback has not returned. If an exception raised by a signal
-        # handler comes out in between, they go back to `_arrivals`.
+        # Sources that have left `_ready` and whose callback has not returned. If a signal handler raises an exception
+        # in between, they go back to `_arrivals`.
         self._taken: list[tuple[int, int, Source]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
         self._late: list[Source] = []
-        # Not locked while something may have arrived that the owner has not seen. The owner waits by acquiring it.
+        # The bell is unlocked while something may have arrived that the owner has not seen. The owner waits by
+        # acquiring it.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._woken = False
@@ -236,7 +243,7 @@ class MainContext:
         self._awake_thread = 0
         self._process = this_process()
         self._sockets: Sockets | None = None
-        # The reactor of each process: a forked child needs another one than its parent.
+        # The reactor of each process: a forked child needs its own.
         self._lent: dict[object, Any] = {}
 
     # --- which context ---
@@ -267,7 +274,7 @@ class MainContext:
         _pushed.entries.append(self)
 
     def pop_thread_default(self) -> None:
-        """Undo the latest `push_thread_default` of this thread. Raises ValueError if that was of another context."""
+        """Undo the latest `push_thread_default` of this thread. Raises ValueError if that pushed another context."""
         if not _pushed.entries or _pushed.entries[-1] is not self:
             raise ValueError(f"{self!r} is not the context that this thread has pushed last: pop that one first")
         _pushed.entries.pop()
@@ -280,20 +287,20 @@ class MainContext:
             entries.append(self)
             call()
         finally:
-            # Not by `pop_thread_default`, as an exception may have come before this was pushed.
+            # `pop_thread_default` is not used, as an exception may have come before this was pushed.
             del entries[depth : depth + 1]
 
     # --- iterating ---
 
     def iteration(self, may_block: bool = True) -> bool:
         """
-        Call the callbacks of the sources that are ready, only those with the highest priority; return whether any were.
+        Call the callbacks of the ready sources that have the highest priority; return whether there were any.
 
         With *may_block* this waits until no other thread iterates the context, and until a source is ready. Without it,
         it returns False at once. See g_main_context_iteration.
 
-        An exception that a callback raises goes to `sys.excepthook`. KeyboardInterrupt and SystemExit come out, also
-        those that a signal handler raises.
+        An exception that a callback raises goes to `sys.excepthook`. KeyboardInterrupt and SystemExit propagate,
+        including those that a signal handler raises.
         """
         me = threading.get_ident()
         # Not by acquire(blocking=False): between that and a try block, a signal handler could raise, and the lock would
@@ -333,8 +340,8 @@ class MainContext:
             if first[0] != priority or first[1] >= last:
                 break
             self._taken.extend(map(heappop, (self._ready,)))
-            # Unless a signal handler has iterated just before. That has called `first` then, and the source that was
-            # taken in its place stays among those that `_look` puts back.
+            # This is skipped if a signal handler has iterated just before. That iteration has called `first`, and the
+            # source that was taken instead stays among those that `_look` puts back.
             run_handler(first[2]._dispatch)
             if not first[2]._was_missed:
                 try:
@@ -347,8 +354,8 @@ class MainContext:
         """Wait for at most *seconds*, -1 for no limit, for sources to become ready, and sort them into `_ready`."""
         thread, self._awake_thread = self._awake_thread, 0
         try:
-            # From here on each arrival rings the bell, also if a signal handler in this thread adds it. One that came
-            # before has not rung it, so look for that.
+            # From here on each arrival rings the bell, even if a signal handler in this thread adds it. An arrival from
+            # before has not rung it, so look for one.
             if self._arrivals:
                 seconds = 0.0
             if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
@@ -373,7 +380,7 @@ class MainContext:
         moment = self._clock.next()
         if moment == math.inf:
             return -1.0
-        # At least a millisecond, the unit of poll(): less would be a busy loop just before the moment.
+        # Wait at least a millisecond, the unit of poll(): less would be a busy loop just before the moment.
         return min(max(0.001, moment - time.monotonic()), threading.TIMEOUT_MAX)
 
     def pending(self) -> bool:
@@ -385,7 +392,7 @@ class MainContext:
             return bool(self._ready)
 
     def wakeup(self) -> None:
-        """Let the `iteration` that waits return, or else the next one not wait. May be called in any thread."""
+        """Make the `iteration` that waits return, or the next one not wait. May be called in any thread."""
         self._woken = True
         self._ring()
 
@@ -433,7 +440,7 @@ class MainContext:
         return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
-        """Wake the owner, which is to look for arrivals. May be called in any thread."""
+        """Wake the owner, so that it looks for arrivals. May be called in any thread."""
         if threading.get_ident() == self._awake_thread:
             return  # this is the owner's thread, which looks for arrivals before it waits
         try:

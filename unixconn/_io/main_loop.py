@@ -20,7 +20,7 @@ class MainLoop:
     A loop that iterates a context until `quit` is called (GLib.MainLoop).
 
     *context* is a `MainContext`, None for the default context. *is_running* is what `is_running` returns before `run`.
-    Raises TypeError for any other *context*.
+    Raises TypeError if *context* is neither.
     """
 
     __module__ = "unixconn"
@@ -38,8 +38,8 @@ class MainLoop:
         """
         Iterate the context until `quit` is called (g_main_loop_run).
 
-        KeyboardInterrupt and any other exception that a signal handler raises come out. Exceptions that callbacks raise
-        go to `sys.excepthook`, see `MainContext.iteration`.
+        KeyboardInterrupt and any other exception that a signal handler raises propagate. Exceptions that callbacks
+        raise go to `sys.excepthook`, see `MainContext.iteration`.
         """
         self._running = True
         try:
@@ -50,7 +50,7 @@ class MainLoop:
 
     def quit(self) -> None:
         """
-        End `run`, all its nested calls as well (g_main_loop_quit). May be called in any thread.
+        End `run`, including all its nested calls (g_main_loop_quit). May be called in any thread.
 
         Has no effect before `run`.
         """
@@ -68,10 +68,10 @@ class MainLoop:
 
 def idle_add(function: Callable[..., object], *data: object, priority: int = PRIORITY_DEFAULT_IDLE) -> int:
     """
-    Have the default context call *function* with *data* when it has nothing of a higher priority to do (g_idle_add).
+    Have the default context call *function* with *data* when nothing of a higher priority is ready (g_idle_add).
 
-    *function* is called again and again, until it returns a false value. *priority* is the smaller, the more urgent it
-    is. Returns the number of the source, for `source_remove`.
+    *function* is called again and again, until it returns a false value. A smaller *priority* is more urgent. Returns
+    the number of the source, for `source_remove`.
 
     Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
     that does not fit a C int.
@@ -88,8 +88,8 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
     """
     Have the default context call *function* with *data* every *interval* milliseconds (g_timeout_add).
 
-    *function* is called until it returns a false value. *priority* is the smaller, the more urgent it is. Returns the
-    number of the source, for `source_remove`.
+    *function* is called until it returns a false value. A smaller *priority* is more urgent. Returns the number of the
+    source, for `source_remove`.
 
     Raises TypeError if *function* is not callable, or *interval* or *priority* is not a number; and OverflowError for
     an *interval* that is not from 0 to 2**32 - 1, or a *priority* that does not fit a C int.

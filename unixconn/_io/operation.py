@@ -1,9 +1,9 @@
 """
 Operations, and the wait for them in the calling thread.
 
-An `Operation` is one thing to do with a socket, such as to receive a descriptor. Its method `attempt` makes one try,
-which does not wait. All ways of calling an operation make the same tries, and differ only in the wait between them:
-`complete` waits in the calling thread, by poll(2); waiter.py waits in the background.
+An `Operation` is one thing to do with a socket, such as to receive a descriptor. Its method `attempt` makes one
+attempt, which does not wait. All ways of calling an operation make the same attempts, and differ only in the wait
+between them: `complete` waits in the calling thread with poll(2); waiter.py waits in the background.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ class Operation(Generic[T]):
     Something to do with a socket that may have to wait.
 
     The order of calls: `begin`; `attempt`, again and again until it returns True; `hold` once before the first wait;
-    `end` at last, whatever has happened before. `discard` is called for a result that nobody takes.
+    finally `end`, whatever has happened before. `discard` is called for a result that no caller takes.
     """
 
     __slots__ = ("handle", "timeout")
 
     condition: ClassVar[int]
-    """The condition of the socket that it waits for: READABLE or WRITABLE; 0 if the kernel reports none for it."""
+    """The condition of the socket that the operation waits for: READABLE or WRITABLE; 0 if the kernel reports none."""
     interval: ClassVar[float] = math.inf
-    """Seconds after which it is tried again, whether the kernel has reported the condition or not."""
+    """Seconds after which the next attempt is made even if the kernel has not reported the condition."""
     takes_leftovers: ClassVar[bool] = False
-    """Whether it takes descriptors from `Handle.leftovers`. The kernel does not report these."""
+    """Whether the operation takes descriptors from `Handle.leftovers`. The kernel does not report these."""
     prefix: ClassVar[str] = ""
-    """The prefix of the text of each Error that ends it."""
+    """The prefix of the text of each Error that ends the operation."""
 
     def __init__(self, handle: Handle) -> None:
         self.handle: Handle = handle
         self.timeout: float | None = None
-        """Seconds to wait at most, None for no limit: the Socket's setting."""
+        """The most seconds to wait, None for no limit: the Socket's setting."""
 
     @abstractmethod
     def attempt(self, result: list[T]) -> bool:
         """
-        Make one try, which does not wait; append the result to *result* and return True, or return False.
+        Make one attempt, which does not wait; append the result to *result* and return True, or return False.
 
         False means that the operation would block. After an exception raised by a signal handler the method may be
         called again, and goes on from there: what was received or sent before is recorded here or in *result*.
@@ -69,16 +69,16 @@ class Operation(Generic[T]):
         """Add a note to *error*, which has ended the operation, that says how far the operation had come."""
 
     def begin(self) -> None:
-        """Prepare the first try. `end` is called in any case, also if this raises."""
+        """Prepare the first attempt. `end` is called in any case, even if this raises an exception."""
 
     def hold(self) -> None:
-        """Prepare to wait. The caller may go on with other things meanwhile, and close descriptors that it passed."""
+        """Prepare to wait. During the wait the caller may do other things, and close descriptors that it passed."""
 
     def end(self) -> None:
-        """Release what `begin`, `hold` and the tries have acquired. May be called again."""
+        """Release what `begin`, `hold` and the attempts have acquired. May be called again."""
 
     def discard(self, result: T) -> None:
-        """Close the descriptors of a result that nobody takes."""
+        """Close the descriptors of a result that no caller takes."""
 
 
 def complete(
@@ -89,13 +89,14 @@ def complete(
     tried: bool = False,
 ) -> T:
     """
-    Do *operation* in this thread, and return its result.
+    Perform *operation* in this thread, and return its result.
 
-    While the operation would block, this waits and tries again. The operation's timeout is for all of that together.
+    While the operation would block, this waits and tries again. The operation's timeout limits all waits together.
     *trigger* ends the wait when it is set; closing the socket and an exception raised by a signal handler end it, too.
-    A descriptor that has come at just that moment is closed. With *tried* the caller has made the first try already.
+    A descriptor that arrives at that very moment is closed. *tried* says that the caller has made the first attempt
+    already.
 
-    Raises the Error of the try; the Error of *trigger* (CANCELLED or TIMED_OUT); CLOSED if the socket is closed;
+    Raises the Error of the attempt; the Error of *trigger* (CANCELLED or TIMED_OUT); CLOSED if the socket is closed;
     TIMED_OUT after the operation's timeout; WOULD_BLOCK if it would block and *blocking* is false; and
     TOO_MANY_OPEN_FILES if there is no descriptor left for *trigger*.
     """
@@ -111,7 +112,8 @@ def complete(
             operation.hold()
             deadline = None if operation.timeout is None else time.monotonic() + operation.timeout
             while True:
-                # Before the look at the leftovers: if another thread adds some after the look, it sets this Trigger.
+                # This comes before the check of the leftovers: if another thread adds some after the check, it sets
+                # this Trigger.
                 closing = operation.handle.closing()
                 if not (operation.takes_leftovers and operation.handle.leftovers):
                     _wait(operation, closing, trigger, deadline)
@@ -136,7 +138,7 @@ def _give_up(operation: Operation[T], result: list[T]) -> None:
 
 def begin(operation: Operation[T], trigger: Trigger | None) -> None:
     """
-    Prepare *operation* for its first try.
+    Prepare *operation* for its first attempt.
 
     Raises the first Error in Gio's order: that of the arguments, of the socket, of *trigger*.
     """
@@ -164,10 +166,11 @@ def _wait(operation: Operation[T], closing: Trigger, trigger: Trigger | None, de
     """
     Wait until *operation* should be tried again.
 
-    That is when the socket has the operation's condition, when its interval has passed, or when *closing* is set, see
-    `Handle.closing`. *deadline* is a time of `time.monotonic`, None for no limit.
+    That is when the socket has the operation's condition, when the operation's interval has passed, or when *closing*
+    is set, see `Handle.closing`. *deadline* is a time of `time.monotonic`, None for no limit.
 
-    Python runs signal handlers meanwhile. If one raises, the exception comes out, and the caller has to call `_let_go`.
+    Python runs signal handlers meanwhile. If a handler raises an exception, it propagates, and the caller has to call
+    `_let_go`.
 
     Raises the Error CLOSED, TIMED_OUT, or that of *trigger*.
     """
@@ -176,7 +179,7 @@ def _wait(operation: Operation[T], closing: Trigger, trigger: Trigger | None, de
     try:
         poller.register(closing._hold(operation), select.POLLIN)
     except TooManyOpenFilesError:
-        # Without this descriptor, another thread that closes the socket can not wake this one. So the wait is cut into
+        # Without this descriptor, another thread that closes the socket cannot wake this one. So the wait is cut into
         # short ones.
         longest = NO_DESCRIPTOR_INTERVAL
     if trigger is not None:

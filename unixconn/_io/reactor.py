@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 class Reactor:
     """
-    One epoll, or what the system has in its place, and the operations that wait with it.
+    One epoll (or kqueue), and the operations that wait with it.
 
     A socket is armed in the epoll for one event (EPOLLONESHOT). After the event it is armed again if an operation still
     waits for it. So nothing has to be undone when an operation ends for another reason, or when a thread closes the
     descriptor.
 
     The trap that this avoids: the kernel removes a socket from an epoll only when the last descriptor for it is closed.
-    If this process closes its descriptor, and another process still has one, an armed socket would be reported again
-    and again, under a number that belongs to another file by then.
+    If this process closed its descriptor while another process still has one, an armed socket would be reported again
+    and again, under a number that may belong to another file by then.
     """
 
     def __init__(self) -> None:
         self.is_ours = True
-        """Whether this process has made it, and not a process that this one was forked from."""
+        """Whether this process has made the reactor, rather than a process that this one was forked from."""
         self._epoll: Epoll | None = None
         # The Handles of the descriptors in the epoll, by their numbers. The references are weak: an operation that
-        # waits keeps its Handle alive, and a Handle for which none waits must not be kept alive by this.
+        # waits keeps its Handle alive, and this dictionary must not keep alive a Handle for which no operation waits.
         self._armed: dict[int, weakref.ref[Handle]] = {}
         self._waiting: set[Waiter[Any]] = set()
         self._ready: list[tuple[int, int]] = []
@@ -50,16 +50,16 @@ class Reactor:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it will never serve an operation again."""
+        """Whether the reactor will never serve an operation again."""
         return not self.is_ours
 
     @abstractmethod
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread that serves the operations. May be called in any thread."""
+        """Schedule *call* in the thread that serves the operations. May be called in any thread."""
 
     def add(self, waiter: Waiter[Any]) -> None:
         """
-        Serve *waiter*, which has joined its line, until `remove`. The caller holds the lock of its handle.
+        Serve *waiter*, which has joined its queue, until `remove`. The caller holds the lock of its handle.
 
         Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
@@ -78,7 +78,7 @@ class Reactor:
     @abstractmethod
     def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
         """
-        Have `_ring` called with *waiter* at *moment*, a time of `time.monotonic`.
+        Schedule a call of `_ring` with *waiter* at *moment*, a time of `time.monotonic`.
 
         Returns a function that undoes this.
         """
@@ -89,7 +89,7 @@ class Reactor:
 
     def _ring(self, waiter: Waiter[Any]) -> None:
         waiter.ring()
-        # Either the next alarm, or the same one if the clock was a little too early.
+        # This sets the next alarm, or the same one if the clock was a little too early.
         if not waiter.has_ended:
             # Another thread may just have ended the waiter and undone its alarm. A new alarm would never be undone.
             with waiter.handle.lock.entered:
@@ -125,15 +125,15 @@ class Reactor:
         if self._epoll is None:
             return False
         try:
-            # The events enter this list in one step of the interpreter, so that an exception can not lose them: a
-            # socket that was reported is not armed any more.
+            # The events enter this list in one step of the interpreter, so that an exception cannot lose them: a socket
+            # that was reported is not armed any more.
             self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
             found = bool(self._ready)
             while self._ready:
                 self._serve(*self._ready[-1])
                 self._ready.pop()
         finally:
-            # After an exception raised by a signal handler the other events have to be served all the same.
+            # If a signal handler raises an exception, the other events still have to be served.
             while self._ready:
                 self._serve(*self._ready.pop())
         return found
@@ -147,7 +147,7 @@ class Reactor:
         try:
             waiting = serve(handle, events, self)
         finally:
-            # Also after an exception raised by a signal handler.
+            # This runs even if a signal handler raises an exception.
             if waiting:
                 with handle.lock.entered:
                     self._arm(handle)
@@ -180,7 +180,7 @@ class WakeableReactor(Reactor):
                 try:  # noqa: SIM105 - contextlib would be imported for this alone
                     # With EPOLLET each `set` is reported once, so the wakeup need not be cleared.
                     made.register(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
-                except FileExistsError:  # an earlier call was broken off before `_can_wake` was set
+                except FileExistsError:  # an earlier call was interrupted before `_can_wake` was set
                     pass
                 self._can_wake = True
 
@@ -191,7 +191,7 @@ class WakeableReactor(Reactor):
                 self._wakeup.set()
 
     def _stop(self) -> None:
-        # Cleared first: if an exception came before that, `_listen` would not add the wakeup to the next epoll.
+        # This is cleared first: if an exception came before, `_listen` would not add the wakeup to the next epoll.
         self._can_wake = False
         super()._stop()
         self._wakeup.close_unless([])

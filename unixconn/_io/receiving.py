@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 class ReceiveDescriptors(Operation[list[int]]):
     """
-    Receive *count* descriptors, from as many messages as necessary; with None those of the next message.
+    Receive *count* descriptors, from as many messages as necessary, or if it is None, those of the next message.
 
     If a timeout, a cancellation or an exception ends the wait early, the descriptors that have come are kept for the
-    next operation that receives. If a message is wrong or the stream ends, they are closed.
+    next operation that receives descriptors. If a message is wrong or the stream ends, they are closed.
     """
 
     __slots__ = ("_count", "_guard", "_messages", "owner")
@@ -85,11 +85,11 @@ class ReceiveDescriptors(Operation[list[int]]):
         return found == self._count
 
     def hold(self) -> None:
-        """Make sure that the descriptors are closed if the operation is dropped while it waits."""
+        """Ensure that the descriptors are closed if the operation is dropped while it waits."""
         self._guard = _Guard(self._messages)
 
     def end(self) -> None:
-        """Put the descriptors back into the handle if they were not enough."""
+        """Put the descriptors back into the handle if there were not enough."""
         if self.handle.give_back(self._messages):
             serve(self.handle, READABLE)  # another operation may be waiting for descriptors
 
@@ -102,8 +102,8 @@ class _Guard:
     """
     Closes the descriptors in *messages* when it is dropped.
 
-    It is made only when an operation starts to wait, and not for each operation, as Python ignores an exception that a
-    signal handler raises in a destructor.
+    It is made only when an operation starts to wait, as Python ignores an exception that a signal handler raises in a
+    destructor.
     """
 
     __slots__ = ("_messages",)
@@ -112,7 +112,7 @@ class _Guard:
         self._messages = messages
 
     def __del__(self) -> None:
-        # The attribute is missing if an exception broke off the constructor.
+        # The attribute is missing if an exception interrupted the constructor.
         for message in getattr(self, "_messages", ()):
             close_all(message)
 
@@ -150,7 +150,7 @@ class ReceiveFileDescriptors(Operation[list[FileDescriptor]]):
     def __init__(self, handle: Handle, count: int | None) -> None:
         super().__init__(handle)
         self._numbers = ReceiveDescriptors(handle, count, [])
-        # Has one list, the result, until `attempt` hands that over.
+        # One list, the result, until `attempt` hands it over.
         self._owners: list[list[FileDescriptor]] = [[]]
 
     def attempt(self, result: list[list[FileDescriptor]]) -> bool:
@@ -166,7 +166,7 @@ class ReceiveFileDescriptors(Operation[list[FileDescriptor]]):
         self._numbers.hold()
 
     def end(self) -> None:
-        """Put descriptors back into the handle if they were not enough, and close those that were not handed over."""
+        """Put descriptors back into the handle if there were not enough, and close those that were not handed over."""
         self._numbers.end()
         close_all(self._numbers.owner)
         for each in self._owners:
@@ -189,7 +189,7 @@ class ReceiveFileDescriptor(Operation[FileDescriptor]):
     def __init__(self, handle: Handle) -> None:
         super().__init__(handle)
         self._descriptors = ReceiveFileDescriptors(handle, 1)
-        # Has a list with one FileDescriptor, from its receipt until `attempt` hands it over.
+        # A list with one FileDescriptor, from its receipt until `attempt` hands it over.
         self._found: list[list[FileDescriptor]] = []
 
     def attempt(self, result: list[FileDescriptor]) -> bool:
@@ -218,7 +218,7 @@ def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
     """
     Move all descriptors in *numbers* into new FileDescriptors, which are appended to *owners* in their order.
 
-    May be called again after an exception has broken it off.
+    May be called again after an exception has interrupted it.
     """
     while numbers:
         if not owners or not owners[-1].closed:
@@ -277,7 +277,7 @@ class Message:
     A message that `UnixConnection.receive_message` returns: data, and what has come with them.
 
     The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
-    keep one, take it out by ``message.fds.pop(0)``, or take its number by ``message.fds[0].detach()``.
+    keep one, take it out with ``message.fds.pop(0)``, or take its number with ``message.fds[0].detach()``.
     """
 
     __module__ = "unixconn"
@@ -306,7 +306,7 @@ class Message:
         self.pidfd: FileDescriptor | None = None
         """A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`."""
         self.end_of_record: bool = False
-        """Whether the data end where the sender's data ended. Always False for a stream, which does not tell this."""
+        """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
         self.refused: int = 0
         """The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`."""
 
@@ -359,7 +359,7 @@ class ReceiveWhole(Operation[Message]):
         """
         Switch SO_PASSCRED on for a SOCK_SEQPACKET socket.
 
-        The kernel then adds credentials to an empty record, but none at the end of the connection. Otherwise the two
+        The kernel then adds credentials to an empty record, but none at the end of the connection. Without them the two
         would look the same.
         """
         if self.handle.is_sequence:
@@ -382,7 +382,7 @@ class ReceiveWhole(Operation[Message]):
         message.refused = found.refused_count
         own_all(found.owner, message.fds)
         if contents.pidfds:
-            # The last pidfd that came. It is set already if an exception has broken off the previous try.
+            # The last pidfd that came. It is already set if an exception has interrupted the previous attempt.
             message.pidfd = message.pidfd or message.fds[-1]
             del message.fds[len(contents.descriptors) :]
         message.credentials = _credentials(contents, message.pidfd)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 
-# Bound once, as these are looked up at every message.
+# These are names of this module, as they are looked up for each message.
 _getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 _pack = UCRED.pack
 
@@ -47,8 +47,8 @@ class SendDescriptor(Operation[bool]):
 
     def attempt(self, result: list[bool]) -> bool:
         """See `Operation.attempt`."""
-        # An exception that breaks off the first try comes out of the caller's own call, and so the operation is over. A
-        # later try may be broken off and made again. So it records in `_sent` that the message was sent.
+        # An exception that interrupts the first attempt propagates from the caller's own call, so the operation is
+        # over. A later attempt may be interrupted and repeated. So it records in `_sent` that the message was sent.
         if not self._owned:
             if not send(self.handle, DESCRIPTOR, self._fd):
                 return False
@@ -66,7 +66,7 @@ class SendDescriptor(Operation[bool]):
         check_carries(self.handle, self._fd)
 
     def hold(self) -> None:
-        """Duplicate the descriptor, as the caller may close it: by the next try the number may be another file's."""
+        """Duplicate the descriptor, as the caller may close it and its number may be reused."""
         self._sent: list[int] = []
         self._owned = Owner()
         duplicate_all(self._owned, (self._fd,))
@@ -80,7 +80,7 @@ def check_carries(handle: Handle, what: object) -> None:
     """
     Raise the Error NOT_SUPPORTED if the socket is not a Unix socket.
 
-    The kernel would drop the descriptors, and report that the message was sent. *what* are the descriptors, for the
+    The kernel would drop the descriptors, and report that the message was sent. *what* names the descriptors in the
     text.
     """
     handle.check()
@@ -155,7 +155,7 @@ class SendFakeCredentials(SendCredentials):
     def explain(self, error: Error) -> None:
         """Add a note with the numbers that the kernel has refused."""
         if isinstance(error, (NoSuchProcessError, PermissionDeniedError)):
-            error.__notes__.append("what was claimed is pid {}, uid {}, gid {}".format(*self._claimed))
+            error.__notes__.append("the claimed credentials were pid {}, uid {}, gid {}".format(*self._claimed))
 
 
 class SendMessage(Operation[int]):
@@ -189,7 +189,7 @@ class SendTo(SendMessage):
     """
     Send data and control messages to an address.
 
-    It is tried again at intervals, as poll() always reports a socket without a peer as writable, also while the
+    The operation is tried again at intervals: poll() always reports a socket without a peer as writable, even while the
     receiver's buffer is full.
     """
 
@@ -210,7 +210,7 @@ class SendDescriptors(Operation[bool]):
         super().__init__(handle)
         self._given = listed(fds)
         self._numbers = as_descriptors(self._given)
-        # One entry for each message that was sent, also if an exception came just then.
+        # One entry for each message that was sent, even if an exception came just then.
         self._counts: list[int] = []
         self._owned: list[int] = []
 
@@ -240,11 +240,12 @@ class SendDescriptors(Operation[bool]):
         """Refuse a socket that would drop the descriptors silently, see `check_carries`."""
         check_carries(self.handle, self._numbers)
         if len(self._numbers) > MAX_DESCRIPTORS:
-            # Before the first message: otherwise a number that is not open would be found after others were sent.
+            # This comes before the first message: otherwise a number that is not open would be noticed after others
+            # were sent.
             check_open(self._numbers)
 
     def hold(self) -> None:
-        """Duplicate the descriptors, as the caller may close them: by the next try the numbers may be other files'."""
+        """Duplicate the descriptors, as the caller may close them and their numbers may be reused."""
         self._owned = Owner()
         sent = self._sent
         duplicate_all(self._owned, self._numbers[sent:])
@@ -262,7 +263,7 @@ class SendDescriptors(Operation[bool]):
 
 
 _AT_ONCE = 2**20
-"""The most bytes that are passed to one sendmsg(2) on a stream. The kernel takes about 200,000 of them at a time."""
+"""The most bytes that are passed to one sendmsg(2) on a stream. The kernel takes about 200,000 bytes at a time."""
 
 
 class SendWhole(Operation[int]):
@@ -287,7 +288,7 @@ class SendWhole(Operation[int]):
         self._given = fds
         self._fds = as_descriptors(fds) if fds else ()
         self._credentials = credentials
-        # The number of bytes that each try has sent, also one that an exception has broken off.
+        # The number of bytes that each attempt has sent, including an attempt that an exception has interrupted.
         self._counts: list[int] = []
         self._message: tuple[int, Outgoing] | None = None
         self._owned: list[int] = []
@@ -306,7 +307,7 @@ class SendWhole(Operation[int]):
         return True
 
     def _next(self) -> Outgoing:
-        """Return a message with the rest of the data; the same object as before if the last try has sent nothing."""
+        """Return a message with the rest of the data: the same object as before if the last attempt sent nothing."""
         sent = sum(self._counts)
         if self._counts:
             self._counts[:] = (sent,)
@@ -333,7 +334,7 @@ class SendWhole(Operation[int]):
             check_carries(self.handle, self._fds)
 
     def hold(self) -> None:
-        """Duplicate the descriptors, as the caller may close them: by the next try the numbers may be other files'."""
+        """Duplicate the descriptors, as the caller may close them and their numbers may be reused."""
         if self._counts:  # the descriptors were sent already
             return
         self._owned = Owner()
@@ -347,7 +348,7 @@ class SendWhole(Operation[int]):
         close_all(self._owned)
 
     def explain(self, error: Error) -> None:
-        """Add a note that says how many bytes were sent. A stream that ends within a message is of little more use."""
+        """Add a note that says how many bytes were sent. A stream is of little use after an incomplete message."""
         sent = sum(self._counts)
         if sent:
             error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")

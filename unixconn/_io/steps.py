@@ -1,9 +1,8 @@
 """
-Steps: several operations, one after the other, that are one operation to the user.
+Steps: several operations, one after the other, that are one operation for the user.
 
-Steps are written once, as a generator that yields operations and is sent their results. They are done in either way:
-`complete_all` does them in the calling thread, `Sequence` does them in the background, and `Both` does two sequences at
-the same time.
+Steps are written once, as a generator that yields operations and is sent their results. `complete_all` runs them in the
+calling thread, `Sequence` runs them in the background, and `Both` runs two sequences at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) -> T:
     """
-    Do *steps* in this thread, and return their result. Each step has its own timeout.
+    Run *steps* in this thread, and return their result. Each step has its own timeout.
 
     *trigger* and *blocking* are those of `complete`. Raises the Errors that *steps* do not catch.
     """
@@ -53,20 +52,19 @@ def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) ->
 
 
 _AT_A_TIME = 32
-"""The most steps that are done without a pause, if none has to wait. Then other operations have their turn."""
+"""The most steps that run without a pause if none has to wait. After these, other operations have their turn."""
 
 
 class Sequence(Generic[T]):
     """
-    Does *steps* in the background.
+    Runs *steps* in the background.
 
-    Each step is an operation that is started by `try_or_wait`. If it ends at once, the thread that has started it goes
-    on with the next step. Otherwise the step ends in another thread, or later in this one, and the sequence goes on
-    there (`_end_step`). The start of a step may be still under way when the step ends in another thread: a `_Step`
-    decides which of the two threads goes on.
+    Each step is an operation that is started by `try_or_wait`. If it ends at once, the thread that has started it
+    continues with the next step. Otherwise the step ends in another thread, or later in this one, and the sequence
+    continues there (`_end_step`). A step may end in another thread before the call that starts it has returned: a
+    `_Step` decides which of the two threads continues.
 
-    An exception raised by a signal handler may come out at any moment. `_recover` then makes sure that the sequence
-    still ends.
+    A signal handler may raise an exception at any moment. `_recover` then ensures that the sequence still ends.
     """
 
     def __init__(
@@ -79,13 +77,13 @@ class Sequence(Generic[T]):
         post: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
         """
-        Prepare to do *steps*.
+        Prepare to run *steps*.
 
-        *trigger* ends the step under way, and the sequence with it. *reactor_for* returns the reactor that serves an
+        *trigger* ends the current step, and the sequence with it. *reactor_for* returns the reactor that serves an
         operation while it waits. *finish* is called at the end, with a list that has the result, or with the Error.
 
-        *post* has a function called in a certain place, such as a context. With it, all of *steps* runs there, also the
-        beginning.
+        *post* schedules a function in a certain place, such as a context. If it is given, all of *steps* runs there,
+        including the beginning.
         """
         self._steps = steps
         self._trigger = trigger
@@ -95,7 +93,7 @@ class Sequence(Generic[T]):
         self._waiter: Waiter[Any] | None = None
         self._cancelled = False
         self._over = False
-        # The thread that is in `cancel`. If it ends a step there, it leaves the step in `_left`, and goes on from it
+        # The thread that is in `cancel`. If it ends a step there, it leaves the step in `_left`, and continues from it
         # when it has released the lock of the step's handle.
         self._cancelling_thread = 0
         self._left: list[_Step] = []
@@ -111,7 +109,7 @@ class Sequence(Generic[T]):
             self._post(begin)
 
     def cancel(self) -> None:
-        """End the step under way with CANCELLED, and with it the sequence, before this returns."""
+        """End the current step with CANCELLED, and the sequence with it, before this returns."""
         self._cancelled = True
         waiter = self._waiter  # read once, as another thread may be starting the next step
         if waiter is not None:
@@ -127,7 +125,7 @@ class Sequence(Generic[T]):
             self._go_on(left)
 
     def look(self) -> None:
-        """Let the step under way check whether something has ended it, see `Waiter.look`."""
+        """Let the current step check whether something has ended it, see `Waiter.look`."""
         waiter = self._waiter
         if waiter is not None:
             waiter.look()
@@ -140,7 +138,7 @@ class Sequence(Generic[T]):
             waiter.attend(trigger)
 
     def _go_on(self, step: _Step) -> None:
-        """Do the steps after *step*, until one has to wait."""
+        """Run the steps after *step*, until one has to wait."""
         claimed: list[bool] = []
         try:
             for _ in range(_AT_A_TIME):
@@ -148,7 +146,7 @@ class Sequence(Generic[T]):
                 if following is None:
                     return
                 step = following
-            # Go on later, after other operations have had their turn.
+            # Continue later, after other operations have had their turn.
             self._post_step(step)
         except BaseException:  # raised by a signal handler
             self._recover(step, claimed)
@@ -158,9 +156,10 @@ class Sequence(Generic[T]):
         """
         Take the result of *step* and start the next one.
 
-        Returns the next step if it has ended, and this thread has claimed to go on from it; this is noted in *claimed*.
+        Returns the next step if it has ended and this thread has claimed to continue from it; *claimed* records the
+        claim.
         """
-        # After an exception raised by a signal handler a context calls this again. The sequence may be further by then.
+        # If a signal handler raises an exception, a context calls this again. The sequence may be further by then.
         if self._over or step.is_used or step.proceed is None:
             return None
         step.following = following = _Step(None)
@@ -194,7 +193,7 @@ class Sequence(Generic[T]):
         )
         waiter: list[Waiter[Any] | None] = []
         try:
-            # The Waiter enters the list in one step of the interpreter, so an exception can not lose it.
+            # The Waiter enters the list in one step of the interpreter, so an exception cannot lose it.
             waiter[:] = map(begin, (operation,))
         finally:
             self._waiter = waiter[0] if waiter else None
@@ -203,7 +202,7 @@ class Sequence(Generic[T]):
         step.has_started = True
 
     def _recover(self, step: _Step, claimed: list[bool]) -> None:
-        """Make sure that the sequence will end, after an exception has broken off `_do` for *step*."""
+        """Ensure that the sequence will end, after an exception has interrupted `_do` for *step*."""
         following = step.following
         if self._outcome is not None:
             self._end()
@@ -211,7 +210,7 @@ class Sequence(Generic[T]):
             return
         elif not step.is_used or following is None:
             # The result of *step* was not taken: do that later. At the beginning of the sequence (no operation) the
-            # exception comes out of `start`, and its caller knows that nothing was begun.
+            # exception propagates from `start`, and its caller knows that nothing was begun.
             if step.operation is not None:
                 self._post_step(step)
         elif following.operation is not None and (following.proceed is not None or self._waiter is not None):
@@ -220,8 +219,8 @@ class Sequence(Generic[T]):
             if following.proceed is not None and (claimed or following.claim(claimed)):
                 self._post_step(following)
         else:
-            # The result of *step* was passed to the generator and is lost, or that of the next step is. To go on
-            # without it would be wrong.
+            # The result of *step* was passed to the generator and is lost, or the result of the next step is lost. To
+            # continue without it would be wrong.
             self._steps.close()
             self._outcome = [], cancelled()
             self._end()
@@ -238,13 +237,13 @@ class Sequence(Generic[T]):
         (self._post or self._reactor_for(step.operation).post)(partial(self._go_on, step))
 
     def _end(self) -> None:
-        # `_recover` calls this again if an exception breaks it off.
+        # `_recover` calls this again if an exception interrupts it.
         self._over = True
         self._finish(*self._outcome)  # type: ignore[misc]  # the callers have set it
         self._outcome = None
 
     def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
-        # The caller calls this again if an exception breaks it off.
+        # The caller calls this again if an exception interrupts it.
         if step.proceed is None:
             send = self._steps.send if error is None else self._steps.throw
             step.proceed = partial(send, result[0] if error is None else error)
@@ -253,8 +252,8 @@ class Sequence(Generic[T]):
             self._hand_on(step)
 
     def _hand_on(self, step: _Step) -> None:
-        # Not now: this thread holds the lock of the step's handle, and the next step may take another handle's lock. So
-        # two threads could wait for each other.
+        # The next step is not started now: this thread holds the lock of the step's handle, and the next step may take
+        # another handle's lock. So two threads could deadlock.
         if self._cancelling_thread == threading.get_ident() and self._post is None:
             self._left.append(step)
         else:
@@ -263,11 +262,11 @@ class Sequence(Generic[T]):
 
 class _Step:
     """
-    A step of a Sequence, and the decision which thread goes on from it.
+    A step of a Sequence, and the decision which thread continues from it.
 
     Thread A starts the step; thread B, perhaps another one, ends it, perhaps before thread A has returned from the
-    start. The one that comes second goes on. Each thread first states that it has arrived: A sets `has_started`, B sets
-    `proceed`. If it then finds that the other one has arrived, it calls `claim`, which succeeds only once.
+    start. The thread that comes second continues. Each thread first states that it has arrived: A sets `has_started`, B
+    sets `proceed`. If it then finds that the other thread has arrived, it calls `claim`, which succeeds only once.
     """
 
     __slots__ = ("_claims", "claimed", "following", "has_started", "is_used", "operation", "proceed")
@@ -284,13 +283,13 @@ class _Step:
         self.following: _Step | None = None
         """The next step, set just before `is_used`."""
         self.claimed: list[bool] = []
-        """Not empty if the thread that has ended the step has claimed to go on from it."""
+        """Not empty if the thread that has ended the step has claimed to continue from it."""
         self._claims = [True]
 
     def claim(self, claimed: list[bool]) -> bool:
-        """Claim to go on from this step, and note that in *claimed*; return whether that has the only claim."""
+        """Claim to continue from this step, and record that in *claimed*; return whether it has the only claim."""
         try:
-            # In one step of the interpreter: the claim is always in one of the two lists, also after an exception.
+            # In one step of the interpreter: the claim is always in one of the two lists, even after an exception.
             claimed.extend(map(self._claims.pop, (-1,)))
         except IndexError:
             return bool(claimed)
@@ -298,7 +297,7 @@ class _Step:
 
 
 class Both:
-    """Does two sequences of steps in the background at the same time, and calls *finish* when both have ended."""
+    """Runs two sequences of steps in the background at the same time, and calls *finish* when both have ended."""
 
     def __init__(
         self,
@@ -310,10 +309,10 @@ class Both:
         wait_for_both: bool,
     ) -> None:
         """
-        Prepare to do both of *steps*.
+        Prepare to run both of *steps*.
 
-        If *wait_for_both* is false, the end of one sequence cancels the other. If one ends with an Error, the other one
-        is cancelled in any case, and *finish* gets the first Error. The other arguments are those of `Sequence`.
+        If *wait_for_both* is false, the end of one sequence cancels the other. If one ends with an Error, the other is
+        cancelled in any case, and *finish* gets the first Error. The other arguments are those of `Sequence`.
         """
         self._lock = Lock()
         self._finish = finish
@@ -346,7 +345,7 @@ class Both:
 
     def _end(self, index: int, _result: list[Any], error: Error | None) -> None:
         with self._lock.entered:
-            # It is there already if this is called again after an exception raised by a signal handler.
+            # The outcome is there already if this is called again after a signal handler has raised an exception.
             if index not in self._ended:
                 self._ended.append(index)
                 if self._error is None and (len(self._ended) == 1 or self._wait_for_both):

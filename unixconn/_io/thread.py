@@ -1,4 +1,4 @@
-"""The thread that serves operations in the background if no event loop and no MainContext does."""
+"""The thread that serves operations in the background if neither an event loop nor a MainContext does."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from unixconn._io.waiter import Waiter
 
     class Alarm(Protocol):
-        """Something to do at a moment for an object, such as to cancel a Cancellable, without keeping it alive."""
+        """A task for a moment, such as cancelling a Cancellable, that does not keep its object alive."""
 
         @property
         def moment(self) -> float:
-            """The moment, a time of `time.monotonic`."""
+            """The moment at which it is due, a time of `time.monotonic`."""
 
         @property
         def has_ended(self) -> bool:
-            """Whether there is nothing to do any more."""
+            """Whether there is nothing left to do."""
 
         def ring(self) -> None:
-            """Do it. Called in the thread of the Worker; `has_ended` is true afterwards."""
+            """Perform the task. Called in the thread of the Worker; `has_ended` is true afterwards."""
 
 
 _LINGER = 0.25
-"""Seconds for which the thread goes on when nothing waits any more."""
+"""Seconds for which the thread keeps running when nothing waits any more."""
 
 
 class Worker(WakeableReactor):
@@ -55,8 +55,9 @@ class Worker(WakeableReactor):
     def __init__(self) -> None:
         super().__init__()
         # The identifier of the running thread, and whether a thread was started that does not run yet. If an exception
-        # leads to the start of a second one, that finds the first and ends. It is not a threading.Thread, whose start
-        # takes many steps of the interpreter: an exception raised by a signal handler could leave it half started.
+        # leads to the start of a second thread, the second one finds the first and ends. It is not a threading.Thread,
+        # whose start takes many steps of the interpreter: an exception raised by a signal handler could leave it half
+        # started.
         self._ident: int | None = None
         self._launched = False
         self._calls: deque[Callable[[], object]] = deque()
@@ -73,11 +74,11 @@ class Worker(WakeableReactor):
         """Stop serving *waiter*. May be called again."""
         super().remove(waiter)
         if not self._waiting and threading.get_ident() != self._ident:
-            # The thread may be in a wait without a limit. It has to see that it can end.
+            # The thread may be in a wait without a limit. It has to notice that it can end.
             self.wake()
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have *call* called in the thread; if that can not be started, call it in the current thread."""
+        """Schedule *call* in the thread; if the thread cannot be started, call it in the current thread."""
         self._calls.append(call)
         try:
             self._start()
@@ -119,7 +120,7 @@ class Worker(WakeableReactor):
 
     def look_after(self, alarm: Alarm) -> None:
         """
-        Call ``alarm.ring()`` at its moment, unless it has ended by then.
+        Call ``alarm.ring()`` at its moment, unless the alarm has ended by then.
 
         Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
@@ -130,11 +131,11 @@ class Worker(WakeableReactor):
         """
         Wake the thread if it waits for an Alarm that has ended before its *moment*, so that the thread can end.
 
-        This is also the callback of a weak reference, to the object that the Alarm is for.
+        This is also the callback of a weak reference to the object that the Alarm is for.
         """
         if threading.get_ident() == self._ident:
-            # This is the thread itself: while it looked at the Alarm, it has dropped the last reference to its object.
-            # It must not take the lock here, which another thread may hold that waits for this one.
+            # This is the thread itself: while it looked at the Alarm, it dropped the last reference to the Alarm's
+            # object. It must not take the lock here: a thread that waits for this one may hold it.
             self._looks_again = True
         elif moment <= self._until:
             self.wake()
@@ -178,7 +179,7 @@ class Worker(WakeableReactor):
                 self._start()
 
     def _goes_on(self) -> bool:  # pragma: no cover
-        """Wait for something to do, and do it; return whether the thread has to go on."""
+        """Wait for something to do, and do it; return whether the thread has to keep running."""
         needed = self._is_needed()
         ready = self._turn(self._pause())
         self._call()
@@ -227,7 +228,7 @@ _shared: dict[str, Worker] = {}
 def shared() -> Worker:
     """Return the Worker of this interpreter."""
     try:
-        # Not by get(), whose lock may stay locked in a forked child: see `event_loops.running`.
+        # get() is not used: its lock may stay locked in a forked child, see `event_loops.running`.
         return _shared["worker"]
     except KeyError:
         pass
@@ -250,8 +251,8 @@ def _is_main_interpreter() -> bool:
     return bool(interpreters.get_current() == interpreters.get_main())
 
 
-# Found out when this module is imported, and not later: it imports a module, and the lock of that import would stay
-# locked in a child that is forked by another thread meanwhile.
+# This is determined when this module is imported, and not later: the function imports a module, and the lock of that
+# import would stay locked in a child that another thread forks meanwhile.
 _IS_MAIN_INTERPRETER = _is_main_interpreter()
 
 

@@ -1,13 +1,14 @@
 """
 Operations that wait in the background.
 
-`try_or_wait` makes the first try, in the caller's thread. If the operation would block, it joins a line as a `Waiter`.
-A handle has one line for each direction, and the operations in it end in the order of their starts. When the socket is
-ready, a reactor calls `serve`, which tries the first operation in line again, and then the next one.
+`try_or_wait` makes the first attempt, in the caller's thread. If the operation would block, it joins a queue as a
+`Waiter`. A handle has one queue for each direction, and the operations in a queue end in the order of their starts.
+When the socket is ready, a reactor calls `serve`, which tries the first operation in the queue again, and then the next
+one.
 
-The operations in one line may belong to several reactors. Any of these may try the first one. If the reactor of the
-first one is closed, the operation is cancelled, and the next one is tried. An event loop's reactor is closed with the
-loop. In a forked child the parent's reactors count as closed, and their operations are dropped silently.
+The operations in one queue may belong to several reactors. Any of these may try the first operation. If the reactor of
+the first operation is closed, the operation is cancelled, and the next one is tried. An event loop's reactor is closed
+with the loop. In a forked child the parent's reactors count as closed, and their operations are dropped silently.
 
 A Waiter ends once. The thread that ends it holds the handle's lock.
 """
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
         @property
         def is_ours(self) -> bool:
-            """Whether this process has made it, and not a process that this one was forked from."""
+            """Whether this process has made the reactor, rather than a process that this one was forked from."""
 
         @property
         def is_closed(self) -> bool:
-            """Whether it will never serve an operation again."""
+            """Whether the reactor will never serve an operation again."""
 
         def add(self, waiter: Waiter[Any]) -> None:
             """Serve *waiter* from now on."""
@@ -83,7 +84,7 @@ class Waiter(Generic[T]):
     ) -> None:
         """Prepare to wait. *finish* is called at the end, with a list that has the result, or with the Error."""
         self.alarm: float | None = None
-        """When to call `ring`, a time of `time.monotonic`: at the deadline, or for the next try at intervals."""
+        """When to call `ring`, a time of `time.monotonic`: at the deadline, or for the next regular attempt."""
         self.has_ended: bool = False
         """Whether the wait is over. *finish* was called, or is about to be."""
         self._deadline: float | None = None
@@ -103,7 +104,7 @@ class Waiter(Generic[T]):
         return self._handle
 
     def join(self) -> None:
-        """Join the handle's line. The operation's timeout begins now."""
+        """Join the handle's queue. The operation's timeout begins now."""
         self._operation.hold()
         if self._operation.timeout is not None:
             self._deadline = time.monotonic() + self._operation.timeout
@@ -118,17 +119,17 @@ class Waiter(Generic[T]):
         if self._finish is None:  # a signal handler has ended it meanwhile
             self._leave()
         elif self._trigger is not None or self._handle.number < 0:
-            # The trigger may have been set, or the handle closed, before this was in its list.
+            # The trigger may have been set, or the handle closed, before this was in the list of either.
             self.look()
 
     def abandon(self) -> None:
-        """Leave the line, without a call of *finish*."""
+        """Leave the queue, without a call of *finish*."""
         self._finish = None
         self._leave()
 
     def advance(self) -> bool:
-        """Make a try; return whether the operation has ended."""
-        if self._trying:  # a signal handler came here in the middle of a try
+        """Make an attempt; return whether the operation has ended."""
+        if self._trying:  # a signal handler came here in the middle of an attempt
             return False
         self._trying = True
         try:
@@ -139,7 +140,7 @@ class Waiter(Generic[T]):
                 self._error, over = error.with_traceback(None), True
             if over:
                 self._end(self._error)
-        except BaseException:  # raised by a signal handler: go on with the outcome of the try, or with another try
+        except BaseException:  # raised by a signal handler: go on with the outcome of the attempt, or make another
             self._trying = False
             self.advance()
             raise
@@ -152,12 +153,16 @@ class Waiter(Generic[T]):
 
     @ending
     def look(self) -> None:
-        """End it if the handle was closed, the trigger is set, or the deadline has passed. Takes the lock itself."""
+        """
+        End the wait if the handle was closed, the trigger is set, or the deadline has passed.
+
+        Takes the lock itself.
+        """
         with self._handle.lock.entered:
             if self._trying:
                 self._missed = True
             elif self._finish is None:
-                # `ending` calls this again, and `_leave` may be what was broken off.
+                # `ending` calls this again, and an exception may have interrupted `_leave`.
                 self._leave()
             else:
                 try:
@@ -194,23 +199,24 @@ class Waiter(Generic[T]):
         self.look()
 
     def cancel(self) -> None:
-        """End it with CANCELLED. Takes the lock itself."""
+        """End the operation with CANCELLED. Takes the lock itself."""
         self._cancelled = True
         self.look()
 
     def _end(self, error: Error | None) -> None:
-        # The caller calls this again if an exception breaks it off.
+        # The caller calls this again if an exception interrupts it.
         try:
             self._leave()
         finally:
-            # In a forked child *finish* is not called: the operation belongs to the parent. It may be called twice, and
-            # does its work only once.
+            # In a forked child *finish* is not called: the operation belongs to the parent. *finish* may be called
+            # twice, and does its work only once.
             if self._waker.is_ours and self._finish is not None:
                 self._finish(self._result, error and _to_tell(error, self._operation))
             self._finish = None
 
     def _leave(self) -> None:
-        # Before `remove`, which may wake the reactor's thread: that thread reads this to see if anything still waits.
+        # This comes before `remove`, which may wake the reactor's thread: that thread reads it to see if anything still
+        # waits.
         self.has_ended = True
         line = self._handle.waiting.get(self._condition)
         if line is not None:
@@ -232,7 +238,7 @@ def try_or_wait(
     blocking: bool,
 ) -> Waiter[T] | None:
     """
-    Make the first try of *operation*. If it would block, let it wait in the background, for at most its timeout.
+    Make the first attempt of *operation*. If it would block, let it wait in the background, for at most its timeout.
 
     *finish* is called at the end, with a list that has the result, or with the Error. It may be called twice, and has
     to do its work only once. If *blocking* is false and the operation would block, the Error is WOULD_BLOCK.
@@ -280,7 +286,7 @@ def _has_predecessors(operation: Operation[Any]) -> bool:
         if not first._waker.is_closed:
             return True
         first.look()
-        if not first.has_ended:  # a signal handler has interrupted a try of it
+        if not first.has_ended:  # a signal handler has interrupted an attempt
             return True
     return False
 
@@ -313,7 +319,7 @@ def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
                 is_here = waker is not None and first._waker is waker and waker.is_ours
                 if not is_here and first._waker.is_closed:
                     first.look()
-                    if first in line:  # a signal handler has interrupted a try of it
+                    if first in line:  # a signal handler has interrupted an attempt
                         break
                 elif not first.advance():
                     break

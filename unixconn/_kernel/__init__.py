@@ -1,1 +1,1 @@
-"""The wing that calls the C library and knows the kernel."""
+"""The subpackage that calls the C library: system calls, control messages, descriptors, credentials."""

@@ -1,4 +1,4 @@
-"""Connecting and accepting: one non-blocking try of connect(2) and of accept(2)."""
+"""Connecting and accepting: one non-blocking attempt of connect(2) and of accept(2)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Control messages follow one another in a buffer. Each consists of a header (leng
 padding up to the next message. The layout differs from machine to machine. The length covers the header with the
 padding after it, and the payload, but not the padding after the payload. See cmsg(3), and RFC 3542, section 20.
 
-A buffer is used by one system call at a time. It is taken from a pool and returned to it, as making a buffer takes
+A buffer is used by one system call at a time. It is taken from a pool and returned to it, as creating a buffer takes
 longer than the system call.
 """
 
@@ -73,7 +73,7 @@ class Layout:
 
     def parse(self, control: bytes) -> tuple[list[ControlMessage], str]:
         """
-        Split a buffer into its control messages, without trusting any length in it.
+        Split a buffer into its control messages. No length in the buffer is trusted.
 
         Returns the messages, and a description of what is wrong with the buffer, "" if nothing is. A message whose
         length exceeds the rest of the buffer is returned with the bytes that are there, as there may be descriptors
@@ -122,8 +122,8 @@ INT_SIZE = ffi.sizeof("int")
 def _max_descriptors() -> int:
     most = 253
     # On 64-bit machines musl's sendmsg() copies the control data. Up to version 1.2.3 it returns ENOMEM for more than
-    # 1024 bytes, without a system call; everything else comes to the kernel, which returns EBADF for the descriptor -1.
-    # This is found out at run time, as one wheel serves all versions of musl.
+    # 1024 bytes, without a system call; anything else reaches the kernel, which returns EBADF for the descriptor -1.
+    # This is tested at run time, as one wheel serves all versions of musl.
     size = NATIVE.space(most * INT_SIZE)
     control, header = ffi.new("char[]", size), ffi.new("struct msghdr *")
     header.msg_control, header.msg_controllen = control, size
@@ -134,7 +134,7 @@ def _max_descriptors() -> int:
 
 MAX_DESCRIPTORS = _max_descriptors()
 """
-The most descriptors that one message is sent with: 253, or 252 with an old musl.
+The most descriptors that one message can carry: 253, or 252 with an old musl.
 
 253 is Linux's SCM_MAX_FD. The limits of other systems are not lower.
 """
@@ -232,12 +232,13 @@ class CredentialsForm(Form):
         if not SYSTEM.has_credentials_messages:
             raise io_error(
                 IOErrorEnum.NOT_SUPPORTED,
-                "On this system messages carry no credentials: the receiver has to ask for its peer's, by "
+                "On this system messages carry no credentials: the receiver has to read those of its peer with "
                 "UnixConnection.get_peer_credentials()",
             )
         attached = SYSTEM.attaches_credentials
         super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
-        # If the sender does not attach credentials, the receiver asks the kernel for them. The value is ignored then.
+        # On a system where senders do not attach credentials, receivers ask the kernel for them. The value is ignored
+        # then.
         payload = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
         self.fill = partial(payload.__setitem__, slice(None))
 
@@ -256,7 +257,7 @@ def credentials_message(numbers: tuple[int, int, int]) -> ControlMessage:
     if not SYSTEM.attaches_credentials:
         raise io_error(
             IOErrorEnum.NOT_SUPPORTED,
-            "On this system a sender can not attach credentials to its messages: the receiver asks the kernel for them",
+            "On this system a sender cannot attach credentials to its messages: the receiver asks the kernel for them",
         )
     return SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*numbers)
 
@@ -277,7 +278,7 @@ class Contents:
         self.credentials: tuple[int, int, int] | None = None
         """pid, uid and gid of the last credentials message that has the right length."""
         self.no_pidfd = 0
-        """The errno that an SCM_PIDFD message has in place of a descriptor; 0 for none."""
+        """The errno that an SCM_PIDFD message has instead of a descriptor; 0 for none."""
         self.label: bytes | None = None
         """The security label of an SCM_SECURITY message."""
         self.damage = damage
@@ -285,7 +286,7 @@ class Contents:
 
     @property
     def all_descriptors(self) -> list[int]:
-        """All descriptors that came, which somebody has to take or to close."""
+        """All descriptors that came. The caller has to take or close them."""
         return self.descriptors + self.pidfds
 
 
@@ -294,7 +295,7 @@ class Incoming(Use):
     A buffer for one received message: its header, its data and its control messages.
 
     The data go into *vectors*, or if there are none, into one byte. There is room for all control messages that the
-    kernel can add, and *with_address* for the sender's address.
+    kernel can add. *with_address* adds room for the sender's address.
     """
 
     __slots__ = (
@@ -344,7 +345,7 @@ class Incoming(Use):
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
         self.owner: list[int] = []
-        """The descriptors that `take_over` has taken out of the buffer; an `Owner` if there are any."""
+        """The descriptors that `take_over` has moved out of the buffer; an `Owner` if there are any."""
 
     def take_over(self) -> Contents:
         """Move all descriptors to `owner`, first those of SCM_RIGHTS messages, and return the contents."""
@@ -415,7 +416,7 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
             if not SYSTEM.closes_on_exec:
                 set_close_on_exec(_ints(data))
         elif kind == SCM_PIDFD:
-            # A negative number is a negated errno in place of a descriptor.
+            # A negative number is a negated errno instead of a descriptor.
             numbers = _ints(data)
             found.pidfds += (number for number in numbers if number >= 0)
             found.no_pidfd = 0 if found.pidfds else max((-number for number in numbers), default=0)
@@ -455,7 +456,7 @@ class Pool(Generic[BufferT]):
 
     `pop` and `append` are the methods of a list. They are atomic with and without the GIL, so no two threads get the
     same buffer, and no lock is needed. `pop` raises IndexError if all buffers are in use; the caller then makes another
-    one by `make`. If an exception breaks off the use of a buffer, it is not returned, and the garbage collector frees
+    one by `make`. If an exception interrupts the use of a buffer, it is not returned, and the garbage collector frees
     it.
     """
 

@@ -1,4 +1,4 @@
-"""Credentials: the pid, uid and gid of a process, what else is known about it, and where that comes from."""
+"""Credentials: the pid, uid and gid of a process, what else is known about it, and the source of these values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CredentialsSource(str, Enum):
     """
     Read from the socket (SO_PEERCRED): those of the process that called connect(), listen() or socketpair().
 
-    The kernel vouches for them. Another process, which has the socket by now, may be the one that writes.
+    The kernel vouches for them. The socket may have passed to another process since, which then is the one that writes.
     """
 
     __str__ = str.__str__
@@ -65,20 +65,20 @@ class Credentials(Object):
     `get_pidfd` and `is_alive` are safe from that, as they use a pidfd.
 
     A method whose value is unknown raises an Error whose text says why. The uid or gid of a user or group that has no
-    number in this process's user namespace is unknown: the kernel shows the overflow id in its place, usually 65534,
-    which another user or group may have here.
+    number in this process's user namespace is unknown: the kernel shows the overflow id instead, usually 65534, which
+    another user or group may have here.
     """
 
     __module__ = "unixconn"
 
-    # The values beside pid, uid and gid. An Error in place of a value says why it is unknown; None means that the
+    # The values besides pid, uid and gid. An Error instead of a value says why it is unknown; None means that the
     # kernel was not asked. These are class attributes, as credentials are made at every receipt, and most of them have
     # no such values.
     _groups: Sequence[int] | Error | None = None
     _label: bytes | Error | None = None
     _pidfd: FileDescriptor | Error | None = None
     _process: object = None
-    """What `this_process` returned when the process made credentials of its own; None for all others."""
+    """What `this_process` returned when the process made its own credentials; None for all other credentials."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,11 +108,11 @@ class Credentials(Object):
         return self.source is CredentialsSource.SELF or not _is_overflow(self._numbers[place], place)
 
     def _is_of_this_process(self) -> bool:
-        # Not by comparing pids: a forked child in a pid namespace of its own can have the same pid as its parent.
+        # Pids are not compared: a forked child in its own pid namespace can have the same pid as its parent.
         return self._process is this_process()
 
     def _told(self, value: T | Error | None, what: str) -> T:
-        """Return *value*; raise the Error that stands in its place. *what* names the value in the Error's text."""
+        """Return *value*, or raise it if it is an Error. *what* names the value in the Error's text."""
         if value is None:
             raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{what} not known: {_REASONS[self.source]}")
         if isinstance(value, Error):
@@ -176,10 +176,10 @@ class Credentials(Object):
         """
         Return a new pidfd of the process, close-on-exec, which the caller has to close; see pidfd_open(2).
 
-        A pidfd always refers to the same process, also when the process has ended and another one has its pid. A peer's
-        pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
+        A pidfd always refers to the same process, even if the process has ended and another process has its pid. A
+        peer's pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
 
-        Raises the Error NOT_SUPPORTED if there is none, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
+        Raises the Error NOT_SUPPORTED if there is no pidfd, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
         process had ended before the kernel was asked for the pidfd, which Linux reports up to 6.15; and
         TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
@@ -189,7 +189,7 @@ class Credentials(Object):
 
     def is_alive(self) -> bool:
         """
-        Return whether the process is running. A zombie, which has ended and was not waited for, is not.
+        Return whether the process is running. A zombie, which has ended and was not waited for, is not running.
 
         The answer comes from the pidfd, never from the pid. Raises the Error NOT_SUPPORTED if there is no pidfd.
         """
@@ -223,7 +223,7 @@ class Credentials(Object):
         """
         number = as_integer(uid, "uid", 0, UINT_MAX)
         if number == _NO_ID:
-            raise ValueError(f"uid must be the number of a user, and {number} means 'no user': give one below it")
+            raise ValueError(f"uid must be the number of a user, and {number} means 'no user': pass a lower number")
         self._numbers = (self._numbers[0], number, self._numbers[2])
         self.source = CredentialsSource.SELF
         self._groups = self._label = self._pidfd = self._process = None
@@ -267,38 +267,38 @@ _overflow_ids: list[int] = []
 
 
 def overflow_ids() -> tuple[int, int]:
-    """Return the overflow uid and gid, which the kernel shows in place of ids without a number in this namespace."""
+    """Return the overflow uid and gid, which the kernel shows for ids that have no number in this namespace."""
     if not _overflow_ids:
         try:
             _overflow_ids[:] = [_read_id("overflowuid"), _read_id("overflowgid")]
-        except OSError:  # /proc is not mounted, or the descriptor table is full just now
+        except OSError:  # /proc is not mounted, or the descriptor table is full at the moment
             return _DEFAULT_OVERFLOW_ID, _DEFAULT_OVERFLOW_ID
     return _overflow_ids[0], _overflow_ids[1]
 
 
 def _read_id(name: str) -> int:
-    # As bytes: text needs a codec, and a process that has changed its user may no longer be able to import one.
+    # Read as bytes: text needs a codec, and a process that has changed its user may no longer be able to import one.
     with open(f"/proc/sys/kernel/{name}", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
         return int(file.read())
 
 
 def _is_overflow(number: int, place: int) -> bool:
-    """Return whether *number*, the uid or gid by its index *place*, stands for an id without a number here."""
+    """Return whether *number*, the uid or gid by its index *place*, stands for one without a number here."""
     return number == overflow_ids()[place - 1] and not _are_all_mapped("uid" if place == _UID else "gid")
 
 
 def _are_all_mapped(kind: str) -> bool:
     """
-    Return whether each id of *kind*, "uid" or "gid", has a number in this process's user namespace.
+    Return whether each user ("uid") or group ("gid"), by *kind*, has a number in this process's user namespace.
 
-    Returns False if that can not be found out. The overflow id then counts as unknown, so no user is taken for another.
+    Returns False if that cannot be determined. The overflow id then counts as unknown, so no user is taken for another.
     """
     try:
         with open(f"/proc/self/{kind}_map", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
             return sum(int(line.split()[2]) for line in file) >= _NO_ID
     except FileNotFoundError:  # the system has no user namespaces, or /proc is not mounted
         return not SYSTEM.is_linux or os.path.exists("/proc/self")  # noqa: PTH110 - pathlib is slow to import
-    except OSError:  # the descriptor table is full just now
+    except OSError:  # the descriptor table is full at the moment
         return False
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETURN_IS_ATOMIC = sys.implementation.name != "pypy" and sys.version_info >= (3, 11)
-"""Whether no signal handler can run between a Python function's return and the store of its result by the caller."""
+"""Whether no signal handler can run between a Python function's return and the caller's store of the result."""
 
 
 def adopt(owner: list[int], create: Callable[..., int], *arguments: Any) -> int:
@@ -63,7 +63,7 @@ def take(owner: list[T]) -> T:
 def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
     """Append a duplicate of each of the descriptors *numbers* to *owner*. Raises the Error for dup(2)'s errno."""
     try:
-        # In one step of the interpreter. The owner has those that were made before an error, too.
+        # In one step of the interpreter. After an error, the owner has the duplicates that were made before it.
         owner.extend(map(os.dup, numbers))
     except OSError as error:
         raise translated(error, "dup: ") from None
@@ -86,7 +86,7 @@ def close_all(owner: list[int], but: int = 0) -> None:
                 continue
     except IndexError:  # a signal handler has closed the last one meanwhile
         return
-    except BaseException:  # raised by a signal handler: close the others all the same
+    except BaseException:  # raised by a signal handler: close the others anyway
         close_all(owner, but)
         raise
 
@@ -130,12 +130,12 @@ def close_fds(fds: Iterable[int]) -> None:
     Close the descriptors *fds*, a list of numbers in any order.
 
     Consecutive numbers are closed by one `os.closerange`, which is one system call where the system has close_range(2).
-    All are closed in one step of the interpreter: if an exception raised by a signal handler comes out, either none or
-    all of them were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
+    All are closed in one step of the interpreter: if a signal handler raises an exception, either none or all of them
+    were closed. A number that is not an open descriptor is ignored, as the kernel does not report it.
 
-    Raises TypeError if *fds* is not a list of numbers, also for an object with ``fileno()`` in it, as that closes its
-    descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError for a number
-    that does not fit a C int. No descriptor is closed then.
+    Raises TypeError if *fds* is not a list of numbers, including a list that contains an object with ``fileno()``, as
+    that closes its descriptor itself; ValueError for a negative number and for one that occurs twice; and OverflowError
+    for a number that does not fit a C int. No descriptor is closed then.
     """
     values = listed(fds)
     if not _NUMBERS_ALONE.issuperset(map(type, values)):
@@ -154,9 +154,10 @@ close_fds.__module__ = "unixconn"
 
 def _rows(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """
-    Return the rows of consecutive numbers in *numbers*, which is sorted.
+    Return the ranges of consecutive numbers in *numbers*, which is sorted.
 
-    A row is a pair of its first number, and its last number plus one. Raises ValueError for a number that occurs twice.
+    A range is a pair of its first number, and its last number plus one. Raises ValueError for a number that occurs
+    twice.
     """
     rows = []
     first = last = numbers[0]
@@ -203,7 +204,7 @@ def as_descriptor(value: Any, name: str = "fd") -> int:
     """
     Return the number of the descriptor *value*: an integer, or an object with ``fileno()``.
 
-    Raises TypeError for anything else, also for a bool and a float; ValueError for a negative number; and OverflowError
+    Raises TypeError for anything else, including a bool or a float; ValueError for a negative number; and OverflowError
     for a number that does not fit a C int. The text names *name* and the value.
     """
     if isinstance(value, bool) or value is None:

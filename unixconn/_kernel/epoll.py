@@ -81,9 +81,9 @@ READABLE = 0x1
 WRITABLE = 0x4
 _HANGUP = 0x10
 ONE_SHOT = 0x40000000
-"""Report a descriptor once, and not again before `Epoll.modify`: EPOLLONESHOT."""
+"""Report a descriptor once, and not again until `Epoll.modify` is called (EPOLLONESHOT)."""
 BY_EDGE = 0x80000000
-"""Report only changes of a descriptor's state, such as each arrival of data: EPOLLET."""
+"""Report only changes of a descriptor's state, such as each arrival of data (EPOLLET)."""
 
 
 class _Kqueue:  # pragma: no cover - not on Linux
@@ -104,8 +104,8 @@ class _Kqueue:  # pragma: no cover - not on Linux
         filters = (READABLE, module.KQ_FILTER_READ), (WRITABLE, module.KQ_FILTER_WRITE)
         self._queue.control([module.kevent(number, kind, flags) for event, kind in filters if events & event], 0)
 
-    # Adding a filter that exists changes it. A filter that is not in *events* stays, and may report once more; no
-    # operation waits for that event then, and the report has no effect.
+    # Adding a filter that exists changes it. A filter that is not in *events* stays, and may report once more. By then
+    # no operation waits for that event, so the report has no effect.
     modify = register
 
     def poll(self, seconds: float) -> list[tuple[int, int]]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 
-# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps that from closing the
-# descriptor. The callback of a weak reference runs after the destructor and closes what is left. Only a second signal
-# could break that off, too.
+# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps that method from closing
+# the descriptor. The callback of a weak reference runs after the destructor and closes what is left. Only a second
+# signal could interrupt that callback, too.
 _backstop: dict[weakref.ref[FileDescriptor], list[int]] = {}
 
 
@@ -32,14 +32,14 @@ def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
 
 class FileDescriptor:
     """
-    The owner of an open file descriptor, which closes it when the owner goes away, at the latest.
+    The owner of an open file descriptor. It closes the descriptor when it is dropped, at the latest.
 
-    ``FileDescriptor(fd)`` takes over the descriptor *fd*: a number, or another FileDescriptor, which has none then.
+    ``FileDescriptor(fd)`` takes over the descriptor *fd*: a number, or another FileDescriptor, which then has none.
 
     The object is accepted wherever a descriptor is: it has ``fileno()``, and it converts to its number where an integer
-    is expected. A function that takes over a descriptor, such as `Socket.new_from_fd`, takes it out of this object.
-    ``with descriptor:`` closes it at the end of the block. If the object is dropped while it is open, it closes the
-    descriptor with a ResourceWarning.
+    is expected. A function that takes over a descriptor, such as `Socket.new_from_fd`, detaches it from this object.
+    ``with descriptor:`` closes the descriptor at the end of the block. If the object is dropped while it is open, it
+    closes the descriptor with a ResourceWarning.
     """
 
     __module__ = "unixconn"
@@ -50,7 +50,7 @@ class FileDescriptor:
         """
         Take over the descriptor *fd*.
 
-        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, also for a file or a socket, as that would
+        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, including a file or a socket, which would
         close its descriptor as well; ValueError for a negative number; OverflowError for a number that does not fit a C
         int; and OSError (EBADF) if no file is open under the number.
         """
@@ -169,7 +169,7 @@ class FileDescriptor:
         made = adopt_socket(self._owned)
         if os.get_blocking(made.fileno()):
             # `adopt_socket` made the object with the timeout 0, which fits a non-blocking descriptor. For a blocking
-            # one the object has to be told. O_NONBLOCK, which all processes share that have the socket, never changes.
+            # one the timeout has to be None. O_NONBLOCK, which all processes that have the socket share, never changes.
             made.settimeout(None)
         return made
 
@@ -178,12 +178,16 @@ class FileDescriptor:
         Return whether *other*, a descriptor, refers to the same file, even if the file was opened twice.
 
         See `os.path.sameopenfile`. Raises ValueError if this one was closed or detached, TypeError, ValueError or
-        OverflowError if *other* can not be a descriptor, and OSError (EBADF) if it is not open.
+        OverflowError if *other* cannot be a descriptor, and OSError (EBADF) if it is not open.
         """
         return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
 
     def __eq__(self, other: object) -> bool:
-        """Return whether *other* is this object, or has the same number, which two correct owners never have."""
+        """
+        Return whether *other* is this object, or has the same number.
+
+        Two correct owners never have the same number.
+        """
         if not isinstance(other, FileDescriptor):
             return NotImplemented
         return self is other or (bool(self._owned) and self._owned == other._owned)
@@ -197,7 +201,7 @@ class FileDescriptor:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a FileDescriptor can not be pickled, as its number means nothing in another process: send the descriptor "
+            "a FileDescriptor cannot be pickled, as its number means nothing in another process: send the descriptor "
             "by UnixConnection.send_fd()"
         )
 
@@ -211,7 +215,7 @@ class FileDescriptor:
             return f"<FileDescriptor {number}>"
 
     def __del__(self) -> None:
-        # The attribute is missing if an exception broke off the constructor.
+        # The attribute is missing if an exception interrupted the constructor.
         try:
             owned = self._owned
         except AttributeError:
@@ -231,7 +235,7 @@ def as_own_descriptor(value: Any, name: str = "fd") -> int:
     """
     if hasattr(value, "fileno") and not isinstance(value, FileDescriptor):
         raise TypeError(
-            f"{name} must be a number, as {value!r} would close its descriptor as well: give the number that its "
+            f"{name} must be a number, as {value!r} would close its descriptor as well: pass the number that its "
             "detach() returns, or a duplicate made by os.dup()"
         )
     return as_descriptor(value, name)

@@ -11,8 +11,8 @@ The remedy (hazard pointers, M. Michael 2004):
   refers to the Handle.
 - Otherwise thread A closes it: it finds `Handle.closed` set after its system call, and calls `Handle.reap`.
 
-Each step is one store of an attribute. So it costs next to nothing, may be repeated, and is correct without the GIL and
-when a signal handler runs between two steps.
+Each step is one store of an attribute. So it costs next to nothing and may be repeated. It is also correct without the
+GIL, and if a signal handler runs between two steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Use:
-    """A place where one thread at a time states which Handle it uses: in the attribute ``user``, None for no Handle."""
+    """The Handle that a thread uses, one thread at a time: in the attribute ``user``, which is None for no Handle."""
 
     __slots__ = ("__weakref__", "user")
 
@@ -56,7 +56,7 @@ class Use:
         _uses.append(weakref.ref(self))
 
 
-# The references are weak: if an exception breaks off a thread's call, its Use is dropped, and does not count any more.
+# The references are weak: if an exception interrupts a thread's call, its Use is dropped, and does not count any more.
 # The list is changed and copied only in single steps of the interpreter, as other threads and signal handlers may
 # change it at any moment.
 _uses: list[weakref.ref[Use]] = []
@@ -89,8 +89,8 @@ def _start_in_child() -> None:
         use = each()
         if use is not None:
             use.user = None
-    # The socket is shared, and SO_PASSCRED is on for the parent's receivers. The child must not switch it off, so here
-    # it counts as the user's own setting.
+    # The child shares the socket, and SO_PASSCRED is on for the parent's receivers. The child must not switch it off,
+    # so in the child it counts as the user's setting.
     while _receiving:
         handle = _receiving.popitem()[0]()
         if handle is not None:
@@ -101,7 +101,8 @@ def _start_in_child() -> None:
 os.register_at_fork(after_in_child=_start_in_child)
 
 _SOL_SOCKET = lib.SOL_SOCKET
-# Two constants, as unpacking a tuple takes time with every message. -1 on a system without such an option.
+# These are two constants, as unpacking a tuple takes time with every message. They are -1 on a system without such an
+# option.
 _CREDENTIALS_LEVEL, _CREDENTIALS_NAME = SYSTEM.credentials_option or (-1, -1)
 _INT_SIZE = ffi.sizeof("int")
 _NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
@@ -116,12 +117,12 @@ def adopt_socket(owner: list[int]) -> socket.socket:
     """
     fd = owner[0]
     kind = _ask(fd, lib.SO_TYPE)
-    # -1 makes the standard library find the value out itself, by the socket's address.
+    # With -1 the standard library determines the value itself, from the socket's address.
     family = _ask(fd, lib.SO_DOMAIN) if hasattr(lib, "SO_DOMAIN") else -1
     protocol = _ask(fd, lib.SO_PROTOCOL) if hasattr(lib, "SO_PROTOCOL") else -1
     os.set_inheritable(fd, False)
-    # Made in two steps, so that the object can be detached if __init__() fails or is broken off: otherwise it would
-    # close the descriptor when it is dropped, which *owner* still has.
+    # Made in two steps, so that the object can be detached if __init__() fails or is interrupted: otherwise it would
+    # close the descriptor, which *owner* still has, when it is dropped.
     made = socket.socket.__new__(socket.socket)
     try:
         socket.socket.__init__(made, family, kind | NO_TIMEOUT, protocol, fileno=fd)
@@ -147,7 +148,7 @@ Part of a socket's type that makes the standard library leave the socket's block
 Without it, `socket.setdefaulttimeout` would apply, and set O_NONBLOCK.
 """
 
-# Stands in for the socket of a Handle that is not open yet. It is closed, so each system call fails on it.
+# The socket of a Handle that is not open yet. It is closed, so each system call fails on it.
 _NO_SOCKET = socket.socket(socket.AF_UNIX)
 _NO_SOCKET.close()
 
@@ -187,7 +188,7 @@ class Handle:
         self.is_datagram: bool = False
         self.is_sequence: bool = False
         self.refuses: bool = False
-        """Whether operations close the descriptors that they receive, as the kernel does not refuse them itself."""
+        """Whether operations close received descriptors, as the kernel may not refuse all of them itself."""
         self._closing: Trigger | None = None
         self._passcred_users: set[object] = set()
         self._switched_passcred: list[bool] = []
@@ -196,15 +197,15 @@ class Handle:
         """
         Descriptors that have left the socket and that no operation has returned, one list for each message.
 
-        They come from an operation that ended before it had all the descriptors that it waited for, or from one that
-        only asked for the bytes of their messages. The next operation that receives descriptors takes them; `close`
-        closes them.
+        They are left over from an operation that ended before it had all the descriptors that it waited for, or from
+        one that only asked for the bytes of their messages. The next operation that receives descriptors takes them;
+        `close` closes them.
         """
         self._ending: list[list[int]] = []
-        """Lists out of `leftovers` that are just being closed."""
+        """Lists from `leftovers` that are being closed."""
         self.waiting: dict[int, OrderedDict[Any, None]] = {}
-        """The operations that wait in the background, in one line for each poll() event; see waiter.py."""
-        # The last attribute: the destructor takes it for a sign that the others exist.
+        """The operations that wait in the background, one queue for each poll() event; see waiter.py."""
+        # This is the last attribute: if it exists, the destructor relies on the others.
         self.python: Any = _NO_SOCKET
 
     def open(self, python: Any) -> None:
@@ -228,7 +229,7 @@ class Handle:
                 pass
 
     def __del__(self) -> None:
-        # The attribute is missing if an exception broke off the constructor.
+        # The attribute is missing if an exception interrupted the constructor.
         python = getattr(self, "python", None)
         if python is not None:
             python.close()
@@ -238,7 +239,7 @@ class Handle:
         """
         Append *messages*, lists of descriptors, to `leftovers`; return whether there was any descriptor.
 
-        The lists leave *messages*, so that it may be called again if an exception has broken it off.
+        The lists leave *messages*, so that it may be called again if an exception has interrupted it.
         """
         return self._take_over(messages, self.leftovers.extend)
 
@@ -264,7 +265,7 @@ class Handle:
     def take_leftover(self, owner: list[int]) -> bool:
         """Move the descriptors of the first of `leftovers` to *owner*; return False if there are none."""
         try:
-            # In one step of the interpreter, as they have no owner in between.
+            # In one step of the interpreter, as the descriptors have no owner in between.
             owner.extend(chain.from_iterable(map(deque.popleft, (self.leftovers,))))
         except IndexError:  # another thread has taken the last ones since the caller looked
             return False
@@ -360,7 +361,7 @@ class Handle:
     def listen(self, backlog: int) -> None:
         """Let peers connect, see listen(2). On Linux *backlog* and one more connections can wait to be accepted."""
         with self.lock.entered:
-            # Not by the standard library: PyPy's makes a backlog of 0 one of 1.
+            # The standard library is not used here: PyPy's turns a backlog of 0 into 1.
             if lib.listen(self.number, backlog) < 0:
                 raise self.error("could not listen: ")
 
@@ -402,10 +403,10 @@ class Handle:
             if lib.setsockopt(self.number, level, name, ffi.new("int *", value), _INT_SIZE) < 0:
                 raise self.error(context)
 
-    # --- SO_PASSCRED ---
-    # The option belongs to the socket, which several receivers may use at the same time. If one of them switched the
-    # option off at its end, the kernel would add no credentials to the messages for the others, and these would report
-    # the process that made the socket in place of the sender. So the option stays on until the last receiver leaves.
+    # --- SO_PASSCRED --- The option belongs to the socket, which several receivers may use at the same time. If one of
+    # them switched the option off at its end, the kernel would add no credentials to the messages for the others, and
+    # these would report the process that made the socket instead of the sender. So the option stays on until the last
+    # receiver leaves.
 
     def enter_passcred(self, token: object) -> None:
         """Switch SO_PASSCRED on until `leave_passcred` was called for *token* and all other tokens."""
@@ -417,7 +418,7 @@ class Handle:
                 self._switch_on_passcred(self._switched_passcred)
 
     def leave_passcred(self, token: object) -> None:
-        """Undo `enter_passcred`, also one that failed half-way. The last token restores the user's setting."""
+        """Undo `enter_passcred`, even one that failed half-way. The last token restores the user's setting."""
         with self.lock.entered:
             self._passcred_users.discard(token)
             if not self._passcred_users:
@@ -425,8 +426,8 @@ class Handle:
                 self._switch_back_passcred(self._switched_passcred)
 
     def try_with_passcred(self, attempt: Callable[[Handle, list[T]], bool], found: list[T]) -> bool:
-        """Call *attempt*, a non-blocking try, with *found*, with SO_PASSCRED on meanwhile, and return its result."""
-        # A list of this call's own, as a signal handler may call this method in the middle of it.
+        """Call *attempt*, which does not block, with *found* while SO_PASSCRED is on, and return its result."""
+        # Each call has its own list, as a signal handler may call this method in the middle of the call.
         switched: list[bool] = []
         with self.lock.entered:
             try:
@@ -434,7 +435,7 @@ class Handle:
                     self._switch_on_passcred(switched)
                 came = attempt(self, found)
                 self._switch_back_passcred(switched)
-            except BaseException:  # an Error of the try, or an exception raised by a signal handler at any step
+            except BaseException:  # an Error of the attempt, or an exception raised by a signal handler at any step
                 self._switch_back_passcred(switched)
                 raise
         return came
@@ -449,7 +450,7 @@ class Handle:
         try:
             if not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME):
                 doing = "enabling SO_PASSCRED"
-                # Noted before it is done: switching the option off once too often does no harm.
+                # Recorded before the change: switching the option off once too often does no harm.
                 switched.append(True)
                 self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 1)
         except OSError as error:

@@ -1,5 +1,5 @@
 """
-Loads the layer that calls the C library. build_ffi.py generates two; no other module imports them.
+Loads the layer that calls the C library. build_ffi.py generates two layers; no other module imports them.
 
 The environment variable ``UNIXCONN_BACKEND`` chooses the layer: ``api`` is the compiled one, ``abi`` the plain one.
 Without it, the compiled layer is used if it was built, and the plain one otherwise.

@@ -27,7 +27,7 @@ def peer_credentials(handle: Handle) -> Credentials:
     getsockopt(2)'s errno.
     """
     if not SYSTEM.knows_peers:
-        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system has no call that tells a socket's peer")
+        raise io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this system has no call that reports a socket's peer")
     # While this thread holds the lock, no other thread can close the number, which could then become another socket's.
     with handle.lock.entered:
         handle.check()
@@ -39,7 +39,7 @@ def peer_credentials(handle: Handle) -> Credentials:
 
 def peer_identity(handle: Handle) -> Credentials:
     """
-    Return all that the kernel knows about the peer. An unknown value is an Error in its place.
+    Return all that the kernel knows about the peer. An Error stands for each unknown value.
 
     Raises the Error NOT_CONNECTED if the socket has no peer, NOT_SUPPORTED if it is not a Unix socket, and otherwise as
     `peer_credentials` does.
@@ -57,7 +57,7 @@ def peer_identity(handle: Handle) -> Credentials:
 
 def _no_peer(handle: Handle) -> Error:
     if not handle.is_unix:
-        return io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this is not a Unix socket, and only those know a peer")
+        return io_error(IOErrorEnum.NOT_SUPPORTED, f"{_CONTEXT}this is not a Unix socket, so no peer is known")
     return io_error(
         IOErrorEnum.NOT_CONNECTED,
         f"{_CONTEXT}the kernel knows no peer: the socket is not connected, or is a datagram socket",
@@ -104,7 +104,7 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
         return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
     made = FileDescriptor._empty()
     try:
-        # By the standard library, which returns the number, so that `adopt` can store it in the same step of the
+        # With the standard library, which returns the number, so that `adopt` can store it in the same step of the
         # interpreter. cffi would write it into a buffer, and an exception raised by a signal handler could lose it.
         adopt(made._owned, handle.python.getsockopt, lib.SOL_SOCKET, lib.SO_PEERPIDFD)
     except OSError as error:
@@ -114,7 +114,7 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
         # versions ESRCH.
         if error.errno in (errno.EINVAL, errno.ESRCH):
             return system_error(
-                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one all the same"
+                errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one anyway"
             )
         raise translated(error, _CONTEXT) from None
     return made

@@ -45,7 +45,7 @@ class System:
         """sizeof(sun_path)."""
         self.several_in_one_send = not (hasattr(lib, "LOCAL_PEERPID") or hasattr(lib, "SCM_UCRED"))
         """Whether a message can carry several control messages; macOS and Solaris refuse them with EINVAL."""
-        # The buffer has room for the most descriptors that a message can bring. macOS installs up to 512 in the
+        # The most descriptors that a message can bring. The buffer has room for them. macOS installs up to 512 in the
         # descriptor table even if the buffer has no room for them; other systems have higher limits than Linux.
         self.most_descriptors = 253 if self.is_linux else 512
         self.full_is_emsgsize = hasattr(lib, "LOCAL_PEERPID") or "sockpeercred" in self._structures
@@ -79,7 +79,7 @@ class System:
 
     @property
     def has_credentials_messages(self) -> bool:
-        """Whether messages can carry credentials. On OpenBSD and macOS they can not."""
+        """Whether messages can carry credentials. On OpenBSD and macOS they cannot."""
         return self.credentials_type >= 0
 
     @property
@@ -107,7 +107,7 @@ class System:
         """Return the text by which Gio describes *numbers* (g_credentials_to_string), without the unknown ones."""
         named = list(zip(("pid", "uid", "gid"), numbers))
         if "xucred" in self.native_name:
-            # struct xucred has a version in place of a pid in Gio's text.
+            # For struct xucred, Gio's text has a version instead of a pid.
             named[0] = "version", self._lib.XUCRED_VERSION
         known = (f"{name}={value}" for name, value in named if value not in (-1, UINT_MAX))
         return f"{self.native_name}:{','.join(known)}"
@@ -209,7 +209,7 @@ def set_close_on_exec(numbers: tuple[int, ...]) -> None:
     """
     Make the descriptors *numbers* close-on-exec, on a system without MSG_CMSG_CLOEXEC.
 
-    There is a race that can not be avoided: if another thread forks and executes a program between recvmsg(2) and this
+    There is a race that cannot be avoided: if another thread forks and executes a program between recvmsg(2) and this
     call, that program inherits the descriptors.
     """
     for number in numbers:

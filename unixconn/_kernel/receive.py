@@ -1,5 +1,5 @@
 """
-Receiving: one non-blocking try of recvmsg(2).
+Receiving: one non-blocking attempt of recvmsg(2).
 
 Each function returns whether something came, and puts what came into a list that the caller passes in. A return value
 would be lost if a signal handler raised before the caller has stored it.
@@ -49,9 +49,9 @@ NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 HUNG_UP: int = getattr(select, "POLLRDHUP", 0x2000)
 """POLLRDHUP, for which PyPy has no name: the peer has shut down its sending side, and nothing more will come."""
 
-# Bound to names of this module, as they are looked up for each message. For the sake of speed, too,
-# `receive_descriptors` and `receive_credentials` repeat a few lines: one more Python frame takes a twentieth of the
-# system call's time.
+# These are names of this module, as they are looked up for each message. `receive_descriptors` and
+# `receive_credentials` repeat a few lines, also for speed: one more Python frame takes a twentieth of the system call's
+# time.
 _recvmsg = recvmsg
 _FLAGS = SYSTEM.receive_flags
 _pop, _append = INCOMING.pop, INCOMING.append
@@ -72,7 +72,7 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = True) -
     """
     Receive one byte with descriptors; return True if it came, False if that would block.
 
-    The descriptors are appended to *owner*, an empty list. They may be there also if an exception comes out.
+    The descriptors are appended to *owner*, an empty list. They may be there even if an exception is raised.
     Credentials and a pidfd that come along are dropped.
 
     A message without descriptors, or with *single* a message with more than one, is refused: it is consumed, its
@@ -165,7 +165,11 @@ def _without_descriptors(handle: Handle, found: Contents, count: int) -> Error:
 
 
 def wrong_number(wanted: int, found: int) -> Error:
-    """Return the Error for a message with *found* descriptors in place of *wanted*. If that is 1, the text is Gio's."""
+    """
+    Return the Error for a message with *found* descriptors instead of *wanted*.
+
+    If *wanted* is 1, the text is Gio's.
+    """
     expected = "one fd" if wanted == 1 else f"{wanted} fds"
     return io_error(IOErrorEnum.FAILED, f"Expecting {expected}, but got {found}" + "\n" * (wanted == 1))
 
@@ -186,7 +190,7 @@ def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
     """
     Receive one byte with credentials; return True if it came, False if that would block.
 
-    The credentials are appended to *found*, an empty list. They may be there also if an exception comes out. A pidfd
+    The credentials are appended to *found*, an empty list. They may be there even if an exception is raised. A pidfd
     and a security label that come along become part of them.
 
     The socket's SO_PASSCRED has to be on. If the byte was sent before that, the kernel adds no credentials to it, and
@@ -325,13 +329,13 @@ def receive_message(
     Receive data and control messages; return True if they came, False if that would block.
 
     The data go into the writable buffers *vectors*; if there are none, one byte is received and dropped. The message is
-    appended to *found*, an empty list, also if an exception raised by a signal handler comes out. *flags* are those of
-    recvmsg(2), and *context* is the prefix of an Error's text.
+    appended to *found*, an empty list, even if a signal handler raises an exception. *flags* are those of recvmsg(2),
+    and *context* is the prefix of an Error's text.
 
     Raises the Error for recvmsg(2)'s errno, and INVALID_DATA for damaged control messages.
     """
     message = Incoming(vectors, with_address=True)
-    # The result of the system call enters this list in one step of the interpreter, so an exception can not lose it.
+    # The result of the system call enters this list in one step of the interpreter, so an exception cannot lose it.
     counts: list[int] = []
     try:
         message.user = handle

@@ -1,7 +1,7 @@
 """
-Sending: one non-blocking try of sendmsg(2).
+Sending: one non-blocking attempt of sendmsg(2).
 
-MSG_DONTWAIT makes the try non-blocking. O_NONBLOCK stays as it is, as all processes that have the socket share it.
+MSG_DONTWAIT makes the attempt non-blocking. O_NONBLOCK is not changed, as all processes that have the socket share it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ FormT = TypeVar("FormT", bound="Form")
 SENDING = "Error sending message: "
 AGAIN = (errno.EAGAIN, errno.EINTR)
 """
-The errors after which the try is made again, when poll() reports the socket.
+The errors after which another attempt is made, when poll() reports the socket as writable.
 
-A call that does not wait can not be interrupted. If the kernel returns EINTR all the same, Python's signal handlers run
-in poll().
+A call that does not wait cannot be interrupted. If the kernel returns EINTR anyway, Python's signal handlers run in
+poll().
 """
 
-# Bound to names of this module, as they are looked up for each message.
+# These are names of this module, as they are looked up for each message.
 _sendmsg = sendmsg
 _FLAGS = SYSTEM.send_flags
 
@@ -95,7 +95,7 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     to know calls `send_message`.
 
     Raises the Error for a number that is not open, and for sendmsg(2)'s errno; ValueError and OverflowError for a
-    number that can not be a descriptor.
+    number that cannot be a descriptor.
     """
     try:
         message: Form = pool.pop()
@@ -122,12 +122,12 @@ def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int 
     """
     Send *message* or its beginning; return True if something was sent, False if that would block.
 
-    The number of data bytes sent is appended to *sent*, also if a signal handler raises in the middle, so that the
+    The number of data bytes sent is appended to *sent*, even if a signal handler raises in the middle, so that the
     caller does not send them again. *flags* are those of sendmsg(2), and *context* is the prefix of an Error's text.
 
     Raises the Error CLOSED after `Handle.close`, and the Error for sendmsg(2)'s errno.
     """
-    # The result of the system call enters this list in one step of the interpreter, so an exception can not lose it.
+    # The result of the system call enters this list in one step of the interpreter, so an exception cannot lose it.
     counts: list[int] = []
     try:
         try:
@@ -145,7 +145,7 @@ def send_message(handle: Handle, message: Outgoing, sent: list[int], flags: int 
 
 def _has_gone(handle: Handle, sent: int, context: str, descriptors: Sequence[int] = ()) -> bool:
     """
-    Return whether a sendmsg(2) that has just returned *sent* has sent something; raise the Error if it has failed.
+    Return whether a sendmsg(2) that has just returned *sent* has sent something. Raises the Error if it has failed.
 
     *descriptors* are those in the message. The Error for one that is not open names it.
     """
@@ -174,7 +174,7 @@ def check_open(numbers: Iterable[int]) -> None:
     """
     Raise the Error for the first of *numbers* that is not an open descriptor.
 
-    Its text begins with "dup: " as in Gio, which finds this out by duplicating the descriptor.
+    Its text begins with "dup: " as in Gio, which notices this when it duplicates the descriptor.
     """
     for number in numbers:
         try:

@@ -32,8 +32,8 @@ class Trigger:
     def __init__(self) -> None:
         self._lock = Lock()
         self._flag = False
-        # It lives as long as the Trigger. One for each wait would have a destructor run at the end of the wait, which
-        # would swallow an exception raised by a signal handler in it.
+        # The wakeup lives as long as the Trigger. If each wait made one, its destructor would run at the end of the
+        # wait, and would swallow an exception that a signal handler raises in it.
         self._wakeup = Wakeup()
         self._holders: list[object] = []
         """The waits that need the descriptor. It is open while there is at least one."""
@@ -92,8 +92,8 @@ class Trigger:
         """
         Make the descriptor readable if the flag is set, and not readable otherwise.
 
-        A wait that was woken though the flag is not set calls this, too. After a fork, parent and child share the
-        descriptor, but not the flag: when one of them sets its flag, the other one is woken.
+        A wait that was woken calls this, too, if the flag is not set. After a fork, parent and child share the
+        descriptor, but not the flag: when one of them sets its flag, the other is woken.
         """
         with self._lock.entered:
             if self._is_set():
@@ -107,7 +107,7 @@ class Trigger:
         """
         Call ``watcher.look()`` each time the flag is set, until `_unwatch`.
 
-        The caller has to call it once itself after this, as the flag may have been set just before.
+        After this, the caller has to call ``watcher.look()`` once itself, as the flag may have been set just before.
 
         Raises the Error TOO_MANY_OPEN_FILES if the flag has a deadline, and the descriptor table is too full to wait
         for it.

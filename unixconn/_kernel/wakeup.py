@@ -10,7 +10,7 @@ from unixconn._base.errors import system_error, translated
 from unixconn._kernel.descriptors import adopt, close_all, move_all
 from unixconn._kernel.native import ffi, lib
 
-# EFD_CLOEXEC and EFD_NONBLOCK: Linux defines them as these flags, on every machine.
+# EFD_CLOEXEC and EFD_NONBLOCK: on every machine, Linux defines them as these flags.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _ONE = (1).to_bytes(8, sys.byteorder)
 _PIPE_BUFFER = 65_536
@@ -18,7 +18,7 @@ _CONTEXT = "Creating a descriptor to wake a waiting operation: "
 
 
 NO_DESCRIPTOR_INTERVAL = 0.05
-"""Seconds between two checks in a wait for which there is no descriptor left that could end it."""
+"""Seconds between two checks in a wait that no descriptor can end, as the descriptor table is full."""
 LONGEST_POLL = 1_000_000.0
 """The longest wait in one system call, in seconds. poll(2) and epoll_wait(2) take at most 2**31 - 1 milliseconds."""
 
@@ -79,7 +79,7 @@ class Wakeup:
     def set(self) -> None:
         """Make it readable if it is open. An epoll that watches it with EPOLLET reports each call."""
         if not self._write():
-            # A pipe that is never read fills up. A write that fails is no event for EPOLLET, so make room.
+            # A pipe that is never read fills up. A write that fails is not an event for EPOLLET, so make room.
             self.clear()
             self._write()
 
@@ -100,6 +100,6 @@ class Wakeup:
             return
 
     def __del__(self) -> None:
-        # An attribute is missing if an exception broke off the constructor.
+        # An attribute is missing if an exception interrupted the constructor.
         for name in self.__slots__:
             close_all(getattr(self, name, []))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count, repeat
-from operator import itemgetter
 
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -34,6 +35,7 @@ class Clock(Generic[T]):
         self._is_over = is_over
         self._arrivals: deque[tuple[float, int, T]] = deque()
         self._heap: list[tuple[float, int, T]] = []
+        self._first = popping(self._heap)
         self._numbers = count()
         self._limit = _FEW
 
@@ -53,11 +55,11 @@ class Clock(Generic[T]):
         """Return the earliest moment of an item that is not over; infinity if there is none."""
         push_all(self._arrivals, self._heap)
         if len(self._heap) > self._limit:
-            self._heap = [each for each in self._heap if not self._is_over(each[2])]
+            self._heap[:] = [each for each in self._heap if not self._is_over(each[2])]
             heapify(self._heap)
             self._limit = 2 * len(self._heap) + _FEW
         while self._heap and self._is_over(self._heap[0][2]):
-            heappop(self._heap)
+            next(map(*self._first))
         if not self._heap:
             # After many items the limit is high, and items that are over would pile up to it.
             self._limit = _FEW
@@ -69,17 +71,42 @@ class Clock(Generic[T]):
         if self._heap or self._arrivals:
             now = time.monotonic()
             while self.next() <= now:
-                target.extend(map(itemgetter(2), map(heappop, (self._heap,))))
+                target.extend(map(tuple.__getitem__, map(*self._first), (2,)))
 
 
-def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
-    """
-    Move all items of *source* to *heap*.
+# Between two steps of the interpreter a signal handler may raise an exception, and an item that has left one container
+# would never arrive in the next one. So an item moves in one step. A function that is written in Python has many:
+# PyPy's heapq is. There the heap is a sorted list, which is a heap, too.
 
-    On CPython this is one step of the interpreter. Between two steps a signal handler may raise, and an item that has
-    left *source* would never arrive in *heap*.
-    """
-    try:
-        deque(map(heappush, repeat(heap), iter(source.popleft, None)), 0)  # type: ignore[arg-type]
-    except IndexError:  # *source* is empty now: this is how popleft() ends the iteration
-        return
+if sys.implementation.name == "pypy":
+
+    def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
+        """Move all items of *source* to *heap*, a list that only this function and `popping` change."""
+        while True:
+            # If an exception has come before the sorting, this call does it. Only the last item can be out of order.
+            last = heap[-2:]
+            if last[-1:] < last[:1]:
+                heap.sort()
+            if not source:
+                return
+            try:
+                heap.extend(map(deque.popleft, (source,)))
+            except IndexError:  # a signal handler has moved it
+                continue
+
+    def popping(heap: list[ItemT]) -> tuple[Any, ...]:
+        """Return the arguments of a `map` that removes the first item of *heap* and has it as its only item."""
+        return list.pop, (heap,), (0,)
+
+else:
+
+    def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
+        """Move all items of *source* to *heap*."""
+        try:
+            deque(map(heappush, repeat(heap), iter(source.popleft, None)), 0)  # type: ignore[arg-type]
+        except IndexError:  # *source* is empty now: this is how popleft() ends the iteration
+            return
+
+    def popping(heap: list[ItemT]) -> tuple[Any, ...]:
+        """Return the arguments of a `map` that removes the first item of *heap* and has it as its only item."""
+        return heappop, (heap,)

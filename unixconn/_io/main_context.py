@@ -12,11 +12,10 @@ import math
 import threading
 import time
 from collections import deque
-from heapq import heappop
 from itertools import count
 
 from unixconn._base.arguments import as_priority
-from unixconn._base.clock import Clock, push_all
+from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
 from unixconn._base.object import run_handler
 from unixconn._base.typing import TYPE_CHECKING
@@ -228,6 +227,7 @@ class MainContext:
         # ordered by priority, and by arrival within a priority.
         self._arrivals: deque[tuple[int, int, Source]] = deque()
         self._ready: list[tuple[int, int, Source]] = []
+        self._first = popping(self._ready)
         # Sources that have left `_ready` and whose callback has not returned. If a signal handler raises an exception
         # in between, they go back to `_arrivals`.
         self._taken: list[tuple[int, int, Source]] = []
@@ -339,7 +339,7 @@ class MainContext:
             first = self._ready[0]
             if first[0] != priority or first[1] >= last:
                 break
-            self._taken.extend(map(heappop, (self._ready,)))
+            self._taken.extend(map(*self._first))
             # This is skipped if a signal handler has iterated just before. That iteration has called `first`, and the
             # source that was taken instead stays among those that `_look` puts back.
             run_handler(first[2]._dispatch)
@@ -373,7 +373,7 @@ class MainContext:
             self._late.pop()
         push_all(self._arrivals, self._ready)
         while self._ready and (self._ready[0][2]._destroyed or not self._ready[0][2]._due):
-            heappop(self._ready)
+            next(map(*self._first))
 
     def _pause(self) -> float:
         """Return the seconds until the next timeout; -1 if there is none."""

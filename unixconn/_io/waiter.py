@@ -131,8 +131,8 @@ class Waiter(Generic[T]):
         """Make an attempt; return whether the operation has ended."""
         if self._trying:  # a signal handler came here in the middle of an attempt
             return False
-        self._trying = True
         try:
+            self._trying = True
             try:
                 over = self._error is not None or bool(self._result) or self._operation.attempt(self._result)
             except Error as error:

@@ -86,7 +86,7 @@ class Task(AsyncResult):
     _returned = False
     """Whether the callback has returned."""
     _completed = False
-    _callback: Callable[..., object] | None = None
+    _callback: Any = None
     _arguments: Any = ()
     """The arguments of the callback, until it is called."""
     _delivery: Delivery | None = None
@@ -231,7 +231,7 @@ class Task(AsyncResult):
 
     def _deliver(self) -> None:
         # This may be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
-        if self._callback is not None and not self._arguments and not self._returned:
+        if not self._arguments and not self._returned and self._callback is not None:
             return
         context = self.get_context()
         try:
@@ -249,7 +249,7 @@ class Task(AsyncResult):
 
     def _call(self) -> None:
         try:
-            if self._callback is not None and self._arguments:
+            if self._arguments:
                 # The arguments leave their list in the step of the interpreter in which the callback is called: an
                 # exception of a signal handler finds it called or not.
                 deque(starmap(self._callback, map(self._arguments.pop, (-1,))), 0)

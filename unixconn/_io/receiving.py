@@ -289,7 +289,7 @@ class Message:
         ),
         "data": "The data.",
         "end_of_record": (
-            "Whether the data end where the sender's data ended. Always False for a stream, which does not tell this."
+            "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
         ),
         "fds": "The descriptors, in the order in which they were sent.",
         "pidfd": "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`.",

@@ -548,6 +548,7 @@ def test_ends_broken_off(alarm, null, round_of, of):
     before = open_descriptors()
     for _ in range(ROUNDS // 4):
         round_of(alarm, null, of)
+    assert unixconn.MainContext.get_thread_default() is None
     # What PyPy has compiled hardly ever looks for signals.
     assert alarm.hits or PYPY
     # The thread that looks after Futures takes its descriptors with it.

@@ -282,13 +282,18 @@ class MainContext:
     def _call_as_default(self, call: Callable[[], object]) -> None:
         """Call *call* with this as the thread's default context."""
         entries = _pushed.entries
-        depth = len(entries)
+        depth, is_left = len(entries), False
         try:
-            entries.append(self)
-            call()
+            try:
+                entries.append(self)
+                call()
+            finally:
+                # `pop_thread_default` is not used, as an exception may have come before this was pushed.
+                del entries[depth : depth + 1]
+                is_left = True
         finally:
-            # `pop_thread_default` is not used, as an exception may have come before this was pushed.
-            del entries[depth : depth + 1]
+            if not is_left:  # an exception can come before the first step of a finally, except from CPython 3.11 on
+                del entries[depth : depth + 1]
 
     # --- iterating ---
 

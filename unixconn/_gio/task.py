@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import starmap
 
 from unixconn._base.errors import Error
@@ -89,7 +88,8 @@ class Task(AsyncResult):
     _callback: Any = None
     _arguments: Any = ()
     """The arguments of the callback, until it is called."""
-    _delivery: Delivery | None = None
+    # Typed Any: an assertion that `_set_callback` has come before would run for each callback.
+    _delivery: Any = None
     _priority = PRIORITY_DEFAULT
 
     # --- Gio's getters ---
@@ -197,19 +197,18 @@ class Task(AsyncResult):
 
     def _post(self, call: Callable[[], object]) -> None:
         """Schedule *call* in the context or the event loop that calls the callback."""
-        assert self._delivery is not None
         self._delivery.post(call, self._priority)
 
     def _reactor_for(self, operation: Operation[Any]) -> Reactor:
         """Return the Reactor that waits for *operation*."""
-        assert self._delivery is not None
-        if self._delivery.loop is not None:
-            return self._delivery.loop
-        if self._delivery.context is None or self._callback is None or operation.condition != READABLE:
+        delivery: Delivery = self._delivery
+        if delivery.loop is not None:
+            return delivery.loop
+        if delivery.context is None or self._callback is None or operation.condition != READABLE:
             # Without a callback, the program may never iterate the context. Sending must not depend on that either, as
             # the peer waits for the data.
             return shared()
-        return reactor_of(self._delivery.context)
+        return reactor_of(delivery.context)
 
     def _end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
         """
@@ -252,10 +251,9 @@ class Task(AsyncResult):
             if self._arguments:
                 # The arguments leave their list in the step of the interpreter in which the callback is called: an
                 # exception of a signal handler finds it called or not.
-                deque(starmap(self._callback, map(self._arguments.pop, (-1,))), 0)
+                next(starmap(self._callback, map(self._arguments.pop, (-1,))))
         finally:
-            if not self._arguments:
-                self._returned = True
+            self._returned = not self._arguments
 
     def _complete(self) -> None:
         if not self._completed:

@@ -282,7 +282,7 @@ class MainContext:
     def _call_as_default(self, call: Callable[[], object]) -> None:
         """Call *call* with this as the thread's default context."""
         entries = _pushed.entries
-        depth, is_left = len(entries), False
+        depth: Any = len(entries)  # None once it is used
         try:
             try:
                 entries.append(self)
@@ -290,9 +290,10 @@ class MainContext:
             finally:
                 # `pop_thread_default` is not used, as an exception may have come before this was pushed.
                 del entries[depth : depth + 1]
-                is_left = True
+                depth = None
         finally:
-            if not is_left:  # an exception can come before the first step of a finally, except from CPython 3.11 on
+            # Before CPython 3.11, and on PyPy, an exception can come before the first step of a `finally`.
+            if depth is not None:
                 del entries[depth : depth + 1]
 
     # --- iterating ---

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from functools import cache, partial
+from functools import cache
 from socket import CMSG_LEN, CMSG_SPACE
 
 from unixconn._base.errors import IOErrorEnum, io_error
@@ -194,39 +194,46 @@ class Outgoing(Use):
 
 
 class Form(Outgoing):
-    """A reusable message: a NUL byte and a control message, in which only the value that `fill` writes changes."""
+    """
+    A reusable message: a NUL byte and a control message, of which only the value changes.
 
-    __slots__ = ("fill",)
+    ``form.payload[form.part] = value`` writes the value. There is no method for that: a call would take a twentieth of
+    the system call's time, even one of a function in C.
+    """
 
-    fill: Callable[[Any], object]
-    """Writes the value. It is a C function, as a Python frame would take a twentieth of the system call's time."""
+    __slots__ = ("payload",)
+
+    payload: Any
+    part: int | slice
 
 
 class DescriptorForm(Form):
     """A message with one descriptor. The value is its number."""
 
     __slots__ = ()
+    part = 0
 
     def __init__(self) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
-        self.fill = partial(_items(self.control + HEADER_SIZE, "int").__setitem__, 0)
+        self.payload = _items(self.control + HEADER_SIZE, "int")
 
 
 class DescriptorsForm(Form):
     """A message with *count* descriptors. The value is their numbers, packed by `ints`."""
 
     __slots__ = ()
+    part = slice(None)
 
     def __init__(self, count: int) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(count * INT_SIZE))])
-        payload = ffi.buffer(self.control + HEADER_SIZE, count * INT_SIZE)
-        self.fill = partial(payload.__setitem__, slice(None))
+        self.payload = ffi.buffer(self.control + HEADER_SIZE, count * INT_SIZE)
 
 
 class CredentialsForm(Form):
     """A message with credentials. The value is pid, uid and gid, packed by `UCRED`."""
 
     __slots__ = ()
+    part = slice(None)
 
     def __init__(self) -> None:
         if not SYSTEM.has_credentials_messages:
@@ -239,8 +246,7 @@ class CredentialsForm(Form):
         super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
         # On a system where senders do not attach credentials, receivers ask the kernel for them. The value is ignored
         # then.
-        payload = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
-        self.fill = partial(payload.__setitem__, slice(None))
+        self.payload = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
 
 
 def rights_message(numbers: Sequence[int]) -> ControlMessage:

@@ -57,7 +57,7 @@ class FormPool(Pool[FormT]):
     """
     A pool of messages of one form.
 
-    *descriptors_in* returns the descriptors that a value for `Form.fill` stands for.
+    *descriptors_in* returns the descriptors that a value for a `Form` stands for.
     """
 
     def __init__(self, make: Callable[[], FormT], descriptors_in: Callable[[Any], Sequence[int]]) -> None:
@@ -102,7 +102,7 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     except IndexError:
         message = pool.make()
     try:
-        message.fill(value)
+        message.payload[message.part] = value
         message.user = handle
         sent = _sendmsg(handle.number, message.header, _FLAGS)
     except (ValueError, OverflowError):  # for a number that does not fit a C int, or raised by a signal handler

@@ -81,7 +81,7 @@ class Clock(Generic[T]):
 if sys.implementation.name == "pypy":
 
     def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
-        """Move all items of *source* to *heap*, a list that only this function and `popping` change."""
+        """Move all items of *source* to *heap*, a sorted list from which others only remove items."""
         while True:
             # If an exception has come before the sorting, this call does it. Only the last item can be out of order.
             last = heap[-2:]

@@ -197,21 +197,19 @@ class Form(Outgoing):
     """
     A reusable message: a NUL byte and a control message, of which only the value changes.
 
-    ``form.payload[form.part] = value`` writes the value. There is no method for that: a call would take a twentieth of
-    the system call's time, even one of a function in C.
+    ``form.payload[0] = value`` writes the value. There is no method for that: a call would take a twentieth of the
+    system call's time, even one of a function in C.
     """
 
     __slots__ = ("payload",)
 
     payload: Any
-    part: int | slice
 
 
 class DescriptorForm(Form):
     """A message with one descriptor. The value is its number."""
 
     __slots__ = ()
-    part = 0
 
     def __init__(self) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
@@ -222,18 +220,16 @@ class DescriptorsForm(Form):
     """A message with *count* descriptors. The value is their numbers, packed by `ints`."""
 
     __slots__ = ()
-    part = slice(None)
 
     def __init__(self, count: int) -> None:
         super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(count * INT_SIZE))])
-        self.payload = ffi.buffer(self.control + HEADER_SIZE, count * INT_SIZE)
+        self.payload = ffi.cast(f"char(*)[{count * INT_SIZE}]", self.control + HEADER_SIZE)
 
 
 class CredentialsForm(Form):
     """A message with credentials. The value is pid, uid and gid, packed by `UCRED`."""
 
     __slots__ = ()
-    part = slice(None)
 
     def __init__(self) -> None:
         if not SYSTEM.has_credentials_messages:
@@ -246,7 +242,8 @@ class CredentialsForm(Form):
         super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
         # On a system where senders do not attach credentials, receivers ask the kernel for them. The value is ignored
         # then.
-        self.payload = ffi.buffer(self.control + HEADER_SIZE, UCRED.size) if attached else bytearray(UCRED.size)
+        kind = f"char(*)[{UCRED.size}]"
+        self.payload = ffi.cast(kind, self.control + HEADER_SIZE) if attached else ffi.new(kind)
 
 
 def rights_message(numbers: Sequence[int]) -> ControlMessage:

@@ -102,7 +102,7 @@ def send(handle: Handle, pool: FormPool[Any], value: Any) -> bool:
     except IndexError:
         message = pool.make()
     try:
-        message.payload[message.part] = value
+        message.payload[0] = value
         message.user = handle
         sent = _sendmsg(handle.number, message.header, _FLAGS)
     except (ValueError, OverflowError):  # for a number that does not fit a C int, or raised by a signal handler

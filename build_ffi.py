@@ -15,25 +15,29 @@ layer into the source tree, so that one can look at it or run the package from t
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
 import sys
 import sysconfig
+import tarfile
 from dataclasses import dataclass, replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 from setuptools import Extension
 from setuptools.command.bdist_wheel import bdist_wheel as _bdist_wheel
 from setuptools.command.build_ext import build_ext as _build_ext
 from setuptools.command.build_py import build_py as _build_py
+from setuptools.command.sdist import sdist as _sdist
 from setuptools.errors import PlatformError
 
 # In a build, sys.path does not contain the folder of this file.
 sys.path.append(str(Path(__file__).parent))
-from build_tools import explain, missing
+from build_tools import explain, fortify_level, missing
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,19 @@ def _headers(*names: str) -> str:
 # On these machines Linux has the numbers of the Unix that ran on them before.
 _BSD_NUMBERS = {"SOL_SOCKET": 0xFFFF, "SO_TYPE": 0x1008, "SO_PROTOCOL": 0x1028, "SO_DOMAIN": 0x1029}
 
+# glibc has it from 2.28 on, musl from 1.2.5 on, and wheels are built for older ones.
+_RENAMEAT2 = """
+#include <stdio.h>
+#include <unistd.h>
+#ifndef SYS_renameat2
+#define SYS_renameat2 -1
+#endif
+int renameat2(int old_folder, const char *old, int new_folder, const char *new, unsigned int flags)
+{
+    return syscall(SYS_renameat2, old_folder, old, new_folder, new, flags);
+}
+"""
+
 LINUX = Platform(
     system="linux",
     declarations=_LINUX_LENGTHS
@@ -131,9 +148,10 @@ struct ucred {
     gid_t gid;
 };
 int eventfd(unsigned int value, int flags);
+int renameat2(int old_folder, const char *old, int new_folder, const char *new, unsigned int flags);
 """
     + _FUNCTIONS,
-    headers=_headers("eventfd"),
+    headers=_headers("eventfd", "syscall") + _RENAMEAT2,
     constants={
         "SOL_SOCKET": 1,
         "SO_TYPE": 3,
@@ -154,6 +172,7 @@ int eventfd(unsigned int value, int flags);
         "MSG_DONTWAIT": 0x40,
         "MSG_NOSIGNAL": 0x4000,
         "MSG_CMSG_CLOEXEC": 0x40000000,
+        "RENAME_NOREPLACE": 1,
     },
 )
 
@@ -524,6 +543,12 @@ class build_ext(_build_ext):  # noqa: N801
         extension.define_macros = generated.define_macros
         # Debug information contains the folder of the build. Without this, two builds would give different wheels.
         extension.extra_compile_args = [f"-fdebug-prefix-map={Path.cwd()}=."]
+        if sys.platform == "linux":
+            # Some distributions set these themselves, most do not.
+            extension.extra_compile_args.append("-fstack-protector-strong")
+            extension.extra_link_args = ["-Wl,-z,relro", "-Wl,-z,now"]
+            if level := fortify_level():
+                extension.define_macros.append(("_FORTIFY_SOURCE", level))
         extension.optional = not api_required()
         if limited_api():
             extension.py_limited_api = True
@@ -549,8 +574,15 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
 
     def run(self) -> None:
         """Check the requirements before the build: after it, the error would be the last of a hundred lines."""
+        build_time()
         self.get_finalized_command("build_ext").check(platform_for(sys.platform, target_machine()))  # type: ignore[attr-defined]
         super().run()
+
+    def write_wheelfile(self, *arguments: str) -> None:
+        """Write the last of the files, and give all of them modes that do not depend on the umask."""
+        super().write_wheelfile(*arguments)
+        for path in Path(str(self.bdist_dir)).rglob("*"):
+            path.chmod(mode_of(path.stat().st_mode))
 
     def get_tag(self) -> tuple[str, str, str]:
         """
@@ -565,6 +597,49 @@ class bdist_wheel(_bdist_wheel):  # noqa: N801
         if limited_api():
             return "cp39", "abi3", platform
         return implementation, abi, platform
+
+
+class sdist(_sdist):  # noqa: N801
+    """Build a source distribution that depends on its files alone, and not on the time, the umask or the user."""
+
+    def make_archive(  # noqa: D102 - of distutils
+        self,
+        base_name: Any,
+        format: str,  # noqa: A002
+        root_dir: Any = None,
+        base_dir: str | None = None,
+        owner: str | None = None,
+        group: str | None = None,
+    ) -> str:
+        if format != "gztar" or base_dir is None:
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        path = Path(f"{base_name}.tar.gz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            path.open("wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=build_time()) as packed,
+            tarfile.TarFile(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=_neutral)
+        return str(path)
+
+
+def _neutral(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mode = mode_of(member.mode | member.isdir() << 6)
+    member.mtime = build_time()
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def mode_of(mode: int) -> int:
+    """Return the mode of a file in a distribution: only whether its owner may run it is kept."""
+    return 0o755 if mode & 0o100 else 0o644
+
+
+def build_time() -> int:
+    """Return the time of all files in a distribution: SOURCE_DATE_EPOCH, or the earliest that a wheel can have."""
+    return int(os.environ.setdefault("SOURCE_DATE_EPOCH", "315532800"))
 
 
 def api_required() -> bool:

@@ -41,6 +41,19 @@ no Python.h
 #endif
 """
 
+# The same for the level of the C library's checks of buffers: they need a compiler that optimises, level 3 one that
+# knows sizes at run time. A distribution's compiler may have a level of its own.
+_FORTIFY_QUESTION = """
+#if defined(__OPTIMIZE__) && !defined(_FORTIFY_SOURCE)
+#ifdef __has_builtin
+#if __has_builtin(__builtin_dynamic_object_size)
+level 3
+#endif
+#endif
+level 2
+#endif
+"""
+
 
 def missing(folders: Sequence[str] | None = None) -> list[Tool]:
     """
@@ -52,7 +65,7 @@ def missing(folders: Sequence[str] | None = None) -> list[Tool]:
     command = _compiler()
     folders = [sysconfig.get_path(name) for name in ("include", "platinclude")] if folders is None else folders
     try:
-        answer = _preprocess([*command, *(f"-I{folder}" for folder in folders)])
+        answer = _preprocess([*command, *(f"-I{folder}" for folder in folders)], _QUESTION)
     except OSError:
         compiler = Tool(
             f"a C compiler ({command[0]})", f"gcc {_C_HEADERS.packages}", f"gcc or clang, {_C_HEADERS.elsewhere}"
@@ -73,6 +86,15 @@ def explain(tools: Sequence[Tool]) -> str:
     )
 
 
+def fortify_level() -> str:
+    """Return the value for _FORTIFY_SOURCE, see feature_test_macros(7); "" if it can not, or need not be set."""
+    try:
+        answer = _preprocess(_compiler(), _FORTIFY_QUESTION)
+    except OSError:
+        return ""
+    return next((line.split()[1] for line in answer.splitlines() if line.startswith("level ")), "")
+
+
 def _compiler() -> list[str]:
     """Return the command of the compiler with its flags, composed in the same way as setuptools does."""
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
@@ -91,11 +113,11 @@ def _python_headers() -> Tool:
     )
 
 
-def _preprocess(command: Sequence[str]) -> str:
-    """Return what *command* prints for `_QUESTION`; "" if it fails. Raises OSError if it can not be run."""
+def _preprocess(command: Sequence[str], question: str) -> str:
+    """Return what *command* prints for *question*; "" if it fails. Raises OSError if it can not be run."""
     done = subprocess.run(
         [*command, "-E", "-x", "c", "-"],
-        input=_QUESTION,
+        input=question,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

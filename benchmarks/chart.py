@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from contestants import C_LOOP, Contestant
-from results import Results
+from results import Course, Results
+from rows import ROWS
 
 WIDTH = 760
-_LEFT, _BAR, _STEP, _HEAD = 210, 16, 24, 44
+_LEFT, _BAR, _STEP, _GAP, _HEAD = 230, 14, 17, 7, 40
 _SCALE_END = WIDTH - 130
-_FOOT = 34
+_FOOT = 12
 
 _STYLE = """
   text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328 }
@@ -36,32 +36,24 @@ _STYLE = """
   }
 """
 
-_TITLES = {
-    "descriptor": "A descriptor: send, receive, close",
-    "64": "64 descriptors in a message",
-    "253": "253 descriptors in a message",
-    "64-close_fds": "64 descriptors, closed by close_fds",
-    "253-close_fds": "253 descriptors, closed by close_fds",
-    "credentials": "Credentials: send, receive",
-}
 
-
-def draw(results: Results) -> str:
-    """Return the picture. The length of a contestant's bar is its median ratio to the C loop."""
-    groups = {operation: list(bars(results, operation)) for operation in results.rounds}
-    longest = max(ratio for group in groups.values() for _, _, ratio in group)
-    scale = (_SCALE_END - _LEFT) / longest
+def draw(results: Results, measured: list[Course]) -> str:
+    """Return the picture. The length of a bar is the part of the rival's time, which is the dashed line."""
+    groups = [list(bars_of(results, measured, row.operation)) for row in ROWS]
+    longest = max(ratio for group in groups for _, ratio in group)
+    scale = (_SCALE_END - _LEFT) / max(longest, 1.0)
     parts: list[str] = []
-    top = 0
-    for operation, group in groups.items():
-        parts.append(f'<text class="title" x="{_LEFT}" y="{top + 28}">{_TITLES[operation]}</text>')
-        for row, (contestant, microseconds, ratio) in enumerate(group):
-            parts += bar(contestant, microseconds, ratio, top + _HEAD + row * _STEP, scale)
-        bottom = top + _HEAD + len(group) * _STEP
-        parts.append(f'<path class="axis" d="M{_LEFT + scale:.1f} {top + _HEAD - 4}V{bottom - 4}"/>')
-        top = bottom
-    note = "Ratio to the same system calls in C (dashed line), and microseconds: medians. Shorter is faster."
-    parts.append(f'<text class="faint" x="12" y="{top + 22}">{note}</text>')
+    top = _HEAD
+    for row, group in zip(ROWS, groups):
+        for course, ratio in group:
+            if course is group[0][0]:
+                parts.append(f'<text x="{_LEFT - 8}" y="{top + _BAR - 3}" text-anchor="end">{row.title}</text>')
+            parts += bar(course, ratio, top, scale)
+            top += _STEP
+        top += _GAP if group else 0
+    parts.append(f'<path class="axis" d="M{_LEFT + scale:.1f} {_HEAD - 6}V{top - _GAP}"/>')
+    note = "Time as a part of the rival's (dashed line): CPython in blue, PyPy in grey. Shorter is faster."
+    parts.append(f'<text class="faint" x="12" y="22">{note}</text>')
     return page(parts, WIDTH, top + _FOOT, note)
 
 
@@ -77,21 +69,17 @@ def page(parts: list[str], width: int, height: int, label: str) -> str:
     )
 
 
-def bars(results: Results, operation: str) -> Iterator[tuple[Contestant, float, float]]:
-    """Yield contestant, microseconds and ratio to C, the fastest first."""
-    rows = []
-    for contestant in results.rounds[operation]:
-        ratio = results.ratio(operation, contestant, C_LOOP)
-        assert ratio is not None
-        rows.append((contestant, results.microseconds(operation, contestant)[0], ratio))
-    yield from sorted(rows, key=lambda row: row[2])
+def bars_of(results: Results, measured: list[Course], operation: str) -> Iterator[tuple[Course, float]]:
+    """Yield the row *operation* on each interpreter, and its ratio, if it has a rival in the same operation."""
+    for course in measured:
+        ratio = results.ratio(course)
+        if course.row.operation == operation and ratio is not None and not course.limit.operation:
+            yield course, ratio
 
 
-def bar(contestant: Contestant, microseconds: float, ratio: float, y: int, scale: float) -> Iterator[str]:
-    """Draw one row: label, bar, numbers."""
-    kind = "unixconn" if contestant.is_ours else "other"
-    base = y + _BAR - 3
-    yield f'<text x="{_LEFT - 8}" y="{base}" text-anchor="end">{contestant}</text>'
+def bar(course: Course, ratio: float, y: int, scale: float) -> Iterator[str]:
+    """Draw one bar, and its figures."""
+    kind = "other" if course.ours.is_pypy else "unixconn"
     yield f'<rect class="{kind}" x="{_LEFT}" y="{y}" width="{ratio * scale:.1f}" height="{_BAR}" rx="2"/>'
-    numbers = f'{ratio:.2f} <tspan class="faint">({microseconds:.1f} \u00b5s)</tspan>'
-    yield f'<text x="{_LEFT + ratio * scale + 8:.1f}" y="{base}">{numbers}</text>'
+    numbers = f'{ratio:.2f} <tspan class="faint">of {course.limit.rival}</tspan>'
+    yield f'<text x="{_LEFT + ratio * scale + 8:.1f}" y="{y + _BAR - 3}">{numbers}</text>'

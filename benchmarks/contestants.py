@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from rows import C_LOOP
 
 import unixconn
 
 HERE = Path(__file__).parent
-C_LOOP = "C loop"
 
 
 @dataclass(frozen=True)
@@ -52,41 +53,53 @@ class Contestant:
 
 
 class Worker:
-    """The process of one contestant. Raises ValueError if it does not start, as something is not installed."""
+    """The processes of one contestant. Raises ValueError if none of them starts, as something is not installed."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            bufsize=1,
-            env=environment,
-        )
-        try:
-            self.operations = tuple(self._read().rstrip("\n").split("\t"))
-        except ValueError:
+    def __init__(self, commands: Iterable[list[str]], environment: dict[str, str]) -> None:
+        self._processes: list[subprocess.Popen[str]] = []
+        self._by_operation: dict[str, subprocess.Popen[str]] = {}
+        for command in commands:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                bufsize=1,
+                env=environment,
+            )
+            self._processes.append(process)
+            with suppress(ValueError):
+                self._by_operation.update(dict.fromkeys(self._read(process).split("\t"), process))
+        if not self._by_operation:
             self.close()
-            raise
+            raise ValueError(f"{commands!r} do not run")
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The names of the operations that it has."""
+        return tuple(self._by_operation)
 
     def seconds(self, operation: str, times: int) -> float:
         """Run *operation* *times* times, and return the seconds that it took."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{operation}\t{times}\n")
-        return float(self._read())
+        process = self._by_operation[operation]
+        assert process.stdin is not None
+        process.stdin.write(f"{operation}\t{times}\n")
+        return float(self._read(process))
 
     def close(self) -> None:
-        """End the process."""
-        with self._process:
-            self._process.kill()
+        """End the processes."""
+        for process in self._processes:
+            with process:
+                process.kill()
 
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+    @staticmethod
+    def _read(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline()
         if not line:
-            raise ValueError(f"{self._process.args!r} has ended")
-        return line
+            raise ValueError(f"{process.args!r} has ended")
+        return line.rstrip("\n")
 
 
 def name_of(python: str) -> str:
@@ -118,16 +131,29 @@ def start_c_loop(folder: Path) -> tuple[Contestant, Worker]:
     """Compile the C loop into *folder*, and start it."""
     program = str(folder / "loop")
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", program, str(HERE / "loop.c")], check=True)
-    return Contestant(C_LOOP, ""), Worker([program], environment(folder))
+    return Contestant(C_LOOP, ""), Worker([[program]], environment(folder))
 
 
-def start(program: str, ways: Iterable[str], pythons: list[str], folder: Path) -> Iterator[tuple[Contestant, Worker]]:
-    """Start *program*, a file beside this one, for each of *ways* on each interpreter of *pythons* that can run it."""
+PROGRAMS = {
+    "unixconn api": ("worker.py", "async_worker.py", "service_worker.py"),
+    "unixconn abi": ("worker.py", "async_worker.py", "service_worker.py"),
+    "Gio": ("worker.py", "async_worker.py", "service_worker.py"),
+    "socket": ("worker.py",),
+    "anyio": ("async_worker.py",),
+}
+"""The files beside this one that each way runs. On PyPy, unixconn has the plain layer alone."""
+
+
+def start(pythons: list[str], folder: Path) -> Iterator[tuple[Contestant, Worker]]:
+    """Start all contestants that each interpreter of *pythons* can run."""
     for python in pythons:
         name = name_of(python)
-        for way in ways:
+        for way, programs in PROGRAMS.items():
             contestant = Contestant(way, name, python)
+            if way == ("unixconn api" if contestant.is_pypy else "unixconn abi"):
+                continue
             try:
-                yield contestant, Worker(contestant.command(program), contestant.environment(folder))
+                commands = [contestant.command(program) for program in programs]
+                yield contestant, Worker(commands, contestant.environment(folder))
             except ValueError:
                 print(f"{way} does not run on {name} ({python})", file=sys.stderr)

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -46,10 +46,10 @@ class Figure:
 
 FIGURES = (
     Figure("start", "start", "us each", 1, 20),
-    Figure("memory", "memory", "bytes each", 0, 3 * 1024),
-    Figure("threads", "threads", "", 0, 4),
-    Figure("ready", "ready", "ms", 3, 1),
-    Figure("later", "ready later", "ms", 3, 3),
+    Figure("memory", "memory", "bytes each", 0, 2_300),
+    Figure("threads", "threads", "", 0, 1),
+    Figure("ready", "ready", "ms", 3, 0.2),
+    Figure("later", "ready later", "ms", 3, 1),
     Figure("cancel", "all cancelled", "s", 4, 1.5),
 )
 
@@ -92,8 +92,8 @@ class Crowds:
                 value = self.value(contestant, size, figure.name)
                 assert value is not None
                 what = f"{size:,} waiting, {figure.title}: {contestant}"
-                cells = f"{figure.text(value, self.patience)} {figure.unit}", f"{figure.limit:,g}"
-                yield verdict(what, *cells, met=value <= figure.limit)
+                text = f"{figure.text(value, self.patience)} {figure.unit}"
+                yield f"  {what:<62}{text:<18}at most {figure.limit:<9,g} {verdict(value <= figure.limit)}"
 
 
 def sizes_of(contestant: Contestant, fitting: int) -> list[int]:
@@ -112,21 +112,11 @@ def descriptors() -> int:
     return fitting
 
 
-def chosen(contestants: Iterable[Contestant]) -> Iterator[Contestant]:
-    """Yield the contestants to measure: one unixconn on CPython, one on PyPy, and one Gio."""
-    known = set()
-    for each in contestants:
-        kind = each.is_ours, each.is_pypy
-        if (each.is_ours or each.way == "Gio") and kind not in known:
-            known.add(kind)
-            yield each
-
-
 def measure(contestants: Iterable[Contestant], folder: Path, rounds: int, repetitions: int, patience: int) -> Crowds:
     """Measure all of *contestants* in turn, *rounds* times, by medians of *repetitions* operations."""
     crowds = Crowds(patience)
     fitting = descriptors()
-    courses = [(contestant, size) for contestant in chosen(contestants) for size in sizes_of(contestant, fitting)]
+    courses = [(contestant, size) for contestant in contestants for size in sizes_of(contestant, fitting)]
     for _ in range(rounds):
         for contestant, size in list(courses):
             # Once for Gio among waiting operations: it adds threads then, and the next operation would not be delayed.

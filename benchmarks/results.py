@@ -1,101 +1,113 @@
-"""The results of the rounds: medians, ratios, and whether the targets are met."""
+"""The results of the rounds: medians, ratios, and whether the limits are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
 from contestants import Contestant
+from rows import ROWS, Limit, Row
+
+C_ROWS = ("descriptor", "credentials", "64", "64-close_fds")
+"""The operations that the C loop has."""
 
 
 @dataclass
 class Results:
     """The microseconds of each operation, by contestant, one per round."""
 
-    rivals: tuple[str, ...]
-    """The ways that all others are compared with, if they have the operation."""
-    rounds: dict[str, dict[Contestant, list[float]]] = field(default_factory=dict)
+    rounds: dict[tuple[str, Contestant], list[float]] = field(default_factory=dict)
 
     def add(self, operation: str, contestant: Contestant, microseconds: float) -> None:
         """Add the result of the next round."""
-        self.rounds.setdefault(operation, {}).setdefault(contestant, []).append(microseconds)
+        self.rounds.setdefault((operation, contestant), []).append(microseconds)
 
-    def microseconds(self, operation: str, contestant: Contestant) -> tuple[float, float]:
-        """Return the median and the minimum."""
-        values = self.rounds[operation][contestant]
-        return median(values), min(values)
+    def microseconds(self, operation: str, contestant: Contestant) -> float:
+        """Return the median."""
+        return median(self.rounds[operation, contestant])
 
-    def ratio(self, operation: str, contestant: Contestant, way: str) -> float | None:
+    def in_c(self) -> dict[str, float]:
+        """Return the median microseconds of the C loop, by operation."""
+        return {operation: median(times) for (operation, each), times in self.rounds.items() if not each.python}
+
+    def ratio(self, course: Course) -> float | None:
         """
-        Return the median of the ratios to *way*, on the same interpreter if possible; None if *way* was not measured.
+        Return the median of the ratios to the rival; None without a rival.
 
         Each ratio is within a round: other load on the machine slows both sides of it.
         """
-        times = self.rounds[operation]
-        others = sorted(
-            (each for each in times if each.way == way and each.is_pypy <= contestant.is_pypy),
-            key=lambda each: each.python != contestant.python,
-        )
-        if not others:
+        if course.rival is None:
             return None
-        return median(one / other for one, other in zip(times[contestant], times[others[0]]))
-
-    def is_beside(self, operation: str, contestant: Contestant, way: str) -> bool:
-        """Whether *contestant* shares an interpreter with *way*, or no contestant of its own way does."""
-        times = self.rounds[operation]
-        pythons = {each.python for each in times if each.way == way and each.python}
-        rivals = {each.python for each in times if each.way == contestant.way and not each.is_pypy}
-        return contestant.python in pythons or not pythons & rivals
-
-    def table(self) -> Iterable[str]:
-        """Yield the lines of the table."""
-        for operation, times in self.rounds.items():
-            ways = [rival for rival in self.rivals if any(each.way == rival for each in times)]
-            heads = "".join(f"{'to ' + way:>15}" for way in ways)
-            yield f"{operation:<34}{'median us':>10}{'least us':>10}{heads}"
-            for contestant in times:
-                middle, least = self.microseconds(operation, contestant)
-                ratios = (self.ratio(operation, contestant, way) for way in ways)
-                cells = "".join(f"{'-' if ratio is None else format(ratio, '.2f'):>15}" for ratio in ratios)
-                yield f"  {contestant!s:<32}{middle:>10.2f}{least:>10.2f}{cells}"
-            yield ""
+        ours, theirs = self.rounds[course.ours_key], self.rounds[course.rival_key]
+        return median(one / other for one, other in zip(ours, theirs))
 
 
 @dataclass(frozen=True)
-class Target:
-    """How fast one way has to be in comparison with another."""
+class Course:
+    """A row on one interpreter: unixconn, and what it is compared with."""
 
-    operation: str
-    way: str
-    other: str
-    limit: float
-    pypy: bool = False
+    row: Row
+    limit: Limit
+    ours: Contestant
+    rival: Contestant | None
 
-    def verdicts(self, results: Results) -> Iterable[str]:
-        """Yield a line for each contestant that the target applies to, or a line that says that none was measured."""
-        judged = False
-        for contestant in results.rounds.get(self.operation, ()):
-            if not contestant.way.startswith(self.way) or contestant.is_pypy is not self.pypy:
+    @property
+    def ours_key(self) -> tuple[str, Contestant]:
+        """The key of unixconn in the results."""
+        return self.row.operation, self.ours
+
+    @property
+    def rival_key(self) -> tuple[str, Contestant]:
+        """The key of the rival in the results."""
+        assert self.rival is not None
+        return self.limit.operation or self.row.operation, self.rival
+
+
+def courses(available: dict[Contestant, tuple[str, ...]]) -> Iterator[Course]:
+    """Yield what can be measured by *available*, the contestants with their operations."""
+    for row in ROWS:
+        for limit, is_pypy in ((row.cpython, False), (row.pypy, True)):
+            if limit is None:
                 continue
-            # Interpreters differ by more than the targets do. So if one has both ways, only that one counts. PyPy never
-            # has both.
-            if not self.pypy and not results.is_beside(self.operation, contestant, self.other):
-                continue
-            ratio = results.ratio(self.operation, contestant, self.other)
-            if ratio is not None:
-                judged = True
-                yield ratio_verdict(f"{self.operation}: {contestant}", self.other, ratio, self.limit)
-        if not judged:
-            where = " on PyPy" if self.pypy else ""
-            yield f"  {self.operation}: not measured, as {self.way}{where} or {self.other} is not installed"
+            way = "unixconn abi" if is_pypy else "unixconn api"
+            ours = [
+                each
+                for each, operations in available.items()
+                if each.way == way and each.is_pypy is is_pypy and row.operation in operations
+            ]
+            rivals = [
+                each
+                for each, operations in available.items()
+                if each.way == limit.rival and each.is_pypy <= is_pypy
+                if (limit.operation or row.operation) in operations
+            ]
+            # The two of one interpreter, if there is one that has both: interpreters differ by more than the limits do.
+            pairs = [(one, other) for other in rivals for one in ours]
+            pairs.sort(key=lambda pair: pair[0].python != pair[1].python)
+            if pairs:
+                yield Course(row, limit, *pairs[0])
+            elif ours and not limit.rival:
+                yield Course(row, limit, ours[0], None)
 
 
-def ratio_verdict(what: str, other: str, ratio: float, limit: float) -> str:
-    """Return the line that says whether *what* takes at most *limit* of the time of *other*."""
-    return verdict(what, f"{ratio:.2f} of {other}", f"{limit:.2f}", met=ratio <= limit)
+def report(results: Results, measured: Iterable[Course]) -> Iterator[str]:
+    """Yield the lines of the table: each ratio beside its limit."""
+    yield f"{'':<36}{'unixconn':>10}{'rival':>10}{'ratio':>8}  {'of':<12}{'at most':>8}{'wished':>8}"
+    python = ""
+    for course in sorted(measured, key=lambda each: each.ours.is_pypy):
+        if course.ours.python != python:
+            python = course.ours.python
+            yield python
+        limit, ratio = course.limit, results.ratio(course)
+        ours = results.microseconds(*course.ours_key)
+        theirs = "-" if course.rival is None else f"{results.microseconds(*course.rival_key):.2f}"
+        shown = "-" if ratio is None else f"{ratio:.2f}"
+        cells = "".join(f"{'' if value is None else format(value, 'g'):>8}" for value in (limit.most, limit.wish))
+        judged = "" if limit.most is None else verdict((ours if ratio is None else ratio) <= limit.most)
+        yield f"  {course.row.title:<34}{ours:>10.2f}{theirs:>10}{shown:>8}  {limit.rival or 'us':<12}{cells}  {judged}"
 
 
-def verdict(what: str, figure: str, limit: str, *, met: bool) -> str:
-    """Return the line that says whether a target is met."""
-    return f"  {what:<62}{figure:<18}at most {limit:<9} {'met' if met else 'MISSED'}"
+def verdict(met: bool) -> str:
+    """Return the word that says whether a limit is kept."""
+    return "met" if met else "MISSED"

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from contestants import Contestant, Worker
 from results import Results
 
-_WARM = 0.5
-_BATCH = 2_000
+Key = tuple[str, Contestant]
+
+_WARM = 0.2, 1.0
+"""Seconds of warm-up: for Gio's pool of threads, and for PyPy's compiler."""
 
 
-def measure(workers: dict[Contestant, Worker], results: Results, rounds: int, seconds: float, kind: str = "") -> None:
+def measure(keys: Iterable[Key], workers: dict[Contestant, Worker], rounds: int, seconds: float) -> Results:
     """
-    Measure all *workers* in turn, *rounds* times, for about *seconds* on each operation.
+    Run the operations of *keys* in turn, *rounds* times, for about *seconds* each.
 
-    Only operations whose names begin with *kind* are measured.
+    A round is long, as threads and the kernel's choice of cores settle only after a while.
     """
-    operations = dict.fromkeys(operation for worker in workers.values() for operation in worker.operations)
-    courses = [
-        (operation, contestant, worker, calibrate(worker, operation, seconds))
-        for operation in operations
-        for contestant, worker in workers.items()
-        if operation in worker.operations and operation.startswith(kind)
-    ]
+    results = Results()
+    times = {key: calibrate(workers[key[1]], key[0], seconds, _WARM[key[1].is_pypy]) for key in keys}
     for _ in range(rounds):
-        for operation, contestant, worker, times in courses:
-            results.add(operation, contestant, worker.seconds(operation, times) / times * 1e6)
+        for (operation, contestant), count in times.items():
+            results.add(operation, contestant, workers[contestant].seconds(operation, count) / count * 1e6)
+    return results
 
 
-def calibrate(worker: Worker, operation: str, seconds: float) -> int:
-    """Return how many times *operation* runs in *seconds*, after a warm-up, which PyPy's compiler needs."""
-    warm = 0.0
-    while warm < _WARM:
-        last = worker.seconds(operation, _BATCH)
+def calibrate(worker: Worker, operation: str, seconds: float, enough: float) -> int:
+    """Return how many times *operation* runs in *seconds*, after a warm-up of *enough* seconds."""
+    least = 1_000 if operation == "service" else 50
+    count, warm, last = least, 0.0, 0.0
+    while warm < enough or last < seconds / 20:
+        last = worker.seconds(operation, count)
         warm += last
-    return max(1, round(_BATCH * seconds / last))
+        if last < seconds / 20:
+            count *= 2
+    return least * max(1, round(count * seconds / last / least))

@@ -13,9 +13,11 @@ import itertools
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 Operation = Callable[[int], object]
@@ -24,8 +26,12 @@ Clock = Callable[[], float]
 MODULES = {"unixconn": "unixconn", "Gio": "gi.repository.Gio"}
 """The modules that have Gio's interface."""
 
-MANY = (64, 253)
-"""The numbers of descriptors in a message, besides one."""
+SIZES = {"stream 100": 100, "stream 64K": 65_536}
+"""The bytes that go through the streams in each operation."""
+PAYLOAD = bytes(100)
+"""The bytes of a message that a descriptor comes with."""
+MANY = 64
+"""The number of descriptors in a message, besides one."""
 
 
 def connections(module: Any, *sockets: socket.socket) -> list[Any]:
@@ -33,63 +39,147 @@ def connections(module: Any, *sockets: socket.socket) -> list[Any]:
     return [module.UnixConnection(socket=module.Socket.new_from_fd(each.detach())) for each in sockets]
 
 
-def gio_interface(module: Any) -> dict[str, Operation]:
-    """Return the operations of *module*, unixconn or Gio, which have the same interface."""
+def gio_interface(module: Any, path: str) -> dict[str, Operation]:
+    """Return the operations of *module*, unixconn or Gio, which have the same interface; *path* is for a socket."""
     one, other = connections(module, *socket.socketpair())
     file = os.open(os.devnull, os.O_RDONLY)
+    operations = {**passing(module, one, other, file), **streams(one, other), **connecting(module, path)}
+    return {**operations, **beyond_gio(one, other, file, module.close_fds)} if hasattr(one, "send_fds") else operations
+
+
+def passing(module: Any, one: Any, other: Any, file: int) -> dict[str, Operation]:
+    """Return the operations that pass a descriptor or credentials from *one* to *other*."""
+    cancellable = module.Cancellable()
 
     def descriptor(times: int) -> None:
         for _ in itertools.repeat(None, times):
             one.send_fd(file)
             os.close(other.receive_fd())
 
+    def with_cancellable(times: int) -> None:
+        for _ in itertools.repeat(None, times):
+            one.send_fd(file, cancellable)
+            os.close(other.receive_fd(cancellable))
+
     def credentials(times: int) -> None:
         for _ in itertools.repeat(None, times):
             one.send_credentials()
             other.receive_credentials()
 
-    operations: dict[str, Operation] = {"descriptor": descriptor, "credentials": credentials}
-    return {**operations, **many(one, other, file, module.close_fds)} if hasattr(one, "send_fds") else operations
+    return {"descriptor": descriptor, "cancellable": with_cancellable, "credentials": credentials}
 
 
-def many(one: Any, other: Any, file: int, close_fds: Callable[[list[int]], None]) -> dict[str, Operation]:
+def streams(one: Any, other: Any) -> dict[str, Operation]:
+    """Return the operations that send bytes from *one* to *other*."""
+    writer, reader = one.get_output_stream(), other.get_input_stream()
+
+    def stream(size: int, times: int) -> None:
+        data = bytes(size)
+        for _ in itertools.repeat(None, times):
+            writer.write_all(data)
+            reader.read_bytes(size)
+
+    return {name: partial(stream, size) for name, size in SIZES.items()}
+
+
+def connecting(module: Any, path: str) -> dict[str, Operation]:
+    """Return the operations that make connections."""
+    pair = socket.socketpair()
+    address = module.UnixSocketAddress.new(path)
+    listener, client = module.SocketListener(), module.SocketClient()
+    listener.add_address(address, module.SocketType.STREAM, module.SocketProtocol.DEFAULT, None)
+
+    def connection(times: int) -> None:
+        number = pair[0].fileno()
+        for _ in itertools.repeat(None, times):
+            module.UnixConnection(socket=module.Socket.new_from_fd(os.dup(number))).close()
+
+    def connect(times: int) -> None:
+        for _ in itertools.repeat(None, times):
+            near = client.connect(address)
+            far = listener.accept()[0]
+            near.close()
+            far.close()
+
+    return {"connection": connection, "connect": connect}
+
+
+def beyond_gio(one: Any, other: Any, file: int, close_fds: Callable[[list[int]], None]) -> dict[str, Operation]:
     """Return the operations from *one* to *other* that only unixconn has."""
+    files = [file] * MANY
 
-    def closed_by_one(count: int, times: int) -> None:
-        files = [file] * count
+    def closed_by_one(times: int) -> None:
         for _ in itertools.repeat(None, times):
             one.send_fds(files)
-            for received in other.receive_fds():
+            for received in other.receive_fds(MANY):
                 os.close(received)
 
-    def closed_at_once(count: int, times: int) -> None:
-        files = [file] * count
+    def closed_at_once(times: int) -> None:
         for _ in itertools.repeat(None, times):
             one.send_fds(files)
-            close_fds(other.receive_fds())
+            close_fds(other.receive_fds(MANY))
 
-    ways = {"": closed_by_one, "-close_fds": closed_at_once}
-    return {f"{count}{name}": partial(way, count) for name, way in ways.items() for count in MANY}
+    def message(times: int) -> None:
+        for _ in itertools.repeat(None, times):
+            one.send_message(PAYLOAD, [file])
+            other.receive_message(100).close()
+
+    return {"64": closed_by_one, "64-close_fds": closed_at_once, "message": message}
 
 
-def standard_library() -> dict[str, Operation]:
-    """Return the operations of the socket module, which has none for credentials."""
+def standard_library(path: str) -> dict[str, Operation]:
+    """Return the operations of the socket module, which has none for credentials; *path* is for a socket."""
     one, other = socket.socketpair()
+    return {**plain_passing(one, other), **plain_connecting(path)}
+
+
+def plain_passing(one: socket.socket, other: socket.socket) -> dict[str, Operation]:
+    """Return the operations that send something from *one* to *other*."""
     file = os.open(os.devnull, os.O_RDONLY)
 
-    def descriptor(times: int) -> None:
-        for _ in itertools.repeat(None, times):
-            socket.send_fds(one, [b"\0"], [file])
-            os.close(socket.recv_fds(other, 1, 1)[1][0])
-
-    def many(count: int, times: int) -> None:
-        files = [file] * count
+    def descriptors(times: int) -> None:
+        files = [file] * MANY
         for _ in itertools.repeat(None, times):
             socket.send_fds(one, [b"\0"], files)
-            for received in socket.recv_fds(other, 1, count)[1]:
+            for received in socket.recv_fds(other, 1, MANY)[1]:
                 os.close(received)
 
-    return {"descriptor": descriptor, **{str(count): partial(many, count) for count in MANY}}
+    def descriptor(payload: bytes, times: int) -> None:
+        files, size = [file], len(payload)
+        for _ in itertools.repeat(None, times):
+            socket.send_fds(one, [payload], files)
+            os.close(socket.recv_fds(other, size, 1)[1][0])
+
+    def stream(size: int, times: int) -> None:
+        data = bytes(size)
+        for _ in itertools.repeat(None, times):
+            one.sendall(data)
+            other.recv(size)
+
+    return {
+        "descriptor": partial(descriptor, b"\0"),
+        "message": partial(descriptor, PAYLOAD),
+        "64": descriptors,
+        "64-close_fds": descriptors,
+        **{name: partial(stream, size) for name, size in SIZES.items()},
+    }
+
+
+def plain_connecting(path: str) -> dict[str, Operation]:
+    """Return the operation that makes connections."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def connect(times: int) -> None:
+        for _ in itertools.repeat(None, times):
+            near = socket.socket(socket.AF_UNIX)
+            near.connect(path)
+            far, _address = listener.accept()
+            near.close()
+            far.close()
+
+    return {"connect": connect}
 
 
 def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:
@@ -105,8 +195,13 @@ def serve(operations: dict[str, tuple[Operation, Clock]]) -> None:
 
 def main(way: str) -> None:
     """Serve the operations of *way*."""
-    operations = gio_interface(importlib.import_module(MODULES[way])) if way in MODULES else standard_library()
-    serve({name: (operation, time.process_time) for name, operation in operations.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "socket")
+        if way in MODULES:
+            operations = gio_interface(importlib.import_module(MODULES[way]), path)
+        else:
+            operations = standard_library(path)
+        serve({name: (operation, time.process_time) for name, operation in operations.items()})
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from cost_forms import NULL, form, iterate_until, pair
 
 from unixconn import (
+    Cancellable,
     MainContext,
     Socket,
     SocketClient,
@@ -206,9 +208,30 @@ def listen_and_close() -> Iterator[Any]:
         yield once
 
 
-@form()
-def service() -> Iterator[Any]:
-    """Serve a connection of a SocketService: read a byte with a callback, answer by a descriptor, and close it."""
+@form("client_and_accept-cancellable")
+def client_and_accept_cancellably() -> Iterator[Any]:
+    """The same with a Cancellable."""
+    with tempfile.TemporaryDirectory() as folder:
+        listener, address = listening(folder)
+        client = SocketClient()
+        cancellable = Cancellable()
+
+        def once() -> None:
+            ours = client.connect(address, cancellable)
+            theirs = listener.accept(cancellable).connection
+            ours.close()
+            theirs.close()
+
+        yield once
+        listener.close()
+
+
+def serving(count: int) -> Iterator[Any]:
+    """
+    Serve *count* connections of a SocketService that come at once.
+
+    It reads a byte of each with a callback, answers by a descriptor, and closes the connection.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/service"
         server = SocketService.new()
@@ -231,14 +254,20 @@ def service() -> Iterator[Any]:
         def ask() -> None:
             while clients:
                 clients.pop().close()
-            clients.append(socket.socket(socket.AF_UNIX))
-            clients[0].connect(path)
-            clients[0].send(b"?")
+            for _ in range(count):
+                clients.append(socket.socket(socket.AF_UNIX))
+                clients[-1].connect(path)
+                clients[-1].send(b"?")
 
         def once(_asked: object) -> None:
-            iterate_until(answered)
+            for _ in range(count):
+                iterate_until(answered)
 
         yield ask, once
         server.close()
         while MainContext.default().iteration(False):
             pass
+
+
+form("service")(partial(serving, 1))
+form("service-crowd")(partial(serving, 10))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -306,3 +307,66 @@ def send_by_asyncio(*which: Any) -> Iterator[Any]:
 for _name, _which in SENDS.items():
     form(f"{_name}-callback")(partial(send_by_callback, *_which))
     form(f"{_name}-asyncio", "asyncio")(partial(send_by_asyncio, *_which))
+
+
+# --- streams, beside what is read and written in pairs ---
+
+
+@form("stream_64k")
+def a_lot_by_streams() -> Iterator[Any]:
+    """Write and read 64 KiB."""
+    a, b = pair()
+    writer, reader = a.get_output_stream(), b.get_input_stream()
+    data = bytes(65536)
+
+    def once() -> None:
+        writer.write_all(data)
+        assert len(reader.read_bytes(65536)) == 65536
+
+    yield once
+
+
+@form("stream_skip")
+def skipping() -> Iterator[Any]:
+    """Write 100 bytes, flush, and skip them."""
+    a, b = pair()
+    writer, reader = a.get_output_stream(), b.get_input_stream()
+
+    def once() -> None:
+        writer.write(DATA)
+        writer.flush()
+        assert reader.skip(100) == 100
+
+    yield once
+
+
+@form("stream_lines")
+def lines() -> Iterator[Any]:
+    """Write a line and read it, by Python's buffered file objects."""
+    a, b = pair()
+    writer, reader = io.BufferedWriter(a.get_output_stream()), io.BufferedReader(b.get_input_stream())
+
+    def once() -> None:
+        writer.write(b"a line\n")
+        writer.flush()
+        assert reader.readline() == b"a line\n"
+
+    yield once
+
+
+@form("stream_splice")
+def splicing() -> Iterator[Any]:
+    """Splice two pieces of 64 KiB from one connection to another."""
+    data = bytes(65536)
+
+    def prepare() -> list[UnixConnection]:
+        ends = [*pair(), *pair()]
+        for _ in range(2):
+            ends[0].get_output_stream().write_all(data)
+        ends[0].get_socket().shutdown(False, True)
+        return ends
+
+    def once(ends: list[UnixConnection]) -> None:
+        assert ends[2].get_output_stream().splice(ends[1].get_input_stream()) == 131072
+
+    yield prepare, once

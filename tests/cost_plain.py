@@ -35,6 +35,33 @@ def fds_64() -> Iterator[Any]:
     yield once
 
 
+@form("fds_64-counted")
+def fds_64_counted() -> Iterator[Any]:
+    """Send 64 descriptors, receive them by their number, and close each."""
+    a, b = pair()
+    fds = [NULL] * 64
+
+    def once() -> None:
+        a.send_fds(fds)
+        for fd in b.receive_fds(64):
+            os.close(fd)
+
+    yield once
+
+
+@form("message-both_cancellable")
+def message_with_cancellable_at_both_ends() -> Iterator[Any]:
+    """Send and receive 100 bytes and a descriptor, each with a Cancellable that nobody cancels."""
+    a, b = pair()
+    cancellable = Cancellable()
+
+    def once() -> None:
+        a.send_message(DATA, [NULL], None, cancellable)
+        b.receive_message(100, cancellable).close()
+
+    yield once
+
+
 @form("fds_64-close_fds")
 def fds_64_closed_at_once() -> Iterator[Any]:
     """Send and receive 64 descriptors, and close all of them by close_fds()."""

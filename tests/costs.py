@@ -355,6 +355,8 @@ def straced(group: str, chosen: Iterable[str] = ()) -> dict[str, Callable[[], Co
         ask(group, chosen, tool=["strace", "-ff", "-o", f"{folder}/trace"], options=["--mark"])
         traces = [path.read_text(encoding="utf-8", errors="replace") for path in Path(folder).iterdir()]
     for line in "".join(traces).splitlines():
+        if line.startswith("ioctl(2, TCGETS"):  # PyPy's garbage collector asks whether stderr is a terminal
+            continue
         mark = re.search(r'"/([\w-]+)/(begin|end)"', line)
         if mark:
             current = [] if mark[2] == "begin" else None

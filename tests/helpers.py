@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def open_descriptors() -> dict[int, str]:
         except FileNotFoundError:  # the one that lists the folder
             continue
     return found
+
+
+def open_sockets() -> set[int]:
+    """Return the numbers of the open sockets. Other descriptors come and go with threads and, on PyPy, collections."""
+    return {number for number, name in open_descriptors().items() if name.startswith("socket:")}
 
 
 def threads() -> set[str]:
@@ -178,7 +183,7 @@ class Calls(list):
 
 def collect() -> None:
     """Collect garbage, in PyPy too, where what finalizers release is for the next collection."""
-    for _ in range(5):
+    for _ in range(1 if sys.implementation.name == "cpython" else 3):
         gc.collect()
 
 
@@ -247,6 +252,12 @@ SYSTEM_CALLS = {
 }.get((os.uname().machine, struct.calcsize("P")), ())
 
 
+# epoll_wait() and its variants.
+EPOLL_WAITS = {"x86_64": (232, 281, 441), "aarch64": (22, 441)}.get(os.uname().machine, ())
+
+RENAMEAT2 = {"x86_64": (316,), "aarch64": (276,)}.get(os.uname().machine, ())
+
+
 def can_filter() -> bool:
     """Return whether the kernel filters system calls, as qemu does not, and whether the numbers are known."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -278,19 +289,44 @@ def forbid_option(option: int) -> None:
     test that `needs_filters`.
     """
     setsockopt, getsockopt, architecture = SYSTEM_CALLS
-    load, equal, give = 0x20, 0x15, 0x06
     allow, fail = 0x7FFF0000, 0x00050000 | errno.ENOPROTOOPT
-    program = [
-        (load, 0, 0, 4),
-        (equal, 0, 6, architecture),
-        (load, 0, 0, 0),
-        (equal, 1, 0, setsockopt),
-        (equal, 0, 3, getsockopt),
-        (load, 0, 0, 16 + 8 * 2),
-        (equal, 0, 1, option),
-        (give, 0, 0, fail),
-        (give, 0, 0, allow),
-    ]
+    filter_calls(
+        (LOAD, 0, 0, 4),
+        (EQUAL, 0, 6, architecture),
+        (LOAD, 0, 0, 0),
+        (EQUAL, 1, 0, setsockopt),
+        (EQUAL, 0, 3, getsockopt),
+        (LOAD, 0, 0, 16 + 8 * 2),
+        (EQUAL, 0, 1, option),
+        (GIVE, 0, 0, fail),
+        (GIVE, 0, 0, allow),
+    )
+
+
+def forbid_epoll_wait() -> None:
+    """Have the kernel answer EPERM to epoll_wait(), in the way of `forbid_option`."""
+    forbid_calls(errno.EPERM, EPOLL_WAITS)
+
+
+def forbid_calls(number: int, calls: Sequence[int]) -> None:
+    """Have the kernel answer the errno *number* to the system calls with the numbers *calls*, as `forbid_option`."""
+    allow, fail = 0x7FFF0000, 0x00050000 | number
+    count = len(calls)
+    filter_calls(
+        (LOAD, 0, 0, 4),
+        (EQUAL, 0, count + 1, SYSTEM_CALLS[2]),
+        (LOAD, 0, 0, 0),
+        *((EQUAL, count - index, 0, call) for index, call in enumerate(calls)),
+        (GIVE, 0, 0, allow),
+        (GIVE, 0, 0, fail),
+    )
+
+
+LOAD, EQUAL, GIVE = 0x20, 0x15, 0x06
+
+
+def filter_calls(*program: tuple[int, int, int, int]) -> None:
+    """Install a filter of system calls, for this process and its children, for good."""
     code = b"".join(struct.pack("HBBI", *each) for each in program)
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(code)

@@ -5,17 +5,19 @@ It is for what can not be brought about from outside, such as a signal handler t
 The tests in platforms/ and command_line/ name the modules that they are of.
 """
 
-from unixconn._gio import connection, listener, listening, socket, streams
+from unixconn._gio import client, connection, listener, socket, socket_file, streams, transfers
 from unixconn._gio.address import from_python
-from unixconn._gio.socket import connection_types
-from unixconn._io import main_context, reactor, receiving, steps, thread, waiter
-from unixconn._kernel import handle, receive, send
+from unixconn._gio.socket_types import connection_types
+from unixconn._io import asyncio_loop, main_context, reactor, receiving, sending, steps, thread, waiter
+from unixconn._kernel import handle, message, receive, receive_data, send
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, close_all, duplicate_all
 from unixconn._kernel.platform import SYSTEM
 
 __all__ = [
     "RETURN_IS_ATOMIC",
     "SYSTEM",
+    "asyncio_loop",
+    "client",
     "close_all",
     "connection",
     "connection_types",
@@ -23,15 +25,19 @@ __all__ = [
     "from_python",
     "handle",
     "listener",
-    "listening",
     "main_context",
+    "message",
     "reactor",
     "receive",
+    "receive_data",
     "receiving",
     "send",
+    "sending",
     "socket",
+    "socket_file",
     "steps",
     "streams",
     "thread",
+    "transfers",
     "waiter",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import in_child, settle
 
-NEW_PID, NEW_USER = 0x20000000, 0x10000000
+NEW_PID, NEW_USER, NEW_MOUNT = 0x20000000, 0x10000000, 0x00020000
 NOT_PERMITTED = 77
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -80,13 +82,25 @@ def test_what_is_named_exists(page):
     """Names in code are names of the package, and links lead to files and to headings."""
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"`unixconn\.(\w+)[`.(]", text):
-        assert hasattr(unixconn, name), name
+        assert hasattr(unixconn, name) or importlib.util.find_spec(f"unixconn.{name}"), name
     for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
         target = page.parent / path if path else page
         assert target.exists(), path
         if heading:
             headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], heading
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_the_table_of_figures(page):
+    """It has a line for each row that benchmarks/run.py measures, in the place where that writes them."""
+    rows = ROOT / "benchmarks" / "rows.py"
+    if not rows.exists():
+        pytest.skip("the tests stand alone, without the benchmarks")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    [table] = re.findall(r"<!-- figures: .*? -->\n(.*)<!-- the end of figures -->", text, re.DOTALL)
+    titles = re.findall(r"^\| ([^|]+?) \|", table, re.MULTILINE)
+    assert [row.title for row in runpy.run_path(str(rows))["ROWS"] if row.title not in titles] == []
 
 
 def test_the_table_of_methods():

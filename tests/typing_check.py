@@ -107,6 +107,8 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
     from typing_extensions import assert_type
 
+    from unixconn.anyio import UnixStream
+
 T = TypeVar("T")
 
 KINDS: tuple[type[Error], ...] = (
@@ -470,12 +472,22 @@ def descriptors_that_change_hands(owner: FileDescriptor, numbers: list[int]) -> 
     unixconn.close_fds(range(3, 9))
 
 
+async def serve_one(connection: UnixConnection) -> None:
+    """Be a handler of connections on a Unix address."""
+    await connection.send_fd_async(0)
+
+
+async def serve_any(connection: SocketConnection) -> int:
+    """Be a handler of any connection."""
+    return await connection.get_output_stream().write_async(b"x")
+
+
 async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
     """What is connected to, or accepted on, a Unix address is a UnixConnection."""
     with connect(path) as connected:
         assert_type(connected, UnixConnection)
     assert_type(connect(str(path), Cancellable(), timeout=1).receive_fd(), int)
-    assert_type(unixconn.connect(os.fsencode(path)).receive_fd(), int)
+    assert_type(unixconn.connect(os.fsencode(path), peer_uid=0).receive_fd(), int)
     for connection in unixconn.listen(path):
         assert_type(connection.receive_fd(), int)
     async for connection in unixconn.listen(path):
@@ -490,6 +502,17 @@ async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
         accepted, source = await listener.accept_async()
         assert_type(accepted, UnixConnection)
         assert_type(source, "Object | None")
+    with listen(path) as listener:
+        await unixconn.serve(serve_one, path, limit=3)
+        async with UnixStream(await unixconn.connect_async(path)) as stream:
+            assert_type(stream, UnixStream)
+            assert_type(await stream.receive_fds(1, 1), "tuple[bytes, list[int]]")
+            assert_type(stream.connection.receive_fd(), int)
+        await unixconn.serve(serve_one, listener)
+        await unixconn.serve(serve_any, SocketListener())
+        await unixconn.serve(serve_any, address)
+        await unixconn.serve(serve_one, SocketListener())  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        await unixconn.serve(print, path)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     client = SocketClient.new()
     assert_type(client.connect(address), UnixConnection)
     assert_type(client.connect(address, Cancellable()).receive_fd(), int)
@@ -528,8 +551,10 @@ async def what_a_future_is(future: Future[list[int]]) -> None:
     assert_type(future.cancel(), bool)
     assert_type(future.cancellable, Cancellable)
     future.add_done_callback(lambda done: unixconn.close_fds(done.result()))
+    assert_type(await asyncio.create_task(future), "list[int]")
+    assert_type(asyncio.run(future), "list[int]")
     result: AsyncResult = future
-    assert_type(result.get_source_object(), Object)
+    assert_type(result.get_source_object(), "Object | None")
 
 
 def methods_of_a_connection(connection: UnixConnection, result: AsyncResult) -> None:

@@ -12,8 +12,10 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
 """
 
 import importlib
+import os
 import sys
 
+from unixconn._base.errors import translated as _translated
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.native import BACKEND as BACKEND
 
@@ -45,19 +47,36 @@ if TYPE_CHECKING:
         WouldBlockError as WouldBlockError,
         io_error_from_errno as io_error_from_errno,
         io_error_quark as io_error_quark,
+        quark_from_string as quark_from_string,
+        quark_to_string as quark_to_string,
     )
-    from unixconn._base.object import Object as Object
+    from unixconn._base.declarations import (
+        ParamFlags as ParamFlags,
+        Property as Property,
+        Signal as Signal,
+        SignalFlags as SignalFlags,
+    )
+    from unixconn._base.object import (
+        Object as Object,
+        signal_accumulator_true_handled as signal_accumulator_true_handled,
+    )
     from unixconn._gio.address import (
         SocketAddress as SocketAddress,
         SocketFamily as SocketFamily,
         UnixSocketAddress as UnixSocketAddress,
         UnixSocketAddressType as UnixSocketAddressType,
     )
+    from unixconn._gio.borrowing import peer_credentials as peer_credentials
+    from unixconn._gio.buffered_input_stream import BufferedInputStream as BufferedInputStream
     from unixconn._gio.cancellable import Cancellable as Cancellable
     from unixconn._gio.client import (
         SocketClient as SocketClient,
         SocketClientEvent as SocketClientEvent,
+    )
+    from unixconn._gio.connect import (
         connect as connect,
+        connect_async as connect_async,
+        connect_finish as connect_finish,
     )
     from unixconn._gio.connection import (
         SocketConnection as SocketConnection,
@@ -69,6 +88,18 @@ if TYPE_CHECKING:
         UnixCredentialsMessage as UnixCredentialsMessage,
         UnixFDList as UnixFDList,
         UnixFDMessage as UnixFDMessage,
+    )
+    from unixconn._gio.data_input_stream import (
+        DataInputStream as DataInputStream,
+        DataStreamByteOrder as DataStreamByteOrder,
+        DataStreamNewlineType as DataStreamNewlineType,
+        Line as Line,
+        Text as Text,
+    )
+    from unixconn._gio.data_output_stream import DataOutputStream as DataOutputStream
+    from unixconn._gio.filter_streams import (
+        FilterInputStream as FilterInputStream,
+        FilterOutputStream as FilterOutputStream,
     )
     from unixconn._gio.future import Future as Future
     from unixconn._gio.input_stream import InputStream as InputStream
@@ -87,9 +118,10 @@ if TYPE_CHECKING:
         Written as Written,
     )
     from unixconn._gio.service import SocketService as SocketService, ThreadedSocketService as ThreadedSocketService
-    from unixconn._gio.socket import (
+    from unixconn._gio.serving import serve as serve
+    from unixconn._gio.socket import Socket as Socket
+    from unixconn._gio.socket_types import (
         Datagram as Datagram,
-        Socket as Socket,
         SocketMessage as SocketMessage,
         SocketMsgFlags as SocketMsgFlags,
         SocketOption as SocketOption,
@@ -98,6 +130,7 @@ if TYPE_CHECKING:
     )
     from unixconn._gio.streams import Bytes as Bytes
     from unixconn._gio.task import AsyncResult as AsyncResult, Task as Task
+    from unixconn._gio.unix_streams import UnixInputStream as UnixInputStream, UnixOutputStream as UnixOutputStream
     from unixconn._io.main_context import (
         PRIORITY_DEFAULT as PRIORITY_DEFAULT,
         PRIORITY_DEFAULT_IDLE as PRIORITY_DEFAULT_IDLE,
@@ -116,11 +149,19 @@ if TYPE_CHECKING:
         timeout_add as timeout_add,
         timeout_add_seconds as timeout_add_seconds,
     )
-    from unixconn._io.receiving import Message as Message
+    from unixconn._io.sources import (
+        child_watch_add as child_watch_add,
+        get_monotonic_time as get_monotonic_time,
+        get_real_time as get_real_time,
+        idle_source_new as idle_source_new,
+        timeout_source_new as timeout_source_new,
+        unix_signal_add as unix_signal_add,
+    )
     from unixconn._kernel.credentials import Credentials as Credentials, CredentialsSource as CredentialsSource
     from unixconn._kernel.descriptors import close_fds as close_fds
     from unixconn._kernel.file_descriptor import FileDescriptor as FileDescriptor
     from unixconn._kernel.epoll import IOCondition as IOCondition, PollFD as PollFD
+    from unixconn._kernel.message import Message as Message
 
 # The module of each public name. A module is imported when one of its names is first used, as PyGObject does with Gio's
 # names: a program does not load what it does not use.
@@ -129,25 +170,36 @@ _MODULES = {
         "CancelledError ClosedError Error GError IOErrorEnum InvalidArgumentError InvalidDataError "
         "NoSuchProcessError NotConnectedError NotFoundError NotInitializedError NotSupportedError PeerClosedError "
         "PeerResetError PendingError PermissionDeniedError RefusedError SystemCallError TimedOutError "
-        "TooManyOpenFilesError TooManyReferencesError WouldBlockError io_error_from_errno io_error_quark"
+        "TooManyOpenFilesError TooManyReferencesError WouldBlockError io_error_from_errno io_error_quark "
+        "quark_from_string quark_to_string"
     ),
-    "_base.object": "Object",
+    "_base.declarations": "ParamFlags Property Signal SignalFlags",
+    "_base.object": "Object signal_accumulator_true_handled",
     "_kernel.credentials": "Credentials CredentialsSource",
     "_kernel.descriptors": "close_fds",
     "_kernel.file_descriptor": "FileDescriptor",
+    "_kernel.message": "Message",
     "_kernel.native": "BACKEND",
     "_kernel.epoll": "IOCondition PollFD",
     "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
     ),
     "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
-    "_io.receiving": "Message",
+    "_io.sources": (
+        "child_watch_add get_monotonic_time get_real_time idle_source_new timeout_source_new unix_signal_add"
+    ),
     "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
+    "_gio.borrowing": "peer_credentials",
+    "_gio.buffered_input_stream": "BufferedInputStream",
     "_gio.cancellable": "Cancellable",
-    "_gio.client": "SocketClient SocketClientEvent connect",
+    "_gio.client": "SocketClient SocketClientEvent",
+    "_gio.connect": "connect connect_async connect_finish",
     # Socket is here, too: a Socket makes connections of the classes that this module registers.
     "_gio.connection": "Socket SocketConnection TcpConnection UnixConnection",
     "_gio.control_messages": "SocketControlMessage UnixCredentialsMessage UnixFDList UnixFDMessage",
+    "_gio.data_input_stream": "DataInputStream DataStreamByteOrder DataStreamNewlineType Line Text",
+    "_gio.data_output_stream": "DataOutputStream",
+    "_gio.filter_streams": "FilterInputStream FilterOutputStream",
     "_gio.future": "Future",
     "_gio.input_stream": "InputStream",
     "_gio.io_stream": "IOStream IOStreamSpliceFlags",
@@ -155,9 +207,11 @@ _MODULES = {
     "_gio.listening": "UnixListener listen",
     "_gio.output_stream": "OutputStream OutputStreamSpliceFlags Written",
     "_gio.service": "SocketService ThreadedSocketService",
-    "_gio.socket": "Datagram SocketMessage SocketMsgFlags SocketOption SocketProtocol SocketType",
+    "_gio.serving": "serve",
+    "_gio.socket_types": "Datagram SocketMessage SocketMsgFlags SocketOption SocketProtocol SocketType",
     "_gio.streams": "Bytes",
     "_gio.task": "AsyncResult Task",
+    "_gio.unix_streams": "UnixInputStream UnixOutputStream",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -173,7 +227,18 @@ if not TYPE_CHECKING:
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, sys.modules[__name__]
             raise error
-        value = globals()[name] = getattr(importlib.import_module(f"unixconn.{_HOMES[name]}"), name)
+        try:
+            module = importlib.import_module(f"unixconn.{_HOMES[name]}")
+        except OSError as error:
+            raise _translated(error, f"Loading unixconn.{name}: ") from None
+        except ImportError:
+            # A module in C that cannot be opened. Only another try to open something tells that no descriptor is free.
+            try:
+                os.close(os.open(os.sep, os.O_RDONLY))
+            except OSError as error:
+                raise _translated(error, f"Loading unixconn.{name}: ") from None
+            raise
+        value = globals()[name] = getattr(module, name)
         return value
 
     def __dir__():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import random
 import select
@@ -328,6 +329,88 @@ class TestHandlers:
         cancellable.reset()
         cancellable.cancel()
         assert got == [1]
+
+    @pytest.mark.parametrize("how", ["cancel", "deadline"])
+    @pytest.mark.parametrize("what", ["reset", "disconnect"])
+    def test_others_wait_for_one_that_comes_late(self, how, what):
+        """While it runs, a reset in another thread waits: it finds the flag set all the time (F18)."""
+        cancellable = Cancellable() if how == "cancel" else Cancellable.with_timeout(0)
+        if how == "cancel":
+            cancellable.cancel()
+        running, go_on, found = threading.Event(), threading.Event(), []
+
+        def handler():
+            running.set()
+            assert go_on.wait(10)
+            found.append(cancellable.is_cancelled())
+
+        connecting = Background(cancellable.connect, handler)
+        assert running.wait(10)
+        waiting = Background(cancellable.reset if what == "reset" else lambda: cancellable.disconnect(0))
+        assert waiting.is_waiting()
+        go_on.set()
+        assert connecting.outcome() == 0
+        assert waiting.outcome() is None
+        assert found == [True]
+        assert cancellable.is_cancelled() == (what != "reset")
+
+    @pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
+    def test_one_that_comes_late_and_fails(self, cancellable, reports, raised):
+        """Nobody waits for it for ever; what it calls itself does not wait (F18)."""
+        cancellable.cancel()
+        found = []
+
+        def handler():
+            found.append(cancellable.connect(lambda: found.append("inside")))
+            cancellable.disconnect(0)
+            cancellable.reset()
+            found.append(cancellable.is_cancelled())
+            raise raised
+
+        if raised is SystemExit:
+            with pytest.raises(SystemExit):
+                cancellable.connect(handler)
+        else:
+            assert cancellable.connect(handler) == 0
+        assert found == ["inside", 0, False]
+        assert Background(cancellable.reset).outcome() is None
+        assert [type(each) for each in reports] == [raised] * (raised is ZeroDivisionError)
+
+    def test_a_deadline_of_one_that_comes_late(self, pair):
+        """Its end does not keep the thread from telling those that wait (F18)."""
+        for _ in range(20):
+            cancellable = Cancellable.with_timeout(0.01)
+            future = pair[1].receive_fd_async(cancellable)
+            while not cancellable.is_cancelled():
+                pass
+            assert cancellable.connect(lambda: None) == 0
+            with pytest.raises(unixconn.TimedOutError):
+                future.result(10)
+
+    def test_connecting_races_with_reset(self, cancellable):
+        """Whenever a reset comes, no handler finds the flag clear (F18)."""
+        wrong, calls, over = [], [], threading.Event()
+
+        def handler():
+            calls.append(1)
+            if not cancellable.is_cancelled():
+                wrong.append(1)
+
+        def connect():
+            # At least 3000 times, and until the flag was set at some of them.
+            for attempt in itertools.count():
+                cancellable.disconnect(cancellable.connect(handler))
+                if attempt >= 3000 and (calls or attempt == 1_000_000):
+                    break
+            over.set()
+
+        connecting = Background(connect)
+        while not over.is_set():
+            cancellable.cancel()
+            cancellable.reset()
+        assert connecting.outcome() is None
+        assert calls
+        assert wrong == []
 
     def test_the_signal_does_not_see_the_past(self, cancellable):
         """Object.connect gives a number, and the handler its arguments, at the next cancel."""

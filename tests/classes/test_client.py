@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
+from pathlib import Path
 
 import pytest
-from helpers import Calls, settle
+from helpers import Calls, open_descriptors, settle
+from internals import client as client_module
 from ways import each_way, failure, iterate
 
 from unixconn import (
+    Error,
     Object,
     Socket,
     SocketClient,
@@ -48,6 +52,60 @@ def full(address):
     with SocketClient().connect(address):
         yield sock
     sock.close()
+
+
+@contextlib.contextmanager
+def refused(_client, address):
+    """Nobody listens."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(address.get_path())
+        yield
+    Path(address.get_path()).unlink()
+
+
+def not_found(_client, _address):
+    """There is no file."""
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def accepted(_client, address):
+    """Somebody listens."""
+    with SocketListener() as made:
+        made.add_address(address, *STREAM)
+        yield
+    Path(address.get_path()).unlink()
+
+
+@contextlib.contextmanager
+def without_room(client, address):
+    """The queue is full."""
+    with accepted(client, address), contextlib.ExitStack() as stack:
+        for _ in range(11):
+            stack.enter_context(SocketClient().connect(address))
+        yield
+
+
+@contextlib.contextmanager
+def taken(client, address):
+    """The client's own address is taken."""
+    client.set_local_address(address)
+    with accepted(client, address):
+        yield
+
+
+def another_family(client, _address):
+    """The client makes sockets that have no such addresses."""
+    client.set_family(SocketFamily.IPV4)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def in_packets(client, address):
+    """The listener has another type."""
+    client.set_socket_type(SocketType.SEQPACKET)
+    with accepted(client, address):
+        yield
 
 
 class TestClient:
@@ -108,6 +166,64 @@ class TestClient:
             assert all((each[0], each[2], each[4]) == (client, address, "data") for each in heard)
             assert [each[3] for each in heard] == [None, None, connection, connection, connection]
         assert isinstance(heard[0][1], SocketClientEvent)
+
+    @each_way
+    @pytest.mark.parametrize("prepare", [refused, not_found, taken, another_family, in_packets, accepted])
+    def test_the_same_without_events(self, address, prepare, do):
+        """The short way of a client that nobody watches ends as the other one does: with the same result or Error."""
+        self.compare(address, prepare, do)
+
+    def test_the_same_timeout_without_events(self, address):
+        """So does its wait."""
+        self.compare(address, without_room, lambda client, name, *arguments: getattr(client, name)(*arguments))
+
+    @staticmethod
+    def compare(address, prepare, do):
+        """Connect without a handler of the events, and with one."""
+        outcomes = []
+        for is_watched in (False, True):
+            client, heard = SocketClient(timeout=1), Calls()
+            if is_watched:
+                Object.connect(client, "event", heard)
+            before = open_descriptors()
+            with prepare(client, address):
+                try:
+                    with do(client, "connect", address) as made:
+                        number, socket = made.fileno(), made.get_socket()
+                        outcomes.append((type(made), os.get_blocking(number), os.get_inheritable(number)))
+                        outcomes.append((socket.get_properties("family", "type", "protocol", "timeout", "blocking"),))
+                except Error as error:
+                    outcomes.append((type(error), error.code, error.message))
+            gc.collect()
+            assert settle(lambda before=before: open_descriptors() == before)
+            assert bool(heard) == is_watched
+        assert outcomes[: len(outcomes) // 2] == outcomes[len(outcomes) // 2 :]
+        assert len(outcomes) == (4 if prepare is accepted else 2)
+
+    def test_an_attempt_broken_off(self, address, listener):
+        """If an attempt is broken off after it has connected the socket, the next one goes on from there."""
+
+        class Broken:
+            """A socket whose O_NONBLOCK cannot be cleared."""
+
+            def __init__(self, real):
+                self.connect, self.close = real.connect, real.close
+
+            def setblocking(self, _blocking):
+                raise KeyboardInterrupt
+
+        operation = client_module.ConnectNew(SocketClient(), address)
+        operation.begin()
+        real, found = operation.handle.python, []
+        operation.handle.python = Broken(real)
+        with pytest.raises(KeyboardInterrupt):
+            operation.attempt(found)
+        operation.handle.python = real
+        assert operation.attempt(found)
+        operation.end()
+        with found[0] as connection:
+            assert os.get_blocking(connection.fileno())
+            assert connection.is_connected()
 
     def test_own_handler_of_events(self, listener, address):
         """A subclass overrides do_event."""

@@ -464,3 +464,50 @@ def test_another_class_of_connections(raw):
     finally:
         # It is for good, else.
         del connection_types[kind]
+
+
+class Named:
+    """A base of another library, which comes last."""
+
+    def __init__(self):
+        super().__init__()
+        self.name = "named"
+
+
+class WithABase(UnixConnection, Named):
+    """Made by the constructors of both."""
+
+
+class WithAConstructor(UnixConnection):
+    """Made by its own constructor."""
+
+    def __init__(self, *, socket):
+        super().__init__(socket=socket)
+        self.name = "named"
+
+
+class WithMore(UnixConnection):
+    """Made as its base is."""
+
+    name = "named"
+
+
+@pytest.mark.parametrize("kind", [WithABase, WithAConstructor, WithMore])
+def test_constructors_of_subclasses(kind):
+    """Each is called, however the connection is made; and what is made closes its Socket."""
+    key = SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT
+    usual = connection_types[key]
+    try:
+        SocketConnection.factory_register_type(kind, *key)
+        made = [
+            *kind.create_pair(),
+            kind.from_socket(socket.socket(socket.AF_UNIX)),
+            kind(socket=Socket.new(*key)),
+            Socket.new(*key).connection_factory_create_connection(),
+        ]
+    finally:
+        connection_types[key] = usual
+    for each in made:
+        assert (type(each), each.name, each.has_pending(), each.is_closed()) == (kind, "named", False, False)
+        assert each.close()
+        assert each.get_socket().is_closed()

@@ -94,7 +94,7 @@ class TestWithoutALoop:
             return await future
 
         coroutine = wait()
-        with pytest.raises(RuntimeError, match="asyncio or trio"):
+        with pytest.raises(RuntimeError, match="await needs asyncio, trio or Twisted"):
             coroutine.send(None)
         assert not future.done()
         a.send_credentials()

@@ -71,7 +71,13 @@ class TestSignatures:
         assert str(callback) == "callback: 'Callback' = AWAIT"
         assert str(data) == "*user_data: 'object'"
         finish = inspect.signature(getattr(kind, name.replace("_async", "_finish")))
-        assert str(finish).startswith("(self, result: 'AsyncResult')")
+        # As in Gio, the one of IOStream.splice_async belongs to the class.
+        own_finish = (
+            "(result: 'AsyncResult')"
+            if name == "splice_async" and kind.__name__ == "IOStream"
+            else "(self, result: 'AsyncResult')"
+        )
+        assert str(finish).startswith(own_finish)
         assert found.return_annotation == f"Future[{finish.return_annotation}] | None"
         if own and own[-1].name == "io_priority":
             assert str(own.pop()) == "io_priority: 'int' = 0"

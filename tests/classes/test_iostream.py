@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from helpers import Background, adopt, open_descriptors, same
+from helpers import Background, adopt, needs_passed_pidfds, open_descriptors, same
 
 import unixconn
 from unixconn import (
@@ -26,6 +26,10 @@ from unixconn import (
 def send_rights(sock, fd, data):
     """Send a descriptor with *data*."""
     sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+
+
+each_count = pytest.mark.parametrize("count", [9, 100_000])
+"""What goes into a buffer that is kept, and what does not."""
 
 
 class TestStreams:
@@ -66,7 +70,8 @@ class TestReading:
         assert connection.get_input_stream().read_bytes(0).get_data() == b""
         assert connection.get_input_stream().read_bytes(1).get_data() == b"x"
 
-    def test_keeps_descriptors(self, raw, null):
+    @each_count
+    def test_keeps_descriptors(self, raw, null, count):
         """A descriptor that came with the bytes is what receive_fd gives next; the read ends after its byte."""
         sock, connection = raw
         before = open_descriptors()
@@ -74,21 +79,22 @@ class TestReading:
         send_rights(sock, null, b"b")
         sock.send(b"c")
         stream = connection.get_input_stream()
-        assert stream.read_bytes(9).get_data() == b"ab"
-        assert stream.read_bytes(9).get_data() == b"c"
+        assert stream.read_bytes(count).get_data() == b"ab"
+        assert stream.read_bytes(count).get_data() == b"c"
         fd = connection.receive_fd()
         assert same(fd, null)
         os.close(fd)
         assert open_descriptors() == before
 
-    def test_keeps_them_apart(self, raw, null):
+    @each_count
+    def test_keeps_them_apart(self, raw, null, count):
         """Each message's descriptors are told apart: several in one are refused, as receive_fd refuses them."""
         sock, connection = raw
         rights = array.array("i", [null, null])
         sock.sendmsg([b"a"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         send_rights(sock, null, b"b")
         stream = connection.get_input_stream()
-        assert stream.read(9) + stream.read(9) == b"ab"
+        assert stream.read(count) + stream.read(count) == b"ab"
         with pytest.raises(Error, match="Expecting one fd, but got 2"):
             connection.receive_fd()
         os.close(connection.receive_fd())
@@ -104,32 +110,73 @@ class TestReading:
         sock.send(b"c")
         assert reading.result(9) == b"c"
 
-    def test_closes_what_nobody_takes(self, raw, null):
+    @each_count
+    def test_closes_what_nobody_takes(self, raw, null, count):
         """Descriptors that were kept are closed with the connection."""
         sock, connection = raw
         before = open_descriptors()
         send_rights(sock, null, b"b")
-        assert connection.get_input_stream().read(9) == b"b"
+        assert connection.get_input_stream().read(count) == b"b"
         assert len(open_descriptors()) == len(before) + 1
         connection.close()
         assert len(open_descriptors()) == len(before) - 1
 
-    def test_without_a_free_descriptor(self, raw, null):
+    @each_count
+    def test_refused(self, raw, null, count):
+        """Descriptors that are refused are closed, and the bytes arrive."""
+        sock, connection = raw
+        send_rights(sock, null, b"b")
+        connection.refuse_fds()
+        before = open_descriptors()
+        assert connection.get_input_stream().read(count) == b"b"
+        assert open_descriptors() == before
+
+    @needs_passed_pidfds
+    @each_count
+    def test_with_credentials_and_a_pidfd(self, pair, null, count):
+        """A pidfd is closed, and a descriptor beside it is kept."""
+        a, b = pair
+        b.pass_credentials()
+        b.pass_pidfds()
+        before = open_descriptors()
+        stream = b.get_input_stream()
+        a.send_message(b"x")
+        assert stream.read(count) == b"x"
+        assert open_descriptors() == before
+        a.send_message(b"y", [null])
+        assert stream.read(count) == b"y"
+        fd = b.receive_fd()
+        assert same(fd, null)
+        os.close(fd)
+        assert open_descriptors() == before
+
+    @each_count
+    def test_without_a_free_descriptor(self, raw, null, count):
         """Bytes arrive although their descriptors find no room."""
         from helpers import room
 
         sock, connection = raw
         send_rights(sock, null, b"abc")
         with room(0):
-            assert connection.get_input_stream().read_bytes(9).get_data() == b"abc"
+            assert connection.get_input_stream().read_bytes(count).get_data() == b"abc"
 
-    def test_reset(self, raw):
+    @each_count
+    def test_of_a_socket_that_is_closed(self, pair, count):
+        """It is CLOSED."""
+        stream = pair[0].get_input_stream()
+        pair[0].get_socket().close()
+        with pytest.raises(unixconn.ClosedError, match="Socket is already closed"):
+            stream.read(count)
+        assert not stream.has_pending()
+
+    @each_count
+    def test_reset(self, raw, count):
         """A peer that closes with data unread resets the connection."""
         sock, connection = raw
         connection.get_socket().send(b"x")
         sock.close()
         with pytest.raises(ConnectionResetError) as caught:
-            connection.get_input_stream().read_bytes(9)
+            connection.get_input_stream().read_bytes(count)
         assert caught.value.message == "Error receiving data: Connection reset by peer"
 
     def test_after_close(self, pair):
@@ -217,6 +264,38 @@ class TestWriting:
         stream = connection.get_output_stream()
         assert stream.write(b"") == 0
         assert stream.write_all(b"") == (True, 0)
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+
+    def test_of_a_socket_that_is_closed(self, pair):
+        """It is CLOSED."""
+        stream = pair[0].get_output_stream()
+        pair[0].get_socket().close()
+        for write in (stream.write, stream.write_all):
+            with pytest.raises(unixconn.ClosedError, match="Socket is already closed"):
+                write(b"x")
+        assert not stream.has_pending()
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray])
+    def test_a_lot_at_once(self, raw, kind):
+        """More than one attempt may send: in order, and each byte once."""
+        sock, connection = raw
+        data = os.urandom(5_000_000)
+        writer = Background(connection.get_output_stream().write_all, kind(data))
+        got = bytearray()
+        while len(got) < len(data):
+            got += sock.recv(1 << 20)
+        assert writer.outcome() == (True, len(data))
+        assert got == data
+
+    def test_what_is_not_contiguous(self, raw):
+        """A view with gaps is a TypeError, and nothing is sent."""
+        sock, connection = raw
+        stream = connection.get_output_stream()
+        for write in (stream.write, stream.write_all):
+            with pytest.raises(TypeError):
+                write(memoryview(b"abcdef")[::2])
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -18,7 +19,16 @@ from internals import SYSTEM
 from ways import failure
 
 import unixconn
-from unixconn import Cancellable, Error, Object, SocketClient, UnixConnection, UnixListener, UnixSocketAddress
+from unixconn import (
+    Cancellable,
+    Error,
+    FileDescriptor,
+    Object,
+    SocketClient,
+    UnixConnection,
+    UnixListener,
+    UnixSocketAddress,
+)
 
 pytestmark = pytest.mark.usefixtures("no_linger")
 
@@ -268,16 +278,15 @@ class TestFiles:
         assert not (tmp_path / "s").exists()
         assert (tmp_path / "folder" / "s").exists()
 
-    def test_closes_although_the_file_can_not_be_removed(self, tmp_path):
-        """Whatever becomes of the file, nobody can connect, and waiting ends."""
+    def test_a_folder_that_was_moved(self, tmp_path):
+        """The file is removed where it is."""
         folder = tmp_path / "folder"
         folder.mkdir()
         listener = unixconn.listen(folder / "s")
         folder.rename(tmp_path / "moved")
         folder.touch()
-        with contextlib.suppress(OSError):
-            listener.close()
-        assert failure(unixconn.connect, tmp_path / "moved" / "s")[0] == 39
+        listener.close()
+        assert not list((tmp_path / "moved").iterdir())
         assert failure(listener.accept)[0] == 18
 
     @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])
@@ -527,9 +536,72 @@ def test_a_file_that_goes_just_then(path, monkeypatch):
     class Gone:
         @staticmethod
         def S_ISSOCK(mode):  # noqa: N802 - stat's name
+            monkeypatch.undo()
             path.unlink()
             return stat.S_ISSOCK(mode)
 
-    monkeypatch.setattr(internals.listening, "stat", Gone)
+    monkeypatch.setattr(internals.socket_file, "stat", Gone)
     with unixconn.listen(path), unixconn.connect(path):
         pass
+
+
+class TestFromSocket:
+    """UnixListener.from_socket() takes over a socket that listens already."""
+
+    @pytest.fixture
+    def listening(self, path):
+        """A socket of the standard library."""
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+            made.listen()
+            yield made
+
+    @pytest.mark.parametrize(
+        "form", [lambda sock: sock, lambda sock: sock.detach(), lambda sock: FileDescriptor(sock.detach())]
+    )
+    def test_each_form(self, listening, path, form):
+        """A socket, a number and a FileDescriptor. The file stays when the listener is closed."""
+        with UnixListener.from_socket(form(listening)) as listener:
+            assert listening.fileno() == -1
+            assert repr(listener) == f"<UnixListener {str(path)!r}>"
+            with unixconn.connect(path), next(listener) as accepted:
+                assert isinstance(accepted, UnixConnection)
+        assert path.exists()
+
+    @pytest.mark.parametrize("kind", ["bound", "pair", "datagram", "file"])
+    def test_what_does_not_listen(self, path, kind):
+        """It is an Error that names it, and it is left as it was."""
+        one, other = socket.socketpair()
+        unbound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM)
+        with one, other, unbound, Path(os.devnull).open("rb") as file:
+            unbound.bind(str(path))
+            given = {"bound": unbound, "pair": one, "datagram": unbound, "file": file.fileno()}[kind]
+            with pytest.raises(
+                unixconn.InvalidArgumentError, match=f"socket that listens, and {re.escape(repr(given))}"
+            ):
+                UnixListener.from_socket(given)
+            assert kind == "file" or given.fileno() >= 0
+            os.fstat(file.fileno())
+
+    def test_what_is_not_open(self, listening):
+        """A number that is not open, and a socket that is closed."""
+        listening.close()
+        with pytest.raises(Error, match="Bad file descriptor"):
+            UnixListener.from_socket(1_000_000)
+        with pytest.raises((ValueError, Error), match="-1"):
+            UnixListener.from_socket(listening)
+
+
+@pytest.mark.parametrize("free", range(8))
+def test_with_few_descriptors(path, free):
+    """F16: listen that runs out of descriptors is TOO_MANY_OPEN_FILES, and leaves no file."""
+    from helpers import room
+
+    with room(free):
+        try:
+            unixconn.listen(path).close()
+        except Error as error:
+            assert error.code == 31
+        else:
+            assert free > 2
+    assert not path.exists()

@@ -63,7 +63,7 @@ class TestListener:
 
     def test_a_look_makes_nothing_that_is_destroyed(self, listener, monkeypatch):
         """A destructor before the wait would swallow what a signal handler raises."""
-        operation = module._AcceptAny(listener._handle, listener._entries)
+        operation = module._AcceptSocket(listener._handle, listener._entries)
         monkeypatch.setattr(module, "Socket", None)
         assert not operation.attempt([])
 

@@ -524,12 +524,19 @@ class TestPeer:
 
     @needs_pidfds
     def test_no_room(self, pair):
-        """No room for the pidfd is an Error, as it is a matter of this process, and may be another time."""
+        """Without room for the pidfd all else is there: only who asks for the pidfd gets the Error (F23)."""
         peer = pair[0].get_peer_credentials()
         with room(0):
-            assert failure(pair[0].get_peer_credentials).code == 31
+            other = pair[0].get_peer_credentials()
             assert failure(peer.get_pidfd).code == 31
             assert peer.is_alive()
+        own = (os.getpid(), os.geteuid(), os.getegid(), os.getgroups())
+        numbers = (other.get_unix_pid(), other.get_unix_user(), other.get_unix_group())
+        assert (*numbers, other.get_groups() if has(SO_PEERGROUPS) else os.getgroups()) == own
+        for ask in (other.get_pidfd, other.is_alive):
+            error = failure(ask)
+            assert (type(error), error.errno) == (unixconn.TooManyOpenFilesError, errno.EMFILE)
+            assert "get_peer_credentials()" in error.__notes__[0]
         assert pair[0].get_peer_credentials().is_alive()
 
     def test_of_get_credentials(self, pair):
@@ -596,13 +603,21 @@ class TestOlderKernels:
 
         check(in_child(child))
 
-    @pytest.mark.parametrize("option", [SO_PEERGROUPS, SO_PEERPIDFD])
+    @pytest.mark.parametrize("option", [SO_PEERGROUPS, SO_PEERSEC, SO_PEERPIDFD])
     def test_other_failures(self, pair, option):
-        """They are no answer, and fail the call."""
+        """They are no answer; all else is there, and only the getter of that value fails (F23)."""
 
         def child():
             be_on_a_kernel_without(option, errno.EACCES)
-            return failure(pair[0].get_peer_credentials).code == 14
+            peer = pair[0].get_peer_credentials()
+            getters = {
+                SO_PEERGROUPS: peer.get_groups,
+                SO_PEERSEC: peer.get_security_label,
+                SO_PEERPIDFD: peer.get_pidfd,
+            }
+            error = failure(getters[option])
+            assert (error.code, error.errno) == (14, errno.EACCES)
+            return (peer.get_unix_pid(), peer.get_unix_user()) == (os.getppid(), os.geteuid())
 
         check(in_child(child))
 

@@ -25,15 +25,13 @@ from unixconn import (
     UnixSocketAddress,
     UnixSocketAddressType,
 )
-from unixconn._gio import listener, output_stream
-from unixconn._gio import socket as socket_module
-from unixconn._io import receiving
-from unixconn._kernel import epoll
+from unixconn._gio import listener, output_stream, socket_types
+from unixconn._kernel import epoll, message
 
 RESULTS = [
-    (socket_module, "SocketOption", "ok value"),
-    (socket_module, "Datagram", "data address"),
-    (socket_module, "SocketMessage", "size address messages flags"),
+    (socket_types, "SocketOption", "ok value"),
+    (socket_types, "Datagram", "data address"),
+    (socket_types, "SocketMessage", "size address messages flags"),
     (listener, "Accepted", "connection source_object"),
     (listener, "AcceptedSocket", "socket source_object"),
     (listener, "AddressAdded", "ok effective_address"),
@@ -67,7 +65,7 @@ class TestResults:
         assert (kind.__doc__, shown) == docstrings(module, name)
         assert "Alias for field" not in str(shown)
 
-    @pytest.mark.parametrize(("kind", "module"), [(unixconn.Message, receiving), (unixconn.PollFD, epoll)])
+    @pytest.mark.parametrize(("kind", "module"), [(unixconn.Message, message), (unixconn.PollFD, epoll)])
     def test_what_help_shows_of_attributes(self, kind, module):
         """Each attribute has a docstring: the same as in the constructor, where an editor looks for it."""
         tree = ast.parse(inspect.getsource(module))

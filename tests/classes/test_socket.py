@@ -102,10 +102,16 @@ class TestNew:
         finally:
             socket.setdefaulttimeout(None)
         with a, b:
+            assert os.get_blocking(a.fileno()) is os.get_blocking(b.fileno()) is True
             reader = Background(a.get_socket().receive, 5)
             assert reader.is_waiting()
             b.get_socket().send(b"x")
             assert reader.outcome() == b"x"
+            reader = Background(a.get_input_stream().read_all, 3_000_000)
+            assert reader.is_waiting()
+            writer = Background(b.get_output_stream().write_all, bytes(3_000_000))
+            assert reader.outcome() == bytes(3_000_000)
+            assert writer.outcome() == (True, 3_000_000)
         made.close()
 
 

@@ -6,19 +6,48 @@ import array
 import errno
 import os
 import socket
+import sys
 
 import pytest
-from helpers import SO_PASSCRED, Background, new_socket, open_descriptors
+from helpers import SO_PASSCRED, Background, drain, fill, new_socket, open_descriptors
 
 import unixconn
 from unixconn import (
     Cancellable,
     Error,
+    InvalidArgumentError,
+    Socket,
     SocketType,
+    UnixConnection,
+    UnixCredentialsMessage,
+    UnixFDMessage,
     UnixSocketAddress,
+    WouldBlockError,
 )
 
 SOL_SOCKET = socket.SOL_SOCKET
+OOB = socket.MSG_OOB
+
+
+MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0x2000)
+
+
+@pytest.fixture
+def tcp():
+    """A Socket over TCP, and the plain socket that it talks to."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Socket.new_from_fd(socket.create_connection(server.getsockname()).detach())
+        with made, server.accept()[0] as peer:
+            yield made, peer
+
+
+@pytest.fixture
+def descriptor_message():
+    """A message with one descriptor."""
+    made = UnixFDMessage.new()
+    made.append_fd(0)
+    yield made
+    unixconn.close_fds(made.steal_fds())
 
 
 class TestSendMessage:
@@ -91,6 +120,52 @@ class TestSendMessage:
             a.send_message(None, [], None, 0)
         with pytest.raises(BrokenPipeError, match="Error sending data: Broken pipe"):
             a.send(b"x")
+
+    @pytest.mark.parametrize(
+        ("vectors", "flags"),
+        [([b""], 0), ([b"", bytearray(), memoryview(b"")], 0), ([b""], socket.MSG_DONTWAIT)]
+        + [([b"x"], OOB), ([b"", b"x"], OOB), ([], OOB)] * (sys.platform == "linux"),
+    )
+    def test_without_a_byte(self, sockets, descriptor_message, vectors, flags):
+        """Descriptors and credentials that would have no byte to go with on a stream are not sent (F3)."""
+        a, b = sockets
+        for messages in ([descriptor_message], [UnixCredentialsMessage.new()]):
+            with pytest.raises(InvalidArgumentError, match="must have a byte") as caught:
+                a.send_message(None, vectors, messages, flags)
+            assert repr(messages) in caught.value.message
+        assert b.get_available_bytes() == 0
+        assert descriptor_message.get_fd_list().get_length() == 1
+        if flags != OOB:
+            assert a.send_message(None, vectors, [UnixFDMessage.new()], flags) == 0
+
+    @pytest.mark.parametrize(
+        ("vectors", "flags"),
+        [([], 0), ([b"", b"x"], 0), ([b"xy"], OOB * (sys.platform == "linux")), ([b"x"], socket.MSG_DONTWAIT)],
+    )
+    def test_with_one_byte(self, sockets, descriptor_message, vectors, flags):
+        """One byte is enough for a stream (F3)."""
+        a, b = sockets
+        assert a.send_message(None, vectors, [descriptor_message], flags) > 0
+        assert b.receive_message([bytearray(9)], 0).messages[0].get_fd_list().get_length() == 1
+
+    @pytest.mark.parametrize("kind", [SocketType.DATAGRAM, SocketType.SEQPACKET])
+    @pytest.mark.parametrize("vectors", [[b""], [b"", b""]])
+    def test_empty_record(self, descriptor_message, kind, vectors):
+        """A record of no bytes carries descriptors (F3)."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            assert a.get_socket().send_message(None, vectors, [descriptor_message], 0) == 0
+            found = b.get_socket().receive_message([bytearray(9)], 0)
+            assert found.messages[0].get_fd_list().get_length() == 1
+
+    def test_over_another_socket(self, descriptor_message):
+        """Over TCP descriptors would be dropped: they are not sent (F3)."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            tcp = Socket.new_from_fd(socket.create_connection(server.getsockname()).detach())
+            with tcp, pytest.raises(unixconn.NotSupportedError, match="UnixFDMessage"):
+                tcp.send_message(None, [b"x"], [descriptor_message], 0)
+            with server.accept()[0] as peer:
+                assert peer.recv(9) == b""
 
     def test_goes_in_part(self, sockets):
         """A message that is too large for the queue goes in part, its descriptors with the first byte."""
@@ -198,6 +273,97 @@ class TestReceiveMessage:
         with pytest.raises(unixconn.CancelledError):
             b.receive_message([], 0, cancellable)
         assert b.receive(9) == b"x"
+
+
+each_kind = pytest.mark.parametrize("kind", [SocketType.STREAM, SocketType.DATAGRAM, SocketType.SEQPACKET])
+each_cancellable = pytest.mark.parametrize("cancellable", [None, Cancellable()], ids=["alone", "cancellable"])
+LONGEST = 5
+"""Seconds that a call which waits by mistake waits before it fails the test."""
+
+
+class TestFlags:
+    @each_kind
+    @each_cancellable
+    def test_a_send_that_does_not_wait(self, descriptor_message, kind, cancellable):
+        """With MSG_DONTWAIT a full queue is WOULD_BLOCK, with control messages and without; then it is sent (F20)."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            one, other = a.get_socket(), b.get_socket()
+            one.set_timeout(LONGEST)
+            for messages in (None, [descriptor_message], [UnixCredentialsMessage.new()]):
+                fill(a)
+                for vectors in ([b"x"], [b"x", b"y"], []):
+                    with pytest.raises(WouldBlockError):
+                        one.send_message(None, vectors, messages, socket.MSG_DONTWAIT, cancellable)
+                drain(b)
+                assert one.send_message(None, [b"xy"], messages, socket.MSG_DONTWAIT, cancellable) == 2
+                assert other.receive_message([bytearray(9)], socket.MSG_DONTWAIT, cancellable).size == 2
+
+    @each_cancellable
+    def test_a_send_to_an_address(self, receiver, descriptor_message, cancellable):
+        """The same for a datagram to a receiver whose queue is full (F20)."""
+        sender = new_socket(SocketType.DATAGRAM)
+        sender.set_timeout(LONGEST)
+        address = UnixSocketAddress.new(receiver.path)
+        for messages in (None, [descriptor_message]):
+            with pytest.raises(WouldBlockError):
+                for _ in range(100_000):
+                    sender.send_message(address, [b"x"], messages, socket.MSG_DONTWAIT, cancellable)
+            while receiver.get_available_bytes():
+                receiver.receive_message([], 0)
+        sender.close()
+
+    @each_kind
+    @each_cancellable
+    @pytest.mark.parametrize("flags", [socket.MSG_DONTWAIT, socket.MSG_DONTWAIT | socket.MSG_PEEK])
+    def test_a_receive_that_does_not_wait(self, kind, cancellable, flags):
+        """With MSG_DONTWAIT it is WOULD_BLOCK if nothing is there (F20)."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            b.get_socket().set_timeout(LONGEST)
+            for vectors in ([], [bytearray(3)]):
+                with pytest.raises(WouldBlockError):
+                    b.get_socket().receive_message(vectors, flags, cancellable)
+            a.send_message(b"abc")
+            for _ in range(2 if flags & socket.MSG_PEEK else 1):
+                buffer = bytearray(9)
+                assert b.get_socket().receive_message([buffer], flags, cancellable).size == 3
+                assert buffer[:3] == b"abc"
+
+    def test_they_do_not_outlive_the_call(self, sockets):
+        """The next call without MSG_DONTWAIT waits again (F20)."""
+        a, b = sockets
+        with pytest.raises(WouldBlockError):
+            b.receive_message([], socket.MSG_DONTWAIT)
+        waiting = Background(b.receive_message, [], 0)
+        assert waiting.is_waiting()
+        a.send(b"x")
+        assert waiting.outcome().size == 1
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the flags are Linux's")
+    @pytest.mark.parametrize(("flag", "code"), [(MSG_ERRQUEUE, 27), (OOB, 13)])
+    def test_what_never_waits(self, tcp, flag, code):
+        """The kernel does not wait for an error in the queue, or an urgent byte: no loop of attempts does (F20)."""
+        ours, theirs = tcp
+        ours.set_timeout(LONGEST)
+        theirs.sendall(b"x")
+        assert ours.condition_wait(unixconn.IOCondition.IN)
+        with pytest.raises(Error) as caught:
+            ours.receive_message([bytearray(9)], flag)
+        assert caught.value.code == code
+        assert ours.receive_message([bytearray(9)], 0).size == 1
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the flag is Linux's")
+    def test_bytes_that_are_dropped(self, tcp, sockets):
+        """With MSG_TRUNC TCP drops them: the buffer gets no bytes of another message (F20)."""
+        a, b = sockets
+        a.send(b"secret")
+        b.receive_message([bytearray(9)], 0)
+        ours, theirs = tcp
+        theirs.sendall(b"123456")
+        buffer = bytearray(6)
+        assert ours.receive_message([buffer], socket.MSG_TRUNC).size == 6
+        assert buffer == bytes(6)
 
 
 class TestSendAndReceive:

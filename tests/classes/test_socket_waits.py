@@ -13,13 +13,13 @@ import time
 import pytest
 from helpers import SO_PASSCRED, Background, fill, new_socket, settle
 from internals import handle
-from ways import iterate, rest
+from ways import failure, iterate, rest
 
 import unixconn
 from unixconn import Cancellable, IOCondition, Socket, UnixConnection, UnixSocketAddress
 
 SOL_SOCKET = socket.SOL_SOCKET
-IN, OUT, HUP, ERR = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR
+IN, OUT, HUP, ERR, NVAL = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCondition.ERR, IOCondition.NVAL
 
 
 @pytest.fixture
@@ -334,14 +334,145 @@ class TestSource:
         iterate(source.is_destroyed)
         assert found == [(IN, b"a"), (IN, b"b"), (IN, b"c")]
 
-    @pytest.mark.parametrize("how", ["cancel", "close"])
-    def test_that_is_ended(self, sockets, calls, how):
-        """No condition holds for one whose Socket is closed, or that is cancelled."""
+    @pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
+    @pytest.mark.parametrize("again", [False, True])
+    def test_of_a_socket_that_is_closed(self, sockets, calls, again, before):
+        """NVAL is told once, and not again and again (F12)."""
         _, b = sockets
+        source = b.create_source(IN | OUT * before)
+        source.set_callback(lambda *arguments: calls(*arguments) or again)
+        if before:
+            b.close()
+        source.attach()
+        rest(times=2)
+        b.close()
+        iterate(lambda: calls)
+        rest(times=5)
+        assert calls == [(b, NVAL)]
+        assert source.is_destroyed() != again
+        source.destroy()
+
+    def test_whose_number_is_another_file_s(self, sockets, calls):
+        """It does not tell what holds for a file that has the number of the closed Socket (F12)."""
+        _, b = sockets
+        number = b.get_fd()
+        source = b.create_source(IN)
+        source.set_callback(lambda *arguments: calls(*arguments) or True)
+        source.attach()
+        b.close()
+        r, w = os.pipe()
+        os.dup2(r, number)
+        os.write(w, b"x")
+        iterate(lambda: calls)
+        rest(times=5)
+        for fd in {r, w, number}:
+            os.close(fd)
+        assert calls == [(b, NVAL)]
+        source.destroy()
+
+    @pytest.mark.parametrize("how", ["cancel", "time"])
+    def test_of_a_cancellable(self, sockets, calls, how):
+        """A cancellation is told once, and so is the next one; what holds for the Socket is told in between (F12)."""
+        a, b = sockets
+        cancellable = Cancellable() if how == "cancel" else Cancellable.with_timeout(0.001)
+        source = b.create_source(IN, cancellable)
+        source.set_callback(lambda sock, found: calls(found, found and sock.receive(9)) or True)
+        source.attach()
+        cancellable.cancel()
+        iterate(lambda: calls)
+        rest(times=5)
+        assert calls == [(0, 0)]
+        a.send(b"x")
+        iterate(lambda: len(calls) > 1)
+        rest(times=5)
+        assert calls[1:] == [(IN, b"x")]
+        cancellable.reset()
+        cancellable.cancel()
+        iterate(lambda: len(calls) > 2)
+        rest(times=5)
+        assert calls[2:] == [(0, 0)]
+        cancellable.reset()
+        a.send(b"y")
+        iterate(lambda: len(calls) > 3)
+        cancellable.cancel()
+        iterate(lambda: len(calls) > 4)
+        rest(times=5)
+        assert calls[3:] == [(IN, b"y"), (0, 0)]
+        source.destroy()
+        cancellable.reset()
+        cancellable.cancel()
+        b.close()
+        rest(times=5)
+        assert len(calls) == 5
+
+    def test_cancelled_while_it_is_called(self, sockets, calls):
+        """A cancellation during the callback is told after it (F12)."""
+        a, b = sockets
         cancellable = Cancellable()
         source = b.create_source(IN, cancellable)
-        source.set_callback(calls)
+
+        def called(_sock, found):
+            cancellable.reset()
+            cancellable.cancel()
+            return calls(found) or len(calls) < 4
+
+        source.set_callback(called)
         source.attach()
-        (cancellable.cancel if how == "cancel" else b.close)()
+        a.send(b"x")
+        iterate(source.is_destroyed)
+        assert calls == [(IN,), (0,), (0,), (0,)]
+
+    def test_timeout(self, sockets, calls):
+        """When the timeout has passed, those of IN and OUT that were asked for are told, each time (F12)."""
+        a, _ = sockets
+        fill(UnixConnection(socket=a))
+        a.set_timeout(1)
+        conditions = [IN, OUT, IN | OUT, IOCondition.PRI]
+        start = time.monotonic()
+        for condition in conditions:
+            source = a.create_source(condition)
+            source.set_callback(
+                lambda _, found, wanted: calls((wanted, found)) or calls.count(calls[-1]) < 2, condition
+            )
+            source.attach()
+        iterate(lambda: len(calls) == 2 * len(conditions))
+        assert [calls.count(((each, each & (IN | OUT)),)) for each in conditions] == [2] * len(conditions)
+        assert time.monotonic() - start >= 2
+
+    def test_operation_after_the_timeout(self, sockets):
+        """In the callback, what would have to wait is TIMED_OUT; what is there is received (F12)."""
+        a, b = sockets
+        c = UnixConnection(socket=a)
+        a.set_timeout(1)
+        found = []
+
+        def called(*_):
+            start = time.monotonic()
+            for blocking in (True, False):
+                a.set_blocking(blocking)
+                found.append((failure(c.receive_message, 9), failure(c.receive_message_async(9).result, 5)))
+                b.send(b"x")
+                assert c.receive_message(9).data == b"x"
+                b.send(b"x")
+                assert c.receive_message_async(9).result(5).data == b"x"
+            found.append(Background(c.receive_message, 9).outcome().code)
+            assert time.monotonic() - start < 1
+
+        source = a.create_source(IN)
+        source.set_callback(called)
+        source.attach()
+        iterate(source.is_destroyed)
+        over = (24, "Socket I/O timed out")
+        assert found == [(over, over), (over, over), unixconn.IOErrorEnum.WOULD_BLOCK]
+        assert failure(c.receive_message, 9)[0] == unixconn.IOErrorEnum.WOULD_BLOCK
+
+    def test_that_is_not_initialized(self, calls):
+        """Nothing can hold for a Socket without a descriptor; that is told once (F12)."""
+        one = Socket()
+        source = one.create_source(IN)
+        source.set_callback(lambda *arguments: calls(*arguments) or True)
+        source.attach()
         iterate(lambda: calls)
-        assert calls == [(b, IOCondition(0))]
+        rest(times=5)
+        assert calls == [(one, NVAL)]
+        source.destroy()

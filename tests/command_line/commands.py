@@ -7,10 +7,14 @@ import re
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
+from helpers import in_child
 
+# main() loads this when it is called. The child of `as_other` may have no permission to read it.
+import unixconn._cli.main  # noqa: F401
+from unixconn.__main__ import main
 from unixconn._cli.common import user_name
 
 COMMAND = [sys.executable, "-m", "unixconn"]
@@ -75,6 +79,32 @@ def connected(door):
     made = socket.socket(socket.AF_UNIX)
     made.connect(str(door))
     return made
+
+
+def as_other(*arguments):
+    """Run a command as another user, in a forked child that has loaded it already."""
+
+    def become():
+        os.setgid(OTHER)
+        os.setuid(OTHER)
+        return main([*map(str, arguments)]) == 0
+
+    return in_child(become)
+
+
+@contextmanager
+def crowded(door):
+    """Listen on *door*, accept nobody, and fill the queue."""
+    with ExitStack() as sockets:
+        server = sockets.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(str(door))
+        server.listen(0)
+        with pytest.raises(BlockingIOError):  # PyPy makes 1 of a backlog of 0
+            while True:
+                waiting = sockets.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(door))
+        yield
 
 
 class Lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -16,6 +15,7 @@ import pytest
 from command_line.commands import (
     OTHER,
     Lines,
+    as_other,
     closing,
     connected,
     end_of,
@@ -31,9 +31,10 @@ from helpers import forked, in_child
 import unixconn
 from unixconn.__main__ import main
 from unixconn._cli import common as cli_common
-from unixconn._cli import receive as cli_receive
 from unixconn._cli import send as cli_send
 from unixconn._cli.common import user_name
+from unixconn._cli.ending import Closer
+from unixconn._cli.receiver import Receiver
 
 # --- receive and copy -------------------------------------------------------------------------------------------------
 
@@ -150,17 +151,28 @@ def test_json(door, file):
 
 
 @pytest.mark.usefixtures("no_linger")
-def test_a_failure_in_between_is_the_end(door, null, monkeypatch):
+def test_a_failure_in_between_is_the_end(door, null):
     """What nobody has foreseen ends the wait as well."""
 
-    def split_names(_data, _count):
-        raise RuntimeError("unforeseen")
+    def place(descriptor):
+        with descriptor:
+            raise ValueError("unforeseen")
 
-    monkeypatch.setattr(cli_receive, "split_names", split_names)
-    with unixconn.listen(door, pass_credentials=True) as listener, unixconn.connect(door) as sender:
+    with unixconn.listen(door, pass_credentials=True) as listener, unixconn.connect(door) as sender, Closer() as closer:
         sender.send_fd(null)
-        with pytest.raises(RuntimeError, match="unforeseen"), contextlib.ExitStack() as owned:
-            cli_receive.Receiver(listener, {os.geteuid()}, 1, owned, print, print).run()
+        receiver = Receiver(
+            listener,
+            {os.geteuid()},
+            1,
+            place=place,
+            room=100,
+            longest_name=255,
+            closer=closer,
+            say=print,
+            report=print,
+        )
+        with pytest.raises(ValueError, match="unforeseen"):
+            receiver.run()
 
 
 def test_what_can_not_be_read(door, file, folder):
@@ -250,17 +262,6 @@ def test_the_mode(door, allowed, mode):
         door.unlink()
 
 
-def as_other(*arguments):
-    """Run a command as another user, in a forked child that has loaded it already."""
-
-    def become():
-        os.setgid(OTHER)
-        os.setuid(OTHER)
-        return main([*map(str, arguments)]) == 0
-
-    return in_child(become)
-
-
 @needs_root
 def test_another_user_is_refused(door, file):
     """Who connects as another user than those that are allowed is refused by name, and does not end the receiver."""
@@ -323,7 +324,7 @@ def test_root_is_one_of_many(door, file):
 def test_a_sender_that_is_sent_away(file, monkeypatch, capsys):
     """Where the connection is closed before all was sent, the message tells why that may be."""
 
-    def connect(_path, _cancellable):
+    def connect(_path, _cancellable, *, peer_uid):
         ours, theirs = unixconn.UnixConnection.create_pair()
         theirs.close()
         return ours

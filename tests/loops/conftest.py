@@ -6,11 +6,25 @@ import sys
 
 import internals
 import pytest
-from loops.event_loops import LOOPS, OnAnyio, OnAsyncio, OnTrio, OnUvloop
+from loops.event_loops import LOOPS, OnAnyio, OnAsyncio, OnTrio, OnUvloop, wait_for_timers
 from loops.sources import drain
 from ways import optional
 
 from unixconn import MainContext
+
+
+@pytest.fixture
+def pair(pair):
+    """Two connections, which are closed when nobody uses them any more."""
+    yield pair
+    wait_for_timers()
+
+
+@pytest.fixture
+def null(null):
+    """A descriptor to send, which is closed when nobody sends it any more."""
+    yield null
+    wait_for_timers()
 
 
 @pytest.fixture(params=LOOPS)

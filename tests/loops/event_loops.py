@@ -28,6 +28,10 @@ class OnAsyncio:
         """Run coroutine functions at a time; return their results."""
         return list(await asyncio.gather(*(each() for each in functions)))
 
+    async def start_soon(self, *methods):
+        """Run methods as tasks, as users start these; return when they have ended."""
+        await asyncio.gather(*[asyncio.create_task(each()) for each in methods])
+
     async def within(self, seconds, function):
         """Return the result of *function*; "late" if it was cancelled when the time was over."""
         try:
@@ -73,6 +77,12 @@ class OnTrio:
                 nursery.start_soon(one, *each)
         return [results[index] for index in range(len(functions))]
 
+    async def start_soon(self, *methods):
+        """Run methods as tasks, as users start these; return when they have ended."""
+        async with self.trio.open_nursery() as nursery:
+            for each in methods:
+                nursery.start_soon(each)
+
     async def within(self, seconds, function):
         """Return the result of *function*; "late" if it was cancelled when the time was over."""
         with self.trio.move_on_after(seconds):
@@ -105,6 +115,12 @@ class OnAnyio:
                 group.start_soon(one, *each)
         return [results[index] for index in range(len(functions))]
 
+    async def start_soon(self, *methods):
+        """Run methods as tasks, as users start these; return when they have ended."""
+        async with self.anyio.create_task_group() as group:
+            for each in methods:
+                group.start_soon(each)
+
     async def within(self, seconds, function):
         """Return the result of *function*; "late" if it was cancelled when the time was over."""
         with self.anyio.move_on_after(seconds):
@@ -122,11 +138,21 @@ def pairs(count):
     return made, stack
 
 
+_timers = []
+
+
 def later(call, *arguments):
     """Call in another thread, when this one had time to wait."""
     timer = threading.Timer(0.05, call, arguments)
     timer.start()
+    _timers.append(timer)
     return timer
+
+
+def wait_for_timers():
+    """Wait until all calls of `later` have returned, as they use descriptors that the test is about to close."""
+    while _timers:
+        _timers.pop().join()
 
 
 def runs_asyncio():

@@ -136,6 +136,7 @@ class TestContext:
                 a.send_fd(0)
             iterate(lambda: calls)
             os.close(b.receive_fd_finish(calls.result))
+        assert not MainContext.default().iteration(False)  # it gives its descriptors back
         assert settle(lambda: (gc.collect(), open_descriptors().items() <= before.items())[1])
 
     def test_nobody_iterates_it_any_more(self, pair):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 
 import pytest
 from helpers import Background, open_descriptors, settle
 from loops.sources import attach, drain, spin
+from ways import pushed
 
 import unixconn
-from unixconn import PRIORITY_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW, Cancellable, MainContext, Source, idle_add
+from unixconn import (
+    PRIORITY_DEFAULT,
+    PRIORITY_HIGH,
+    PRIORITY_LOW,
+    Cancellable,
+    MainContext,
+    MainLoop,
+    Source,
+    idle_add,
+)
 
 pytestmark = pytest.mark.usefixtures("default")
 
@@ -266,14 +277,53 @@ class TestIteration:
         waiting.outcome()
         a, b = pair
         calls = []
-        context.push_thread_default()
-        b.receive_credentials_async(None, lambda *_: calls.append(1))
-        context.pop_thread_default()
+        with pushed(context):
+            b.receive_credentials_async(None, lambda *_: calls.append(1))
         timer = threading.Timer(0.05, a.send_credentials)
         timer.start()
         spin(lambda: calls, context)
         timer.join()
         assert open_descriptors() == before
+
+    def test_the_default_one_keeps_two(self, default, pair):
+        """The default context keeps its descriptors for the next operation, until it finds nothing to do."""
+        before = open_descriptors()
+        a, b = pair
+        kept = []
+        for _ in range(3):
+            calls = []
+            b.receive_credentials_async(None, lambda *_, calls=calls: calls.append(1))
+            a.send_credentials()
+            spin(lambda calls=calls: calls, default)
+            kept.append(len(open_descriptors()) - len(before))
+        assert kept[0] <= 2
+        assert kept == kept[:1] * 3
+        assert not default.iteration(False)
+        assert open_descriptors() == before
+
+    def test_the_default_one_waits_for_nothing(self, default, pair):
+        """It gives them back, too, before it waits while no operation does."""
+        before = open_descriptors()
+        calls = []
+        pair[0].receive_fd_async(None, lambda *_: calls.append(1))
+        pair[0].close()
+        spin(lambda: calls, default)
+        waiting = Background(default.iteration)
+        assert waiting.is_waiting()
+        assert open_descriptors().items() <= before.items()
+        default.wakeup()
+        waiting.outcome()
+
+    def test_gives_them_back_at_the_end_of_a_loop(self, context, pair):
+        """A MainLoop gives them back at the end of run()."""
+        before = open_descriptors()
+        loop = MainLoop(context)
+        with pushed(context):
+            pair[0].receive_fd_async(None, lambda *_: loop.quit())
+        closing = Background(lambda: (time.sleep(0.05), pair[0].close()))
+        loop.run()
+        closing.outcome()
+        assert open_descriptors().items() <= before.items()
 
     def test_wakeup_while_it_waits_for_sockets(self, context, pair):
         """Sources and wakeups reach it there, too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from helpers import in_child, open_descriptors
+from helpers import Background, in_child, settle
 from loops.event_loops import later, taken
 
 from unixconn import MainContext
@@ -53,7 +53,7 @@ class TestTrio:
         trio.run(main)
 
     def test_await_is_a_checkpoint(self, trio, pair):
-        """Also of what has ended: cancellation is seen, and others have their turn."""
+        """Also where nothing has to wait: others have their turn, and a scope that is cancelled already is seen."""
         a, _ = pair
         turns = []
 
@@ -74,18 +74,69 @@ class TestTrio:
         trio.run(main)
         assert sorted(turns) == ["main", "other"]
 
-    def test_cancelled_with_a_descriptor_that_is_there(self, trio, pair, null):
-        """The await is cancelled at its checkpoint, and the descriptor is closed."""
+    def test_result_is_there_before_the_scope_is_cancelled(self, trio, pair, null):
+        """The await returns it: an operation that has ended cannot be undone."""
         a, b = pair
 
         async def main():
             a.send_fd(null)
-            before = set(open_descriptors())
+            future = b.receive_fd_async()
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await b.receive_fd_async()
-            assert scope.cancelled_caught
-            assert set(open_descriptors()) <= before
+                assert await taken(future)
+            assert not scope.cancelled_caught
+
+        trio.run(main)
+
+    def test_result_comes_before_the_scope_is_cancelled(self, trio, pair, null):
+        """The same for a task that waits, and is about to resume when its scope is cancelled."""
+        a, b = pair
+        results = []
+
+        async def wait(future):
+            results.append(await taken(future))
+
+        async def main():
+            future = b.receive_fd_async()
+            # The library's thread serves this one, and whatever stands before it, while trio's thread is busy below.
+            behind = Background(b.receive_fd_async).outcome()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait, future)
+                await trio.sleep(0.01)
+                a.send_fd(null)
+                assert settle(future.done)
+                nursery.cancel_scope.cancel()
+            behind.cancel()
+
+        trio.run(main)
+        assert results == [True]
+
+    def test_two_tasks_await_one(self, trio, pair):
+        """A nursery that is cancelled ends both, with trio's exception."""
+        _, b = pair
+
+        async def main():
+            future = b.receive_fd_async()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(taken, future)
+                nursery.start_soon(taken, future)
+                await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+            assert future.cancelled()
+
+        trio.run(main)
+
+    def test_call_where_no_task_runs(self, trio, pair, null):
+        """A callback of trio's can start an operation."""
+        a, b = pair
+        futures = []
+
+        async def main():
+            a.send_fd(null)
+            trio.lowlevel.current_trio_token().run_sync_soon(lambda: futures.append(b.receive_fd_async()))
+            while not futures:
+                await trio.sleep(0)
+            assert await taken(futures.pop())
 
         trio.run(main)
 

@@ -36,6 +36,8 @@ class Operation:
     """Whether it may have to wait."""
     is_blocking = True
     """Whether it has a blocking method."""
+    finish_is_of_an_object = True
+    """Whether its *_finish is a method, and not a function of the class."""
     several: str | None = "line"
     """What comes of a second one while the first waits: a "line", or "pending", the Error."""
     repeats = True

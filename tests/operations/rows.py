@@ -10,10 +10,13 @@ from operations.row import NUMBERS, Operation
 from ways import BACKGROUND, WAYS, iterate
 
 from unixconn import (
+    BufferedInputStream,
     Bytes,
     Credentials,
+    DataInputStream,
     IOCondition,
     IOStreamSpliceFlags,
+    Line,
     OutputStreamSpliceFlags,
     Socket,
     SocketClient,
@@ -21,6 +24,7 @@ from unixconn import (
     SocketListener,
     SocketProtocol,
     SocketType,
+    Text,
     UnixConnection,
     UnixSocketAddress,
     UnixSocketAddressType,
@@ -378,6 +382,55 @@ class Skip(Read):
     result, gone = 5, 0
 
 
+class Fill(Read):
+    name = "fill"
+    symbol = "g_buffered_input_stream_fill"
+    result, gone = 5, 0
+
+    def open(self):
+        super().open()
+        self.owner = BufferedInputStream(self.owner)
+
+
+class ReadLine(Read):
+    name = "read_line"
+    symbol = "g_data_input_stream_read_line"
+    result, gone = Line(b"hello", 5), Line(b"", 0)
+
+    def open(self):
+        super().open()
+        self.owner = DataInputStream(self.owner)
+
+    def arguments(self):
+        return {}
+
+    def ready(self):
+        self.is_ready = True
+        self.peer.get_output_stream().write(b"hello\n")
+
+
+class ReadUpto(ReadLine):
+    name = "read_upto"
+    symbol = "g_data_input_stream_read_upto"
+    result, gone = Text("hello", 5), Text(None, 0)
+
+    def arguments(self):
+        return {"stop_chars": ";\n", "stop_chars_len": -1}
+
+    def done(self):
+        super().done()
+        self.take_stop()
+
+    def check(self, value):
+        super().check(value)
+        if value == self.result:
+            self.take_stop()
+
+    def take_stop(self):
+        """Take the character that has ended the text."""
+        assert self.owner.read_byte() == ord("\n")
+
+
 class Write(OfStream):
     name = "write"
     symbol = "g_output_stream_write"
@@ -484,6 +537,7 @@ class SpliceBoth(Splice):
 
     name = "splice"
     symbol = "g_io_stream_splice"
+    finish_is_of_an_object = False
     is_blocking = False
     gone = True
     closed = "Socket is already closed"

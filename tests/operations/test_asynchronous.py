@@ -244,7 +244,7 @@ class TestFinish:
         with pytest.raises(TypeError, match="AsyncResult"):
             operation.finish(wrong)
 
-    @each_operation()
+    @each_operation(lambda row: row.finish_is_of_an_object)
     def test_of_another_object(self, operation):
         """It is refused, and the result stays usable."""
         operation.ready()

@@ -8,17 +8,22 @@ import errno
 import os
 import socket
 import struct
+import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import internals
 import pytest
-from helpers import PASSCRED, Background, adopt, collect, forked, in_child, is_on, open_descriptors
+from helpers import PASSCRED, Background, Calls, adopt, collect, forked, in_child, is_on, open_descriptors
+from namespaces import NEW_USER, check, unshare
+from ways import each_way, iterate
 
 import unixconn
-from unixconn import Cancellable, Credentials, CredentialsSource, Error, MainContext, UnixConnection
+from unixconn import Cancellable, Credentials, CredentialsSource, Error, MainContext, SocketType, UnixConnection
 
 NOBODY = 65534
+NO_BYTE = "Expecting to read a single byte for receiving credentials but read zero bytes"
 ME = (os.getpid(), os.geteuid(), os.getegid())
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -230,18 +235,39 @@ class TestFailures:
         text = os.strerror(errno.ENOTCONN)
         assert caught.value.message == f"Error sending credentials: Error sending message: {text}"
 
-    def test_end_of_file(self, raw):
-        """The end of the stream is an error, each time; the kernel's zeroed credentials there are nobody's."""
-        sock, connection = raw
-        sock.close()
-        for _ in range(2):
-            with pytest.raises(Error) as caught:
-                connection.receive_credentials()
-            assert (caught.value.code, caught.value.message) == (
-                0,
-                "Expecting to read a single byte for receiving credentials but read zero bytes",
-            )
-        assert not is_on(connection)
+    @each_way
+    @pytest.mark.usefixtures("event_loop")
+    @pytest.mark.parametrize("how", ["close", "shutdown"])
+    @pytest.mark.parametrize("kind", [SocketType.STREAM, SocketType.SEQPACKET])
+    def test_end_of_the_connection(self, do, how, kind):
+        """It is a ClosedError, each time; the kernel's zeroed credentials there are nobody's (F25)."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            if how == "close":
+                a.close()
+            else:
+                a.get_socket().shutdown(False, True)
+            for _ in range(2):
+                with pytest.raises(unixconn.ClosedError) as caught:
+                    do(b, "receive_credentials")
+                assert (caught.value.code, caught.value.message) == (0, NO_BYTE)
+            assert not is_on(b)
+
+    @each_way
+    @pytest.mark.usefixtures("event_loop")
+    @pytest.mark.parametrize("kind", [SocketType.DATAGRAM, SocketType.SEQPACKET])
+    def test_empty_record(self, do, kind):
+        """It is no end, and the next one comes (F25)."""
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            a.send_message(b"")
+            a.send_message(b"", (), True)
+            a.send_credentials()
+            for _ in range(2):
+                with pytest.raises(Error) as caught:
+                    do(b, "receive_credentials")
+                assert (type(caught.value), caught.value.code, caught.value.message) == (Error, 0, NO_BYTE)
+            assert do(b, "receive_credentials").get_unix_pid() == os.getpid()
 
     def test_without_a_peer(self):
         """An unconnected socket can not receive."""
@@ -405,3 +431,59 @@ class TestIdentity:
         assert set(seen) == {1}
         sock.send(b"x")
         waiter.outcome()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="user namespaces are Linux's")
+@pytest.mark.parametrize(
+    ("maps", "lacking"), [((), "uid {0} and gid {1}"), (("uid",), "gid {1}"), (("gid",), "uid {0}")]
+)
+def test_in_a_user_namespace_without_a_map(pair, maps, lacking):
+    """The kernel's "Invalid argument" has a note that says what is not mapped, in every form (F21)."""
+    a, b = pair
+    outside = {"uid": os.geteuid(), "gid": os.getegid()}
+
+    def inside():
+        unshare(NEW_USER)
+        Path("/proc/self/setgroups").write_bytes(b"deny")
+        for kind in maps:
+            Path(f"/proc/self/{kind}_map").write_bytes(b"7 %d 1" % outside[kind])
+        own, message = Credentials(), unixconn.UnixCredentialsMessage.new()
+        note = f"this user namespace does not map {lacking.format(os.geteuid(), os.getegid())}, see"
+
+        def by_callback():
+            calls = Calls()
+            a.send_credentials_async(None, calls)
+            iterate(lambda: calls)
+            a.send_credentials_finish(calls.result)
+
+        for call in (
+            a.send_credentials,
+            lambda: a.send_credentials(Cancellable()),
+            lambda: a.send_credentials_async().result(5),
+            by_callback,
+            lambda: a.send_fake_credentials(os.getpid(), os.geteuid(), os.getegid()),
+            lambda: a.send_fake_credentials_async(os.getpid(), os.geteuid(), os.getegid()).result(5),
+            lambda: a.send_message(b"x", (), True),
+            lambda: a.send_message(b"x", [0], own, Cancellable()),
+            lambda: a.send_message_async(b"x", (), True).result(5),
+            lambda: a.get_socket().send_message(None, [b"x"], [message], 0),
+        ):
+            with pytest.raises(unixconn.InvalidArgumentError) as caught:
+                call()
+            assert [each.startswith(note) for each in caught.value.__notes__] == [True]
+        with pytest.raises(unixconn.InvalidArgumentError) as caught:
+            a.get_socket().send_message(None, [b"x"], [message, too_many()], 0)
+        assert len(caught.value.__notes__) == 2
+        return a.send_fd(0) and a.send_message(b"x", [0]) == 1
+
+    check(in_child(inside))
+    os.close(b.receive_fd())
+    os.close(b.receive_fd())
+
+
+def too_many():
+    """Return a message with more descriptors than the kernel takes."""
+    made = unixconn.UnixFDMessage.new()
+    for _ in range(254):
+        made.append_fd(0)
+    return made

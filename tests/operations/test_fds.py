@@ -422,7 +422,7 @@ class TestMany:
         b.pass_pidfds()
         before = open_descriptors()
         a.send_fd(null)
-        monkeypatch.setattr(internals.receive, "close_all", stop)
+        monkeypatch.setattr(internals.receive, "close_unwanted", stop)
         with pytest.raises(StopError):
             getattr(b, name)()
         gc.collect()  # PyPy destroys the owner of the pidfd only now
@@ -444,12 +444,12 @@ class TestMany:
             future = getattr(a, f"{name}_async")(*[null if name == "send_fd" else [null] * count] * bool(count))
             assert not future.done()
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
-            monkeypatch.setattr(internals.send, "_has_gone", raising)
+            monkeypatch.setattr(internals.send, "has_gone", raising)
             assert len(b.get_input_stream().read_all(left)) == left
             return await asyncio.wait_for(future, 5)
 
         a, b = pair
-        check, seen = internals.send._has_gone, []
+        check, seen = internals.send.has_gone, []
         fill(a)
         left = b.get_socket().get_available_bytes()
         assert asyncio.run(main()) is True
@@ -612,9 +612,9 @@ class TestRefusing:
         class StopError(Exception):
             pass
 
-        def close_and_stop(owner, *others):
+        def close_and_stop(owner):
             closed = list(owner)
-            close_all(owner, *others)
+            close_all(owner)
             opened.extend(os.dup(null) for _ in closed)
             raise StopError
 
@@ -623,7 +623,7 @@ class TestRefusing:
         a.send_message(b"x", [null] * 2)
         b.refuse_fds()
         with monkeypatch.context() as patch:
-            patch.setattr(internals.receive, "close_all", close_and_stop)
+            patch.setattr(internals.message, "close_unwanted", close_and_stop)
             with pytest.raises(StopError):
                 b.receive_message(9)
         for fd in opened:

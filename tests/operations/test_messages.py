@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import time
 
 import internals
@@ -41,6 +42,7 @@ from unixconn import (
     Socket,
     SocketFamily,
     SocketType,
+    TooManyOpenFilesError,
     UnixConnection,
     UnixSocketAddress,
 )
@@ -251,13 +253,15 @@ class TestMessages:
         assert received == b"".join(bytes([number]) * 300_000 for number in range(5))
 
     def test_full_table(self, pair, null):
-        """It is TOO_MANY_OPEN_FILES, and nothing is left open."""
+        """It is TOO_MANY_OPEN_FILES, with the data, and nothing is left open (F15)."""
         a, b = pair
         before = open_descriptors()
         for free in range(3):
             with room(free):
                 a.send_message(b"data", [null] * 3)
-                assert failure(b.receive_message, 9)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+                with pytest.raises(TooManyOpenFilesError) as caught:
+                    b.receive_message(9)
+                assert caught.value.partial == caught.value.copy().partial == b"data"
             assert open_descriptors() == before
 
     @needs_passed_pidfds
@@ -268,46 +272,64 @@ class TestMessages:
         b.pass_pidfds()
         with room(0):
             a.send_message(b"data")
-            assert failure(b.receive_message, 9)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+            with pytest.raises(TooManyOpenFilesError) as caught:
+                b.receive_message(9)
+            assert caught.value.partial == b"data"
             a.send_credentials()
             assert failure(b.receive_credentials().is_alive)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
         a.send_message(b"data")
         with b.receive_message(9) as message:
             assert message.credentials.is_alive() is True
 
-    @pytest.mark.parametrize("where", ["system call", "receive_message", "Message"])
-    def test_a_signal_handler_that_raises(self, pair, null, monkeypatch, where):
-        """In the background what has come just then is the result, and not lost or another message's."""
+    @pytest.mark.parametrize(
+        ("send", "data", "count", "credentials"),
+        [
+            (lambda a, null: a.send_message(b"first", [null]), b"first", 1, False),
+            (lambda a, null: a.send_message(b"first", [null] * 2), b"first", 2, False),
+            (lambda a, _null: a.send_message(b"first"), b"first", 0, False),
+            (lambda a, _null: a.send_message(b"first", (), True), b"first", 0, True),
+            (lambda a, null: a.send_message(b"first", [null], True), b"first", 1, True),
+        ],
+        ids=["a descriptor", "descriptors", "data", "credentials", "credentials and a descriptor"],
+    )
+    def test_a_signal_handler_that_raises(self, pair, null, send, data, count, credentials):
+        """In the background what has come just then is the result, at each step, and not lost or another message's."""
+        a, b = pair
+        b.pass_credentials(credentials)
+        seen = step = 0
+
+        def files():
+            return list(open_descriptors().values()).count(os.devnull)
+
+        def stop(frame, event, _argument):
+            nonlocal seen
+            if frame.f_code.co_filename == internals.message.__file__ and event != "return":
+                seen += 1
+                if seen == step:
+                    sys.setprofile(None)
+                    raise StopError
 
         class StopError(BaseException):
             pass
 
-        def raising(function):
-            def call(*arguments):
-                result = function(*arguments)
-                monkeypatch.undo()
-                if result != -1:
-                    raise StopError
-                return result
-
-            return call
-
-        a, b = pair
-        calls = Calls()
-        b.receive_message_async(9, None, calls)
-        if where == "system call":
-            # The first Python code after it.
-            monkeypatch.setattr(internals.receive, "must_wait", raising(internals.receive.must_wait))
-        elif where == "receive_message":
-            monkeypatch.setattr(internals.receiving, "receive_message", raising(internals.receiving.receive_message))
-        else:
-            monkeypatch.setattr(internals.receiving, "_credentials", raising(internals.receiving._credentials))
-        a.send_message(b"first", [null] * 2)
-        with pytest.raises(StopError):
-            iterate(lambda: calls)
-        iterate(lambda: calls)
-        with b.receive_message_finish(calls.result) as message:
-            assert (message.data, len(message.fds)) == (b"first", 2)
+        before = files()
+        while seen == step:
+            calls = Calls()
+            b.receive_message_async(9, None, calls)
+            send(a, null)
+            seen, step = 0, step + 1
+            try:
+                sys.setprofile(stop)
+                iterate(lambda: calls)  # noqa: B023 - called at once
+            except StopError:
+                iterate(lambda: calls)  # noqa: B023
+            finally:
+                sys.setprofile(None)
+            with b.receive_message_finish(calls.result) as message:
+                assert (message.data, len(message.fds), message.credentials is not None) == (data, count, credentials)
+                assert files() == before + count
+            assert files() == before
+        assert step > 5
         a.send_message(b"second")
         assert b.receive_message(9).data == b"second"
 
@@ -318,14 +340,16 @@ class TestMessages:
         class StopError(Exception):
             pass
 
-        def raising(handle, sent, *arguments):
-            if sent > 0:
+        def raising(handle, data, sent, *arguments):
+            gone = original(handle, data, sent, *arguments)
+            if sent:
                 monkeypatch.undo()
                 raise StopError
-            return check(handle, sent, *arguments)
+            return gone
 
         a, b = pair
-        check = internals.send._has_gone
+        place = (internals.sending, "send_message") if name == "send_message" else (internals.transfers, "send_data")
+        original = getattr(*place)
         fill(a)
         left = b.get_socket().get_available_bytes()
         data = bytes(range(1, 101)) * 5000
@@ -335,7 +359,7 @@ class TestMessages:
                 future = a.send_message_async(data, [null] * 2)
             else:
                 future = a.get_output_stream().write_all_async(data, 0)
-            monkeypatch.setattr(internals.send, "_has_gone", raising)
+            monkeypatch.setattr(*place, raising)
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
             received, count = bytearray(), 0
             while len(received) < left + len(data):
@@ -353,29 +377,42 @@ class TestMessages:
         assert received[left:] == data
         assert count == (2 if name == "send_message" else 0)
 
-    def test_a_stream_and_a_signal_handler_that_raises(self, pair, monkeypatch):
-        """The same holds for who reads from the stream."""
+    def test_a_stream_and_a_signal_handler_that_raises(self, pair, null, monkeypatch):
+        """The same holds for who reads from the stream: bytes and descriptor come, once."""
 
         class StopError(BaseException):
             pass
 
-        def raising(*arguments):
-            if not result_of(*arguments):
+        def raising(target, name):
+            original = getattr(target, name)
+
+            def broken(*arguments):
+                original(*arguments)
                 monkeypatch.undo()
                 raise StopError
-            return True
+
+            monkeypatch.setattr(target, name, broken)
 
         a, b = pair
-        result_of = internals.receive.must_wait
-        calls = Calls()
         stream = b.get_input_stream()
-        stream.read_bytes_async(9, 0, None, calls)
-        monkeypatch.setattr(internals.receive, "must_wait", raising)
-        a.send_message(b"first")
-        with pytest.raises(StopError):
-            iterate(lambda: calls)
-        iterate(lambda: calls)
-        assert stream.read_bytes_finish(calls.result).get_data() == b"first"
+        targets = (
+            (internals.transfers, "receive_recorded"),
+            (internals.receive_data, "_record"),
+            (internals.receive_data, "contents_of"),
+            (internals.receive_data, "close_unwanted"),
+        )
+        for target, name in targets:
+            calls = Calls()
+            stream.read_bytes_async(9, 0, None, calls)
+            a.send_message(b"first", [null])
+            raising(target, name)
+            with pytest.raises(StopError):
+                iterate(lambda: calls)  # noqa: B023 - called at once
+            iterate(lambda: calls)  # noqa: B023
+            assert stream.read_bytes_finish(calls.result).get_data() == b"first"
+            fd = b.receive_fd()
+            assert same(fd, null)
+            os.close(fd)
 
     def test_that_nobody_takes(self, pair, null):
         """Its descriptors are closed with the result."""
@@ -391,8 +428,9 @@ class TestMessages:
         [
             ((None,), TypeError, "None"),
             (("text",), TypeError, "text|str"),
-            ((b"", [0]), ValueError, "a byte"),
-            ((b"", (), True), ValueError, "a byte"),
+            ((b"", [0]), unixconn.InvalidArgumentError, "a byte.*(0,)"),
+            ((bytearray(), [0]), unixconn.InvalidArgumentError, "a byte.*(0,)"),
+            ((b"", (), True), unixconn.InvalidArgumentError, "a byte.*True"),
             ((b"x", [0] * 254), ValueError, "254"),
             ((b"x", [-1]), ValueError, "-1"),
             ((b"x", 5), TypeError, "5|int"),
@@ -400,7 +438,7 @@ class TestMessages:
         ],
     )
     def test_wrong_arguments(self, pair, arguments, error, text):
-        """They are named, and nothing is sent."""
+        """They are named, and nothing is sent, nor lost (F3)."""
         a, b = pair
         for call in (a.send_message, a.send_message_async):
             with pytest.raises(error, match=text):
@@ -501,12 +539,17 @@ class TestRecords:
     @each_way
     @each_record
     def test_too_long(self, ends, null, do, kind):
-        """What does not fit is an error that tells its length; its descriptors are closed, and the next one comes."""
+        """
+        What does not fit is an error that tells its length, and has its beginning.
+
+        Its descriptors are closed, and the next one comes (F15).
+        """
         a, b = ends
         a.send_message(b"0123456789", [null])
         a.send_message(b"next")
-        code, text = failure(do, b, "receive_message", 4)
-        assert (code, "10 bytes" in text, "4" in text) == (IOErrorEnum.MESSAGE_TOO_LARGE, True, True)
+        with pytest.raises(Error, match=r"10 bytes.*4") as caught:
+            do(b, "receive_message", 4)
+        assert (caught.value.code, caught.value.partial) == (IOErrorEnum.MESSAGE_TOO_LARGE, b"0123")
         assert do(b, "receive_message", 4).data == b"next"
 
     @each_record

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
+import threading
+from typing import ClassVar
 
 import pytest
-from helpers import Calls, drain, fill, open_descriptors, tag, take
+from helpers import Background, Calls, drain, fill, open_descriptors, tag, take
 from operations.kinds import RECEIVING, SENDING, check, finish, start
 from ways import iterate, pushed, rest
 
@@ -231,3 +235,143 @@ class TestOrder:
                 a.send_fd(tagged(number))
             iterate(lambda: len(got) == 6)
             assert got == [(number, str(number)) for number in range(6)]
+
+
+def splice(data, connection):
+    """Write *data* to a connection by a splice."""
+    one, other = UnixConnection.create_pair()
+    with one, other:
+        one.get_output_stream().write_all(data)
+        one.get_socket().shutdown(False, True)
+        assert connection.get_output_stream().splice(other.get_input_stream()) == len(data)
+
+
+class TestPlainBetweenBackground:
+    """A plain send goes between the messages of others, though these are of its own thread's context or loop."""
+
+    FIRST, LAST = b"A" * 1_000_000, b"C" * 300_000
+
+    @pytest.fixture
+    def background(self, pair):
+        """A message of the background that is half sent, one that waits, and a thread that receives all of them."""
+        a, b = pair
+        received, places = bytearray(), []
+
+        def receive(size):
+            while len(received) < size:
+                with b.receive_message(2**16) as message:
+                    if message.fds or message.credentials is not None:
+                        places.append((len(received), len(message.data)))
+                    received.extend(message.data)
+            return received, places
+
+        return a, receive
+
+    SENDS: ClassVar = {
+        "send_fd": (lambda a, null: a.send_fd(null), b"\0"),
+        "send_fds": (lambda a, null: a.send_fds([null] * 2), b"\0"),
+        "send_credentials": (lambda a, _null: a.send_credentials(), b"\0"),
+        "send_message": (lambda a, null: a.send_message(b"B" * 500_000, [null]), b"B" * 500_000),
+        "with a Cancellable": (
+            lambda a, null: a.send_message(b"B" * 500_000, [null], None, Cancellable()),
+            b"B" * 500_000,
+        ),
+        "Socket.send_message": (lambda a, _null: a.get_socket().send_message(None, [b"B"], None, 0), b"B"),
+        "Socket.send": (lambda a, _null: a.get_socket().send(b"B"), b"B"),
+        "write": (lambda a, _null: a.get_output_stream().write(b"B"), b"B"),
+        "write_all": (lambda a, _null: a.get_output_stream().write_all(b"B" * 500_000), b"B" * 500_000),
+        "splice": (lambda a, _null: splice(b"B" * 50_000, a), b"B" * 50_000),
+    }
+
+    @pytest.mark.parametrize("name", SENDS)
+    @pytest.mark.parametrize("where", ["context", "thread", "loop"])
+    def test_it_stands_behind_what_is_half_sent(self, background, null, calls, name, where):
+        """And behind nothing else: it is sent before the message that has not begun."""
+        a, receive = background
+        send, data = self.SENDS[name]
+        size = len(self.FIRST) + len(data) + len(self.LAST)
+
+        def plainly(start):
+            started = [start(self.FIRST), start(self.LAST)]
+            receiver = Background(receive, size)
+            send(a, null)
+            return started, receiver
+
+        if where == "context":
+            _, receiver = plainly(lambda data: a.send_message_async(data, (), None, None, calls))
+            assert calls == []
+            iterate(lambda: len(calls) == 2)
+            assert [a.send_message_finish(result) for _, result in calls] == [len(self.FIRST), len(self.LAST)]
+        elif where == "thread":
+            futures, receiver = plainly(a.send_message_async)
+            assert [future.result(10) for future in futures] == [len(self.FIRST), len(self.LAST)]
+        else:
+
+            async def main():
+                futures, receiver = plainly(a.send_message_async)
+                return [await asyncio.wait_for(future, 10) for future in futures], receiver
+
+            counts, receiver = asyncio.run(main())
+            assert counts == [len(self.FIRST), len(self.LAST)]
+        received, places = receiver.outcome()
+        if where != "loop" and received.startswith(self.FIRST + self.LAST):
+            # The thread that sends what nobody else sends was faster than this one.
+            assert received == self.FIRST + self.LAST + data
+        else:
+            assert received == self.FIRST + data + self.LAST
+            # A read may join the last bytes of the first message and the beginning of the second.
+            assert all(place <= len(self.FIRST) < place + count + 1 for place, count in places)
+
+    @pytest.mark.parametrize("end", ["cancelled", "timed out", "not blocking", "closed"])
+    def test_its_wait_ends(self, pair, null, end):
+        """It has sent nothing then, and what it stood behind goes on."""
+        a, b = pair
+        future = a.send_message_async(self.FIRST)
+        cancellable = Cancellable.with_timeout(0.05) if end == "timed out" else Cancellable()
+        errors = {"not blocking": unixconn.WouldBlockError, "timed out": unixconn.TimedOutError}
+        if end == "not blocking":
+            a.get_socket().set_blocking(False)
+        elif end in ("cancelled", "closed"):
+            threading.Timer(0.05, cancellable.cancel if end == "cancelled" else a.close).start()
+        before = open_descriptors()
+        with pytest.raises(errors.get(end, unixconn.CancelledError if end == "cancelled" else unixconn.ClosedError)):
+            a.send_message(b"B", [null], None, cancellable)
+        if end == "closed":
+            with pytest.raises(unixconn.ClosedError):
+                future.result(5)
+            return
+        assert open_descriptors().keys() <= before.keys()
+        received = bytearray()
+        while len(received) < len(self.FIRST):
+            received += b.receive_message(2**20).data
+        assert future.result(5) == len(self.FIRST)
+        assert received == self.FIRST
+        b.get_socket().set_blocking(False)
+        with pytest.raises(unixconn.WouldBlockError):
+            b.receive_message(9)
+
+    def test_what_waits_for_room_goes_between_messages(self, pair, null):
+        """One that finds no room before a message of the background begins is not in the midst of it either."""
+        a, b = pair
+        fill(a)
+        left = b.get_socket().get_available_bytes()
+        plain = Background(a.send_message, b"B" * 500_000, [null])
+        assert plain.is_waiting()
+        future = a.send_message_async(self.FIRST)
+        received = bytearray()
+        while len(received) < left + len(self.FIRST) + 500_000:
+            with b.receive_message(2**16) as message:
+                received += message.data
+        assert plain.outcome() == 500_000
+        assert future.result(5) == len(self.FIRST)
+        runs = [(key, sum(1 for _ in group)) for key, group in itertools.groupby(received[left:])]
+        assert sorted(runs) == [(ord("A"), len(self.FIRST)), (ord("B"), 500_000)]
+
+    def test_it_stands_behind_a_stream(self, background, null):
+        """What a stream writes in the background is a message, too."""
+        a, receive = background
+        writing = a.get_output_stream().write_all_async(self.FIRST)
+        receiver = Background(receive, len(self.FIRST) + 500_000)
+        a.send_message(b"B" * 500_000, [null])
+        assert writing.result(10) == (True, len(self.FIRST))
+        assert receiver.outcome()[0] == self.FIRST + b"B" * 500_000

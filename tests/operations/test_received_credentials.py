@@ -28,7 +28,7 @@ def failure(call, *arguments):
 
 class TestMessage:
     def test_nothing_beside_the_numbers(self, pair):
-        """The text says what would have brought it."""
+        """The text says what would have brought it (F25)."""
         a, b = pair
         a.send_credentials()
         got = b.receive_credentials()
@@ -37,7 +37,7 @@ class TestMessage:
             (got.get_groups, "no message carries groups"),
             (got.get_security_label, "SO_PASSSEC"),
             (got.get_pidfd, "SO_PASSPIDFD (Linux 6.5 or later)"),
-            (got.is_alive, "SO_PASSPIDFD (Linux 6.5 or later)"),
+            (got.is_alive, "UnixConnection.pass_pidfds() was called before"),
         ):
             error = failure(ask)
             assert isinstance(error, NotSupportedError)
@@ -181,6 +181,20 @@ class TestMessage:
         os.close(ready)
         os.close(done)
         check(code)
+
+    @needs_root
+    def test_of_nobody_outside_without_a_pidfd(self, pair):
+        """S10: they are unknown, and not those of the peer, which is somebody else: root has made the pair."""
+        a, b = pair
+        b.pass_credentials()
+        assert in_child(lambda: become(65534) or a.get_socket().send(b"x")) == 0
+
+        def inside():
+            got = b.receive_credentials()
+            asked = (got.get_unix_pid, got.get_unix_user, got.get_unix_group)
+            return got.source == "message" and [failure(each).code for each in asked] == [35, 35, 35]
+
+        check(in_pid_namespace(inside))
 
     @needs_root
     def test_setuid_after_the_message(self, pair):

@@ -141,12 +141,13 @@ def test_closed_while_it_waits(operation, way):
 
 @each_operation_in_each_way(lambda row: row.waits and row.gone is not None)
 def test_the_peer_goes_while_it_waits(operation, way):
-    """All operations that wait learn that the peer has gone; so does the next one."""
+    """All operations that wait learn that the peer has gone; so does the next one; by a ConnectionError (F25)."""
 
     def outcome(call, *arguments, **named):
         try:
             return call(*arguments, **named)
         except Error as error:
+            assert isinstance(error, ConnectionError)
             return error.code, error.message
 
     operation.block()

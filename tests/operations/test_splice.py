@@ -7,10 +7,10 @@ import os
 import socket
 
 import pytest
-from helpers import Background, adopt, fill, received
-from ways import CANCELLED, PENDING, by_callback, by_future, each_background, failure
+from helpers import Background, Calls, adopt, fill, received
+from ways import CANCELLED, PENDING, by_callback, by_future, each_background, failure, iterate
 
-from unixconn import Cancellable, IOStreamSpliceFlags, OutputStreamSpliceFlags, UnixConnection
+from unixconn import Cancellable, IOStream, IOStreamSpliceFlags, OutputStreamSpliceFlags, UnixConnection
 
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
@@ -161,6 +161,25 @@ class TestIOStreamSplice:
         for each in (a, b):
             assert not each.get_input_stream().has_pending()
             assert not each.get_output_stream().has_pending()
+
+    def test_finish_without_an_instance(self, chain):
+        """splice_finish belongs to the class, as in Gio; to call it of an instance does no harm (F17)."""
+        first, a, b, _ = chain
+        calls = Calls()
+        a.splice_async(b, IOStreamSpliceFlags.NONE, 0, None, calls)
+        first.close()
+        iterate(lambda: calls)
+        b.close_async(0, None, calls)
+        iterate(lambda: len(calls) > 1)
+        (_, spliced), (_, closed) = calls
+        for finish in (IOStream.splice_finish, UnixConnection.splice_finish, a.splice_finish, b.splice_finish):
+            with pytest.raises(ValueError, match="g_io_stream_close_async"):
+                finish(closed)
+            with pytest.raises(TypeError, match="AsyncResult"):
+                finish(None)
+        assert IOStream.splice_finish(result=spliced) is True
+        with pytest.raises(ValueError, match=r"taken|returned"):
+            a.splice_finish(spliced)
 
     def test_waiting_for_both(self, chain):
         """With WAIT_FOR_BOTH the other direction goes on until it ends, too."""

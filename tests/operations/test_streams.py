@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import gc
 import os
+import socket
 import time
 
 import pytest
-from helpers import Background, Calls, fill, received, settle
+from helpers import Background, Calls, fill, received, same, settle
 from ways import CANCELLED, PENDING, each_background, failure, iterate
 
 import unixconn
-from unixconn import PRIORITY_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW, Bytes, Cancellable, UnixConnection
+from unixconn import PRIORITY_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW, Bytes, Cancellable, SocketType, UnixConnection
 
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
@@ -64,6 +66,25 @@ class TestBlocking:
         sock.send(b"hello")
         assert connection.get_input_stream().readinto(buffer) == 5
         assert bytes(buffer) == b"hello\0\0\0\0"
+
+    @pytest.mark.parametrize("count", [9, 100_000])
+    def test_readinto_keeps_descriptors(self, raw, null, count):
+        """It waits, ends after a byte with a descriptor, and receive_fd returns that next."""
+        sock, connection = raw
+        stream, buffer = connection.get_input_stream(), bytearray(count)
+        reader = Background(stream.readinto, buffer)
+        assert reader.is_waiting()
+        rights = array.array("i", [null])
+        sock.sendmsg([b"ab"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        sock.send(b"c")
+        assert reader.outcome() == 2
+        assert stream.readinto(memoryview(buffer)[2:]) == 1
+        assert bytes(buffer[:4]) == b"abc\0"
+        fd = connection.receive_fd()
+        assert same(fd, null)
+        os.close(fd)
+        sock.close()
+        assert stream.readinto(buffer) == 0
 
     def test_readinto_what_can_not_be_written(self, raw):
         """It is refused, nothing is consumed, and the stream is free."""
@@ -251,6 +272,50 @@ class TestAsynchronousWriting:
             with pytest.raises(TypeError):
                 start(*arguments)
         assert not stream.has_pending()
+
+
+class TestSeveralPieces:
+    @pytest.mark.parametrize("seconds", [0, 60])
+    @each_background
+    def test_packets(self, do, seconds):
+        """A piece is a packet; with a timeout of the Socket, each has its own."""
+        a, b = UnixConnection.create_pair(SocketType.SEQPACKET)
+        with a, b:
+            for each in (a, b):
+                each.get_socket().set_timeout(seconds)
+            sent = bytes(range(100))
+
+            def send():
+                for value in sent:
+                    b.get_output_stream().write(bytes([value]))
+
+            assert do(a.get_input_stream(), "read_all", len(sent), meanwhile=send) == sent
+            assert do(a.get_output_stream(), "write_all", sent) == (True, len(sent))
+            assert b.get_input_stream().read(999) == sent
+
+    def test_others_have_their_turn(self):
+        """One attempt takes not all of many pieces, though none of them has to wait."""
+        a, b = UnixConnection.create_pair(SocketType.SEQPACKET)
+        with a, b:
+            for value in range(100):
+                b.get_output_stream().write(bytes([value]))
+            calls = Calls()
+            a.get_input_stream().read_all_async(100, PRIORITY_DEFAULT, None, calls)
+            assert a.get_socket().get_available_bytes()
+            iterate(lambda: calls)
+            assert a.get_input_stream().read_all_finish(calls.result) == bytes(range(100))
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_each_has_the_timeout(self, pair, is_async):
+        """All of them together may take longer."""
+        a, b = pair
+        a.get_socket().set_timeout(2)
+        stream = a.get_input_stream()
+        reader = Background(stream.read_all_async(3).result, 10) if is_async else Background(stream.read_all, 3)
+        for _ in range(3):
+            time.sleep(0.8)
+            b.get_output_stream().write(b"x")
+        assert reader.outcome() == b"xxx"
 
 
 class TestPending:

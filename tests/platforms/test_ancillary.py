@@ -156,22 +156,26 @@ class TestRealMessages:
         assert open_descriptors() == before
 
     def test_the_kernel_writes_what_is_expected(self, raw, null):
-        """The prepared outcome of the fast path is what the kernel gives for one descriptor, and for credentials."""
+        """The prepared kinds are what the kernel gives for a descriptor, for credentials and for data alone."""
         _, connection = raw
         other = socket.socket(fileno=os.dup(connection.get_socket().get_fd()))
         connection.get_socket().close()
         sock = raw[0]
-        for option, expected in ((0, ancillary.OUTCOME_ONE_DESCRIPTOR), (1, ancillary.OUTCOME_ONE_CREDENTIALS)):
+        for count, option, expected in (
+            (1, 0, ancillary.ONE_DESCRIPTOR),
+            (0, 1, ancillary.ONE_CREDENTIALS),
+            (0, 0, ancillary.DATA_ALONE),
+        ):
             other.setsockopt(SOL_SOCKET, SO_PASSCRED, option)
-            rights = [] if option else [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [null]))]
-            sock.sendmsg([b"x"], rights)
+            sock.sendmsg([b"x"], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [null]))] * count)
             message = Incoming()
             message.room[0] = ROOM
             from unixconn._kernel.native import lib
 
             assert lib.recvmsg(other.fileno(), message.header, lib.MSG_CMSG_CLOEXEC) == 1
-            assert message.outcome() == expected
-            if not option:
+            assert (message.start if expected is ancillary.DATA_ALONE else message.kind) == expected
+            assert (message.start == ancillary.DATA_ALONE) == (count == option == 0)
+            if count:
                 os.close(message.descriptors[0])
         other.close()
 

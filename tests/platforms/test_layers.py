@@ -251,8 +251,8 @@ PARISC = {
     "SO_PEERPIDFD": 0x404B,
     "SO_PASSRIGHTS": 0x4051,
 }
-# linux/socket.h has one set for all machines.
-MESSAGES = {
+# linux/socket.h and linux/fs.h have one set for all machines.
+COMMON = {
     "SCM_RIGHTS": 1,
     "SCM_CREDENTIALS": 2,
     "SCM_SECURITY": 3,
@@ -261,6 +261,7 @@ MESSAGES = {
     "MSG_DONTWAIT": 0x40,
     "MSG_NOSIGNAL": 0x4000,
     "MSG_CMSG_CLOEXEC": 0x40000000,
+    "RENAME_NOREPLACE": 1,
 }
 MACHINES = {
     **dict.fromkeys(["x86_64", "i686", "aarch64", "armv7l", "riscv64", "s390x", "loongarch64", "m68k"], GENERIC),
@@ -276,8 +277,8 @@ def test_constants_of_each_machine(build_ffi, machine):
     """The layer for another machine has the numbers of that machine's kernel."""
     platforms = importlib.import_module("unixconn._abi").PLATFORMS
     module = importlib.import_module(f"unixconn._abi_{_native._entry(platforms, 'linux', machine)}")
-    assert constants(module) == {**MACHINES[machine], **MESSAGES}
-    assert build_ffi.platform_for("linux", machine).constants == {**MACHINES[machine], **MESSAGES}
+    assert constants(module) == {**MACHINES[machine], **COMMON}
+    assert build_ffi.platform_for("linux", machine).constants == {**MACHINES[machine], **COMMON}
 
 
 @pytest.mark.parametrize(

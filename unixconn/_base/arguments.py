@@ -61,18 +61,12 @@ def as_member(kind: type[EnumT], value: Any) -> EnumT:
 
     Raises TypeError if there is none.
     """
+    if value.__class__ is kind:
+        return value
     try:
         return kind(value)
     except ValueError:
         raise TypeError(f"{value!r} is not a {kind.__name__}: pass one of its members") from None
-
-
-def member_or(kind: type[EnumT], value: int, otherwise: EnumT) -> EnumT:
-    """Return the member of the enumeration *kind* that has *value*, or *otherwise* if none has it."""
-    try:
-        return kind(value)
-    except ValueError:
-        return otherwise
 
 
 def as_seconds(value: Any, name: str) -> float:

@@ -9,6 +9,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count, repeat
 
+from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ class Clock(Generic[T]):
         self._first = popping(self._heap)
         self._numbers = count()
         self._limit = _FEW
+        self.is_in_use = False
+        """Whether `next` has to be asked: an item was added since it has last returned infinity."""
 
     def add(self, moment: float, item: T) -> None:
         """Add *item*, which becomes due at *moment*."""
         self._arrivals.append((moment, next(self._numbers), item))
+        self.is_in_use = True
 
     def has_arrivals(self) -> bool:
         """Return whether an item was added since the last call of `next`."""
@@ -63,6 +67,9 @@ class Clock(Generic[T]):
         if not self._heap:
             # After many items the limit is high, and items that are over would pile up to it.
             self._limit = _FEW
+            self.is_in_use = False
+            if self._arrivals:  # added since, perhaps before the line above
+                self.is_in_use = True
             return math.inf
         return self._heap[0][0]
 
@@ -80,10 +87,12 @@ class Clock(Generic[T]):
 
 if sys.implementation.name == "pypy":
 
+    @ending
     def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
         """Move all items of *source* to *heap*, a sorted list from which others only remove items."""
         while True:
-            # If an exception has come before the sorting, this call does it. Only the last item can be out of order.
+            # If an exception has come before the sorting, the next call does it. Only the last item can be out of
+            # order.
             last = heap[-2:]
             if last[-1:] < last[:1]:
                 heap.sort()
@@ -98,6 +107,8 @@ if sys.implementation.name == "pypy":
         """Return the arguments of a `map` that removes the first item of *heap* and has it as its only item."""
         return list.pop, (heap,), (0,)
 
+    push: Callable[[list[Any], Any], None] | None = None
+
 else:
 
     def push_all(source: deque[ItemT], heap: list[ItemT]) -> None:
@@ -110,3 +121,6 @@ else:
     def popping(heap: list[ItemT]) -> tuple[Any, ...]:
         """Return the arguments of a `map` that removes the first item of *heap* and has it as its only item."""
         return heappop, (heap,)
+
+    push = heappush
+    """Push an item to a heap in one step; None where that takes several."""

@@ -130,6 +130,27 @@ def io_error_quark() -> int:
 io_error_quark.__module__ = "unixconn"
 
 
+def quark_from_string(string: str | None) -> int:
+    """
+    Return the number that stands for *string*, such as the name of an error domain; 0 for None (g_quark_from_string).
+
+    Raises TypeError if *string* is neither.
+    """
+    if string is None:
+        return 0
+    if not isinstance(string, str):
+        raise TypeError(f"string must be a string, not {string!r}")
+    return _quark(string)
+
+
+def quark_to_string(quark: int) -> str | None:
+    """Return the string that the number *quark* stands for; None if there is none (g_quark_to_string)."""
+    return next((name for name, number in _quarks.items() if number == quark), None)
+
+
+quark_from_string.__module__ = quark_to_string.__module__ = "unixconn"
+
+
 def io_error_from_errno(err_no: int) -> IOErrorEnum:
     """
     Return the code for *err_no*, an errno of the C library (Gio.io_error_from_errno).
@@ -153,6 +174,9 @@ class Error(RuntimeError):
 
     __module__ = "unixconn"
 
+    partial: bytes = b""
+    """The data of a message that `UnixConnection.receive_message` refuses, as other contents of it are lost."""
+
     def __init__(self, message: str = "unknown error", domain: str = "pygi-error", code: int = 0) -> None:
         super().__init__(message)
         # In subclasses of OSError, __new__ has already taken the arguments.
@@ -163,20 +187,21 @@ class Error(RuntimeError):
         self.__notes__: list[str] = []
 
     def __str__(self) -> str:
-        return f"{self.domain}: {self.message} ({self.code})"
+        filename = getattr(self, "filename", None)
+        return f"{self.domain}: {self.message} ({self.code})" + (f": {filename!r}" if filename else "")
 
     def __repr__(self) -> str:
         return f"GLib.Error({self.message!r}, {self.domain!r}, {self.code})"
 
     def __reduce__(self) -> tuple[type[Error], tuple[str, str, int], dict[str, object]]:
         state = {**self.__dict__, "__notes__": list(self.__notes__)}
-        for name in ("errno", "strerror"):
+        for name in ("errno", "strerror", "filename"):
             if getattr(self, name, None) is not None:
                 state[name] = getattr(self, name)
         return type(self), (self.message, self.domain, self.code), state
 
     def __setstate__(self, state: dict[str, object] | None) -> None:
-        # errno and strerror are not in the instance's dictionary, so setattr() sets them.
+        # Those of an OSError are not in the instance's dictionary, so setattr() sets them.
         for name, value in (state or {}).items():
             setattr(self, name, value)
 
@@ -197,16 +222,17 @@ class Error(RuntimeError):
         """
         Return whether this error has *code* in *domain* (g_error_matches).
 
-        *domain* is a number that `io_error_quark` returned. The name of a domain never matches.
+        *domain* is a number that `io_error_quark` or `quark_from_string` returned. The name of a domain never matches.
         """
         return self.domain in _quarks and domain == _quarks[self.domain] and self.code == code
 
     @staticmethod
     def new_literal(domain: int, message: str, code: int) -> Error:
         """
-        Return a new error with *code* in *domain*, a number that `io_error_quark` returned (g_error_new_literal).
+        Return a new error with *code* in *domain* (g_error_new_literal).
 
-        Raises TypeError if *domain* is not a number, and ValueError if it is not the number of a domain.
+        *domain* is a number that `io_error_quark` or `quark_from_string` returned. Raises TypeError if it is not a
+        number, and ValueError if it is not the number of a domain.
         """
         if not isinstance(domain, (int, float)):
             raise TypeError(f"domain must be a number, not {domain!r}: use io_error_quark()")
@@ -233,7 +259,11 @@ class CancelledError(Error):
 
 
 class ClosedError(Error, ConnectionError):
-    """CLOSED: this process closed the socket, or the peer ended the connection."""
+    """
+    CLOSED: this process closed the socket, or the peer ended the connection.
+
+    `UnixConnection.receive_credentials` reports the end of the connection with the code FAILED, as Gio does.
+    """
 
     __module__ = "unixconn"
 
@@ -286,7 +316,11 @@ class NotFoundError(Error, FileNotFoundError):
 
 
 class TooManyOpenFilesError(Error, OSError):
-    """TOO_MANY_OPEN_FILES: the descriptor table of the process (RLIMIT_NOFILE) or of the system is full."""
+    """
+    TOO_MANY_OPEN_FILES: the descriptor table of the process (RLIMIT_NOFILE) or of the system is full.
+
+    A stream raises it, too, if it keeps too many descriptors that came with its bytes: see `InputStream`.
+    """
 
     __module__ = "unixconn"
 

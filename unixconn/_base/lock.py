@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 from functools import wraps
+from weakref import ref
 
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 
@@ -48,11 +49,17 @@ def ending(function: EndingT) -> EndingT:
 
 
 _process = object()
+_locks: set[ref[Lock]] = set()
+"""All Locks, for the child of a fork. A look at each use, whether the process is another one, costs more."""
 
 
 def _start_in_child() -> None:
     global _process  # noqa: PLW0603 - objects made before the fork keep the old one
     _process = object()
+    for each in tuple(_locks):
+        lock = each()
+        if lock is not None:
+            lock._renew()
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -97,32 +104,29 @@ class Lock:
     that would stop all other threads.
     """
 
-    __slots__ = ("_condition", "_lock", "_process")
+    __slots__ = ("__weakref__", "_condition", "entered")
+
+    entered: threading.RLock
+    """
+    The lock itself, for a ``with`` statement.
+
+    A method of this class, written in Python, could be interrupted between taking the lock and returning. The methods
+    of the lock itself are C.
+    """
 
     def __init__(self) -> None:
-        self._renew()
+        self.entered = _RLock()
+        self._condition: threading.Condition | None = None
+        _locks.add(ref(self, _locks.discard))
 
     def _renew(self) -> None:
-        self._lock = _RLock()
-        self._condition: threading.Condition | None = None
-        self._process = _process
-
-    @property
-    def entered(self) -> threading.RLock:
-        """
-        The lock itself, for a ``with`` statement.
-
-        A method of this class, written in Python, could be interrupted between taking the lock and returning. The
-        methods of the lock itself are C.
-        """
-        if self._process is not _process:
-            self._renew()
-        return self._lock
+        self.entered = _RLock()
+        self._condition = None
 
     def wait(self) -> None:
         """Release the lock, wait until another thread calls `notify`, and take it again. The caller holds the lock."""
         if self._condition is None:
-            self._condition = threading.Condition(self._lock)
+            self._condition = threading.Condition(self.entered)
         self._condition.wait()
 
     def notify(self) -> None:

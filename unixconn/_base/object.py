@@ -2,7 +2,8 @@
 Object: the base class of Gio's classes, with properties and signals (GObject.Object).
 
 A class declares the properties that it adds in `_properties`, each with the names of the methods that get and set it,
-and its signals in `_signals`. Constructors take properties as ordinary keyword arguments.
+and its signals in `_signals`. Constructors take properties as ordinary keyword arguments. Programs declare theirs as
+with PyGObject: see declarations.py.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import itertools
 import sys
 import warnings
 import weakref
-from functools import partial
+from enum import IntEnum
 
-from unixconn._base.arguments import as_integer
+from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, ClassVar
 
@@ -81,24 +82,164 @@ class Props:
 class Signal:
     """A signal of a class. *default* is the method that runs after the plain handlers, and that subclasses override."""
 
-    __slots__ = ("default", "ends_when_true")
+    __slots__ = ("count", "default", "ends_when_true", "method")
 
-    def __init__(self, default: Callable[..., object], *, ends_when_true: bool = False) -> None:
+    run_first = False
+    """Whether the class's own handler runs before the others. If not, it runs before those of `connect_after`."""
+    detailed = False
+    """Whether the signal can be connected and emitted with a detail."""
+
+    def __init__(self, default: Callable[..., object] | None, *, ends_when_true: bool = False) -> None:
         self.default = default
+        if default is not None:
+            self.method: str = default.__name__
+            """The name of the method."""
+            self.count: int = default.__code__.co_argcount - 1
+            """The number of values."""
         self.ends_when_true = ends_when_true
         """Whether a handler that returns True ends the emission, and `Object.emit` returns its result."""
+
+
+def signal_accumulator_true_handled(*_arguments: object) -> None:
+    """Stand for g_signal_accumulator_true_handled in a declaration: a handler that returns True ends the emission."""
+
+
+signal_accumulator_true_handled.__module__ = "unixconn"
+
+
+def checked_type(kind: Any, where: str) -> type:
+    """Return *kind*, a type of values. Raises TypeError if values of signals and properties cannot be of it."""
+    if isinstance(kind, type) and (
+        kind in (int, float, bool, str, object)
+        or issubclass(kind, Object)
+        or kind.__module__.partition(".")[0] == "unixconn"
+    ):
+        return kind
+    raise TypeError(f"{where}: values cannot be of the type {kind!r}; object stands for any value")
+
+
+def checked_name(name: Any, where: str) -> str:
+    """Return *name* with dashes. Raises TypeError if it is no string, and ValueError if it cannot be a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: a name must be a string, not {name!r}")
+    found = name.replace("_", "-")
+    if not (found.replace("-", "").isalnum() and found.isascii() and found[0].isalpha()):
+        raise ValueError(f"{where}: a name must be of letters, digits and dashes, not {name!r}")
+    return found
+
+
+def converted(value: Any, kind: type, name: str) -> Any:
+    """Return *value* as one of the type *kind*, as GObject does. Raises TypeError and OverflowError if it cannot be."""
+    if kind is object:
+        return value
+    if kind is bool:
+        return bool(value)
+    if issubclass(kind, int) and not issubclass(kind, IntEnum):
+        return as_integer(value, name, *getattr(kind, "limits", (-INT_MAX - 1, INT_MAX)))
+    if kind is float:
+        if not hasattr(value, "__float__"):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        return float(value)
+    if kind is str:
+        return value if value is None else str(value)
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {value!r}")
+    return value
+
+
+class DeclaredSignal(Signal):
+    """A signal that a program declares. Raises TypeError and ValueError for what is not supported."""
+
+    __slots__ = ("_kind", "_types", "cleanup", "detailed", "name", "run_first")
+
+    def __init__(
+        self, name: Any, flags: Any, result: Any, types: Any, accumulator: object = None, data: object = None
+    ) -> None:
+        where = f"the signal {name!r}"
+        super().__init__(None, ends_when_true=accumulator is signal_accumulator_true_handled)
+        self.name: str = checked_name(name, where)
+        bits = as_integer(flags, f"{where}: the flags", 0, INT_MAX)
+        if bits & ~0x177 or bits & 7 not in (0, 1, 2, 4):
+            raise ValueError(f"{where}: the flags {flags!r} are not supported")
+        if not (accumulator is None or self.ends_when_true) or data is not None:
+            raise TypeError(f"{where}: the accumulator {accumulator!r} is not supported")
+        if not isinstance(types, (tuple, list)):
+            raise TypeError(f"{where}: the types of its values must be a tuple, not {types!r}")
+        self.run_first = bool(bits & 1)
+        self.detailed = bool(bits & 16)
+        # Without a flag that says when, GObject never calls the default handler.
+        method = "do_" + self.name.replace("-", "_")
+        self.method = method if bits & 3 else ""
+        self.cleanup: str = method if bits & 4 else ""
+        """The name of the default handler if it runs after all others."""
+        self.count = len(types)
+        self._kind = None if result is None else checked_type(result, where)
+        self._types = [checked_type(each, where) for each in types]
+
+    def values(self, values: tuple[object, ...]) -> tuple[object, ...]:
+        """Return *values* as handlers get them. Raises TypeError and OverflowError if they are not of the types."""
+        return tuple(
+            converted(value, kind, f"a value of the signal {self.name}") for value, kind in zip(values, self._types)
+        )
+
+    def result(self, result: object) -> object:
+        """Return the result of the last handler as `Object.emit` returns it."""
+        kind = self._kind
+        if kind is None:
+            return None
+        if result is None:
+            return kind() if kind in (bool, int, float) else None
+        return converted(result, kind, f"the result of the signal {self.name}")
+
+
+class DeclaredProperty(Property):
+    """A property that a program declares. Raises TypeError and ValueError for what is not supported."""
+
+    __slots__ = ("blurb", "flags", "maximum", "minimum", "nick", "writer")
+
+    def __init__(
+        self, name: Any, kind: Any, nick: str, blurb: str, minimum: Any, maximum: Any, default: Any, flags: Any
+    ) -> None:
+        where = f"the property {name!r}"
+        found = checked_name(name, where)
+        bits = as_integer(flags, f"{where}: the flags", 0, 2**32 - 1)
+        self.writer: str = f"_set_declared_{found}"
+        """The name of the method that sets it, also for the constructor alone."""
+        super().__init__(
+            found,
+            checked_type(kind, where),
+            f"_get_declared_{found}",
+            self.writer if bits & 2 and not bits & 8 else None,
+            default=default,
+            construct_only=bool(bits & 8),
+        )
+        self.nick, self.blurb, self.flags = nick, blurb, bits
+        self.minimum, self.maximum = minimum, maximum
+        self.default_value = None if default is None else self.value(default)
+
+    def value(self, value: object) -> Any:
+        """Return *value* as the property takes it. Raises TypeError, OverflowError, and ValueError out of its range."""
+        found = converted(value, self.value_type, f"the property {self.name}")
+        low, high = self.minimum, self.maximum
+        if (low is not None and found < low) or (high is not None and found > high):
+            raise ValueError(f"the property {self.name} must be from {low} to {high}, not {value!r}")
+        return found
 
 
 class Handler:
     """A callback that is connected to a signal."""
 
-    __slots__ = ("after", "blocked", "call", "detail", "number", "signal")
+    __slots__ = ("after", "blocked", "call", "detail", "function", "number", "signal")
 
-    def __init__(self, signal: str, detail: str, call: Callable[..., object], *, after: bool) -> None:
+    def __init__(
+        self, signal: str, detail: str, function: Callable[..., object], call: Callable[..., object], *, after: bool
+    ) -> None:
         self.number = next(_handler_numbers)
         self.signal = signal
         self.detail = detail
         """For the signal notify, the name of the property; "" for all properties."""
+        self.function = function
+        """What `Object.connect` was given."""
         self.call = call
         self.after = after
         self.blocked: list[None] = []
@@ -143,6 +284,105 @@ class Object:
 
     _properties: ClassVar[tuple[Property, ...]] = ()
     """The properties that this class adds."""
+
+    _handler_list: list[Handler] | None = None
+    _hears_notify = False
+    """Whether the class overrides `do_notify`."""
+
+    _initial: tuple[DeclaredProperty, ...] = ()
+    """The properties that each new object is given, if only their default."""
+
+    def __init_subclass__(cls, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls._hears_notify = cls.do_notify is not Object.do_notify
+        if "__gsignals__" in cls.__dict__ or "__gproperties__" in cls.__dict__:
+            cls._read_declarations()
+
+    @classmethod
+    def _read_declarations(cls) -> None:
+        """Add what the class declares in ``__gsignals__`` and ``__gproperties__``."""
+        for attribute in ("__gsignals__", "__gproperties__"):
+            if not isinstance(cls.__dict__.get(attribute, {}), dict):
+                raise TypeError(f"{attribute} of {cls.__name__} must be a dict, not {cls.__dict__[attribute]!r}")
+        for name, values in cls.__dict__.get("__gsignals__", {}).items():
+            if values == "override":
+                cls._parse(name)
+            elif not isinstance(values, tuple) or not 3 <= len(values) <= 5:
+                raise TypeError(f"the signal {name!r} must be (flags, type of the result, types), not {values!r}")
+            else:
+                cls._add_signal(DeclaredSignal(name, *values))
+        for name, values in cls.__dict__.get("__gproperties__", {}).items():
+            kind = values[0] if isinstance(values, tuple) and values else None
+            has_range = isinstance(kind, type) and issubclass(kind, (int, float)) and kind is not bool
+            missing = (None, None) if not has_range else ()
+            if not isinstance(values, tuple) or len(values) + len(missing) not in (6, 7):
+                raise TypeError(f"the property {name!r} must be (type, nick, blurb, ..., flags), not {values!r}")
+            default = (None,) if len(values) + len(missing) == 6 else ()
+            cls._add_property(DeclaredProperty(name, *values[:3], *missing, *default, *values[3:]))
+
+    @classmethod
+    def _add_signal(cls, signal: DeclaredSignal) -> None:
+        known = cls.__dict__.get("_signals", {})
+        if signal.name in known:
+            raise ValueError(f"the class {cls.__name__} declares the signal {signal.name!r} twice")
+        cls._signals = {**known, signal.name: signal}
+
+    @classmethod
+    def _add_property(
+        cls,
+        spec: DeclaredProperty,
+        read: Callable[[Any], Any] | None = None,
+        write: Callable[[Any, Any], object] | None = None,
+    ) -> None:
+        """Add a property with functions that read and write it; without them, with do_get_property and the like."""
+        known = cls.__dict__.get("_properties", ())
+        if any(each.name == spec.name for each in known):
+            raise ValueError(f"the class {cls.__name__} declares the property {spec.name!r} twice")
+
+        def read_checked(self: Any) -> Any:
+            if not spec.flags & 1:
+                raise TypeError(f"the property {spec.name!r} of {cls.__name__} cannot be read")
+            return read(self) if read is not None else self.do_get_property(spec)
+
+        setattr(cls, spec.getter, read_checked)
+
+        def write_checked(self: Any, value: object) -> None:
+            found = spec.value(value)
+            if write is not None:
+                write(self, found)
+            else:
+                self.do_set_property(spec, found)
+
+        setattr(cls, spec.writer, write_checked)
+        cls._properties = (*known, spec)
+        if spec.flags & 12:
+            cls._initial = (*cls._initial, spec)
+
+    def do_get_property(self, spec: Property) -> Any:
+        """Return the value of a property from ``__gproperties__``. Classes that declare one override this method."""
+        raise NotImplementedError(f"{type(self).__name__} has no do_get_property() for {spec.name!r}")
+
+    def do_set_property(self, spec: Property, value: Any) -> None:
+        """Set a property from ``__gproperties__`` to *value*. Classes that declare one override this method."""
+        raise NotImplementedError(f"{type(self).__name__} has no do_set_property() for {spec.name!r}, {value!r}")
+
+    def __init__(self, **properties: object) -> None:
+        """
+        Make an object, and set *properties* that its class declares.
+
+        Raises TypeError if the class has no property of a name, or one that cannot be set.
+        """
+        # The library's own classes skip this method, with super(Object, self): they are made for each operation, and
+        # their constructors take their properties themselves.
+        super().__init__()
+        initial = {each.name: each.default_value for each in self._initial}
+        initial.update({self._property(name).name: value for name, value in properties.items()})
+        for name, value in initial.items():
+            given = self._property(name)
+            if isinstance(given, DeclaredProperty) and given.construct_only:
+                getattr(self, given.writer)(value)
+            else:
+                self.set_property(name, value)
 
     @property
     def _handlers(self) -> list[Handler]:
@@ -229,7 +469,7 @@ class Object:
 
     def _notify(self, name: str) -> None:
         # The cheapest test for a listener: each asynchronous operation notifies, and there rarely is one.
-        if "_handler_list" in self.__dict__ or type(self).do_notify is not Object.do_notify:
+        if self._handler_list is not None or self._hears_notify:
             changed = self._property(name)
             self._changed[changed] = True
             self._emit_changes()
@@ -295,7 +535,8 @@ class Object:
     def _connect_with(
         self, signal: str, callback: Callable[..., object], data: tuple[object, ...], *, after: bool
     ) -> int:
-        return self._connect(signal, callback, lambda emitter, *values: callback(emitter, *values, *data), after=after)
+        call = (lambda emitter, *values: callback(emitter, *values, *data)) if data else callback
+        return self._connect(signal, callback, call, after=after)
 
     def connect_after(self, signal: str, callback: Callable[..., object], *data: object) -> int:
         """Connect *callback* as `connect` does, but to run after the class's own handler."""
@@ -349,7 +590,7 @@ class Object:
         signal, detail = self._parse(name)
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        handler = Handler(signal, detail, call, after=after)
+        handler = Handler(signal, detail, callback, call, after=after)
         self._handlers.append(handler)
         return handler.number
 
@@ -380,6 +621,31 @@ class Object:
         if found is None:
             raise TypeError(f"{type(self).__name__} has no handler {handler_id!r}")
         return found
+
+    def _by_function(self, function: Callable[..., object]) -> list[Handler]:
+        """Return the handlers that call *function*, the latest first. Raises TypeError if there is none."""
+        found = [each for each in reversed(tuple(self._handlers)) if each.function == function]
+        if not found:
+            raise TypeError(f"nothing is connected to {function!r}")
+        return found
+
+    def disconnect_by_func(self, function: Callable[..., object]) -> int:
+        """
+        Disconnect the latest handler that calls *function*, and return 1, the number of handlers.
+
+        Raises TypeError if no handler calls it.
+        """
+        return int(self._disconnect(self._by_function(function)[0].number))
+
+    def handler_block_by_func(self, function: Callable[..., object]) -> int:
+        """Block the latest handler that calls *function*, and return 1. Raises TypeError if there is none."""
+        self._by_function(function)[0].blocked.append(None)
+        return 1
+
+    def handler_unblock_by_func(self, function: Callable[..., object]) -> int:
+        """Undo one `handler_block_by_func`, and return 1. Raises as `handler_unblock` does."""
+        self.handler_unblock(self._by_function(function)[0].number)
+        return 1
 
     def handler_is_connected(self, handler_id: int) -> bool:
         """Return whether the handler with the number *handler_id* is connected."""
@@ -412,10 +678,16 @@ class Object:
         name, detail = self._parse(signal)
         declared = self._signal(name)
         assert declared is not None
-        count = declared.default.__code__.co_argcount - 1
+        count = declared.count
         if len(values) != count:
             raise TypeError(f"the signal {name!r} of {type(self).__name__} has {count} values, not {len(values)}")
-        return self._emit(name, detail, *values)
+        if declared.default is not None:
+            return self._emit(name, detail, *values)
+        assert isinstance(declared, DeclaredSignal)
+        values = declared.values(values)
+        result = self._emit(name, detail, *values)
+        last = getattr(self, declared.cleanup, None)
+        return run_handler(declared.result, result if last is None else run_handler(last, *values))
 
     @classmethod
     def _parse(cls, name: str) -> tuple[str, str]:
@@ -423,9 +695,17 @@ class Object:
         if not isinstance(name, str):
             raise TypeError(f"the name of a signal must be a string, not {name!r}")
         signal, colons, detail = name.partition("::")
-        if cls._signal(signal) is None or (colons and signal != "notify"):
-            raise TypeError(f"{cls.__name__} has no signal {name!r}")
-        return signal, cls._property(detail).name if detail else ""
+        declared = cls._signal(signal)
+        if declared is not None:
+            if not colons:
+                return signal, ""
+            if signal == "notify":
+                return signal, cls._property(detail).name if detail else ""
+            if declared.detailed:
+                return signal, detail
+        elif "_" in signal:
+            return cls._parse(signal.replace("_", "-") + colons + detail)
+        raise TypeError(f"{cls.__name__} has no signal {name!r}")
 
     @classmethod
     def _signal(cls, name: str) -> Signal | None:
@@ -435,32 +715,36 @@ class Object:
         return None
 
     def _is_heard(self, signal: str) -> bool:
-        return "_handler_list" in self.__dict__ or self._own_handler(signal) is not None
-
-    def _own_handler(self, signal: str) -> Callable[..., object] | None:
+        if self._handler_list is not None:
+            return True
         declared = self._signal(signal)
         assert declared is not None
-        method = getattr(self, declared.default.__name__)
+        return self._overridden(declared) is not None
+
+    def _overridden(self, declared: Signal) -> Callable[..., object] | None:
+        """Return the method that overrides the signal's default; None if there is none."""
+        method: Any = getattr(self, declared.method, None)
         return None if getattr(method, "__func__", method) is declared.default else method
 
     def _emit(self, signal: str, detail: str, *values: object) -> object:
+        declared: Any = self._signal(signal)
+        own = self._overridden(declared)
         result: object = None
-        if self._is_heard(signal):
-            declared = self._signal(signal)
-            for call in self._emission(signal, detail):
-                result = run_handler(call, *values)
-                if result and declared is not None and declared.ends_when_true:
-                    return result
+        if own is not None or self._handler_list is not None:
+            known = self._handlers
+            early: list[Handler | None] = []
+            late: list[Handler | None] = []
+            if own is not None:
+                (early if declared.run_first else late).append(None)
+            for each in tuple(known):
+                if each.signal == signal and (not each.detail or each.detail == detail):
+                    (late if each.after else early).append(each)
+            for handler in early + late:
+                if handler is None:  # the turn of the class's own one
+                    result = run_handler(own, *values)  # type: ignore[arg-type]
+                # A handler may disconnect or block those that come after it.
+                elif handler in known and not handler.blocked:
+                    result = run_handler(handler.call, self, *values)
+                if result and declared.ends_when_true:
+                    break
         return result
-
-    def _emission(self, signal: str, detail: str) -> Iterator[Callable[..., object]]:
-        handlers = [each for each in tuple(self._handlers) if each.signal == signal and each.detail in ("", detail)]
-        for each in handlers:
-            if not each.after and not each.blocked and each in self._handlers:
-                yield partial(each.call, self)
-        own = self._own_handler(signal)
-        if own is not None:
-            yield own
-        for each in handlers:
-            if each.after and not each.blocked and each in self._handlers:
-                yield partial(each.call, self)

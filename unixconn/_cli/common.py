@@ -1,4 +1,4 @@
-"""Functions that the commands share: exit codes, output, signals, users and groups, names of descriptors."""
+"""Functions that the commands share: exit codes, output, users and groups, names of descriptors."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ import errno
 import grp
 import os
 import pwd
-import signal
-import socket
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from unixconn import Error, IOCondition, IOErrorEnum, Socket
-from unixconn._gio.socket_source import SocketSource
+from unixconn import Error, IOErrorEnum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Sequence
 
 # --- options and exit codes ------------------------------------------------------------------------------------------
 
@@ -35,7 +29,7 @@ exit codes (64 to 77 as in sysexits.h):
   73   a file or socket cannot be created
   74   reading or writing failed
   77   permission denied
-  130  interrupted by Ctrl-C\
+  130  ended by SIGINT, as by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP\
 """
 
 INTERRUPTED = 130
@@ -44,11 +38,12 @@ CONNECT_TIMEOUT = 5.0
 
 
 class CommandError(Exception):
-    """Ends a command: `main` prints *text* on standard error, and returns the exit code *code*."""
+    """Ends a command: `main` prints *text*, then each of *notes*, on standard error, and returns *code*."""
 
-    def __init__(self, text: str, code: int) -> None:
+    def __init__(self, text: str, code: int, notes: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.code = code
+        self.notes = notes
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +52,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and *message* on standard error, and exit."""
         self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: error: {message}\n")
+        self.exit(os.EX_USAGE, f"{self.prog}: error: {escaped(message)}\n")
 
 
 Commands = argparse._SubParsersAction
@@ -91,6 +86,18 @@ def add_verbose(parser: Parser) -> None:
     )
 
 
+def path_argument(text: str) -> str:
+    """Return *text*, the argument PATH: its type. Raises ArgumentTypeError for an abstract name without characters."""
+    if text == "@":
+        raise argparse.ArgumentTypeError("there is no abstract name after the @; a file of this name is ./@")
+    return text
+
+
+def socket_name(path: str) -> str:
+    """Return what `connect` and `listen` take for the argument *path*, where "@name" is an abstract name."""
+    return f"\0{path[1:]}" if path.startswith("@") else path
+
+
 _EXIT_CODES_OF_ERRORS = {
     IOErrorEnum.NOT_FOUND: os.EX_NOINPUT,
     IOErrorEnum.CONNECTION_REFUSED: os.EX_UNAVAILABLE,
@@ -104,9 +111,8 @@ _EXIT_CODES_OF_ERRORS = {
 
 def command_error(subject: str, error: Error) -> CommandError:
     """Return the CommandError for the library's *error* and its notes; its text begins with *subject*."""
-    notes = "".join(f"\n{note}" for note in error.__notes__)
     code = _EXIT_CODES_OF_ERRORS.get(IOErrorEnum(error.code), os.EX_OSERR)
-    return CommandError(f"{subject}: {error.message}{notes}", code)
+    return CommandError(f"{subject}: {error.message}", code, error.__notes__)
 
 
 # --- output ----------------------------------------------------------------------------------------------------------
@@ -119,12 +125,33 @@ def output() -> TextIO:
     return sys.stdout
 
 
-def say(text: str) -> None:
-    """Print a message on standard error. A failure is ignored, as no command's result is printed there."""
+def escaped(text: str) -> str:
+    """
+    Return *text* with a backslash escape for each character that is not printable, as repr() has.
+
+    A name that somebody else has chosen could otherwise control the terminal, or forge a line: by a control character,
+    a line separator, or a character that changes the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def print_lines(*lines: str) -> None:
+    """Print each of *lines*, `escaped`, on standard output. Raises OSError if that fails."""
+    file = output()
+    encoding = file.encoding or "utf-8"
+    # The file would refuse a character that its encoding lacks.
+    text = "\n".join(map(escaped, lines)).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, file=file, flush=True)
+
+
+def say(*lines: str) -> None:
+    """Print a message on standard error, `escaped`. A failure is ignored, as no command's result is printed there."""
     if sys.stderr is None:  # closed; print() would take standard output instead
         return
     try:
-        print(f"unixconn: {text}", file=sys.stderr, flush=True)
+        print("unixconn:", "\n".join(map(escaped, lines)), file=sys.stderr, flush=True)
     except OSError:
         # Python flushes it once more at exit, and a failure there would change the exit code.
         sys.stderr = None
@@ -136,87 +163,9 @@ def progress(verbose: bool) -> Callable[[str], None]:
     return say if watched else lambda _text: None
 
 
-def printable(name: bytes) -> str:
+def decoded(name: bytes) -> str:
     """Return *name*, such as a file name, as text, with a backslash escape for each byte that is not UTF-8."""
     return name.decode("utf-8", "backslashreplace")
-
-
-# --- signals ---------------------------------------------------------------------------------------------------------
-
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def exit_on_signals() -> None:
-    """
-    Make SIGTERM and SIGHUP raise SystemExit, so that context managers remove what the command has created.
-
-    A signal that is ignored stays ignored: nohup(1) ignores SIGHUP.
-    """
-
-    def exit_with_signal(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    ignored = _ignored_signals()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if not ignored >> (number - 1) & 1:
-            signal.signal(number, exit_with_signal)
-
-
-def _ignored_signals() -> int:
-    """Return the kernel's mask of ignored signals. PyPy's signal.getsignal() does not ask the kernel."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
-
-
-@contextmanager
-def block_signals() -> Iterator[set[int]]:
-    """
-    Block the signals that end a command, and yield the previous signal mask.
-
-    Without this, a signal between bind(2) and the store of its result would leave the socket file behind.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
-    try:
-        yield before
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def unblock_signals(before: set[int]) -> Iterator[None]:
-    """Unblock the signals inside `block_signals`: restore the previous signal mask, *before*, for the block."""
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
-
-
-@contextmanager
-def wake_on_signals() -> Iterator[None]:
-    """
-    Make every signal wake the default main context from its wait.
-
-    Python runs a signal handler between two bytecodes. If a signal arrives after the last bytecode before the system
-    call that waits, its handler runs only when something else ends that call. Raises OSError if there are too many
-    open descriptors.
-    """
-    reader, writer = socket.socketpair()
-    with writer, Socket.new_from_fd(reader.detach()) as woken:
-        writer.setblocking(False)
-        source = SocketSource(woken, IOCondition.IN, None)
-        # One wake-up is enough: the exception raised by the signal handler ends the command.
-        source.set_callback(lambda *_: False)
-        source.attach()
-        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            source.destroy()
 
 
 # --- users and groups ------------------------------------------------------------------------------------------------
@@ -241,16 +190,20 @@ def group_name(gid: int) -> str | None:
         return None
 
 
-def uid_of(user: str) -> int:
-    """Return the uid of *user*, a name or a number. Raises ValueError for an unknown name, or too large a number."""
+def user_argument(user: str) -> int:
+    """
+    Return the uid of *user*, a name or a number: the type of an argument.
+
+    Raises ArgumentTypeError for an unknown name, or too large a number.
+    """
     if user.isdecimal():
         if int(user) > _HIGHEST_UID:
-            raise ValueError(f"uid {user} is out of range: the highest is {_HIGHEST_UID}")
+            raise argparse.ArgumentTypeError(f"uid {user} is out of range: the highest is {_HIGHEST_UID}")
         return int(user)
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise ValueError(f"unknown user {user!r}: expected the name of a user, or a uid") from None
+        raise argparse.ArgumentTypeError(f"unknown user {user!r}: expected the name of a user, or a uid") from None
 
 
 def with_name(number: int, name: str | None) -> str:
@@ -264,12 +217,16 @@ def with_name(number: int, name: str | None) -> str:
 
 UNKNOWN_NAME = "unknown"
 """systemd's own name for a descriptor that has none."""
-_LONGEST_NAME = 255
+LONGEST_NAME = 255
 
 
-def clean_name(name: str) -> str:
-    """Return *name* as sd_listen_fds_with_names(3) allows it: at most 255 printable ASCII characters, and no colon."""
-    allowed = (each if " " <= each <= "~" and each != ":" else "_" for each in name[:_LONGEST_NAME])
+def clean_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """
+    Return *name* as sd_listen_fds_with_names(3) allows it: printable ASCII characters, and no colon.
+
+    It is cut off after *longest* characters.
+    """
+    allowed = (each if " " <= each <= "~" and each != ":" else "_" for each in name[:longest])
     return "".join(allowed) or UNKNOWN_NAME
 
 
@@ -278,7 +235,11 @@ def join_names(names: Sequence[str]) -> bytes:
     return ":".join(map(clean_name, names)).encode("ascii")
 
 
-def split_names(data: bytes, count: int) -> list[str]:
-    """Return the names of *count* descriptors from their message's *data*; "unknown" for each if these are no names."""
+def split_names(data: bytes, count: int, longest: int = LONGEST_NAME) -> list[str]:
+    """
+    Return the names of *count* descriptors from their message's *data*; "unknown" for each if these are no names.
+
+    *longest* is the most characters of a name.
+    """
     names = data.strip(b"\0").decode("ascii", "replace").split(":")
-    return [clean_name(name) for name in names] if len(names) == count else [UNKNOWN_NAME] * count
+    return [clean_name(name, longest) for name in names] if len(names) == count else [UNKNOWN_NAME] * count

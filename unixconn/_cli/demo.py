@@ -14,7 +14,8 @@ from typing import BinaryIO, TypedDict
 
 import unixconn
 from unixconn import BACKEND, Credentials, CredentialsSource, Error, TimedOutError, UnixConnection
-from unixconn._cli.common import CommandError, Commands, Parser, add_command, output
+from unixconn._cli.common import CommandError, Commands, Parser, add_command, output, print_lines
+from unixconn._cli.ending import signals_of_children
 
 IMPORTS = {"unixconn": "import unixconn as Gio", "gio": "from gi.repository import Gio"}
 """The only line of the second process's program that depends on the library that it uses."""
@@ -87,7 +88,8 @@ def _run(namespace: argparse.Namespace) -> int:
     try:
         run(options.peer, python)
     except DemoError as error:
-        raise CommandError(str(error), 1) from None
+        text, *notes = str(error).splitlines()
+        raise CommandError(text, 1, notes) from None
     return os.EX_OK
 
 
@@ -101,9 +103,10 @@ def find_gio() -> str | None:
     """Return the first interpreter that can import PyGObject's Gio, None if there is none."""
     for python in gio_candidates():
         try:
-            tried = subprocess.run(
-                [python, "-c", IMPORTS["gio"]], stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
+            with signals_of_children():
+                tried = subprocess.run(
+                    [python, "-c", IMPORTS["gio"]], stdin=subprocess.DEVNULL, capture_output=True, check=False
+                )
         except OSError:
             continue
         if tried.returncode == 0:
@@ -144,17 +147,18 @@ def run(peer: str, python: str) -> None:
 
 def _start(import_line: str, python: str, fd: int) -> subprocess.Popen[str]:
     try:
-        return subprocess.Popen(
-            [python, "-c", import_line + _PROGRAM, str(fd)],
-            pass_fds=[fd],
-            # In the current folder, if that is a clone, Python would find the source before the installed package.
-            cwd="/",
-            env=_environment() if import_line == IMPORTS["unixconn"] else None,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
+        with signals_of_children():
+            return subprocess.Popen(
+                [python, "-c", import_line + _PROGRAM, str(fd)],
+                pass_fds=[fd],
+                # In the current folder, if that is a clone, Python would find the source before the installed package.
+                cwd="/",
+                env=_environment() if import_line == IMPORTS["unixconn"] else None,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
     except OSError as error:
         raise DemoError(f"cannot start {python}: {error}") from error
 
@@ -250,4 +254,4 @@ def _shortened(path: str) -> str:
 
 def _row(first: str, second: str, third: str = "", width: int = 13) -> None:
     # Flushed, so that each step is visible when it happens, even at the other end of a pipe.
-    print(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip(), flush=True)
+    print_lines(f"  {first:<{_INDENT - 2}}{second:<{width}}  {third}".rstrip())

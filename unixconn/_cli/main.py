@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except common.CommandError as failed:
-        common.say(str(failed))
+        common.say(str(failed), *failed.notes)
         return failed.code
     except BrokenPipeError:  # the reader of the output has closed it, like head(1)
         _discard_output()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from unixconn import Cancellable, Error, connect
@@ -14,38 +16,45 @@ from unixconn._cli.common import (
     Parser,
     add_command,
     command_error,
+    decoded,
     group_name,
     output,
-    printable,
+    path_argument,
+    print_lines,
+    socket_name,
     user_name,
     with_name,
 )
+from unixconn._cli.ending import Closer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unixconn import Credentials
+    from unixconn import Credentials, FileDescriptor
 
 T = TypeVar("T")
 
 _TEXT = """\
 Connect to the socket file PATH, and print which process serves it, according to
 the kernel: its pid, user, group, supplementary groups, security label and
-executable, and whether it is still alive.
+executable, and whether it is still alive. PATH "@NAME" is an abstract name, and
+"./@NAME" a file.
 
 This is the process that called listen(), with the credentials that it had then.
 It may have passed the socket on since: for a socket of systemd's socket
 activation, this is systemd, process 1.
 
 Facts that cannot be determined are printed as "unknown", with the reason. The
-executable is that of the process with this pid. It is printed only if the
-process was alive after it was read, and is often not readable for processes of
-other users.
+executable is found by the pidfd of the process (Linux 6.5), as the pid may be
+another process's: a later one's, or in a /proc of another pid namespace. It is
+printed only if the process was alive after it was read, and is often not
+readable for processes of other users.
 
 The server sees a connection that is closed without any data.
 
 examples:
   unixconn peer /run/dbus/system_bus_socket
+  unixconn peer @/tmp/.X11-unix/X0
   unixconn peer --json ./door\
 """
 
@@ -76,39 +85,40 @@ class _Facts(NamedTuple):
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH")
-    parser.add_argument("path", metavar="PATH", help="the socket file")
+    parser.add_argument("path", metavar="PATH", type=path_argument, help="the socket file, or @NAME")
     parser.add_argument("--json", action="store_true", help="print a JSON object, with null for each unknown fact")
 
 
 def _run(namespace: argparse.Namespace) -> int:
     options = _Options(**vars(namespace))
     try:
-        with connect(options.path, Cancellable.with_timeout(CONNECT_TIMEOUT)) as connection:
+        with Closer() as closer, ExitStack() as owned:
+            connection = connect(socket_name(options.path), Cancellable.with_timeout(CONNECT_TIMEOUT))
+            # The server may have sent something.
+            owned.callback(closer.close, connection)
             facts = _facts_of(connection.get_peer_credentials())
     except Error as error:
         raise command_error(options.path, error) from None
     if options.json:
         print(json.dumps(_object(facts)), file=output(), flush=True)
     else:
-        print("\n".join(f"{name:<12}{value}" for name, value in _lines(facts)), file=output(), flush=True)
+        print_lines(*(f"{name:<12}{value}" for name, value in _lines(facts)))
     return os.EX_OK
 
 
 def _facts_of(credentials: Credentials) -> _Facts:
     pid = _ask(credentials.get_unix_pid)
-    executable = pid if isinstance(pid, _Unknown) else _executable(pid)
+    executable = _executable(credentials)
     # This comes after the executable was read: if the process is still alive, no other process had its pid meanwhile.
     alive = _ask(credentials.is_alive)
     if alive is False:
         executable = _Unknown("the process has ended")
-    elif isinstance(alive, _Unknown) and isinstance(executable, str):
-        executable = alive
     return _Facts(
         pid,
         _ask(credentials.get_unix_user),
         _ask(credentials.get_unix_group),
         _ask(credentials.get_groups),
-        _ask(lambda: printable(credentials.get_security_label())),
+        _ask(lambda: decoded(credentials.get_security_label())),
         executable,
         alive,
     )
@@ -121,11 +131,27 @@ def _ask(question: Callable[[], T]) -> T | _Unknown:
         return _Unknown(error.message)
 
 
-def _executable(pid: int) -> str | _Unknown:
+def _executable(credentials: Credentials) -> str | _Unknown:
     try:
-        return printable(os.readlink(f"/proc/{pid}/exe".encode()))
+        with credentials.get_pidfd() as pidfd:
+            pid = _pid_in_proc(pidfd)
+        if pid <= 0:
+            return _Unknown("the process is in a pid namespace that /proc does not show")
+        return decoded(os.readlink(f"/proc/{pid}/exe".encode()))
+    except Error as error:  # there is no pidfd
+        return _Unknown(error.message)
     except OSError as error:
         return _Unknown(f"not readable: {error.strerror}")
+
+
+def _pid_in_proc(pidfd: FileDescriptor) -> int:
+    """
+    Return the pid of a process as /proc numbers it: 0 if it does not show the process, -1 if the process has ended.
+
+    /proc may be that of another pid namespace, where the pid in the credentials is another process's.
+    """
+    information = Path(f"/proc/self/fdinfo/{pidfd.fileno()}").read_text(encoding="ascii")
+    return next((int(line.split()[1]) for line in information.splitlines() if line.startswith("Pid:")), 0)
 
 
 def _object(facts: _Facts) -> dict[str, object]:

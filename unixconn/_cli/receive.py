@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import select
 import shutil
-import signal
-from contextlib import ExitStack, contextmanager
+import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from unixconn import ClosedError, Error, FileDescriptor, MainLoop, PeerResetError, UnixConnection, listen
+from unixconn import Error, FileDescriptor, UnixListener, listen, systemd
 from unixconn._cli.common import (
+    LONGEST_NAME,
     CommandError,
     Commands,
     Parser,
     add_command,
     add_verbose,
-    block_signals,
     command_error,
-    exit_on_signals,
+    decoded,
     output,
-    printable,
+    path_argument,
     progress,
     say,
-    split_names,
-    uid_of,
-    unblock_signals,
+    socket_name,
+    user_argument,
     user_name,
-    wake_on_signals,
-    with_name,
 )
+from unixconn._cli.ending import Closer, undone_at_the_end
+from unixconn._cli.execute import CANNOT_EXECUTE, LISTEN_FDS_START, MOST_NAMES, Numbers, execute, longest_name
+from unixconn._cli.receiver import LEAST_ROOM, OWN_DESCRIPTORS, Receiver, free_descriptors
+from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from unixconn import AsyncResult, Credentials, Message, UnixListener
+    from unixconn._cli.receiver import ReceivedDescriptor
 
 _TEXT = """\
 Listen on the socket file PATH, receive file descriptors from verified senders,
@@ -48,6 +51,11 @@ With COMMAND, execute that program instead. It gets the descriptors as a service
 of systemd does: as numbers 3 and up, with the variables LISTEN_FDS (their
 count), LISTEN_PID (the pid of the program) and LISTEN_FDNAMES (their names,
 joined by colons). See sd_listen_fds(3).
+
+PATH "@NAME" is an abstract name, and "./@NAME" a file. Without PATH, the
+command listens on the socket that a service manager has passed (LISTEN_FDS).
+The unit of that socket needs PassCredentials=yes, as a sender is identified by
+what the kernel adds to its message.
 
 The socket file has mode 0600, and is removed as soon as all descriptors have
 arrived. A socket file that a dead process has left behind is replaced.
@@ -61,35 +69,53 @@ Any program can send, with one or more messages on one or more connections. The
 data of a message are the names of its descriptors, joined by colons. If they
 are anything else, such as a single NUL, the descriptors are named "unknown".
 
+A sender can fill none of these up for the others:
+  connections       256, and 64 of a user; with fewer than 1024 free descriptors
+                    a quarter of these, and of a user a quarter of that. The one
+                    that has been silent for longest is closed, after all that
+                    has come from it was received.
+  a message         253 descriptors, the most that the kernel takes. If there is
+                    no room for them, the connection is closed.
+  data              4096 bytes of a connection without descriptors, which are
+                    dropped. Who sends more is refused.
+  names             255 characters each; with COMMAND, as many as fit into 128
+                    KiB: 217 with --count 600.
+  lines             10 in 10 seconds about what is refused or closed; the others
+                    are counted.
+
 examples:
   unixconn receive ./door                       # copy the sender's file
   unixconn receive ./door --stdin -- wc -l
   unixconn receive ./door --count 2 -- sh -c 'cmp /dev/fd/3 /dev/fd/4'\
 """
 _EXIT_CODES = """
-  143  ended by SIGTERM (129 by SIGHUP)
   126  COMMAND cannot be executed
   127  COMMAND was not found
 Once COMMAND runs, the exit code is its own.\
 """
-_CANNOT_EXECUTE = 126
 _COMMAND_NOT_FOUND = 127
+_PASSED = "the socket of the service manager"
 _MOST_READ_AT_ONCE = 65536
-_OWN_DESCRIPTORS = 16
-"""The most descriptors that this process needs for itself while it waits."""
+# PyPy has no name for it. This is the number on all machines that PyPy runs on.
+_ENDS = getattr(select, "POLLRDHUP", 0x2000 if sys.platform == "linux" else 0) | select.POLLHUP
+"""What poll(2) reports where no more data can come."""
+_PAUSE = 0.05
+"""Seconds until data are looked for again, where poll(2) has reported some, and read(2) has found none."""
 
 
 class _Options(argparse.Namespace):
     """The options of this command."""
 
     parser: Parser
-    path: str
+    path: str | None
     count: int
     allow_uid: list[int]
     stdin: bool
     json: bool
     verbose: bool
     program: list[str] | None
+    passed: FileDescriptor | None = None
+    """The socket of the service manager, if there is no path."""
 
 
 def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
@@ -107,9 +133,10 @@ def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     about = "receive open files: copy them out, or run a command with them"
-    parser = add_command(commands, "receive", _run, about, _TEXT, "[OPTIONS] PATH [-- COMMAND [ARGUMENT ...]]")
+    parser = add_command(commands, "receive", _run, about, _TEXT, "[OPTIONS] [PATH] [-- COMMAND [ARGUMENT ...]]")
     parser.epilog = f"{parser.epilog}{_EXIT_CODES}"
-    parser.add_argument("path", metavar="PATH", help="the socket file to listen on")
+    about = "the socket file to listen on, or @NAME (default: the socket that a service manager has passed)"
+    parser.add_argument("path", metavar="PATH", nargs="?", type=path_argument, help=about)
     parser.add_argument(
         "--count",
         metavar="N",
@@ -119,8 +146,9 @@ def add(commands: Commands[Parser]) -> None:
     )
     parser.add_argument(
         "--allow-uid",
+        "--allow-user",
         metavar="USER",
-        type=_uid,
+        type=user_argument,
         action="append",
         default=[],
         help="also accept descriptors from this user, a name or a uid; may be repeated. The socket file then has mode "
@@ -144,24 +172,28 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _uid(text: str) -> int:
-    try:
-        return uid_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _run(namespace: argparse.Namespace) -> int:
     options = _Options(**vars(namespace))
     _check(options)
-    exit_on_signals()
-    with ExitStack() as owned:
-        if options.program is None:
-            received = _receive(options, owned)
-            code = _print_json(received) if options.json else _copy(received)
-        else:
-            code = _execute(options, options.program, owned)
-    return code
+    with Closer() as closer, ExitStack() as owned:
+        if options.path is None:
+            options.passed = owned.enter_context(_passed_socket(options))
+        if options.program is not None:
+            _execute(options, options.program, closer)
+        _check_room(options)
+        received = _receive(options, closer, lambda each: each, LONGEST_NAME, free_descriptors() - options.count)
+        try:
+            return _print_json(received) if options.json else _copy(received)
+        finally:
+            for each in received:
+                closer.close(each.descriptor)
+
+
+def _execute(options: _Options, command: list[str], closer: Closer) -> NoReturn:
+    _check_room(options)
+    numbers = Numbers(options.count, stdin=options.stdin, closer=closer)
+    received = _receive(options, closer, numbers.place, longest_name(options.count), free_descriptors())
+    execute(command, numbers, [] if options.stdin else [each.name for each in received], closer)
 
 
 def _check(options: _Options) -> None:
@@ -175,165 +207,107 @@ def _check(options: _Options) -> None:
         options.parser.error("there is no COMMAND after --")
     if options.json:
         options.parser.error("--json cannot be used with a COMMAND")
+    if options.count > MOST_NAMES:
+        text = f"--count is at most {MOST_NAMES} with a COMMAND, as more names do not fit into its environment"
+        options.parser.error(text)
     if options.stdin and options.count != 1:
         options.parser.error("--stdin takes one descriptor, and cannot be used with --count")
     command = options.program[0]
     if shutil.which(command) is None:
         if "/" in command and Path(command).exists():
-            raise CommandError(f"{command}: not an executable file", _CANNOT_EXECUTE)
+            raise CommandError(f"{command}: not an executable file", CANNOT_EXECUTE)
         raise CommandError(f"{command}: command not found", _COMMAND_NOT_FOUND)
 
 
 # --- receiving -------------------------------------------------------------------------------------------------------
 
 
-class ReceivedDescriptor(NamedTuple):
-    """A descriptor, its name, and the process and user that sent it."""
-
-    descriptor: FileDescriptor
-    name: str
-    pid: int | None
-    uid: int
-
-
-def _receive(options: _Options, owned: ExitStack) -> list[ReceivedDescriptor]:
+def _receive(
+    options: _Options, closer: Closer, place: Callable[[FileDescriptor], FileDescriptor], longest: int, room: int
+) -> list[ReceivedDescriptor]:
+    """Receive as many descriptors as the options say. The parameters are those of `Receiver`."""
     report = progress(options.verbose)
-    allowed = {os.geteuid(), *options.allow_uid}
-    path, mode = options.path, 0o666 if options.allow_uid else 0o600
-    try:
-        with wake_on_signals(), block_signals() as before, listen(path, mode=mode, pass_credentials=True) as listener:
+    path = _PASSED if options.path is None else options.path
+    with ExitStack() as owned:
+        try:
+            with undone_at_the_end() as to_undo:
+                listener = _listen(options)
+                to_undo.append(listener.close)
+                # So that its close() is not the last one, which closes what is in its queue: that may take long.
+                queue = FileDescriptor(os.dup(listener._entries[0].socket.get_fd()))
+                owned.callback(closer.close, queue)
+                owned.callback(_remove, listener)
             report(f"waiting for a sender on {path} ...")
-            with unblock_signals(before):
-                return Receiver(listener, allowed, options.count, owned, say, report).run()
+            receiver = Receiver(
+                listener,
+                {os.geteuid(), *options.allow_uid},
+                options.count,
+                place=place,
+                room=room,
+                longest_name=longest,
+                closer=closer,
+                say=say,
+                report=report,
+            )
+            return receiver.run()
+        except Error as error:
+            raise command_error(path, error) from None
+
+
+def _passed_socket(options: _Options) -> FileDescriptor:
+    """Take over the listening socket that the service manager has passed. Close all else that it has passed."""
+    try:
+        passed = systemd.listen_fds()
     except Error as error:
-        raise command_error(path, error) from None
+        raise command_error(_PASSED, error) from None
+    with ExitStack() as owned:
+        for each in passed:
+            owned.enter_context(each.owner)
+        listeners = [each.owner for each in passed if isinstance(each.owner, UnixListener)]
+        if len(listeners) != 1:
+            text = f"PATH is missing, and a service manager has passed {len(listeners) or 'no'} listening Unix sockets"
+            options.parser.error(text)
+        # Above the numbers that COMMAND gets.
+        number = listeners[0]._entries[0].socket.get_fd()
+        # PyPy has no F_DUPFD_CLOEXEC.
+        descriptor = FileDescriptor(fcntl.fcntl(number, fcntl.F_DUPFD, LISTEN_FDS_START + options.count))
+        os.set_inheritable(descriptor.fileno(), False)
+        return descriptor
+
+
+def _listen(options: _Options) -> UnixListener:
+    if options.passed is not None:
+        listener = UnixListener.from_socket(options.passed)
+        passed = listener._entries[0].socket
+        option = SYSTEM.credentials_option
+        if option is not None and not passed.get_option(*option).value:
+            # Newer kernels add them to no message that was sent before.
+            passed.set_option(*option, True)
+            say("who has sent before now is refused, unless the unit of the socket has PassCredentials=yes")
+        return listener
+    assert options.path is not None
+    name = socket_name(options.path)
+    mode = None if name.startswith("\0") else 0o666 if options.allow_uid else 0o600
+    return listen(name, mode=mode, pass_credentials=True)
+
+
+def _remove(listener: UnixListener) -> None:
+    """Remove the socket file."""
+    with undone_at_the_end() as to_undo:
+        to_undo.clear()
+        listener.close()
+
+
+def _check_room(options: _Options) -> None:
+    """Fail now if there are too few descriptors, before any is received and lost."""
+    needed = options.count + OWN_DESCRIPTORS + LEAST_ROOM
+    try:
+        with ExitStack() as tried:
+            for _ in range(needed):
+                tried.enter_context(FileDescriptor(os.open(os.devnull, os.O_RDONLY)))
     except OSError as error:
-        raise CommandError(f"no descriptors left to wait with: {error.strerror}", os.EX_OSERR) from None
-
-
-class Receiver:
-    """
-    Receives *count* descriptors from any number of senders at the same time, so that a silent sender delays no other.
-
-    *owned* closes the descriptors at its end. Both the process that connects and the process that sends must run as a
-    user in *allowed*. *warn* is called with a message about senders that do not, and about descriptors that are closed.
-    *report* is called with a message about each step.
-    """
-
-    def __init__(
-        self,
-        listener: UnixListener,
-        allowed: Collection[int],
-        count: int,
-        owned: ExitStack,
-        warn: Callable[[str], None],
-        report: Callable[[str], None],
-    ) -> None:
-        self._listener = listener
-        self._allowed = allowed
-        self._count = count
-        self._owned = owned
-        self._warn = warn
-        self._report = report
-        self._loop = MainLoop()
-        self._connections: set[UnixConnection] = set()
-        self._received: list[ReceivedDescriptor] = []
-        self._failure: Exception | None = None
-
-    def run(self) -> list[ReceivedDescriptor]:
-        """Wait for all descriptors, and return them. Raises the error of accept() or of receiving."""
-        try:
-            self._listener.accept_async(None, self._accepted)
-            self._loop.run()
-            if self._failure is not None:
-                raise self._failure
-            return self._received
-        finally:
-            for connection in self._connections:
-                connection.close()
-
-    def _accepted(self, listener: UnixListener, result: AsyncResult) -> None:
-        with self._ending_on_failure():
-            connection = listener.accept_finish(result).connection
-            assert isinstance(connection, UnixConnection)
-            self._connections.add(connection)
-            listener.accept_async(None, self._accepted)
-            if self._is_allowed(connection.get_socket().get_credentials()):
-                self._wait_for_message(connection)
-            else:
-                self._close(connection)
-
-    def _wait_for_message(self, connection: UnixConnection) -> None:
-        connection.receive_message_async(_MOST_READ_AT_ONCE, None, self._message_received)
-
-    def _message_received(self, connection: UnixConnection, result: AsyncResult) -> None:
-        with self._ending_on_failure():
-            try:
-                message = connection.receive_message_finish(result)
-            except (ClosedError, PeerResetError):
-                self._close(connection)
-                return
-            with message:
-                if self._is_allowed(message.credentials):
-                    self._take_descriptors(message)
-                    self._wait_for_message(connection)
-                else:
-                    self._close(connection)
-
-    def _is_allowed(self, credentials: Credentials | None) -> bool:
-        uid = _uid_or_none(credentials)
-        if uid in self._allowed:
-            return True
-        self._warn(f"refused {_description(_pid_or_none(credentials), uid)}")
-        return False
-
-    def _take_descriptors(self, message: Message) -> None:
-        pid, uid = _pid_or_none(message.credentials), _uid_or_none(message.credentials)
-        assert uid is not None
-        sender = _description(pid, uid)
-        for name in split_names(message.data, len(message.fds)):
-            if len(self._received) == self._count:
-                break
-            descriptor = self._owned.enter_context(message.fds.pop(0))
-            self._received.append(ReceivedDescriptor(descriptor, name, pid, uid))
-            self._report(f"received {name} ({len(self._received)} of {self._count}) from {sender}")
-        if message.fds:
-            self._warn(f"closed {len(message.fds)} more than the {self._count} expected, from {sender}")
-        if len(self._received) == self._count:
-            self._loop.quit()
-
-    def _close(self, connection: UnixConnection) -> None:
-        self._connections.discard(connection)
-        connection.close()
-
-    @contextmanager
-    def _ending_on_failure(self) -> Iterator[None]:
-        """Make `run` raise what a callback raises. The main loop would only report it, and keep waiting."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised again by run()
-            self._failure = error
-            self._loop.quit()
-
-
-def _uid_or_none(credentials: Credentials | None) -> int | None:
-    try:
-        return credentials.get_unix_user() if credentials is not None else None
-    except Error:
-        return None
-
-
-def _pid_or_none(credentials: Credentials | None) -> int | None:
-    """Return the pid, None for a process outside this process's pid namespace."""
-    try:
-        return credentials.get_unix_pid() if credentials is not None else None
-    except Error:
-        return None
-
-
-def _description(pid: int | None, uid: int | None) -> str:
-    process = "a process without a pid here" if pid is None else f"process {pid}"
-    return f"{process} of {'an unknown user' if uid is None else f'user {with_name(uid, user_name(uid))}'}"
+        text = f"--count {options.count} needs {needed} free descriptors: {error.strerror}; raise the limit (ulimit -n)"
+        raise CommandError(text, os.EX_OSERR) from None
 
 
 # --- printing --------------------------------------------------------------------------------------------------------
@@ -343,7 +317,7 @@ def _print_json(received: list[ReceivedDescriptor]) -> int:
     for each in received:
         facts = {
             "name": each.name,
-            "file": printable(os.readlink(f"/proc/self/fd/{each.descriptor.fileno()}".encode())),
+            "file": decoded(os.readlink(f"/proc/self/fd/{each.descriptor.fileno()}".encode())),
             "pid": each.pid,
             "uid": each.uid,
             "user": user_name(each.uid),
@@ -368,91 +342,28 @@ def _copy(received: list[ReceivedDescriptor]) -> int:
 
 def _contents(received: ReceivedDescriptor) -> Iterator[bytes]:
     number = received.descriptor.fileno()
+    has_ended = was_empty = False
     while True:
         try:
             data = os.read(number, _MOST_READ_AT_ONCE)
         except BlockingIOError:  # the sender has set O_NONBLOCK on the open file
-            _wait_until_readable(number)
+            if has_ended:  # a datagram socket that is shut down has no end of file
+                return
+            if was_empty:  # somebody else has read the data, or there were none
+                time.sleep(_PAUSE)
+            has_ended = _wait_until_readable(number)
+            was_empty = True
             continue
         except OSError as error:
             raise CommandError(f"cannot read {received.name}: {error.strerror}", os.EX_IOERR) from None
         if not data:
             return
+        was_empty = False
         yield data
 
 
-def _wait_until_readable(number: int) -> None:
+def _wait_until_readable(number: int) -> bool:
+    """Wait for data, or for the end of all data; return whether it is the end."""
     poll = select.poll()
-    poll.register(number, select.POLLIN)
-    poll.poll()
-
-
-# --- executing COMMAND -----------------------------------------------------------------------------------------------
-
-_LISTEN_FDS_START = 3
-"""SD_LISTEN_FDS_START of systemd."""
-_LISTEN_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
-
-
-def _execute(options: _Options, command: list[str], owned: ExitStack) -> NoReturn:
-    first = 0 if options.stdin else _LISTEN_FDS_START
-    needed = 2 * options.count + _OWN_DESCRIPTORS
-    try:
-        # The received descriptors cannot have the reserved numbers, so twice as many numbers are needed. If there are
-        # too few, fail now, before any descriptor is received and lost.
-        _reserve_numbers(first, needed).close()
-        owned.enter_context(_reserve_numbers(first, options.count))
-    except OSError as error:
-        text = f"--count {options.count} needs {needed} free descriptors: {error.strerror}; raise the limit (ulimit -n)"
-        raise CommandError(text, os.EX_OSERR) from None
-    received = _receive(options, owned)
-    environment = _environment([] if options.stdin else [each.name for each in received])
-    try:
-        _replace_process(command, [each.descriptor for each in received], first, environment)
-    except OSError as error:
-        raise CommandError(f"{command[0]}: {error.strerror}", _CANNOT_EXECUTE) from None
-
-
-def _reserve_numbers(first: int, count: int) -> ExitStack:
-    """
-    Open /dev/null at each free one of the *count* numbers from *first* on; return an ExitStack that closes these.
-
-    Otherwise a descriptor of the library, or a received one, could have one of these numbers, and be overwritten when
-    the received descriptors are moved there.
-    """
-    with ExitStack() as reserved:
-        while True:
-            descriptor = FileDescriptor(os.open(os.devnull, os.O_RDONLY))
-            if descriptor.fileno() >= first + count:
-                descriptor.close()
-                return reserved.pop_all()
-            reserved.enter_context(descriptor)
-
-
-def _environment(names: Sequence[str]) -> dict[str, str]:
-    """
-    Return this process's environment, with the LISTEN_ variables for descriptors of these *names*.
-
-    The LISTEN_ variables that this process was started with are removed, even if there are no *names*.
-    """
-    others = {name: value for name, value in os.environ.items() if name not in _LISTEN_VARIABLES}
-    if not names:
-        return others
-    values = (str(len(names)), str(os.getpid()), ":".join(names))
-    return {**others, **dict(zip(_LISTEN_VARIABLES, values))}
-
-
-def _replace_process(
-    command: list[str], descriptors: Sequence[FileDescriptor], first: int, environment: dict[str, str]
-) -> NoReturn:
-    """
-    Execute *command* with *descriptors* at the numbers from *first* on, which `_reserve_numbers` has reserved.
-
-    All other descriptors that this process has opened are close-on-exec. Raises OSError if exec fails.
-    """
-    for number, descriptor in enumerate(descriptors, first):
-        os.dup2(descriptor.fileno(), number)
-    # Python ignores these signals, and exec does not change that. It only resets signals that have a handler.
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)
-    os.execvpe(command[0], command, environment)
+    poll.register(number, select.POLLIN | _ENDS)
+    return bool(poll.poll()[0][1] & _ENDS)

@@ -29,8 +29,12 @@ from unixconn._cli.common import (
     add_verbose,
     command_error,
     join_names,
+    path_argument,
     progress,
+    socket_name,
+    user_argument,
 )
+from unixconn._cli.ending import Closer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,18 +45,23 @@ _TEXT = """\
 Send open files to the receiver that listens on the socket file PATH: each
 FILE, opened for reading ("-" is standard input), then the descriptors that
 --fd names. If neither is given, send standard input. The credentials of this
-process are sent too.
+process are sent too. PATH "@NAME" is an abstract name, and "./@NAME" a file.
 
 The receiver gets descriptors of the same open files, and may use them as this
 process could, whatever its own permissions are. They are named after their
 files. The command ends when the kernel has accepted the descriptors; only the
 receiver reports whether it has accepted them too.
 
+In a folder where others may create files, such as /tmp, anybody can listen on
+PATH first. Then name the user who has to listen: --to-user. If another one
+does, nothing is sent, and the exit code is 77.
+
 Options stand before PATH, or after the last FILE.
 
 examples:
   unixconn send ./door LICENSE
   date | unixconn send ./door
+  unixconn send --to-user root /tmp/door LICENSE
   unixconn send --wait 10 ./door --fd 5 5<LICENSE\
 """
 _MOST_IN_A_MESSAGE = 64
@@ -66,6 +75,7 @@ class _Options(argparse.Namespace):
     """The options of this command."""
 
     path: str
+    to_uid: int | None
     files: list[str]
     fd: list[int]
     flags: int
@@ -82,7 +92,8 @@ def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
     parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage)
-    parser.add_argument("path", metavar="PATH", help="the socket file that the receiver listens on")
+    about = "the socket file that the receiver listens on, or @NAME"
+    parser.add_argument("path", metavar="PATH", type=path_argument, help=about)
     parser.add_argument(
         "files", metavar="FILE", nargs="*", default=[], help="a file to open and send, or - for standard input"
     )
@@ -109,6 +120,14 @@ def add(commands: Commands[Parser]) -> None:
         action="store_const",
         const=os.O_WRONLY | os.O_CREAT | os.O_APPEND,
         help="open each FILE for writing at its end instead: create it if needed",
+    )
+    parser.add_argument(
+        "--to-uid",
+        "--to-user",
+        metavar="USER",
+        type=user_argument,
+        help="send only if this user listens, a name or a uid. It is compared with the credentials that the listening "
+        "process had when it called listen(): for a socket of systemd's socket activation, these are root's",
     )
     parser.add_argument(
         "--wait",
@@ -139,10 +158,12 @@ def _seconds(text: str) -> float:
 def _run(namespace: argparse.Namespace) -> int:
     options = _Options(**vars(namespace))
     report = progress(options.verbose)
-    with ExitStack() as owned:
+    with Closer() as closer, ExitStack() as owned:
         sources = _open_all(options, owned)
         try:
-            connection = owned.enter_context(_connect(options.path, options.wait, report))
+            connection = _connect(options, report)
+            # The receiver may have sent something, too.
+            owned.callback(closer.close, connection)
             for place in range(0, len(sources), _MOST_IN_A_MESSAGE):
                 _send(connection, sources[place : place + _MOST_IN_A_MESSAGE])
         except (PeerClosedError, PeerResetError):
@@ -194,19 +215,19 @@ def _open(file: str, flags: int, owned: ExitStack) -> _NamedDescriptor:
     return _NamedDescriptor(owned.enter_context(descriptor), name)
 
 
-def _connect(path: str, wait: float, report: Callable[[str], None]) -> UnixConnection:
-    """Connect to the receiver. If none listens, keep trying for *wait* seconds."""
+def _connect(options: _Options, report: Callable[[str], None]) -> UnixConnection:
+    """Connect to the receiver. If none listens, keep trying for the seconds of ``--wait``."""
     reported = False
-    end = time.monotonic() + wait
+    end = time.monotonic() + options.wait
     while True:
-        left = max(end - time.monotonic(), _RETRY_INTERVAL) if wait else CONNECT_TIMEOUT
+        left = max(end - time.monotonic(), _RETRY_INTERVAL) if options.wait else CONNECT_TIMEOUT
         try:
-            return connect(path, Cancellable.with_timeout(left))
+            return connect(socket_name(options.path), Cancellable.with_timeout(left), peer_uid=options.to_uid)
         except (NotFoundError, RefusedError):
             if time.monotonic() >= end:
                 raise
         if not reported:
-            report(f"waiting for a receiver on {path} ...")
+            report(f"waiting for a receiver on {options.path} ...")
             reported = True
         time.sleep(_RETRY_INTERVAL)
 

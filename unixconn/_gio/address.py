@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from _socket import AF_UNIX
 from abc import abstractmethod
 from enum import IntEnum
-from socket import AF_UNIX
 
 from unixconn._base.arguments import as_member
 from unixconn._base.errors import Error, IOErrorEnum, io_error
@@ -48,6 +48,10 @@ class UnixSocketAddressType(IntEnum):
     PATH = 2
     ABSTRACT = 3
     ABSTRACT_PADDED = 4
+
+
+_PATH = UnixSocketAddressType.PATH
+_UNIX = SocketFamily.UNIX
 
 
 class SocketAddress(Object):
@@ -137,7 +141,7 @@ class UnixSocketAddress(SocketAddress):
 
     def get_family(self) -> SocketFamily:
         """Return UNIX."""
-        return SocketFamily.UNIX
+        return _UNIX
 
     def get_path(self) -> str:
         """Return the path or name, "" for an anonymous address. Bytes that are not UTF-8 become surrogates."""
@@ -183,6 +187,8 @@ class UnixSocketAddress(SocketAddress):
 
     def _for_python(self) -> bytes:
         """Return the address as the socket module takes it."""
+        if self._type is _PATH:
+            return self._name
         if self._type is UnixSocketAddressType.ABSTRACT:
             return b"\0" + self._name
         if self._type is UnixSocketAddressType.ABSTRACT_PADDED:
@@ -194,6 +200,22 @@ class UnixSocketAddress(SocketAddress):
         # An empty path gets no NUL byte, which would make it an empty abstract name.
         end = b"\0" if self._type is UnixSocketAddressType.PATH and self._name else b""
         return SYSTEM.pack_address(AF_UNIX, self._for_python() + end)
+
+
+def address_of(name: PathLike | UnixSocketAddress) -> UnixSocketAddress:
+    """
+    Return the address *name*: an address already, a path, or an abstract name that begins with a NUL byte.
+
+    Raises the Error INVALID_FILENAME for an empty path: bind(2) would choose an abstract name.
+    """
+    if isinstance(name, UnixSocketAddress):
+        return name
+    if isinstance(name, (str, bytes)) and name[:1] in ("\0", b"\0"):
+        return UnixSocketAddress.new_with_type(name[1:], UnixSocketAddressType.ABSTRACT)
+    address = UnixSocketAddress.new(name)
+    if not address.get_path_len():
+        raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
+    return address
 
 
 def from_python(address: str | bytes) -> UnixSocketAddress:

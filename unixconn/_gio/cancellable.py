@@ -30,7 +30,7 @@ CancellableT = TypeVar("CancellableT", bound="Cancellable")
 
 
 class _Emission:
-    """A call of cancel() that runs handlers, with its thread and process."""
+    """A call of `cancel` or `connect` that runs handlers, with its thread and process."""
 
     __slots__ = ("process", "thread")
 
@@ -54,12 +54,12 @@ class _Alarm:
         self.worker = worker
 
     @property
-    def has_ended(self) -> bool:
+    def _is_over(self) -> bool:
         """Whether the Cancellable is gone, or has been cancelled or reset."""
         owner = self._owner()
         return owner is None or not owner._has_time_left()
 
-    def ring(self) -> None:
+    def _ring(self) -> None:
         """Cancel the Cancellable."""
         owner = self._owner()
         if owner is not None:
@@ -170,7 +170,8 @@ class Cancellable(Trigger, Object):
             raise
 
     def _end(self, emission: _Emission) -> None:
-        self._drop_alarm()
+        if self._code is not None:
+            self._drop_alarm()
         with self._lock.entered:
             if emission in self._emissions:
                 others = list(self._emissions)
@@ -186,7 +187,8 @@ class Cancellable(Trigger, Object):
         return self._reason() is not None
 
     def _is_set(self) -> bool:
-        return self._reason() is not None
+        # As `_reason` has it, without a call: each operation with a Cancellable asks this.
+        return self._code is not None or (self._deadline != math.inf and time.monotonic() >= self._deadline)
 
     def _check(self) -> None:
         reason = self._reason()
@@ -244,11 +246,28 @@ class Cancellable(Trigger, Object):
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        with self._lock.entered:
-            if not self.is_cancelled():
-                return self._connect("cancelled", callback, lambda _emitter: callback(), after=False)
-        run_handler(callback)
-        return 0
+        while True:
+            with self._lock.entered:
+                if not self.is_cancelled():
+                    return self._connect("cancelled", callback, lambda _emitter: callback(), after=False)
+            if self._run_if_cancelled(callback):
+                return 0
+
+    def _run_if_cancelled(self, callback: Callable[[], object]) -> bool:
+        """Run *callback* if the flag is set; return whether it was. `reset` waits meanwhile."""
+        emission = _Emission()
+        try:
+            try:
+                with self._lock.entered:
+                    if not self.is_cancelled():  # another thread has called `reset`
+                        return False
+                    self._emissions = [*self._emissions, emission]
+                run_handler(callback)
+                return True
+            finally:
+                self._end(emission)
+        finally:  # a signal handler may raise in the other one
+            self._end(emission)
 
     def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
         self._set_alarm()
@@ -321,8 +340,9 @@ class Cancellable(Trigger, Object):
         return CancellableSource(self)
 
     def _watch(self, watcher: Watcher) -> None:
-        self._set_alarm()
-        super()._watch(watcher)
+        if self._deadline != math.inf:
+            self._set_alarm()
+        self._watchers[watcher] = None
 
     # --- the deadline ---
 
@@ -392,7 +412,7 @@ class CancellableSource(Source):
         self._cancellable._set_alarm()
         number = super().attach(context)
         self._cancellable._watch(self)
-        self.look()
+        self._look()
         return number
 
     def destroy(self) -> None:
@@ -401,9 +421,9 @@ class CancellableSource(Source):
         self._cancellable._unwatch(self)
 
     def _prepare(self) -> None:
-        """Do nothing: `look` makes the source ready."""
+        """Do nothing: `_look` makes the source ready."""
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Become ready if the Cancellable is cancelled."""
         if self._cancellable.is_cancelled():
             self._make_ready()

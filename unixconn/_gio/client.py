@@ -8,25 +8,30 @@ from unixconn._base.arguments import as_member, as_timeout
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, check_address
-from unixconn._gio.asynchronous import AWAIT, check_arguments, finish, start_sequence
+from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, check_address, unix_address
+from unixconn._gio.asynchronous import AWAIT, check_arguments, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection, UnixConnection
 from unixconn._gio.future import Future
-from unixconn._gio.socket import Socket, SocketProtocol, SocketType
+from unixconn._gio.socket import Socket
+from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
+from unixconn._io.blocking import complete
+from unixconn._io.connecting import Connect
+from unixconn._io.operation import Operation
 from unixconn._io.steps import complete_all
+from unixconn._kernel.connect import connect_new
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from unixconn._gio.address import PathLike
     from unixconn._gio.asynchronous import Callback
     from unixconn._io.steps import Steps
 
 
 _CONNECT = "g_socket_client_connect_async"
+CONNECTING = "Could not connect: "
 
 
 class SocketClientEvent(IntEnum):
@@ -43,6 +48,53 @@ class SocketClientEvent(IntEnum):
     TLS_HANDSHAKING = 6
     TLS_HANDSHAKED = 7
     COMPLETE = 8
+
+
+class ConnectNew(Operation[SocketConnection]):
+    """
+    Make a socket as *client* does, and connect it to *address*, without a signal.
+
+    Only this operation knows the socket until it has ended. The operation is tried again at intervals, see `Connect`.
+    """
+
+    __slots__ = ("_address", "_client", "_connection", "_is_connected", "socket")
+
+    condition = 0
+    interval: ClassVar[float] = Connect.interval
+    prefix = CONNECTING
+
+    def __init__(self, client: SocketClient, address: SocketAddress) -> None:
+        self.socket: Socket = client._prepare_socket(address)
+        # As in the constructor of Operation.
+        self.handle = self.socket._handle
+        self.timeout = client._timeout or None
+        self._client = client
+        self._address = address
+        self._is_connected = False
+
+    def begin(self) -> None:
+        """See `Operation.begin`."""
+        self.handle.open(self.socket._open())
+        if self._client._local_address is not None:
+            self.socket.bind(self._client._local_address, False)
+        self._connection = self.socket.connection_factory_create_connection()
+
+    def attempt(self, result: list[SocketConnection]) -> bool:
+        """See `Operation.attempt`."""
+        if not connect_new(self.handle, unix_address(self._address)._for_python()):
+            return False
+        self._is_connected = True
+        result.append(self._connection)
+        return True
+
+    def end(self) -> None:
+        """See `Operation.end`."""
+        if not self._is_connected:
+            self.handle.close()
+
+    def discard(self, result: SocketConnection) -> None:
+        """Close the connection."""
+        result.close()
 
 
 class SocketClient(Object):
@@ -67,6 +119,14 @@ class SocketClient(Object):
         Property("tls", bool, "get_tls", "set_tls", default=False),
     )
 
+    # The constructor sets only what differs from these.
+    _family = SocketFamily.INVALID
+    _type = SocketType.STREAM
+    _protocol = SocketProtocol.DEFAULT
+    _local_address: SocketAddress | None = None
+    _timeout = 0
+    _enable_proxy = True
+
     def __init__(
         self,
         *,
@@ -78,17 +138,21 @@ class SocketClient(Object):
         enable_proxy: bool = True,
         tls: bool = False,
     ) -> None:
-        super().__init__()
-        self._family, self._type, self._protocol = SocketFamily.INVALID, SocketType.STREAM, SocketProtocol.DEFAULT
-        self._local_address: SocketAddress | None = None
-        self._timeout, self._enable_proxy = 0, True
-        self.set_family(family)
-        self.set_socket_type(type)
-        self.set_protocol(protocol)
-        self.set_local_address(local_address)
-        self.set_timeout(timeout)
-        self.set_enable_proxy(enable_proxy)
-        self.set_tls(tls)
+        super(Object, self).__init__()
+        if family is not SocketFamily.INVALID:
+            self.set_family(family)
+        if type is not SocketType.STREAM:
+            self.set_socket_type(type)
+        if protocol is not SocketProtocol.DEFAULT:
+            self.set_protocol(protocol)
+        if local_address is not None:
+            self.set_local_address(local_address)
+        if timeout != 0:
+            self.set_timeout(timeout)
+        if enable_proxy is not True:
+            self.set_enable_proxy(enable_proxy)
+        if tls is not False:
+            self.set_tls(tls)
 
     @classmethod
     def new(cls) -> SocketClient:
@@ -196,9 +260,16 @@ class SocketClient(Object):
         Raises TypeError if an argument has a wrong type. This method hides `Object.connect`, which can be called as
         ``Object.connect(client, "event", ...)``.
         """
-        check_cancellable(cancellable)
         check_address(connectable)
-        return complete_all(self._connect_to(connectable, cancellable), cancellable, blocking=True)
+        if self._is_watched():
+            check_cancellable(cancellable)
+            return complete_all(self._connect_to(connectable, cancellable), cancellable, blocking=True)
+        try:
+            return complete(ConnectNew(self, connectable), cancellable)
+        except CancelledError:
+            raise
+        except Error as error:
+            raise error.prefixed(CONNECTING) from None
 
     # By hand and not by `with_async`: the type of the result depends on that of the address, and the first signal is
     # emitted in the call itself.
@@ -239,6 +310,9 @@ class SocketClient(Object):
         """
         check_arguments(cancellable, callback)
         check_address(connectable)
+        if not self._is_watched():
+            operation = ConnectNew(self, connectable)
+            return start(self, _CONNECT, operation, cancellable, callback, user_data, operation.socket)
         self._tell(SocketClientEvent.RESOLVING, connectable, None)
         return start_sequence(
             self,
@@ -260,8 +334,19 @@ class SocketClient(Object):
         """
         return finish(self, _CONNECT, result)
 
+    def _is_watched(self) -> bool:
+        # The cheapest test for a handler, as in `Object._notify`.
+        return self._handler_list is not None or type(self).do_event is not SocketClient.do_event
+
     def _tell(self, event: SocketClientEvent, address: SocketAddress, connection: SocketConnection | None) -> None:
-        self.emit("event", event, address, connection)
+        if self._is_watched():
+            self.emit("event", event, address, connection)
+
+    def _prepare_socket(self, address: SocketAddress) -> Socket:
+        socket = Socket._empty()
+        socket._family = self._family or address.get_family()
+        socket._type, socket._protocol, socket._timeout = self._type, self._protocol, self._timeout
+        return socket
 
     def _connect_to(
         self, address: SocketAddress, cancellable: Cancellable | None, *, is_resolving: bool = False
@@ -274,9 +359,8 @@ class SocketClient(Object):
             if not is_resolving:
                 self._tell(SocketClientEvent.RESOLVING, address, None)
             self._tell(SocketClientEvent.RESOLVED, address, None)
-            family = address.get_family() if self._family is SocketFamily.INVALID else self._family
-            socket = Socket.new(family, self._type, self._protocol)
-            socket.set_timeout(self._timeout)
+            socket = self._prepare_socket(address)
+            socket.init()
             if self._local_address is not None:
                 socket.bind(self._local_address, False)
             connection = socket.connection_factory_create_connection()
@@ -287,7 +371,7 @@ class SocketClient(Object):
         except CancelledError:
             raise
         except Error as error:
-            raise error.prefixed("Could not connect: ") from None
+            raise error.prefixed(CONNECTING) from None
         finally:
             if not is_connected:
                 if socket is not None:
@@ -310,37 +394,5 @@ class SocketClient(Object):
         return self.connect_to_host()
 
     def __repr__(self) -> str:
-        # The attributes are missing if the constructor has failed.
-        type_, timeout = self.__dict__.get("_type"), self.__dict__.get("_timeout")
-        state = f" {type_.name}" if type_ is not None else ""
-        return f"<{type(self).__name__}{state}{f', timeout {timeout} s' if timeout else ''}>"
-
-
-def connect(path: PathLike, cancellable: Cancellable | None = None, *, timeout: int = 0) -> UnixConnection:
-    """
-    Connect to the socket file *path*, and return the connection.
-
-    *path* is a string, bytes or an os.PathLike. *timeout* is the time limit for connecting, and then the timeout of the
-    connection's Socket, in whole seconds; 0 means no timeout.
-
-    Raises the Errors of `SocketClient.connect`: NOT_FOUND if there is no such file, CONNECTION_REFUSED if nobody
-    listens, PERMISSION_DENIED, TIMED_OUT and CANCELLED. Raises the Error INVALID_FILENAME for an empty *path*,
-    FILENAME_TOO_LONG for one of more bytes than fit into an address, and ValueError for a *timeout* with a fraction:
-    `Cancellable.with_timeout` takes fractions.
-    """
-    if isinstance(timeout, float) and timeout % 1:
-        # Gio drops the fraction. A timeout below one second would become none.
-        raise ValueError(f"timeout must be whole seconds, not {timeout!r}: Cancellable.with_timeout() takes fractions")
-    return SocketClient(timeout=timeout).connect(address_of_file(path), cancellable)
-
-
-connect.__module__ = "unixconn"
-
-
-def address_of_file(path: PathLike) -> UnixSocketAddress:
-    """Return the address of the socket file *path*. Raises the Error INVALID_FILENAME for an empty *path*."""
-    address = UnixSocketAddress.new(path)
-    if not address.get_path_len():
-        # bind(2) would choose an abstract name, and the caller would set the mode of the current folder, and remove it.
-        raise io_error(IOErrorEnum.INVALID_FILENAME, "The path of a socket file must not be empty")
-    return address
+        timeout = f", timeout {self._timeout} s" if self._timeout else ""
+        return f"<{type(self).__name__} {self._type.name}{timeout}>"

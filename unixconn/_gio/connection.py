@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
-from itertools import starmap
 
-from unixconn._base.arguments import INT_MAX, UINT_MAX, as_copy, as_integer
-from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer
+from unixconn._base.errors import Error
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketFamily
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
-from unixconn._gio.control_messages import attached_credentials
-from unixconn._gio.socket import Socket, SocketProtocol, SocketType, connection_types
+from unixconn._gio.cancellable import Cancellable
+from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
+from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types
+from unixconn._io.operation import WRITABLE
 from unixconn._io.receiving import (
-    Message,
     ReceiveCredentials,
+    ReceiveCredentialsUnlocked,
     ReceiveDescriptor,
     ReceiveDescriptors,
     ReceiveFileDescriptor,
@@ -25,24 +25,43 @@ from unixconn._io.receiving import (
     ReceiveWhole,
 )
 from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials, SendWhole
-from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SOL_SOCKET, UCRED
+from unixconn._kernel.control_messages import INCOMING, INT_SIZE, IS_PYPY, ONE_DESCRIPTOR, ROOM, UCRED, Incoming
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, listed
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, detach, listed
 from unixconn._kernel.file_descriptor import FileDescriptor
-from unixconn._kernel.handle import adopt_socket
+from unixconn._kernel.message import Message, receive_whole
+from unixconn._kernel.native import recvmsg, sendmsg
+from unixconn._kernel.options import pass_credentials, pass_pidfds, refuse_rights
+from unixconn._kernel.outgoing import CredentialsForm, DescriptorForm
 from unixconn._kernel.peer import peer_identity
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.receive import receive_credentials, receive_descriptors
-from unixconn._kernel.send import CREDENTIALS, DESCRIPTOR, IS_PYPY, LOW_BYTES, descriptors_pool, pack_on_pypy, send
+from unixconn._kernel.receive import discard, must_wait, receive_credentials, receive_descriptors, take_descriptors
+from unixconn._kernel.send import (
+    CREDENTIALS,
+    DESCRIPTOR,
+    LOW_BYTES,
+    SENDING,
+    check_open,
+    descriptors_pools,
+    has_gone,
+    message_pools,
+    pack_on_pypy,
+    packed,
+    send,
+    send_whole,
+)
+from unixconn._kernel.sockets import SocketType as KernelSocket
+from unixconn._kernel.sockets import adopt_socket
+from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable
+    from typing import Any
 
     from typing_extensions import Self
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
@@ -53,10 +72,17 @@ if TYPE_CHECKING:
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]
 
 _PLAIN = (list, tuple)
+_NONE: list[Any] = []
 _ROUNDS = None if RETURN_IS_ATOMIC else (0, 1)
 
 # These are names of this module, as they are looked up for each message.
 _getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
+_pack_into = UCRED.pack_into
+_pop_descriptor, _append_descriptor = DESCRIPTOR.pop, DESCRIPTOR.append
+_pop_credentials, _append_credentials = CREDENTIALS.pop, CREDENTIALS.append
+_pop_incoming, _append_incoming = INCOMING.pop, INCOMING.append
+_SEND_FLAGS, _RECEIVE_FLAGS = SYSTEM.send_flags, SYSTEM.receive_flags
+_IN_OWNER = -2
 
 
 class UnixConnection(SocketConnection):
@@ -66,10 +92,8 @@ class UnixConnection(SocketConnection):
     `unixconn.connect` connects to a path, `create_pair` makes two connections, and `from_socket` takes over a socket of
     the standard library.
 
-    A method that sends or receives waits until that is done: for at most the Socket's timeout, until *cancellable* is
-    cancelled, or until the connection is closed, which another thread may do. It does not wait if the Socket is
-    non-blocking. An exception raised by a signal handler ends the wait as well. A wait that ends early consumes
-    nothing.
+    A method that sends or receives waits until that is done, unless the Socket is non-blocking. The Socket's timeout,
+    *cancellable*, closing the connection, and an exception of a signal handler end the wait, which consumes nothing.
 
     Errors of all these methods: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE,
     the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
@@ -86,7 +110,7 @@ class UnixConnection(SocketConnection):
         STREAM, DATAGRAM or SEQPACKET.
         """
         one, other = Socket._pair(type)
-        return cls(socket=one), cls(socket=other)
+        return cls._over(one), cls._over(other)
 
     @classmethod
     def from_socket(cls, sock: socket.socket) -> Self:
@@ -95,22 +119,15 @@ class UnixConnection(SocketConnection):
 
         *sock* is left without a descriptor, as after ``sock.detach()``. Raises the Error CLOSED if it is closed.
         """
-        number = sock.fileno()
-        if number < 0:
-            raise io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
-        made = Socket()
-        connection = cls(socket=made)
+        made = Socket._empty()
+        connection = cls._over(made)
         owner: list[int] = []
         try:
-            owner.extend(starmap(sock.detach, ((),)))
-            number = -1
-            made._take(adopt_socket(owner))
-        except BaseException:  # raised by a signal handler
-            # detach() is Python code: the exception may have come after the socket had let go of the descriptor.
-            if number >= 0 and not owner and sock.fileno() < 0:
-                owner.append(number)
-            close_all(owner)
-            raise
+            detach(owner, sock)
+            made._take(adopt_socket(owner, KernelSocket))
+        finally:
+            if owner:  # an exception raised by a signal handler
+                close_all(owner)
         return connection
 
     def to_socket(self) -> socket.socket:
@@ -134,17 +151,39 @@ class UnixConnection(SocketConnection):
         once. See unix(7), SCM_RIGHTS.
 
         Errors, besides those of all methods: FAILED, ``dup: Bad file descriptor``, for a number that is not open;
-        TOO_MANY_OPEN_FILES, ``dup: ...``, if the method has to wait, and there is no room for the duplicate that it
-        keeps meanwhile; FAILED with errno ETOOMANYREFS, which may be tried again, if too many descriptors of this user
-        are in flight; NOT_CONNECTED; NOT_SUPPORTED if it is not a Unix socket, as the kernel would drop the descriptor.
-        Raises TypeError, ValueError or OverflowError for an *fd* that cannot be a descriptor.
+        TOO_MANY_OPEN_FILES, ``dup: ...``, if there is no room for the duplicate that a wait needs; FAILED with errno
+        ETOOMANYREFS, which may be tried again, if too many descriptors of this user are in flight; NOT_CONNECTED;
+        NOT_SUPPORTED if it is not a Unix socket. Raises TypeError, ValueError or OverflowError for an *fd* that cannot
+        be a descriptor.
         """
         handle = self._socket._handle
-        if cancellable is not None or fd.__class__ is not int or not handle.is_unix:
+        if (
+            (cancellable is not None and (cancellable.__class__ is not Cancellable or cancellable._is_set()))
+            or fd.__class__ is not int
+            or not handle.is_unix
+            or (handle.waiting and WRITABLE in handle.waiting)
+        ):
             return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable)
-        if send(handle, DESCRIPTOR, fd):
+        # The lines of `send`.
+        try:
+            message = _pop_descriptor()
+        except IndexError:
+            message = DescriptorForm()
+        try:
+            message.payload[0] = fd
+            message.user = handle
+            sent = sendmsg(handle.number, message.header, _SEND_FLAGS)
+        except (ValueError, OverflowError):
+            check_open((as_descriptor(fd),))
+            raise
+        finally:
+            message.user = None
+        if handle.closed:
+            handle.reap()
+        _append_descriptor(message)
+        if sent == 1 or has_gone(handle, sent, SENDING, (as_descriptor(fd),)):
             return True
-        return self._socket._complete(SendDescriptor(handle, fd), None, tried=True)
+        return self._socket._complete(SendDescriptor(handle, as_descriptor(fd)), cancellable, tried=True)
 
     @with_async(
         "g_unix_connection_send_fd_async",
@@ -164,25 +203,48 @@ class UnixConnection(SocketConnection):
         Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end of the stream;
         FAILED, ``Expecting 1 control message, got 0``, for a byte without a descriptor, ``Expecting one fd, but got N``
         for several, ``Unexpected type of ancillary data`` for credentials alone; TOO_MANY_OPEN_FILES if this process
-        has no free number for the descriptor, which then is lost.
+        has no free number for the descriptor, PERMISSION_DENIED if a security module denies it: it is lost then.
         """
         handle = self._socket._handle
-        if cancellable is not None or handle.refuses:
+        if (
+            (cancellable is not None and (cancellable.__class__ is not Cancellable or cancellable._is_set()))
+            or handle.refuses
+            or handle.leftovers
+        ):
             return self._socket._complete(ReceiveDescriptor(handle), cancellable)
-        owner: list[int] = []
+        # The lines of `receive_descriptors`.
         try:
-            if receive_descriptors(handle, owner):
+            message = _pop_incoming()
+        except IndexError:
+            message = Incoming()
+        message.room[0] = ROOM
+        fd: int = -1
+        try:
+            message.user = handle
+            count = recvmsg(handle.number, message.header, _RECEIVE_FLAGS)
+            message.user = None
+            if handle.closed:
+                handle.reap()
+            if message.kind == ONE_DESCRIPTOR:
+                fd = message.descriptors[0]
+                _append_incoming(message)
                 if _ROUNDS is not None:
                     # PyPy's compiled code runs signal handlers at each iteration of a loop. Without this loop it would
                     # run them only in the caller, where the number has no owner yet.
                     for _ in _ROUNDS:
                         pass
+                return fd
+            owner: list[int] = []
+            fd = _IN_OWNER
+            if not must_wait(handle, count):
+                take_descriptors(handle, message, count, owner)
                 return owner[0]
         except BaseException:  # an Error, or raised by a signal handler
             # Not an Owner: it would have to let go of the number before the end of its block, which is Python code.
-            close_all(owner)
+            discard(message, [fd] if fd >= 0 else owner if fd == _IN_OWNER else [])
             raise
-        return self._socket._complete(ReceiveDescriptor(handle), None, tried=True)
+        _append_incoming(message)
+        return self._socket._complete(ReceiveDescriptor(handle), cancellable, tried=True)
 
     @with_async(
         "g_unix_connection_receive_fd_async",
@@ -212,9 +274,14 @@ class UnixConnection(SocketConnection):
         Errors: those of `send_fd`; ValueError for no descriptor at all.
         """
         handle = self._socket._handle
-        if cancellable is None and handle.is_unix and isinstance(fds, _PLAIN):
+        if (
+            (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+            and handle.is_unix
+            and isinstance(fds, _PLAIN)
+            and not (handle.waiting and WRITABLE in handle.waiting)
+        ):
             try:
-                pool = descriptors_pool(len(fds))
+                pool = descriptors_pools[len(fds)]
                 packed = pack_on_pypy(fds) if IS_PYPY else pool.pack(*fds)
             except (struct.error, TypeError, ValueError, OverflowError):
                 packed = bytes(INT_SIZE)
@@ -224,7 +291,7 @@ class UnixConnection(SocketConnection):
             if 0 not in low and 1 not in low:
                 if send(handle, pool, packed):
                     return True
-                return self._socket._complete(SendDescriptors(handle, fds), None, tried=True)
+                return self._socket._complete(SendDescriptors(handle, fds), cancellable, tried=True)
         return self._socket._complete(SendDescriptors(handle, fds), cancellable)
 
     @with_async("unixconn_send_fds_async", returns="True", note="*fds* may be closed as soon as the call returns.")
@@ -236,27 +303,32 @@ class UnixConnection(SocketConnection):
         Receive descriptors; return their numbers. They are close-on-exec, and the caller has to close them.
 
         Without *count*, these are the descriptors of the next message, one or more. With it, there are exactly *count*,
-        from as many messages as that takes. If CANCELLED or TIMED_OUT ends the wait before all of them have come, those
-        that have come are left for the next receiver.
+        from as many messages as that takes. CANCELLED and TIMED_OUT leave those that have come for the next receiver.
 
         Errors: those of `receive_fd`, except for those about the number of descriptors; FAILED, ``Expecting N fds, but
-        got M``, if a message brings more than are missing. After these errors, and after CLOSED at the end of the
-        stream, all descriptors that have come are closed.
+        got M``, if a message brings more than are missing. These errors, and CLOSED at the end of the stream, close all
+        descriptors that have come.
         """
         handle = self._socket._handle
         owner: list[int] = []
+        tried = came = False
         try:
-            tried = count is None and cancellable is None and not handle.refuses
-            if not tried or not receive_descriptors(handle, owner, single=False):
-                operation = ReceiveDescriptors(handle, _count(count), owner)
-                self._socket._complete(operation, cancellable, tried=tried)
+            if (
+                (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+                and (count is None or (count.__class__ is int and 0 < count <= INT_MAX))
+                and not handle.refuses
+            ):
+                came = receive_descriptors(handle, owner)
+                tried = not came
+            if not came or (count is not None and len(owner) != count):
+                self._socket._complete(ReceiveDescriptors(handle, _count(count), owner), cancellable, tried=tried)
             if _ROUNDS is not None:
                 # PyPy's compiled code runs signal handlers at each iteration of a loop; see receive_fd.
                 for _ in _ROUNDS:
                     pass
             return owner
         except BaseException:  # an Error, or raised by a signal handler; no Owner, as in receive_fd
-            close_all(owner)
+            close_unwanted(owner)
             raise
 
     @with_async(
@@ -285,10 +357,11 @@ class UnixConnection(SocketConnection):
         arrives. Connections inherit the setting from a listening Socket whose option was set. Descriptors that were
         sent before, and on an older kernel all descriptors, arrive and are closed: `receive_message` reports how many
         these were, and the methods for descriptors raise PERMISSION_DENIED.
+
+        This is the remedy for peers that fill the descriptor table, or send files whose close(2) waits: see
+        docs/limits.md.
         """
-        self._switch("SO_PASSRIGHTS", not refused)
-        # Set even if the kernel refuses descriptors: those already in flight pass.
-        self._socket._handle.refuses = bool(refused)
+        refuse_rights(self._socket._handle, bool(refused))
 
     # --- credentials ---
 
@@ -299,15 +372,31 @@ class UnixConnection(SocketConnection):
         The kernel checks them. A receiver without SO_PASSCRED gets only the byte. See unix(7), SCM_CREDENTIALS.
 
         Errors, besides those of all methods, all with the prefix ``Error sending credentials: ``: NOT_CONNECTED;
-        INVALID_ARGUMENT in a user namespace that does not map the uid or gid.
+        INVALID_ARGUMENT, with a note, in a user namespace that does not map the uid or gid.
         """
         handle = self._socket._handle
         try:
-            if cancellable is not None:
+            if (cancellable is not None and (cancellable.__class__ is not Cancellable or cancellable._is_set())) or (
+                handle.waiting and WRITABLE in handle.waiting
+            ):
                 return self._socket._complete(SendCredentials(handle), cancellable)
-            if send(handle, CREDENTIALS, UCRED.pack(_getpid(), _geteuid(), _getegid())):
+            # The lines of `send`.
+            try:
+                message = _pop_credentials()
+            except IndexError:
+                message = CredentialsForm()
+            try:
+                _pack_into(message.numbers, 0, _getpid(), _geteuid(), _getegid())
+                message.user = handle
+                sent = sendmsg(handle.number, message.header, _SEND_FLAGS)
+            finally:
+                message.user = None
+            if handle.closed:
+                handle.reap()
+            _append_credentials(message)
+            if sent == 1 or has_gone(handle, sent, SENDING, (), message.numbers):
                 return True
-            return self._socket._complete(SendCredentials(handle), None, tried=True)
+            return self._socket._complete(SendCredentials(handle), cancellable, tried=True)
         except Error as error:
             raise error.prefixed(SendCredentials.prefix) from None
 
@@ -334,33 +423,31 @@ class UnixConnection(SocketConnection):
 
     @with_async("g_unix_connection_send_fake_credentials_async", returns="True")
     def _send_fake_credentials_operation(self, pid: int, uid: int, gid: int) -> Operation[bool]:
-        # The highest uid_t and gid_t mean "none".
-        claimed = (
-            as_integer(pid, "pid", 1, INT_MAX),
-            as_integer(uid, "uid", 0, UINT_MAX - 1),
-            as_integer(gid, "gid", 0, UINT_MAX - 1),
-        )
-        return SendFakeCredentials(self._socket._handle, claimed)
+        return SendFakeCredentials(self._socket._handle, pid, uid, gid)
 
     def receive_credentials(self, cancellable: Cancellable | None = None) -> Credentials:
         """
         Receive one byte with the credentials of its sender; return the credentials.
 
-        SO_PASSCRED is on during the call, so the kernel adds the credentials of a peer that does not attach any. A byte
-        that was sent before the call carries no credentials. The result is then the credentials of the socket's peer,
-        the process that made the pair or connected, and their ``source`` is ``CredentialsSource.PEER`` instead of
-        MESSAGE. A pidfd and a security label that come along, see `pass_pidfds`, are in the Credentials.
+        SO_PASSCRED is on during the call, so the kernel adds the credentials of a peer that does not attach any. For a
+        byte that was sent before the call and carries none, the result is the credentials of the socket's peer, see
+        `get_peer_credentials`, with the ``source`` ``CredentialsSource.PEER`` instead of MESSAGE. If the program has
+        switched SO_PASSCRED on itself, see `pass_credentials`, nothing is known then, and the getters raise
+        INVALID_DATA: the sender may be the overflow user in a pid namespace that is not visible here. A pidfd and a
+        security label that come along, see `pass_pidfds`, are in the Credentials.
 
-        Errors, besides those of all methods: FAILED, ``Expecting to read a single byte ...``, at the end of the stream;
-        FAILED, ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2``, for a message with
-        descriptors, which is consumed, and the descriptors are closed; NOT_SUPPORTED if it is not a Unix socket.
+        Errors, besides those of all methods: `ClosedError` at the end of the stream, with Gio's code and text: FAILED,
+        ``Expecting to read a single byte ...``; FAILED, ``Unexpected type of ancillary data`` or ``Expecting 1 control
+        message, got 2``, for a message with descriptors, which is consumed, and the descriptors are closed;
+        NOT_SUPPORTED if it is not a Unix socket.
         """
         handle = self._socket._handle
-        if cancellable is None:
+        if cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()):
             found: list[Credentials] = []
-            if handle.try_with_passcred(receive_credentials, found):
-                return found[0]
-        return self._socket._complete(ReceiveCredentials(handle), cancellable)
+            with handle.lock.entered:
+                if receive_credentials(handle, found):
+                    return found[0]
+        return self._socket._complete(ReceiveCredentialsUnlocked(handle), cancellable)
 
     @with_async(
         "g_unix_connection_receive_credentials_async",
@@ -376,12 +463,12 @@ class UnixConnection(SocketConnection):
 
         That is pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label
         (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state date
-        from that call, whichever process has the other end now; ``source`` is ``CredentialsSource.PEER``. If this
-        kernel does not know one of these values, its getter raises NOT_SUPPORTED, and names the kernel version that is
-        needed. See unix(7) and socket(7).
+        from that call, whichever process has the other end now; ``source`` is ``CredentialsSource.PEER``. The getter of
+        a value that this kernel does not know raises NOT_SUPPORTED. If there is no room for the pidfd now, `get_pidfd`
+        and `is_alive` of the result raise TOO_MANY_OPEN_FILES. See unix(7) and socket(7).
 
         Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED if it is
-        not a Unix socket; TOO_MANY_OPEN_FILES if there is no room for the pidfd.
+        not a Unix socket.
         """
         return peer_identity(self._socket._handle)
 
@@ -391,10 +478,7 @@ class UnixConnection(SocketConnection):
 
         Raises the Error NOT_SUPPORTED on a system without such an option.
         """
-        if SYSTEM.credentials_option is None:
-            text = "Error asking for credentials of senders: this system has no option for that, a sender attaches them"
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
-        self._socket.set_option(*SYSTEM.credentials_option, bool(wanted))
+        pass_credentials(self._socket._handle, bool(wanted))
 
     def pass_pidfds(self, wanted: bool = True) -> None:
         """
@@ -402,21 +486,7 @@ class UnixConnection(SocketConnection):
 
         Raises the Error NOT_SUPPORTED before Linux 6.5.
         """
-        if not self._switch("SO_PASSPIDFD", bool(wanted)):
-            text = "Error asking for pidfds of senders: SO_PASSPIDFD needs Linux 6.5 or later"
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
-
-    def _switch(self, name: str, on: bool) -> bool:
-        """Switch an option that older kernels do not have; return whether this one has it."""
-        option = SYSTEM.constant(name)
-        if option is None:
-            return False
-        try:
-            return self._socket.set_option(SOL_SOCKET, option, on)
-        except Error as error:
-            if getattr(error, "errno", None) != errno.ENOPROTOOPT:
-                raise
-            return False
+        pass_pidfds(self._socket._handle, bool(wanted))
 
     # --- messages of data, with descriptors and credentials, which Gio does not have ---
 
@@ -430,36 +500,51 @@ class UnixConnection(SocketConnection):
         """
         Send all of *data*, a bytes-like object; return its length in bytes.
 
-        The descriptors *fds*, at most 253, and *credentials*, True for those of this process, go with the first byte: a
-        stream that takes the data in parts gets them once. After an error between two parts the peer has the first
-        parts, and a note of the Error says so. The parts of two threads that send at the same time may be mixed, as may
-        those of this method and of an operation that waits in the background. See unix(7).
+        The descriptors *fds*, at most 253, and *credentials*, True for those of this process, go with the first byte of
+        a stream that takes the data in parts. After an error between two parts the peer has the first parts, and a note
+        of the Error says so. The parts of two threads that call this method at the same time may be mixed. As all plain
+        methods that send, this one waits for the rest of a message that the background has sent a part of. See unix(7).
 
         Errors: those of `send_fd` and `send_credentials`; MESSAGE_TOO_LARGE for a record that the kernel does not take;
-        ValueError for more than 253 descriptors, and on a stream for descriptors or credentials without data, which
-        would be lost.
+        INVALID_ARGUMENT for descriptors or credentials without data on a stream, where they would be lost; ValueError
+        for more than 253 descriptors.
         """
-        return self._socket._complete(self._send_message_operation(data, fds, credentials), cancellable)
+        handle = self._socket._handle
+        sent, tried = -1, False
+        if (
+            (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+            and data.__class__ is bytes
+            and data
+            and fds.__class__ in _PLAIN
+            and (credentials is None or credentials is True)
+            and (handle.is_unix or not fds)
+            and not (handle.waiting and WRITABLE in handle.waiting)
+        ):
+            count = len(fds)
+            value = None if not count else fds[0] if count == 1 and fds[0].__class__ is int else packed(fds)
+            if value is not None or not count:
+                identity = None
+                if credentials:
+                    identity, count = UCRED.pack(_getpid(), _geteuid(), _getegid()), ~count
+                sent = send_whole(handle, message_pools[count], value, identity, data)
+                if sent == len(data):
+                    return sent
+                tried = sent < 0
+        operation = self._send_message_operation(data, fds, credentials)
+        if sent >= 0:
+            operation.counts.append(sent)
+        return self._socket._complete(operation, cancellable, tried=tried)
 
     @with_async(
         "unixconn_send_message_async",
         returns="the number of bytes",
         note="*fds* may be closed as soon as the call returns.",
+        result=int,
     )
     def _send_message_operation(
-        self,
-        data: BytesLike,
-        fds: Iterable[FileDescriptorLike] = (),
-        credentials: Credentials | bool | None = None,
-    ) -> Operation[int]:
-        given, content = listed(fds), as_copy(data)
-        if len(given) > MAX_DESCRIPTORS:
-            raise ValueError(f"fds must be at most {MAX_DESCRIPTORS} for one message, and these are {len(given)}")
-        attached = attached_credentials(credentials)
-        handle = self._socket._handle
-        if not content and handle.is_stream and (given or attached is not None):
-            raise ValueError("data must have a byte for the descriptors and credentials to go with, on a stream")
-        return SendWhole(handle, content, given, attached)
+        self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (), credentials: Credentials | bool | None = None
+    ) -> SendWhole:
+        return SendWhole(self._socket._handle, as_copy(data), listed(fds), credentials)
 
     def receive_message(self, max_bytes: int, cancellable: Cancellable | None = None) -> Message:
         """
@@ -471,10 +556,28 @@ class UnixConnection(SocketConnection):
         always asks for credentials: they distinguish an empty record from the end.
 
         Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end; TOO_MANY_OPEN_FILES
-        if this process has no free number for each descriptor, and then the message is lost; MESSAGE_TOO_LARGE for a
-        record that is longer than *max_bytes*, which is lost.
+        if this process has no free number for each descriptor, PERMISSION_DENIED if a security module denies one, and
+        MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*. Then the message has left the socket: its
+        descriptors are closed, and its data, or the first *max_bytes* of it, are in the attribute `Error.partial`.
         """
-        return self._socket._complete(self._receive_message_operation(max_bytes), cancellable)
+        handle = self._socket._handle
+        found: list[Message] = []
+        tried = False
+        try:
+            if (
+                (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+                and max_bytes.__class__ is int
+                and 0 < max_bytes <= INT_MAX
+                and not handle.is_sequence
+            ):
+                tried = True
+                if receive_whole(handle, max_bytes, found):
+                    message, found = found[0], _NONE
+                    return message
+        finally:
+            for each in found:  # a signal handler has raised an exception
+                each.close()
+        return self._socket._complete(self._receive_message_operation(max_bytes), cancellable, tried=tried)
 
     @with_async(
         "unixconn_receive_message_async",
@@ -485,24 +588,15 @@ class UnixConnection(SocketConnection):
         return ReceiveWhole(self._socket._handle, as_integer(max_bytes, "max_bytes", 1, INT_MAX))
 
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
 
     @overload
     def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def send_fd_async(
-        self,
-        fd: FileDescriptorLike,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def send_fd_async(
-        self,
-        fd: FileDescriptorLike,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                      *user_data: object) -> None: ...
+    def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                      *user_data: object) -> Future[bool] | None:
         """
         Start what `send_fd` does, with the same parameters and errors, and do not wait for its end.
 
@@ -510,8 +604,8 @@ class UnixConnection(SocketConnection):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate.
         """
-        operation = self._send_fd_operation(fd)
-        return start(self, "g_unix_connection_send_fd_async", operation, cancellable, callback, user_data, self._socket)
+        return start(self, "g_unix_connection_send_fd_async", self._send_fd_operation(fd), cancellable, callback,
+                     user_data, self._socket)
 
     def send_fd_finish(self, result: AsyncResult) -> bool:
         """
@@ -525,12 +619,10 @@ class UnixConnection(SocketConnection):
     @overload
     def receive_fd_async(self, cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def receive_fd_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def receive_fd_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[int] | None:
+    def receive_fd_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                         *user_data: object) -> None: ...
+    def receive_fd_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                         *user_data: object) -> Future[int] | None:
         """
         Start what `receive_fd` does, with the same parameters and errors, and do not wait for its end.
 
@@ -538,10 +630,8 @@ class UnixConnection(SocketConnection):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. A descriptor that no caller takes is closed with its result.
         """
-        operation = self._receive_fd_operation()
-        return start(
-            self, "g_unix_connection_receive_fd_async", operation, cancellable, callback, user_data, self._socket
-        )
+        return start(self, "g_unix_connection_receive_fd_async", self._receive_fd_operation(), cancellable, callback,
+                     user_data, self._socket)
 
     def receive_fd_finish(self, result: AsyncResult) -> int:
         """
@@ -555,12 +645,10 @@ class UnixConnection(SocketConnection):
     @overload
     def receive_descriptor_async(self, cancellable: Cancellable | None = None) -> Future[FileDescriptor]: ...
     @overload
-    def receive_descriptor_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def receive_descriptor_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[FileDescriptor] | None:
+    def receive_descriptor_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                                 *user_data: object) -> None: ...
+    def receive_descriptor_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                                 *user_data: object) -> Future[FileDescriptor] | None:
         """
         Start what `receive_descriptor` does, with the same parameters and errors, and do not wait for its end.
 
@@ -568,10 +656,8 @@ class UnixConnection(SocketConnection):
         value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
-        operation = self._receive_descriptor_operation()
-        return start(
-            self, "unixconn_receive_descriptor_async", operation, cancellable, callback, user_data, self._socket
-        )
+        return start(self, "unixconn_receive_descriptor_async", self._receive_descriptor_operation(), cancellable,
+                     callback, user_data, self._socket)
 
     def receive_descriptor_finish(self, result: AsyncResult) -> FileDescriptor:
         """
@@ -583,24 +669,13 @@ class UnixConnection(SocketConnection):
         return finish(self, "unixconn_receive_descriptor_async", result)
 
     @overload
-    def send_fds_async(
-        self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = None
-    ) -> Future[bool]: ...
+    def send_fds_async(self, fds: Iterable[FileDescriptorLike],
+                       cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def send_fds_async(
-        self,
-        fds: Iterable[FileDescriptorLike],
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def send_fds_async(
-        self,
-        fds: Iterable[FileDescriptorLike],
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def send_fds_async(self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = ...,
+                       callback: Callback = ..., *user_data: object) -> None: ...
+    def send_fds_async(self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = None,
+                       callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
         """
         Start what `send_fds` does, with the same parameters and errors, and do not wait for its end.
 
@@ -608,8 +683,8 @@ class UnixConnection(SocketConnection):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. *fds* may be closed as soon as the call returns.
         """
-        operation = self._send_fds_operation(fds)
-        return start(self, "unixconn_send_fds_async", operation, cancellable, callback, user_data, self._socket)
+        return start(self, "unixconn_send_fds_async", self._send_fds_operation(fds), cancellable, callback, user_data,
+                     self._socket)
 
     def send_fds_finish(self, result: AsyncResult) -> bool:
         """
@@ -621,24 +696,13 @@ class UnixConnection(SocketConnection):
         return finish(self, "unixconn_send_fds_async", result)
 
     @overload
-    def receive_fds_async(
-        self, count: int | None = None, cancellable: Cancellable | None = None
-    ) -> Future[list[int]]: ...
+    def receive_fds_async(self, count: int | None = None,
+                          cancellable: Cancellable | None = None) -> Future[list[int]]: ...
     @overload
-    def receive_fds_async(
-        self,
-        count: int | None = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def receive_fds_async(
-        self,
-        count: int | None = None,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[list[int]] | None:
+    def receive_fds_async(self, count: int | None = ..., cancellable: Cancellable | None = ...,
+                          callback: Callback = ..., *user_data: object) -> None: ...
+    def receive_fds_async(self, count: int | None = None, cancellable: Cancellable | None = None,
+                          callback: Callback = AWAIT, *user_data: object) -> Future[list[int]] | None:
         """
         Start what `receive_fds` does, with the same parameters and errors, and do not wait for its end.
 
@@ -646,8 +710,8 @@ class UnixConnection(SocketConnection):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. Descriptors that no caller takes are closed with their result.
         """
-        operation = self._receive_fds_operation(count)
-        return start(self, "unixconn_receive_fds_async", operation, cancellable, callback, user_data, self._socket)
+        return start(self, "unixconn_receive_fds_async", self._receive_fds_operation(count), cancellable, callback,
+                     user_data, self._socket)
 
     def receive_fds_finish(self, result: AsyncResult) -> list[int]:
         """
@@ -659,24 +723,14 @@ class UnixConnection(SocketConnection):
         return finish(self, "unixconn_receive_fds_async", result)
 
     @overload
-    def receive_descriptors_async(
-        self, count: int | None = None, cancellable: Cancellable | None = None
-    ) -> Future[list[FileDescriptor]]: ...
+    def receive_descriptors_async(self, count: int | None = None,
+                                  cancellable: Cancellable | None = None) -> Future[list[FileDescriptor]]: ...
     @overload
-    def receive_descriptors_async(
-        self,
-        count: int | None = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def receive_descriptors_async(
-        self,
-        count: int | None = None,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[list[FileDescriptor]] | None:
+    def receive_descriptors_async(self, count: int | None = ..., cancellable: Cancellable | None = ...,
+                                  callback: Callback = ..., *user_data: object) -> None: ...
+    def receive_descriptors_async(self, count: int | None = None, cancellable: Cancellable | None = None,
+                                  callback: Callback = AWAIT,
+                                  *user_data: object) -> Future[list[FileDescriptor]] | None:
         """
         Start what `receive_descriptors` does, with the same parameters and errors, and do not wait for its end.
 
@@ -684,10 +738,8 @@ class UnixConnection(SocketConnection):
         value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
-        operation = self._receive_descriptors_operation(count)
-        return start(
-            self, "unixconn_receive_descriptors_async", operation, cancellable, callback, user_data, self._socket
-        )
+        return start(self, "unixconn_receive_descriptors_async", self._receive_descriptors_operation(count),
+                     cancellable, callback, user_data, self._socket)
 
     def receive_descriptors_finish(self, result: AsyncResult) -> list[FileDescriptor]:
         """
@@ -701,12 +753,10 @@ class UnixConnection(SocketConnection):
     @overload
     def send_credentials_async(self, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def send_credentials_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def send_credentials_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[bool] | None:
+    def send_credentials_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                               *user_data: object) -> None: ...
+    def send_credentials_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                               *user_data: object) -> Future[bool] | None:
         """
         Start what `send_credentials` does, with the same parameters and errors, and do not wait for its end.
 
@@ -714,10 +764,8 @@ class UnixConnection(SocketConnection):
         value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
-        operation = self._send_credentials_operation()
-        return start(
-            self, "g_unix_connection_send_credentials_async", operation, cancellable, callback, user_data, self._socket
-        )
+        return start(self, "g_unix_connection_send_credentials_async", self._send_credentials_operation(), cancellable,
+                     callback, user_data, self._socket)
 
     def send_credentials_finish(self, result: AsyncResult) -> bool:
         """
@@ -729,28 +777,13 @@ class UnixConnection(SocketConnection):
         return finish(self, "g_unix_connection_send_credentials_async", result)
 
     @overload
-    def send_fake_credentials_async(
-        self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = None
-    ) -> Future[bool]: ...
+    def send_fake_credentials_async(self, pid: int, uid: int, gid: int,
+                                    cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def send_fake_credentials_async(
-        self,
-        pid: int,
-        uid: int,
-        gid: int,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def send_fake_credentials_async(
-        self,
-        pid: int,
-        uid: int,
-        gid: int,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def send_fake_credentials_async(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = ...,
+                                    callback: Callback = ..., *user_data: object) -> None: ...
+    def send_fake_credentials_async(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = None,
+                                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
         """
         Start what `send_fake_credentials` does, with the same parameters and errors, and do not wait for its end.
 
@@ -758,16 +791,9 @@ class UnixConnection(SocketConnection):
         the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
-        operation = self._send_fake_credentials_operation(pid, uid, gid)
-        return start(
-            self,
-            "g_unix_connection_send_fake_credentials_async",
-            operation,
-            cancellable,
-            callback,
-            user_data,
-            self._socket,
-        )
+        return start(self, "g_unix_connection_send_fake_credentials_async",
+                     self._send_fake_credentials_operation(pid, uid, gid), cancellable, callback, user_data,
+                     self._socket)
 
     def send_fake_credentials_finish(self, result: AsyncResult) -> bool:
         """
@@ -781,12 +807,10 @@ class UnixConnection(SocketConnection):
     @overload
     def receive_credentials_async(self, cancellable: Cancellable | None = None) -> Future[Credentials]: ...
     @overload
-    def receive_credentials_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def receive_credentials_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[Credentials] | None:
+    def receive_credentials_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                                  *user_data: object) -> None: ...
+    def receive_credentials_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                                  *user_data: object) -> Future[Credentials] | None:
         """
         Start what `receive_credentials` does, with the same parameters and errors, and do not wait for its end.
 
@@ -794,16 +818,8 @@ class UnixConnection(SocketConnection):
         value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped. SO_PASSCRED is on until the end of the operation.
         """
-        operation = self._receive_credentials_operation()
-        return start(
-            self,
-            "g_unix_connection_receive_credentials_async",
-            operation,
-            cancellable,
-            callback,
-            user_data,
-            self._socket,
-        )
+        return start(self, "g_unix_connection_receive_credentials_async", self._receive_credentials_operation(),
+                     cancellable, callback, user_data, self._socket)
 
     def receive_credentials_finish(self, result: AsyncResult) -> Credentials:
         """
@@ -815,32 +831,16 @@ class UnixConnection(SocketConnection):
         return finish(self, "g_unix_connection_receive_credentials_async", result)
 
     @overload
-    def send_message_async(
-        self,
-        data: BytesLike,
-        fds: Iterable[FileDescriptorLike] = (),
-        credentials: Credentials | bool | None = None,
-        cancellable: Cancellable | None = None,
-    ) -> Future[int]: ...
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (),
+                           credentials: Credentials | bool | None = None,
+                           cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def send_message_async(
-        self,
-        data: BytesLike,
-        fds: Iterable[FileDescriptorLike] = ...,
-        credentials: Credentials | bool | None = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def send_message_async(
-        self,
-        data: BytesLike,
-        fds: Iterable[FileDescriptorLike] = (),
-        credentials: Credentials | bool | None = None,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = ...,
+                           credentials: Credentials | bool | None = ..., cancellable: Cancellable | None = ...,
+                           callback: Callback = ..., *user_data: object) -> None: ...
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (),
+                           credentials: Credentials | bool | None = None, cancellable: Cancellable | None = None,
+                           callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
         """
         Start what `send_message` does, with the same parameters and errors, and do not wait for its end.
 
@@ -848,8 +848,8 @@ class UnixConnection(SocketConnection):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. *fds* may be closed as soon as the call returns.
         """
-        operation = self._send_message_operation(data, fds, credentials)
-        return start(self, "unixconn_send_message_async", operation, cancellable, callback, user_data, self._socket)
+        return start(self, "unixconn_send_message_async", self._send_message_operation(data, fds, credentials),
+                     cancellable, callback, user_data, self._socket)
 
     def send_message_finish(self, result: AsyncResult) -> int:
         """
@@ -863,12 +863,10 @@ class UnixConnection(SocketConnection):
     @overload
     def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None) -> Future[Message]: ...
     @overload
-    def receive_message_async(
-        self, max_bytes: int, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def receive_message_async(
-        self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[Message] | None:
+    def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                              *user_data: object) -> None: ...
+    def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                              *user_data: object) -> Future[Message] | None:
         """
         Start what `receive_message` does, with the same parameters and errors, and do not wait for its end.
 
@@ -876,8 +874,8 @@ class UnixConnection(SocketConnection):
         value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped. The descriptors of a Message that no caller takes are closed with its result.
         """
-        operation = self._receive_message_operation(max_bytes)
-        return start(self, "unixconn_receive_message_async", operation, cancellable, callback, user_data, self._socket)
+        return start(self, "unixconn_receive_message_async", self._receive_message_operation(max_bytes), cancellable,
+                     callback, user_data, self._socket)
 
     def receive_message_finish(self, result: AsyncResult) -> Message:
         """
@@ -888,6 +886,7 @@ class UnixConnection(SocketConnection):
         """
         return finish(self, "unixconn_receive_message_async", result)
 
+    # fmt: on
     # --- end of the generated part ---
 
 

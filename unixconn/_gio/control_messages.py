@@ -9,11 +9,13 @@ from abc import abstractmethod
 from unixconn._base.arguments import INT_MAX, as_copy, as_integer
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.control_messages import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, credentials_message
+from unixconn._kernel.control_messages import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
-from unixconn._kernel.descriptors import as_descriptor, close_all, duplicate_all
-from unixconn._kernel.file_descriptor import as_own_descriptor, taken_over
+from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all
+from unixconn._kernel.file_descriptor import as_own_descriptor, owner_of
+from unixconn._kernel.outgoing import credentials_message
 from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.unwanted import Unwanted, close_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,8 +41,9 @@ class UnixFDList(Object):
     __module__ = "unixconn"
 
     def __init__(self) -> None:
-        super().__init__()
-        self._fds: list[int] = []
+        super(Object, self).__init__()
+        # An Owner closes the descriptors if a signal handler raises at the first step of `__del__`.
+        self._fds: Owner = Owner()
 
     @classmethod
     def new(cls) -> Self:
@@ -60,9 +63,8 @@ class UnixFDList(Object):
         numbers = [as_own_descriptor(fd, "fds") for fd in given]
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"fds must be different descriptors, and these are not: {numbers}")
-        made._fds = numbers
-        for each in given:
-            taken_over(each)
+        for each, number in zip(given, numbers):
+            made._fds.extend(map(owner_of(each, number).pop, (-1,)))
         return made
 
     def append(self, fd: FileDescriptorLike) -> int:
@@ -91,11 +93,11 @@ class UnixFDList(Object):
         made: list[int] = []
         try:
             duplicate_all(made, (self._fds[index],))
-            return made[0]
-        except BaseException:  # the Error of dup(), or an exception raised by a signal handler
-            # Not an Owner, which would have to let go of the number before this returns.
-            close_all(made)
-            raise
+            number, made = made[0], []
+            return number
+        finally:
+            if made:  # a signal handler has raised an exception
+                close_all(made)
 
     def get_length(self) -> int:
         """Return the number of descriptors in the list."""
@@ -107,7 +109,9 @@ class UnixFDList(Object):
 
     def steal_fds(self) -> list[int]:
         """Return the numbers of the descriptors, which the caller has to close from now on, and empty the list."""
-        stolen, self._fds = self._fds, []
+        # A slice is a plain list. No handler runs between `del` and `return`, which call nothing.
+        stolen = self._fds[:]
+        del self._fds[:]
         return stolen
 
     def __repr__(self) -> str:
@@ -115,7 +119,7 @@ class UnixFDList(Object):
 
     def __del__(self) -> None:
         # The attribute may be missing: a subclass's constructor may have raised before it called this class's.
-        close_all(self.__dict__.get("_fds", []))
+        close_left(self.__dict__.get("_fds", []))
 
 
 class SocketControlMessage(Object):
@@ -303,6 +307,7 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
         if kind == SCM_RIGHTS:
             carried = struct.unpack_from(f"{len(data) // INT_SIZE}i", data)
             fd_list = UnixFDList()
+            fd_list._fds = Unwanted()
             for fd in carried:
                 # In one step of the interpreter, as a number that both lists own would be closed twice.
                 fd_list._fds.extend(map(owner.pop, (owner.index(fd),)))
@@ -313,24 +318,6 @@ def received(messages: Iterable[ControlMessage], owner: list[int]) -> list[Socke
                 credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
                 made.append(UnixCredentialsMessage(credentials=credentials))
     return made
-
-
-def attached_credentials(credentials: Credentials | bool | None) -> ControlMessage | None:
-    """
-    Return a control message with *credentials*, True for those of this process; None for None and False.
-
-    Raises the Error of the getter for a number that the credentials do not have, and TypeError for another argument.
-    """
-    if credentials is None or credentials is False:
-        return None
-    if credentials is True:
-        credentials = Credentials()
-    if not isinstance(credentials, Credentials):
-        raise TypeError(f"credentials must be a Credentials, True or None, not {credentials!r}")
-    # An overflow id, passed on, would be somebody's elsewhere.
-    for ask in (credentials.get_unix_pid, credentials.get_unix_user, credentials.get_unix_group):
-        ask()
-    return credentials_message(credentials._numbers)
 
 
 def as_control_message(value: object) -> SocketControlMessage:

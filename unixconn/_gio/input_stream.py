@@ -10,17 +10,24 @@ from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
 from unixconn._gio.streams import (
     Bytes,
+    check_free,
     close_stream,
-    complete_exclusively,
+    closed,
+    in_turn,
     start_close,
-    start_exclusively,
     take_turn,
 )
+from unixconn._gio.transfers import Reading, first, start_transfer
+from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.receiving import ReceiveData, ReceiveOnto
+from unixconn._kernel.control_messages import KEPT_DATA
 from unixconn._kernel.epoll import IOCondition
+from unixconn._kernel.receive_data import receive_data, receive_recorded
+from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from typing_extensions import Buffer, Self
 
@@ -29,13 +36,25 @@ if TYPE_CHECKING:
     from unixconn._gio.future import Future
     from unixconn._gio.socket import Socket
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.transfers import Reads
     from unixconn._io.steps import Steps
 
-_LARGEST_READ = 1 << 20
-"""The most bytes that one step reads: no memory is reserved for bytes that may never come."""
+
+_new_bytes = Bytes.__new__
 
 
-def _as_count(count: int) -> int:
+def _first_as_bytes(found: list[bytes]) -> Bytes:
+    return Bytes._of(found[0])
+
+
+def _size_of_first(found: list[bytes]) -> int:
+    return len(found[0])
+
+
+def as_count(count: int) -> int:
+    # The first check alone takes less than half of the other's steps.
+    if count.__class__ is int and 0 <= count <= INT_MAX:
+        return count
     return as_integer(count, "count", 0, INT_MAX)
 
 
@@ -47,7 +66,9 @@ class InputStream(Object):
     operation is pending at a time. Closing the stream leaves the connection and its Socket alone.
 
     If a byte that is read carries a descriptor, the descriptor is kept. The next `receive_fd` of the connection returns
-    it; otherwise it is closed with the connection.
+    it; otherwise it is closed with the connection. While more than 253 descriptors are kept, a read raises the Error
+    TOO_MANY_OPEN_FILES and receives nothing. A program that expects no descriptors calls
+    `UnixConnection.refuse_fds`, and then none are kept.
 
     The stream is a file object too, as far as io.BufferedReader needs.
 
@@ -63,7 +84,7 @@ class InputStream(Object):
     def __init__(self) -> None:
         if self.__class__ is InputStream:
             raise TypeError("InputStream is abstract: get_input_stream() of a connection returns one")
-        super().__init__()
+        super(Object, self).__init__()
         self._pending: list[object] = []
 
     def get_fd(self) -> int:
@@ -79,64 +100,104 @@ class InputStream(Object):
         Without *count*, read all bytes until the end of the stream.
         """
         if count is None:
-            return complete_exclusively(self, self._read_all(sys.maxsize), cancellable)
-        size = _as_count(count)
-        return complete_exclusively(self, self._read(size), cancellable, size)
+            return self._read_until_end(cancellable)
+        if count.__class__ is not int or not 0 < count <= INT_MAX:
+            count = as_count(count)
+            if not count:
+                return self._nothing(cancellable)
+        found: list[bytes] = []
+        in_turn(self, receive_data, count, found, 0, cancellable)
+        return found[0]
 
-    @with_async("g_input_stream_read_async", returns="the bytes", io_priority=True, start=start_exclusively)
-    def _read_steps(self, count: int) -> Steps[bytes]:
-        return self._read(_as_count(count))
+    @with_async("g_input_stream_read_async", returns="the bytes", io_priority=True, start=start_transfer, result=bytes)
+    def _read_operation(self, count: int) -> Reads[bytes]:
+        return Reading(self, as_count(count), 0, first)
 
     def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
         """Read as `read` does, and return the bytes as a `Bytes`."""
-        size = _as_count(count)
-        return complete_exclusively(self, self._read_bytes(size), cancellable, size)
+        if count.__class__ is not int or not 0 < count <= INT_MAX:
+            count = as_count(count)
+            if not count:
+                return Bytes(self._nothing(cancellable))
+        found: list[bytes] = []
+        in_turn(self, receive_data, count, found, 0, cancellable)
+        made = _new_bytes(Bytes)
+        made._data = found[0]  # the lines of Bytes._of()
+        return made
 
-    @with_async("g_input_stream_read_bytes_async", returns="the `Bytes`", io_priority=True, start=start_exclusively)
-    def _read_bytes_steps(self, count: int) -> Steps[Bytes]:
-        return self._read_bytes(_as_count(count))
+    @with_async(
+        "g_input_stream_read_bytes_async", returns="the `Bytes`", io_priority=True, start=start_transfer, result=Bytes
+    )
+    def _read_bytes_operation(self, count: int) -> Reads[Bytes]:
+        return Reading(self, as_count(count), 0, _first_as_bytes)
 
     def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
         """Read *count* bytes, fewer only if the stream ends. After an error, the bytes read before it are lost."""
-        size = _as_count(count)
-        return complete_exclusively(self, self._read_all(size), cancellable, size)
+        if count.__class__ is not int or not 0 < count <= INT_MAX:
+            count = as_count(count)
+            if not count:
+                return self._nothing(cancellable)
+        found: list[bytes] = []
+        in_turn(self, receive_data, count, found, count, cancellable)
+        return b"".join(found)
 
-    @with_async("g_input_stream_read_all_async", returns="the bytes", io_priority=True, start=start_exclusively)
-    def _read_all_steps(self, count: int) -> Steps[bytes]:
-        return self._read_all(_as_count(count))
+    @with_async(
+        "g_input_stream_read_all_async", returns="the bytes", io_priority=True, start=start_transfer, result=bytes
+    )
+    def _read_all_operation(self, count: int) -> Reads[bytes]:
+        size = as_count(count)
+        return Reading(self, size, size, b"".join)
 
     def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
         """Read at most *count* bytes and drop them; return their number, 0 at the end of the stream."""
-        size = _as_count(count)
-        return complete_exclusively(self, self._skip(size), cancellable, size)
+        return len(self.read(count if count.__class__ is int else as_count(count), cancellable))
 
-    @with_async("g_input_stream_skip_async", returns="the number of bytes", io_priority=True, start=start_exclusively)
-    def _skip_steps(self, count: int) -> Steps[int]:
-        return self._skip(_as_count(count))
+    @with_async(
+        "g_input_stream_skip_async", returns="the number of bytes", io_priority=True, start=start_transfer, result=int
+    )
+    def _skip_operation(self, count: int) -> Reads[int]:
+        return Reading(self, as_count(count), 0, _size_of_first)
 
     def is_readable(self) -> bool:
         """Whether a read would find a byte, or the end of the stream, without waiting."""
         return bool(self._socket.condition_check(IOCondition.IN))
 
-    # Each of these yields the operations of one method.
+    # The parts of `in_turn` that are particular to reading.
 
-    def _read(self, count: int) -> Steps[bytes]:
-        if not count:  # there is nothing to wait for
-            return b""
-        return (yield from self._socket._receiving(min(count, _LARGEST_READ)))
+    _queue = None
 
-    def _read_bytes(self, count: int) -> Steps[Bytes]:
-        return Bytes((yield from self._read(count)))
+    def _go_on(self, target: int | memoryview, found: list[Any], least: int, cancellable: Cancellable | None) -> None:
+        """
+        Wait and read, in as many steps as it takes to fill *found*.
 
-    def _read_all(self, count: int) -> Steps[bytes]:
-        parts = []
-        while count and (data := (yield from self._read(count))):
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
+        If *target* is a buffer, or *least* is 0, that is one step. Otherwise *found* has to have *least* bytes, fewer
+        only if the stream ends.
+        """
+        size = sum(map(len, found)) if least else 0
+        while not found or (size < least and found[-1]):
+            operation: ReceiveData[Any] = ReceiveData(self._socket._handle, target if not size else target - size)  # type: ignore[operator]
+            operation.timeout = self._socket._timeout or None
+            found.append(complete(operation, cancellable, tried=not found))
+            if least:
+                size += len(found[-1])
 
-    def _skip(self, count: int) -> Steps[int]:
-        return len((yield from self._read(count)))
+    def _read_until_end(self, cancellable: Cancellable | None) -> bytes:
+        found: list[bytes] = []
+        in_turn(self, receive_data, sys.maxsize, found, sys.maxsize, cancellable)
+        return b"".join(found)
+
+    def _pull(self, count: int, found: list[bytes]) -> Steps[int]:
+        """Read at most *count* bytes onto *found*, an empty list, for a stream that has its turn already."""
+        if self._closed:
+            raise closed()
+        operation = ReceiveOnto(self._socket._handle, count, found)
+        operation.timeout = self._socket._timeout or None
+        return (yield operation)  # type: ignore[no-any-return]
+
+    def _nothing(self, cancellable: Cancellable | None) -> bytes:
+        """Read no bytes, which succeeds, as in Gio, even if the stream is closed or has a pending operation."""
+        check_cancellable(cancellable)
+        return b""
 
     # --- closing, and the pending operation ---
 
@@ -199,9 +260,19 @@ class InputStream(Object):
     def readinto(self, buffer: Buffer) -> int:
         """Read into *buffer*, a writable bytes-like object; return the number of bytes, 0 at the end of the stream."""
         target = as_writable(buffer)
-        data = complete_exclusively(self, self._read(len(target)), None)
-        target[: len(data)] = data
-        return len(data)
+        if not target:
+            check_free(self)
+            return 0
+        if len(target) > KEPT_DATA:
+            sizes: list[int] = []
+            in_turn(self, receive_recorded, target, sizes, 0, None)
+            return sizes[0]
+        # To copy a few bytes takes less time than to have them received without a copy.
+        found: list[bytes] = []
+        in_turn(self, receive_data, len(target), found, 0, None)
+        size = len(found[0])
+        target[:size] = found[0]
+        return size
 
     def readall(self) -> bytes:
         """Read all bytes until the end of the stream. io.BufferedReader calls this method, or on PyPy `read`."""
@@ -238,28 +309,16 @@ class InputStream(Object):
         return False
 
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
 
     @overload
-    def read_async(
-        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[bytes]: ...
+    def read_async(self, count: int, io_priority: int = PRIORITY_DEFAULT,
+                   cancellable: Cancellable | None = None) -> Future[bytes]: ...
     @overload
-    def read_async(
-        self,
-        count: int,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def read_async(
-        self,
-        count: int,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bytes] | None:
+    def read_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                   callback: Callback = ..., *user_data: object) -> None: ...
+    def read_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                   callback: Callback = AWAIT, *user_data: object) -> Future[bytes] | None:
         """
         Start what `read` does, with the same parameters and errors, and do not wait for its end.
 
@@ -267,10 +326,8 @@ class InputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._read_steps(count)
-        return start_exclusively(
-            self, "g_input_stream_read_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_input_stream_read_async", self._read_operation(count), io_priority, cancellable,
+                              callback, user_data)
 
     def read_finish(self, result: AsyncResult) -> bytes:
         """
@@ -282,26 +339,13 @@ class InputStream(Object):
         return finish(self, "g_input_stream_read_async", result)
 
     @overload
-    def read_bytes_async(
-        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[Bytes]: ...
+    def read_bytes_async(self, count: int, io_priority: int = PRIORITY_DEFAULT,
+                         cancellable: Cancellable | None = None) -> Future[Bytes]: ...
     @overload
-    def read_bytes_async(
-        self,
-        count: int,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def read_bytes_async(
-        self,
-        count: int,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[Bytes] | None:
+    def read_bytes_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                         callback: Callback = ..., *user_data: object) -> None: ...
+    def read_bytes_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                         callback: Callback = AWAIT, *user_data: object) -> Future[Bytes] | None:
         """
         Start what `read_bytes` does, with the same parameters and errors, and do not wait for its end.
 
@@ -309,10 +353,8 @@ class InputStream(Object):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._read_bytes_steps(count)
-        return start_exclusively(
-            self, "g_input_stream_read_bytes_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_input_stream_read_bytes_async", self._read_bytes_operation(count), io_priority,
+                              cancellable, callback, user_data)
 
     def read_bytes_finish(self, result: AsyncResult) -> Bytes:
         """
@@ -324,26 +366,13 @@ class InputStream(Object):
         return finish(self, "g_input_stream_read_bytes_async", result)
 
     @overload
-    def read_all_async(
-        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[bytes]: ...
+    def read_all_async(self, count: int, io_priority: int = PRIORITY_DEFAULT,
+                       cancellable: Cancellable | None = None) -> Future[bytes]: ...
     @overload
-    def read_all_async(
-        self,
-        count: int,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def read_all_async(
-        self,
-        count: int,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bytes] | None:
+    def read_all_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                       callback: Callback = ..., *user_data: object) -> None: ...
+    def read_all_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                       callback: Callback = AWAIT, *user_data: object) -> Future[bytes] | None:
         """
         Start what `read_all` does, with the same parameters and errors, and do not wait for its end.
 
@@ -351,10 +380,8 @@ class InputStream(Object):
         a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._read_all_steps(count)
-        return start_exclusively(
-            self, "g_input_stream_read_all_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_input_stream_read_all_async", self._read_all_operation(count), io_priority,
+                              cancellable, callback, user_data)
 
     def read_all_finish(self, result: AsyncResult) -> bytes:
         """
@@ -366,26 +393,13 @@ class InputStream(Object):
         return finish(self, "g_input_stream_read_all_async", result)
 
     @overload
-    def skip_async(
-        self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[int]: ...
+    def skip_async(self, count: int, io_priority: int = PRIORITY_DEFAULT,
+                   cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def skip_async(
-        self,
-        count: int,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def skip_async(
-        self,
-        count: int,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def skip_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                   callback: Callback = ..., *user_data: object) -> None: ...
+    def skip_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                   callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
         """
         Start what `skip` does, with the same parameters and errors, and do not wait for its end.
 
@@ -393,10 +407,8 @@ class InputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._skip_steps(count)
-        return start_exclusively(
-            self, "g_input_stream_skip_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_input_stream_skip_async", self._skip_operation(count), io_priority, cancellable,
+                              callback, user_data)
 
     def skip_finish(self, result: AsyncResult) -> int:
         """
@@ -408,24 +420,13 @@ class InputStream(Object):
         return finish(self, "g_input_stream_skip_async", result)
 
     @overload
-    def close_async(
-        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[bool]: ...
+    def close_async(self, io_priority: int = PRIORITY_DEFAULT,
+                    cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def close_async(
-        self,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def close_async(
-        self,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def close_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
+                    *user_data: object) -> None: ...
+    def close_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
         """
         Close the stream, and return without waiting for the callback.
 
@@ -446,6 +447,7 @@ class InputStream(Object):
         """
         return finish(self, "g_input_stream_close_async", result)
 
+    # fmt: on
     # --- end of the generated part ---
 
 

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import socket as python
+import _socket as python
 from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_integer
-from unixconn._base.errors import ClosedError, IOErrorEnum, io_error, translated
+from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, named_tuple, overload
 from unixconn._gio.address import SocketAddress, check_address
-from unixconn._gio.asynchronous import AWAIT, finish, start_sequence, with_async
+from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
-from unixconn._gio.socket import Socket, SocketProtocol, SocketType
+from unixconn._gio.socket import Socket
+from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
+from unixconn._io.blocking import complete
 from unixconn._io.operation import READABLE, Operation
-from unixconn._io.steps import complete_all
 from unixconn._kernel import epoll
 from unixconn._kernel.connect import accept
 from unixconn._kernel.handle import Handle
-from unixconn._kernel.trigger import check_cancellable
+from unixconn._kernel.sockets import SocketType as KernelSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import ClassVar, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._io.steps import Steps
     from unixconn._kernel.epoll import Epoll
 
 
 ListenerT = TypeVar("ListenerT", bound="SocketListener")
 ConnectionT_co = TypeVar("ConnectionT_co", bound=SocketConnection, covariant=True)
+
+AFTER_AN_ERROR = 0.1
+"""Seconds until who serves tries again after accepting has failed, for example because the descriptor table is full."""
 
 
 class SocketListenerEvent(IntEnum):
@@ -131,7 +135,7 @@ def _forget(entries: list[_Entry], entry: _Entry) -> None:
 class _Gate:
     """An epoll that is readable when a connection can be accepted, with the attributes of a socket for a Handle."""
 
-    family = python.AF_UNIX
+    family = python.AF_UNSPEC
     type = python.SOCK_STREAM
 
     def __init__(self) -> None:
@@ -154,67 +158,112 @@ class _Gate:
             self._epoll.close()
 
 
-class _AcceptAny(Operation[AcceptedSocket]):
+class _GateHandle(Handle):
+    """The Handle of a listener's epoll. The listener closes it."""
+
+    __slots__ = ()
+
+    def check(self) -> None:
+        """See `Handle.check`: the text names the listener."""
+        if self.closed:
+            raise _already_closed()
+        super().check()
+
+
+def _already_closed() -> Error:
+    return io_error(IOErrorEnum.CLOSED, "Listener is already closed")
+
+
+def _accept_any(entries: list[_Entry]) -> tuple[Socket, Object | None] | None:
+    """
+    Accept a connection on one of the sockets of *entries*, and return the Socket and the object given with the entry.
+
+    Returns None if that would block. The Socket closes its descriptor when it is dropped.
+
+    Raises the Error CLOSED if all sockets are closed, and the Error for accept(2)'s errno.
+    """
+    for entry in tuple(entries):
+        accepted: list[KernelSocket] = []
+        try:
+            accept(entry.socket._handle, accepted)
+        except ClosedError:  # the user has closed this socket
+            _forget(entries, entry)
+            entry.let_go()
+            continue
+        if accepted:
+            if len(entries) > 1:
+                # Next time the other sockets come first. For a moment the list has the entry twice, as another thread
+                # that accepts must always find it.
+                entries.append(entry)
+                _forget(entries, entry)
+            return entry.socket._accepted(accepted[0]), entry.source_object
+        entry.show()
+    if not entries:
+        raise io_error(IOErrorEnum.CLOSED, "All sockets of the listener are closed")
+    return None
+
+
+class _AcceptSocket(Operation[AcceptedSocket]):
     """
     Accept a connection on one of *entries*.
 
     The operation's handle is that of the epoll that watches all their sockets.
     """
 
-    __slots__ = ("_entries", "_made")
+    __slots__ = ("_entries",)
 
     condition = READABLE
 
     def __init__(self, handle: Handle, entries: list[_Entry]) -> None:
         super().__init__(handle)
         self._entries = entries
-        # One object serves all attempts: a destructor right before a wait would swallow an exception raised by a signal
-        # handler.
-        self._made = Socket()
 
     def attempt(self, result: list[AcceptedSocket]) -> bool:
-        """Accept a connection."""
-        for entry in tuple(self._entries):
-            accepted: list[python.socket] = []
-            try:
-                accept(entry.socket._handle, accepted)
-            except ClosedError:  # the user has closed this socket
-                _forget(self._entries, entry)
-                entry.let_go()
-                continue
-            if accepted:
-                self._made._take(accepted[0])
-                # Next time the other sockets come first. For a moment the list has the entry twice, as another thread
-                # that accepts must always find it.
-                self._entries.append(entry)
-                _forget(self._entries, entry)
-                result.append(AcceptedSocket(self._made, entry.source_object))
-                return True
-            entry.show()
-        if not self._entries:
-            raise io_error(IOErrorEnum.CLOSED, "All sockets of the listener are closed")
-        return False
+        """See `Operation.attempt`."""
+        accepted = _accept_any(self._entries)
+        if accepted is None:
+            return False
+        result.append(AcceptedSocket(*accepted))
+        return True
 
     def discard(self, result: AcceptedSocket) -> None:
         """Close the connection."""
         result.socket.close()
 
 
-def _close_connection(accepted: Accepted[SocketConnection]) -> None:
-    accepted.connection.close()
+class _Accept(Operation[Accepted[SocketConnection]]):
+    """Do what `_AcceptSocket` does, and make a connection by *over*."""
 
+    __slots__ = ("_entries", "_over")
 
-def _close_socket(accepted: AcceptedSocket) -> None:
-    accepted.socket.close()
+    condition = READABLE
+
+    def __init__(self, handle: Handle, entries: list[_Entry], over: Callable[[Socket], SocketConnection]) -> None:
+        super().__init__(handle)
+        self._entries = entries
+        self._over = over
+
+    def attempt(self, result: list[Accepted[SocketConnection]]) -> bool:
+        """See `Operation.attempt`."""
+        accepted = _accept_any(self._entries)
+        if accepted is None:
+            return False
+        result.append(Accepted(self._over(accepted[0]), accepted[1]))
+        return True
+
+    def discard(self, result: Accepted[SocketConnection]) -> None:
+        """Close the connection."""
+        result.connection.close()
 
 
 class SocketListener(Object):
     """
     An object that accepts connections on any number of sockets (Gio.SocketListener).
 
-    *listen_backlog* is the number of connections that the kernel queues for each socket. ``with listener:`` and ``async
-    with listener:`` close the listener at the end of the block. Signal: ``event``, with a `SocketListenerEvent` and the
-    Socket, for each socket that `add_address` makes.
+    *listen_backlog* is the number of connections that the kernel queues for each socket. ``for connection in listener``
+    and ``async for connection in listener`` accept one connection after the other, until the listener is closed. ``with
+    listener:`` and ``async with listener:`` close the listener at the end of the block. Signal: ``event``, with a
+    `SocketListenerEvent` and the Socket, for each socket that `add_address` makes.
     """
 
     __module__ = "unixconn"
@@ -224,13 +273,21 @@ class SocketListener(Object):
     )
 
     def __init__(self, *, listen_backlog: int = 10) -> None:
-        super().__init__()
+        super(Object, self).__init__()
         self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
         self._entries: list[_Entry] = []
-        # All operations wait for an epoll that watches all sockets, and accept on whichever is ready.
-        self._handle = Handle()
+        # All operations wait for an epoll that watches all sockets, and accept on whichever is ready. The settings of
+        # this Socket are those of the waits: without a limit.
+        self._socket = Socket()
+        self._socket._handle = self._handle = _GateHandle()
         self._gate = _Gate()
+        self._accept_as(Socket.connection_factory_create_connection)
         self._closed = False
+
+    def _accept_as(self, over: Callable[[Socket], SocketConnection]) -> None:
+        """Make connections by *over*."""
+        # The operation has no state: one serves all calls.
+        self._accepting_any = _Accept(self._handle, self._entries, over)
 
     @classmethod
     def new(cls) -> SocketListener:
@@ -349,7 +406,7 @@ class SocketListener(Object):
 
     def _check(self) -> None:
         if self._closed:
-            raise io_error(IOErrorEnum.CLOSED, "Listener is already closed")
+            raise _already_closed()
 
     def __enter__(self: ListenerT) -> ListenerT:
         return self
@@ -379,6 +436,24 @@ class SocketListener(Object):
 
     # --- accepting ---
 
+    def __iter__(self: ListenerT) -> ListenerT:
+        return self
+
+    def __next__(self) -> SocketConnection:
+        try:
+            return self.accept().connection
+        except ClosedError:
+            raise StopIteration from None
+
+    def __aiter__(self: ListenerT) -> ListenerT:
+        return self
+
+    async def __anext__(self) -> SocketConnection:
+        try:
+            return (await self.accept_async()).connection
+        except ClosedError:
+            raise StopAsyncIteration from None
+
     def accept(self, cancellable: Cancellable | None = None) -> Accepted[SocketConnection]:
         """
         Wait for a connection, accept it, and return (connection, source_object) (g_socket_listener_accept).
@@ -391,8 +466,14 @@ class SocketListener(Object):
         - TOO_MANY_OPEN_FILES if the descriptor table is full; the connection stays in the queue
         - NOT_INITIALIZED if the listener never had a socket
         """
-        check_cancellable(cancellable)
-        return complete_all(self._accept_steps(), cancellable, blocking=True)
+        if cancellable is None:
+            # A short door: the first attempt, as the operation makes it.
+            if self._handle.number < 0:
+                self._handle.check()
+            accepted = _accept_any(self._entries)
+            if accepted is not None:
+                return Accepted(self._accepting_any._over(accepted[0]), accepted[1])
+        return complete(self._accept_operation(), cancellable, tried=cancellable is None)
 
     def accept_socket(self, cancellable: Cancellable | None = None) -> AcceptedSocket:
         """
@@ -400,50 +481,34 @@ class SocketListener(Object):
 
         The errors are those of `accept`.
         """
-        check_cancellable(cancellable)
-        return complete_all(self._accept_socket_steps(), cancellable, blocking=True)
+        return complete(self._accept_socket_operation(), cancellable)
 
-    @with_async("g_socket_listener_accept_async", returns="(connection, source_object)", discard=_close_connection)
-    def _accept_steps(self) -> Steps[Accepted[SocketConnection]]:
-        socket, source_object = yield from self._accept_socket_steps()
-        return Accepted(socket.connection_factory_create_connection(), source_object)
+    @with_async("g_socket_listener_accept_async", returns="(connection, source_object)")
+    def _accept_operation(self) -> Operation[Accepted[SocketConnection]]:
+        return self._accepting_any
 
-    @with_async("g_socket_listener_accept_socket_async", returns="(socket, source_object)", discard=_close_socket)
-    def _accept_socket_steps(self) -> Steps[AcceptedSocket]:
-        self._check()
-        try:
-            return (yield _AcceptAny(self._handle, self._entries))  # type: ignore[no-any-return]
-        except ClosedError:
-            self._check()
-            raise
+    @with_async("g_socket_listener_accept_socket_async", returns="(socket, source_object)")
+    def _accept_socket_operation(self) -> Operation[AcceptedSocket]:
+        return _AcceptSocket(self._handle, self._entries)
 
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
 
     @overload
     def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted[SocketConnection]]: ...
     @overload
-    def accept_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def accept_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[Accepted[SocketConnection]] | None:
+    def accept_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                     *user_data: object) -> None: ...
+    def accept_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                     *user_data: object) -> Future[Accepted[SocketConnection]] | None:
         """
         Start what `accept` does, with the same parameters and errors, and do not wait for its end.
 
         At the end *callback* is called with (listener, result, *user_data); `accept_finish` returns the value. Without
         a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         """
-        operation = self._accept_steps()
-        return start_sequence(
-            self,
-            "g_socket_listener_accept_async",
-            operation,
-            cancellable,
-            callback,
-            user_data,
-            discard=_close_connection,
-        )
+        return start(self, "g_socket_listener_accept_async", self._accept_operation(), cancellable, callback, user_data,
+                     self._socket)
 
     def accept_finish(self, result: AsyncResult) -> Accepted[SocketConnection]:
         """
@@ -457,12 +522,10 @@ class SocketListener(Object):
     @overload
     def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
     @overload
-    def accept_socket_async(
-        self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def accept_socket_async(
-        self, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[AcceptedSocket] | None:
+    def accept_socket_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                            *user_data: object) -> None: ...
+    def accept_socket_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                            *user_data: object) -> Future[AcceptedSocket] | None:
         """
         Start what `accept_socket` does, with the same parameters and errors, and do not wait for its end.
 
@@ -470,16 +533,8 @@ class SocketListener(Object):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped.
         """
-        operation = self._accept_socket_steps()
-        return start_sequence(
-            self,
-            "g_socket_listener_accept_socket_async",
-            operation,
-            cancellable,
-            callback,
-            user_data,
-            discard=_close_socket,
-        )
+        return start(self, "g_socket_listener_accept_socket_async", self._accept_socket_operation(), cancellable,
+                     callback, user_data, self._socket)
 
     def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
         """
@@ -490,4 +545,5 @@ class SocketListener(Object):
         """
         return finish(self, "g_socket_listener_accept_socket_async", result)
 
+    # fmt: on
     # --- end of the generated part ---

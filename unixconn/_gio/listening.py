@@ -2,62 +2,87 @@
 
 from __future__ import annotations
 
+import _socket as python
 import os
 import stat
-import threading
-from contextlib import suppress
 
 from unixconn._base.arguments import as_integer
-from unixconn._base.errors import ClosedError, Error, IOErrorEnum, NotFoundError, RefusedError, io_error, translated
-from unixconn._base.lock import this_process
+from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.address import UnixSocketAddress
-from unixconn._gio.client import address_of_file
+from unixconn._gio.address import UnixSocketAddress, UnixSocketAddressType, address_of
+from unixconn._gio.connect import about
+from unixconn._gio.connection import UnixConnection
 from unixconn._gio.listener import SocketListener
-from unixconn._gio.socket import Socket, SocketProtocol, SocketType
+from unixconn._gio.socket import Socket
+from unixconn._gio.socket_file import SocketFile
+from unixconn._gio.socket_types import SocketProtocol, SocketType
+from unixconn._kernel.descriptors import Owner, as_descriptor, detach, duplicate_all
+from unixconn._kernel.file_descriptor import FileDescriptor, Passing
 from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.processes import passer
+from unixconn._kernel.sockets import SocketType as KernelSocket
+from unixconn._kernel.sockets import adopt_socket
 
 if TYPE_CHECKING:
-    from typing import TypeVar
+    import socket
+    from typing import Any
 
-    from unixconn._gio.address import PathLike
+    from typing_extensions import Self
+
     from unixconn._gio.asynchronous import Callback
     from unixconn._gio.cancellable import Cancellable
-    from unixconn._gio.connection import UnixConnection
+    from unixconn._gio.connect import Name
     from unixconn._gio.future import Future
     from unixconn._gio.listener import Accepted
     from unixconn._gio.task import AsyncResult
-
-    ListenerT = TypeVar("ListenerT", bound="UnixListener")
+    from unixconn._kernel.descriptors import FileDescriptorLike
 
 
 def listen(
-    path: PathLike, *, mode: int | None = None, backlog: int = 128, pass_credentials: bool = False
+    path: Name,
+    *,
+    type: SocketType = SocketType.STREAM,  # noqa: A002 - Gio's name
+    mode: int | None = None,
+    backlog: int = 128,
+    pass_credentials: bool = False,
 ) -> UnixListener:
     """
-    Make the socket file *path*, and return a listener that accepts connections on it.
+    Make the socket *path*, and return a listener that accepts connections on it.
 
-    *path* is a string, bytes or an os.PathLike. A socket file on which no process listens any more is replaced. The
-    file is removed when this process closes the listener.
+    *path* is a string, bytes or an os.PathLike for a socket file. A string or bytes that begin with a NUL byte are an
+    abstract name; a path that begins with "@" is a file. *path* can be a `UnixSocketAddress`, too. *type* is STREAM or
+    SEQPACKET.
 
-    *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set.
-    *backlog* is the number of connections that the kernel queues. With *pass_credentials*, each connection has
-    `UnixConnection.pass_credentials` from its first byte on.
+    bind(2) gets the path as it is. A socket file on which no process listens any more is replaced. If several servers
+    start at the same time, one of them listens. The file is removed when this process closes the listener, by a
+    descriptor of its folder, which the listener keeps open. Nothing is done to a file that another user has put in its
+    place. docs/platforms.md says what this takes, and what is done without it.
 
-    Raises these Errors:
+    *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set. On
+    Linux the file never has more than these. Without /proc there, and in a folder in which other users may replace the
+    file, it has no more than the umask leaves. *backlog* is the number of connections that the kernel queues. With
+    *pass_credentials*, each connection has `UnixConnection.pass_credentials` from its first byte on.
 
-    - ADDRESS_IN_USE if a process listens on *path*, or the file is not a socket
+    Raises these Errors. That of a system call has *path* as its ``filename``:
+
+    - ADDRESS_IN_USE if a process listens on *path*, the file is not a socket, or another server replaces it just now
     - INVALID_FILENAME for an empty *path*
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
     - one with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
-    Raises TypeError if *mode* is not an integer, and OverflowError if it is not from 0 to 0o7777.
+    Raises TypeError if an argument has a wrong type, OverflowError if *mode* is not from 0 to 0o7777, and ValueError
+    for the type DATAGRAM, on which nobody listens, and for the *mode* of an abstract name, which has none.
     """
+    address = address_of(path)
+    if type not in (SocketType.STREAM, SocketType.SEQPACKET):
+        raise ValueError(f"type must be SocketType.STREAM or SEQPACKET, not {type!r}: no other socket listens")
     if mode is not None:
         if isinstance(mode, (bool, float)):
             raise TypeError(f"mode must be an integer, not {mode!r}")
+        if address.get_address_type() is not UnixSocketAddressType.PATH:
+            raise ValueError(f"mode must be None for an abstract name, which has no permissions, not {mode:#o}")
         mode = as_integer(mode, "mode", 0, 0o7777)
-    return UnixListener(path, mode, backlog, pass_credentials)
+    return UnixListener(address, type, mode, backlog, pass_credentials)
 
 
 listen.__module__ = "unixconn"
@@ -65,7 +90,7 @@ listen.__module__ = "unixconn"
 
 class UnixListener(SocketListener):
     """
-    A listener on a socket file; `listen` makes it.
+    A listener on one Unix socket. `listen` makes it, or `from_socket`.
 
     ``for connection in listener`` and ``async for connection in listener`` accept one connection after the other, until
     the listener is closed. ``with listener:`` and ``async with listener:`` close it at the end of the block.
@@ -73,22 +98,25 @@ class UnixListener(SocketListener):
 
     __module__ = "unixconn"
 
-    def __init__(self, path: PathLike, mode: int | None, backlog: int, pass_credentials: bool) -> None:
-        """Listen on *path*. `listen` calls this after it has checked *mode*."""
+    _path = b""
+    _file: SocketFile | None = None
+
+    def __init__(
+        self, address: UnixSocketAddress, kind: SocketType, mode: int | None, backlog: int, pass_credentials: bool
+    ) -> None:
+        """Listen on *address*. `listen` calls this after it has checked the arguments."""
         super().__init__(listen_backlog=backlog)
-        address = address_of_file(path)
-        self._file: tuple[int, int] | None = None
-        # A forked child that closes its copy must not remove the file.
-        self._process = this_process()
-        self._path = _absolute(address)
-        socket = Socket.new(address.get_family(), SocketType.STREAM, SocketProtocol.DEFAULT)
+        self._path = address._for_python()
+        socket: Socket | None = None
         is_added = False
         try:
-            self._bind(socket, address)
-            found = os.lstat(self._path)
-            self._file = found.st_dev, found.st_ino
-            if mode is not None:
-                os.chmod(self._path, mode)
+            if address.get_address_type() is UnixSocketAddressType.PATH:
+                self._file = SocketFile(address)
+            socket = Socket.new(address.get_family(), kind, SocketProtocol.DEFAULT)
+            if self._file is None:
+                socket.bind(address, False)
+            else:
+                self._file.bind(socket, mode)
             if pass_credentials and SYSTEM.credentials_option is not None:
                 # A connection inherits the option. If it were set after accepting, the first messages would have no
                 # credentials.
@@ -96,46 +124,78 @@ class UnixListener(SocketListener):
             # Until this call, connecting is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()
-            is_added = self.add_socket(socket)
+            if self._file is not None:
+                self._file.check()
+            is_added = self._take(socket)
         except OSError as error:
-            raise translated(error, f"Listening on {address.get_path()}: ") from None
+            raise about(translated(error, "Error binding to address (GUnixSocketAddress): "), address) from None
         finally:
             if not is_added:
-                socket.close()
+                if self._file is not None:
+                    self._file.remove()  # while the socket is open
+                if socket is not None:
+                    socket.close()
                 self.close()
 
-    def _bind(self, socket: Socket, address: UnixSocketAddress) -> None:
-        try:
-            socket.bind(address, False)
-        except Error as error:
-            if error.code != IOErrorEnum.ADDRESS_IN_USE:
-                raise
-            with suppress(FileNotFoundError):  # another process has just removed it
-                _remove_dead(self._path, address)
-            socket.bind(address, False)
+    def _take(self, socket: Socket) -> bool:
+        if socket.get_socket_type() is not SocketType.STREAM:
+            # Gio makes a SocketConnection of another type.
+            self._accept_as(UnixConnection._over)
+        return self.add_socket(socket)
+
+    @classmethod
+    def from_socket(cls, sock: socket.socket | FileDescriptor | int) -> Self:
+        """
+        Make a listener from *sock*, a socket that listens already, and take over its descriptor.
+
+        *sock* is a socket of the standard library, a `FileDescriptor`, or a number, such as one that a service manager
+        has passed. A socket or FileDescriptor is left without a descriptor. The socket file, if there is one, is not
+        removed when the listener is closed.
+
+        Raises the Error INVALID_ARGUMENT, and takes nothing over, if *sock* is no Unix socket that listens;
+        FAILED for a number that is not open; and TOO_MANY_OPEN_FILES.
+        """
+        if not is_listening(sock):
+            raise io_error(
+                IOErrorEnum.INVALID_ARGUMENT, f"sock must be a Unix socket that listens, and {sock!r} is not"
+            )
+        made = cls.__new__(cls)
+        SocketListener.__init__(made)
+        owner: list[int] = Owner()
+        if not isinstance(sock, (int, FileDescriptor)):
+            detach(owner, sock)
+            sock = FileDescriptor._empty()
+            sock._take_first(owner)
+        taken = Socket.new_from_fd(sock)
+        address = taken.get_local_address()
+        if isinstance(address, UnixSocketAddress):
+            made._path = address._for_python()
+        made._take(taken)
+        return made
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pass the socket to another process of multiprocessing, or raise TypeError."""
+        if passer() is None:
+            return super().__reduce__()
+        self._check()
+        return type(self).from_socket, (Passing(self._entries[0].socket.get_fd()),)
 
     def close(self) -> None:
         """
-        Close the socket, and remove its file.
+        Close the socket, and remove its file if `listen` made it.
 
         The file stays if it was replaced, and in a forked child, as it belongs to the parent. Operations that wait end
         with the Error CLOSED. A second call does nothing.
         """
         try:
-            if self._file is not None and self._process is this_process():
-                found = os.lstat(self._path)
-                if (found.st_dev, found.st_ino) == self._file:
-                    os.unlink(self._path)
-            # This comes last: if an exception interrupts this close(), the next one removes the file.
-            self._file = None
-        except OSError:  # another process has removed it, or this one has no permission any more
-            self._file = None
+            if self._file is not None:
+                self._file.remove()
         finally:
             super().close()
 
     def __repr__(self) -> str:
         # The attributes are missing if the constructor has failed.
-        path = os.fsdecode(self.__dict__.get("_path", b""))
+        path = os.fsdecode(self._path)
         return f"<{type(self).__name__} {path!r}{' closed' if self.__dict__.get('_closed') else ''}>"
 
     # --- accepting ---
@@ -165,68 +225,32 @@ class UnixListener(SocketListener):
             """See `SocketListener.accept_finish`."""
             raise NotImplementedError
 
-    def __iter__(self: ListenerT) -> ListenerT:
-        return self
+        def __next__(self) -> UnixConnection:
+            """Wait for a connection."""
+            raise NotImplementedError
 
-    def __next__(self) -> UnixConnection:
-        try:
-            return self.accept().connection
-        except ClosedError:
-            raise StopIteration from None
-
-    def __aiter__(self: ListenerT) -> ListenerT:
-        return self
-
-    async def __anext__(self) -> UnixConnection:
-        try:
-            return (await self.accept_async()).connection
-        except ClosedError:
-            raise StopAsyncIteration from None
+        async def __anext__(self) -> UnixConnection:
+            """Wait for a connection."""
+            raise NotImplementedError
 
 
-def _absolute(address: UnixSocketAddress) -> bytes:
-    """Return the absolute path, as the current folder may change before the file is removed."""
-    try:
-        return os.path.abspath(address._for_python())
-    except OSError as error:  # the current folder is gone
-        raise translated(error, f"Listening on {address.get_path()}: ") from None
-
-
-def _remove_dead(path: bytes, address: UnixSocketAddress) -> None:
-    """Remove the socket file *path*. Raises the Error ADDRESS_IN_USE if it is in use, or is not a socket."""
-    taken = io_error(
-        IOErrorEnum.ADDRESS_IN_USE, f"Error binding to address (GUnixSocketAddress): {address.get_path()} is in use"
-    )
-    dead = os.lstat(path)
-    if not stat.S_ISSOCK(dead.st_mode) or _is_alive(address):
-        raise taken
-    # Another process may have replaced the file in the meantime. So the file is moved away first, and put back if it is
-    # not the file on which no process listens.
-    aside = path + b".%d.%d" % (os.getpid(), threading.get_ident())
-    os.rename(path, aside)
-    found = os.lstat(aside)
-    if (found.st_dev, found.st_ino) != (dead.st_dev, dead.st_ino):
-        os.link(aside, path)
-        os.unlink(aside)
-        raise taken
-    os.unlink(aside)
-
-
-def _is_alive(address: UnixSocketAddress) -> bool:
+def is_listening(fd: FileDescriptorLike) -> bool:
     """
-    Return whether a socket is bound to *address*, without connecting to it.
+    Return whether *fd*, a number or an object with ``fileno()``, is a Unix socket that listens, STREAM or SEQPACKET.
 
-    A socket of a different type tries to connect: the kernel then reports the wrong type instead of connecting. Raises
-    the Error NOT_FOUND if the file was removed in the meantime.
+    Raises the Error FAILED for a number that is not open, and TOO_MANY_OPEN_FILES if there is no descriptor for the
+    duplicate that it asks.
     """
-    socket = Socket.new(address.get_family(), SocketType.DATAGRAM, SocketProtocol.DEFAULT)
+    with Owner() as owner:
+        duplicate_all(owner, (as_descriptor(fd),))
+        if not stat.S_ISSOCK(os.fstat(owner[0]).st_mode):
+            return False
+        socket = adopt_socket(owner, KernelSocket)
     try:
-        return socket.connect(address)
-    except RefusedError:
-        return False
-    except NotFoundError:
-        raise
-    except Error:  # another type, or no permission: a process has it
-        return True
+        return (
+            socket.family == python.AF_UNIX
+            and socket.type in (python.SOCK_STREAM, python.SOCK_SEQPACKET)
+            and socket.getsockopt(python.SOL_SOCKET, python.SO_ACCEPTCONN) != 0
+        )
     finally:
         socket.close()

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import partial
 
-from unixconn._base.arguments import as_bytes, as_member
+from unixconn._base.arguments import as_bytes, as_copy, as_member
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, named_tuple, overload
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.streams import (
     Bytes,
+    check_free,
     close_stream,
-    complete_exclusively,
     exclusively,
+    give_back_turn,
+    in_turn,
     start_close,
     start_exclusively,
     take_turn,
 )
+from unixconn._gio.transfers import Writing, start_transfer
+from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._kernel.epoll import IOCondition
+from unixconn._io.sending import SendData
+from unixconn._kernel.epoll import WRITABLE, IOCondition
+from unixconn._kernel.send import send_data
+from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from typing import ClassVar, NamedTuple
@@ -34,16 +42,14 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
     from unixconn._io.steps import Steps
 
-_LARGEST_WRITE = 1 << 20
-"""The most bytes that one step writes."""
 _PIECE = 65536
 """The number of bytes that a splice reads and writes at a time."""
 
 
-def _data_of(data: Bytes) -> memoryview:
+def _data_of(data: Bytes) -> bytes:
     if not isinstance(data, Bytes):
         raise TypeError(f"bytes must be Bytes, not {data!r}")
-    return memoryview(data.get_data())
+    return data.get_data()
 
 
 def _as_source(source: InputStream) -> InputStream:
@@ -71,6 +77,14 @@ else:
     )
 
 
+_written = partial(tuple.__new__, Written)
+"""Makes a `Written` of a tuple; its constructor is Python code, which would take one more frame."""
+
+
+def _all_written(size: int) -> Written:
+    return _written((True, size))
+
+
 class OutputStreamSpliceFlags(IntFlag):
     """Flags of `OutputStream.splice`: what it closes at its end (Gio.OutputStreamSpliceFlags)."""
 
@@ -79,6 +93,10 @@ class OutputStreamSpliceFlags(IntFlag):
     NONE = 0
     CLOSE_SOURCE = 1
     CLOSE_TARGET = 2
+
+
+# Plain integers, as the operators of an IntFlag are slow.
+_CLOSE_SOURCE, _CLOSE_TARGET = map(int, (OutputStreamSpliceFlags.CLOSE_SOURCE, OutputStreamSpliceFlags.CLOSE_TARGET))
 
 
 class OutputStream(Object):
@@ -103,7 +121,7 @@ class OutputStream(Object):
     def __init__(self) -> None:
         if self.__class__ is OutputStream:
             raise TypeError("OutputStream is abstract: get_output_stream() of a connection returns one")
-        super().__init__()
+        super(Object, self).__init__()
         self._pending: list[object] = []
 
     def get_fd(self) -> int:
@@ -114,23 +132,32 @@ class OutputStream(Object):
 
     def write(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
         """Write the bytes of *buffer*, a bytes-like object, or the first of them; return the number of bytes."""
-        data = as_bytes(buffer)
-        return complete_exclusively(self, self._write(data), cancellable, len(data))
+        data: bytes | memoryview = buffer if buffer.__class__ is bytes else as_bytes(buffer)
+        if not data:
+            return self._nothing(cancellable)
+        sent: list[int] = []
+        in_turn(self, send_data, data, sent, 1, cancellable)
+        return sent[0]
 
-    @with_async("g_output_stream_write_async", returns="the number of bytes", io_priority=True, start=start_exclusively)
-    def _write_steps(self, buffer: BytesLike) -> Steps[int]:
-        return self._write(as_bytes(buffer))
+    @with_async(
+        "g_output_stream_write_async", returns="the number of bytes", io_priority=True, start=start_transfer, result=int
+    )
+    def _write_operation(self, buffer: BytesLike) -> Writing[int]:
+        return Writing(self, as_copy(buffer), 1, int)
 
     def write_bytes(self, bytes: Bytes, cancellable: Cancellable | None = None) -> int:  # noqa: A002 - Gio's name
         """Write as `write` does, from a `Bytes`."""
-        data = _data_of(bytes)
-        return complete_exclusively(self, self._write(data), cancellable, len(data))
+        return self.write(_data_of(bytes), cancellable)
 
     @with_async(
-        "g_output_stream_write_bytes_async", returns="the number of bytes", io_priority=True, start=start_exclusively
+        "g_output_stream_write_bytes_async",
+        returns="the number of bytes",
+        io_priority=True,
+        start=start_transfer,
+        result=int,
     )
-    def _write_bytes_steps(self, bytes: Bytes) -> Steps[int]:  # noqa: A002
-        return self._write(_data_of(bytes))
+    def _write_bytes_operation(self, bytes: Bytes) -> Writing[int]:  # noqa: A002
+        return Writing(self, _data_of(bytes), 1, int)
 
     def write_all(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> Written:
         """
@@ -138,21 +165,31 @@ class OutputStream(Object):
 
         After an error, the bytes written before it stay written.
         """
-        data = as_bytes(buffer)
-        return complete_exclusively(self, self._write_all(data), cancellable, len(data))
+        data: bytes | memoryview = buffer if buffer.__class__ is bytes else as_bytes(buffer)
+        size = len(data)
+        if not size:
+            return Written(True, self._nothing(cancellable))
+        in_turn(self, send_data, data, [], size, cancellable)
+        return _written((True, size))
 
     @with_async(
         "g_output_stream_write_all_async",
         returns="(True, the number of bytes)",
         io_priority=True,
-        start=start_exclusively,
+        start=start_transfer,
+        result=Written,
     )
-    def _write_all_steps(self, buffer: BytesLike) -> Steps[Written]:
-        return self._write_all(as_bytes(buffer))
+    def _write_all_operation(self, buffer: BytesLike) -> Writing[Written]:
+        data = as_copy(buffer)
+        return Writing(self, data, len(data), _all_written)
 
     def flush(self, cancellable: Cancellable | None = None) -> bool:
         """Return True: nothing is buffered. Raises the Error CLOSED, PENDING or CANCELLED."""
-        return complete_exclusively(self, self._flush(cancellable), cancellable)
+        check_cancellable(cancellable)
+        check_free(self)
+        if cancellable is not None:
+            cancellable._check()
+        return True
 
     @with_async("g_output_stream_flush_async", returns="True", io_priority=True, start=start_exclusively)
     def _flush_steps(self, cancellable: Cancellable | None) -> Steps[bool]:
@@ -169,8 +206,38 @@ class OutputStream(Object):
 
         *flags* says which of the two streams to close at the end. The errors are those of reading and of writing.
         """
-        steps = self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
-        return complete_exclusively(self, steps, cancellable)
+        source, closing = _as_source(source), int(as_member(OutputStreamSpliceFlags, flags))
+        check_cancellable(cancellable)
+        token = object()
+        try:
+            take_turn(self, token)
+            try:
+                size = self._copy(source, cancellable)
+            finally:
+                self._end_splice(source, closing)
+            give_back_turn(self, token)
+            return size
+        finally:  # once more, as a signal handler may have raised before or at the end
+            give_back_turn(self, token)
+
+    def _copy(self, source: InputStream, cancellable: Cancellable | None) -> int:
+        # The attempts are those of `write_all`, whose turn this stream has already.
+        handle = self._socket._handle
+        size = 0
+        while data := source.read(_PIECE, cancellable):
+            sent: list[int] = []
+            count = len(data)
+            if WRITABLE in handle.waiting or send_data(handle, data, sent) < count:
+                self._go_on(data, sent, count, cancellable)
+            size += count
+        return size
+
+    def _end_splice(self, source: InputStream, closing: int) -> None:
+        if closing & _CLOSE_SOURCE:
+            source.close()
+        if closing & _CLOSE_TARGET:
+            self._closed = True
+            self._close()
 
     @with_async(
         "g_output_stream_splice_async", returns="the number of bytes", io_priority=True, start=start_exclusively
@@ -178,24 +245,32 @@ class OutputStream(Object):
     def _splice_steps(
         self, source: InputStream, flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE
     ) -> Steps[int]:
-        return self._splice(_as_source(source), as_member(OutputStreamSpliceFlags, flags))
+        return self._splice(_as_source(source), int(as_member(OutputStreamSpliceFlags, flags)))
 
     def is_writable(self) -> bool:
         """Whether a write would find room for a byte without waiting."""
         return bool(self._socket.condition_check(IOCondition.OUT))
 
+    # The parts of `in_turn` that are particular to writing.
+
+    _queue = WRITABLE
+
+    def _go_on(self, data: bytes | memoryview, sent: list[int], least: int, cancellable: Cancellable | None) -> None:
+        """Write, waiting before each step, until *sent* has the counts of *least* bytes of *data*."""
+        timeout = self._socket._timeout or None
+        size = sum(sent)
+        while size < least:
+            # Each step has its own timeout. Without one, all are one operation, which keeps its place in the queue.
+            operation = SendData(self._socket._handle, data, sent, least if timeout is None else size + 1)
+            operation.timeout = timeout
+            size = complete(operation, cancellable, tried=not sent)
+
+    def _nothing(self, cancellable: Cancellable | None) -> int:
+        """Write no bytes, which succeeds, as in Gio, even if the stream is closed or has a pending operation."""
+        check_cancellable(cancellable)
+        return 0
+
     # Each of these yields the operations of one method.
-
-    def _write(self, data: memoryview) -> Steps[int]:
-        if not data:  # also no packet of no bytes
-            return 0
-        return (yield self._socket._sending(bytes(data[:_LARGEST_WRITE])))  # type: ignore[no-any-return]
-
-    def _write_all(self, data: memoryview) -> Steps[Written]:
-        size = len(data)
-        while data:
-            data = data[(yield from self._write(data)) :]
-        return Written(True, size)
 
     def _flush(self, cancellable: Cancellable | None) -> Steps[bool]:
         if cancellable is not None:
@@ -203,16 +278,13 @@ class OutputStream(Object):
         yield from ()
         return True
 
-    def _splice(self, source: InputStream, flags: OutputStreamSpliceFlags) -> Steps[int]:
+    def _splice(self, source: InputStream, closing: int) -> Steps[int]:
         size = 0
         try:
-            while data := (yield from exclusively(source, source._read(_PIECE))):
-                size += (yield from self._write_all(memoryview(data))).bytes_written
+            while data := (yield from exclusively(source, source._read_operation(_PIECE).steps())):
+                size += yield from Writing(self, data, len(data), int).steps()
         finally:
-            if flags & OutputStreamSpliceFlags.CLOSE_SOURCE:
-                source.close()
-            if flags & OutputStreamSpliceFlags.CLOSE_TARGET:
-                self._closed = True
+            self._end_splice(source, closing)
         return size
 
     # --- closing, and the pending operation ---
@@ -301,28 +373,17 @@ class OutputStream(Object):
         return False
 
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
 
     @overload
-    def write_async(
-        self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[int]: ...
+    def write_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
+                    cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def write_async(
-        self,
-        buffer: BytesLike,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def write_async(
-        self,
-        buffer: BytesLike,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def write_async(self, buffer: BytesLike, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                    callback: Callback = ..., *user_data: object) -> None: ...
+    def write_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
+                    cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                    *user_data: object) -> Future[int] | None:
         """
         Start what `write` does, with the same parameters and errors, and do not wait for its end.
 
@@ -330,10 +391,8 @@ class OutputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._write_steps(buffer)
-        return start_exclusively(
-            self, "g_output_stream_write_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_output_stream_write_async", self._write_operation(buffer), io_priority,
+                              cancellable, callback, user_data)
 
     def write_finish(self, result: AsyncResult) -> int:
         """
@@ -345,26 +404,14 @@ class OutputStream(Object):
         return finish(self, "g_output_stream_write_async", result)
 
     @overload
-    def write_bytes_async(
-        self, bytes: Bytes, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[int]: ...
+    def write_bytes_async(self, bytes: Bytes, io_priority: int = PRIORITY_DEFAULT,
+                          cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def write_bytes_async(
-        self,
-        bytes: Bytes,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def write_bytes_async(
-        self,
-        bytes: Bytes,  # noqa: A002 - Gio's name
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def write_bytes_async(self, bytes: Bytes, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                          callback: Callback = ..., *user_data: object) -> None: ...
+    def write_bytes_async(self, bytes: Bytes,  # noqa: A002 - Gio's name
+                          io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                          callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
         """
         Start what `write_bytes` does, with the same parameters and errors, and do not wait for its end.
 
@@ -372,10 +419,8 @@ class OutputStream(Object):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._write_bytes_steps(bytes)
-        return start_exclusively(
-            self, "g_output_stream_write_bytes_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_output_stream_write_bytes_async", self._write_bytes_operation(bytes),
+                              io_priority, cancellable, callback, user_data)
 
     def write_bytes_finish(self, result: AsyncResult) -> int:
         """
@@ -387,26 +432,14 @@ class OutputStream(Object):
         return finish(self, "g_output_stream_write_bytes_async", result)
 
     @overload
-    def write_all_async(
-        self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[Written]: ...
+    def write_all_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
+                        cancellable: Cancellable | None = None) -> Future[Written]: ...
     @overload
-    def write_all_async(
-        self,
-        buffer: BytesLike,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def write_all_async(
-        self,
-        buffer: BytesLike,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[Written] | None:
+    def write_all_async(self, buffer: BytesLike, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                        callback: Callback = ..., *user_data: object) -> None: ...
+    def write_all_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
+                        cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                        *user_data: object) -> Future[Written] | None:
         """
         Start what `write_all` does, with the same parameters and errors, and do not wait for its end.
 
@@ -414,10 +447,8 @@ class OutputStream(Object):
         a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._write_all_steps(buffer)
-        return start_exclusively(
-            self, "g_output_stream_write_all_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_transfer(self, "g_output_stream_write_all_async", self._write_all_operation(buffer), io_priority,
+                              cancellable, callback, user_data)
 
     def write_all_finish(self, result: AsyncResult) -> Written:
         """
@@ -429,24 +460,13 @@ class OutputStream(Object):
         return finish(self, "g_output_stream_write_all_async", result)
 
     @overload
-    def flush_async(
-        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[bool]: ...
+    def flush_async(self, io_priority: int = PRIORITY_DEFAULT,
+                    cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def flush_async(
-        self,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def flush_async(
-        self,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def flush_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
+                    *user_data: object) -> None: ...
+    def flush_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
         """
         Start what `flush` does, with the same parameters and errors, and do not wait for its end.
 
@@ -454,10 +474,8 @@ class OutputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._flush_steps(cancellable)
-        return start_exclusively(
-            self, "g_output_stream_flush_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_exclusively(self, "g_output_stream_flush_async", self._flush_steps(cancellable), io_priority,
+                                 cancellable, callback, user_data)
 
     def flush_finish(self, result: AsyncResult) -> bool:
         """
@@ -469,32 +487,14 @@ class OutputStream(Object):
         return finish(self, "g_output_stream_flush_async", result)
 
     @overload
-    def splice_async(
-        self,
-        source: InputStream,
-        flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-    ) -> Future[int]: ...
+    def splice_async(self, source: InputStream, flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
+                     io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def splice_async(
-        self,
-        source: InputStream,
-        flags: OutputStreamSpliceFlags = ...,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def splice_async(
-        self,
-        source: InputStream,
-        flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def splice_async(self, source: InputStream, flags: OutputStreamSpliceFlags = ..., io_priority: int = ...,
+                     cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object) -> None: ...
+    def splice_async(self, source: InputStream, flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
+                     io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                     callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
         """
         Start what `splice` does, with the same parameters and errors, and do not wait for its end.
 
@@ -502,10 +502,8 @@ class OutputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Callbacks with a lower *io_priority* are called first.
         """
-        operation = self._splice_steps(source, flags)
-        return start_exclusively(
-            self, "g_output_stream_splice_async", operation, io_priority, cancellable, callback, user_data
-        )
+        return start_exclusively(self, "g_output_stream_splice_async", self._splice_steps(source, flags), io_priority,
+                                 cancellable, callback, user_data)
 
     def splice_finish(self, result: AsyncResult) -> int:
         """
@@ -517,24 +515,13 @@ class OutputStream(Object):
         return finish(self, "g_output_stream_splice_async", result)
 
     @overload
-    def close_async(
-        self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None
-    ) -> Future[bool]: ...
+    def close_async(self, io_priority: int = PRIORITY_DEFAULT,
+                    cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
-    def close_async(
-        self,
-        io_priority: int = ...,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def close_async(
-        self,
-        io_priority: int = PRIORITY_DEFAULT,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[bool] | None:
+    def close_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
+                    *user_data: object) -> None: ...
+    def close_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
         """
         Close the stream, and return without waiting for the callback.
 
@@ -555,6 +542,7 @@ class OutputStream(Object):
         """
         return finish(self, "g_output_stream_close_async", result)
 
+    # fmt: on
     # --- end of the generated part ---
 
 

@@ -6,22 +6,29 @@ import sys
 import threading
 
 from unixconn._base.arguments import INT_MAX, as_integer
-from unixconn._base.errors import CancelledError, ClosedError, Error
+from unixconn._base.errors import CancelledError, ClosedError, Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
-from unixconn._gio.listener import SocketListener
+from unixconn._gio.dropped import COUNTS_REFERENCES, Dropped
+from unixconn._gio.listener import AFTER_AN_ERROR, SocketListener
 from unixconn._gio.socket import Socket
-from unixconn._io.delivery import Delivery
+from unixconn._gio.task import Task
+from unixconn._io.delivery import here
 
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from unixconn._gio.task import AsyncResult
+    from unixconn._io.asyncio_loop import AsyncioLoop
+    from unixconn._io.delivery import ContextReactor
 
-_AFTER_AN_ERROR = 0.1
-"""Seconds until the next attempt after accepting has failed, for example because the descriptor table is full."""
+
+class _AcceptTask(Task):
+    """The Task of a service, which nobody else sees."""
+
+    def _complete(self) -> None:
+        self._callback = None
 
 
 class SocketService(SocketListener):
@@ -33,7 +40,8 @@ class SocketService(SocketListener):
     `sys.excepthook`, and the service tries again 0.1 seconds later.
 
     Signal: ``incoming``, with the connection and the source_object of `add_socket`. A handler that returns True ends
-    the emission. A connection to which no handler keeps a reference is closed.
+    the emission. A connection to which no handler keeps a reference is closed; on PyPy, soon afterwards, by a
+    collection that the service asks for. Handlers that close their connections spare PyPy that.
     """
 
     __module__ = "unixconn"
@@ -44,8 +52,9 @@ class SocketService(SocketListener):
         super().__init__(listen_backlog=listen_backlog)
         self._active = bool(active)
         self._accepting: Cancellable | None = None
+        self._dropped = Dropped()
         # The context or the event loop in which the service accepts.
-        self._delivery: Delivery | None = None
+        self._place: ContextReactor | AsyncioLoop | None = None
 
     @classmethod
     def new(cls) -> SocketService:
@@ -104,34 +113,40 @@ class SocketService(SocketListener):
 
     def _accept_next(self) -> None:
         if self._accepting is None and self._wants_more():
-            self._delivery = Delivery()
+            self._place = here()
             self._accept_by(Cancellable())
 
     def _accept_by(self, accepting: Cancellable) -> None:
         has_begun = False
         try:
             self._accepting = accepting
-            self.accept_async(accepting, self._arrived, accepting)
+            # What `accept_async` does, in a place that is known.
+            task = _AcceptTask(self, "g_socket_listener_accept_async", accepting)
+            task._callback, task._data, task._place = self._arrived, (accepting,), self._place
+            task._perform(self._accept_operation(), accepting, True)
             has_begun = True
         finally:
             if not has_begun:
                 # A signal handler raised an exception, and accepting may or may not have begun. Begin again.
                 self._accepting = None
                 accepting.cancel()
-                if self._delivery is not None:
-                    self._delivery.call_later(0.0, self._accept_next)
+                if self._place is not None:
+                    self._place.call_later(0.0, self._accept_next)
 
-    def _arrived(self, _listener: SocketListener, result: AsyncResult, accepting: Cancellable) -> None:
+    def _arrived(self, _listener: SocketListener, task: Task, accepting: Cancellable) -> None:
         try:
             try:
-                connection, source_object = self.accept_finish(result)
+                if task._error is not None:
+                    raise task._error.copy()
+                # If a signal handler raises an exception, the connection is dropped, and so closed.
+                connection, source_object = task._result.pop()
             except Error as error:
                 if accepting is self._accepting:
                     self._accepting = None
                 if not isinstance(error, (CancelledError, ClosedError)):
                     # This comes before the report: the hook, or a signal handler during it, may raise an exception.
-                    if self._delivery is not None:
-                        self._delivery.call_later(_AFTER_AN_ERROR, self._accept_next)
+                    if self._place is not None:
+                        self._place.call_later(AFTER_AN_ERROR, self._accept_next)
                     sys.excepthook(*sys.exc_info())
             else:
                 self._incoming(connection, source_object)
@@ -143,7 +158,11 @@ class SocketService(SocketListener):
                     self._accept_by(accepting)
 
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
-        self.emit("incoming", connection, source_object)
+        try:
+            self._emit("incoming", "", connection, source_object)
+        finally:
+            if not COUNTS_REFERENCES:
+                self._dropped.add(connection, self._place)
 
     def _state(self) -> str:
         state = super()._state()
@@ -193,18 +212,28 @@ class ThreadedSocketService(SocketService):
     _signals: ClassVar = {"run": Signal(do_run, ends_when_true=True)}
 
     def _incoming(self, connection: SocketConnection, source_object: Object | None) -> None:
-        if self.emit("incoming", connection, source_object):
+        is_taken = True
+        try:
+            is_taken = self.emit("incoming", connection, source_object)
+        finally:
+            if is_taken and not COUNTS_REFERENCES:
+                self._dropped.add(connection, self._place)
+        if is_taken:
             return
         arguments = (connection, source_object)
         thread = threading.Thread(target=self._run, args=arguments, name="unixconn service", daemon=True)
         self._running.add(thread)
         try:
             thread.start()
+        except RuntimeError as error:  # the sys.excepthook gets it, and the connection is closed
+            raise io_error(IOErrorEnum.FAILED, f"error handling incoming socket: {error}") from None
         finally:
             # The thread could not be started, a signal handler raised an exception before that, or the thread has
             # ended.
             if not thread.is_alive():
                 self._running.discard(thread)
+                if not COUNTS_REFERENCES:
+                    self._dropped.add(connection, self._place)
 
     def _run(self, connection: SocketConnection, source_object: Object | None) -> None:
         try:
@@ -214,8 +243,10 @@ class ThreadedSocketService(SocketService):
             self.emit("run", connection, source_object)
         finally:
             self._running.discard(threading.current_thread())
-            if self._delivery is not None:
-                self._delivery.call_later(0.0, self._accept_next)
+            if not COUNTS_REFERENCES:
+                self._dropped.add(connection, self._place, threading.current_thread())
+            if self._place is not None:
+                self._place.call_later(0.0, self._accept_next)
 
     def _wants_more(self) -> bool:
         return super()._wants_more() and (self._max_threads < 0 or len(self._running) < self._max_threads)

@@ -1,15 +1,14 @@
-"""Socket, and the types that its methods take and return."""
+"""Socket."""
 
 from __future__ import annotations
 
+import _socket as python
 import errno
-import socket as python
-from enum import IntEnum, IntFlag
 
-from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_member, as_timeout, as_writable, member_or
-from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_timeout, as_writable
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.object import Object, Property
-from unixconn._base.typing import TYPE_CHECKING, TypeVar, named_tuple, overload
+from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
 from unixconn._gio.address import (
     SocketAddress,
     SocketFamily,
@@ -24,26 +23,49 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
 from unixconn._gio.future import Future
 from unixconn._gio.socket_source import SocketSource
+from unixconn._gio.socket_types import (
+    DONTWAIT,
+    FAMILIES,
+    GIO_TYPES,
+    KERNEL_TYPES,
+    NEVER_WAITS,
+    PROTOCOLS,
+    Datagram,
+    SocketMessage,
+    SocketOption,
+    SocketProtocol,
+    SocketType,
+    connection_types,
+    kind_of_socket,
+)
 from unixconn._gio.task import AsyncResult
+from unixconn._io.blocking import complete
 from unixconn._io.connecting import Accept, AwaitCondition, Connect
-from unixconn._io.operation import READABLE, Operation, complete
-from unixconn._io.receiving import ReceiveMessage
-from unixconn._io.sending import SendMessage, SendTo
-from unixconn._io.steps import complete_all
+from unixconn._io.operation import READABLE, WRITABLE, Operation
+from unixconn._io.receiving import ReceiveData, ReceiveMessage
+from unixconn._io.sending import SendData, SendMessage, SendTo, check_arrive
 from unixconn._io.waiter import serve
-from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_RIGHTS, contents_of
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import close_all, duplicate_all
+from unixconn._kernel.descriptors import duplicate_all, move_all
 from unixconn._kernel.epoll import IOCondition
-from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor, taken_over
-from unixconn._kernel.handle import NO_TIMEOUT, Handle, adopt_socket
+from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, owner_of
+from unixconn._kernel.handle import Handle
 from unixconn._kernel.peer import peer_credentials
+from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.processes import passer
+from unixconn._kernel.receive import RECEIVING
+from unixconn._kernel.receive_data import MOST_DATA, RECEIVING_DATA, receive_data, receive_message
+from unixconn._kernel.send import message_pools, send_data, send_whole
+from unixconn._kernel.sockets import NO_TIMEOUT, adopt_socket, kernel_pair
+from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.trigger import check_cancellable
+from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from socket import socket
     from types import TracebackType
-    from typing import Any, ClassVar, NamedTuple
+    from typing import Any, ClassVar
 
     from typing_extensions import Buffer, Self
 
@@ -52,114 +74,13 @@ if TYPE_CHECKING:
     from unixconn._gio.socket_connection import SocketConnection
     from unixconn._io.steps import Steps
     from unixconn._kernel.control_messages import ControlMessage
+    from unixconn._kernel.receive_data import Received
 
 T = TypeVar("T")
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
-
-class SocketType(IntEnum):
-    """Types of sockets (Gio.SocketType)."""
-
-    __module__ = "unixconn"
-
-    INVALID = 0
-    STREAM = 1
-    DATAGRAM = 2
-    SEQPACKET = 3
-
-
-# Gio numbers the types differently.
-KERNEL_TYPES = {
-    SocketType.STREAM: python.SOCK_STREAM,
-    SocketType.DATAGRAM: python.SOCK_DGRAM,
-    SocketType.SEQPACKET: python.SOCK_SEQPACKET,
-}
-GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
-
-
-class SocketProtocol(IntEnum):
-    """Protocols (Gio.SocketProtocol)."""
-
-    __module__ = "unixconn"
-
-    UNKNOWN = -1
-    DEFAULT = 0
-    TCP = 6
-    UDP = 17
-    SCTP = 132
-
-
-class SocketMsgFlags(IntFlag):
-    """The flags of sendmsg(2) and recvmsg(2) that have names in Gio (Gio.SocketMsgFlags); others may be given too."""
-
-    __module__ = "unixconn"
-
-    NONE = 0
-    OOB = python.MSG_OOB
-    PEEK = python.MSG_PEEK
-    DONTROUTE = python.MSG_DONTROUTE
-
-
-connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
-"""The class of connections for each kind of socket; the key None is for all others. The classes' modules fill it in."""
-
-
-def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
-    """Return a key of `connection_types`. Raises TypeError if an argument is not a member of its enum."""
-    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
-
-
-if TYPE_CHECKING:
-
-    class SocketOption(NamedTuple):
-        """The result of `Socket.get_option`."""
-
-        ok: bool
-        """Always True: a failure is raised as an Error."""
-        value: int
-        """The value of the option."""
-
-    class Datagram(NamedTuple):
-        """The result of `Socket.receive_from`."""
-
-        data: bytes
-        """The bytes of the datagram, as many as there was room for."""
-        address: SocketAddress | None
-        """The sender's address, None for a sender without a name."""
-
-    class SocketMessage(NamedTuple):
-        """The result of `Socket.receive_message`."""
-
-        size: int
-        """The number of data bytes received."""
-        address: SocketAddress | None
-        """The sender's address, on a socket without a connection; None for a sender without a name."""
-        messages: list[SocketControlMessage]
-        """The control messages."""
-        flags: int
-        """The kernel's msg_flags, see recvmsg(2)."""
-
-else:
-    SocketOption = named_tuple(
-        "SocketOption",
-        "The result of `Socket.get_option`.",
-        ok="Always True: a failure is raised as an Error.",
-        value="The value of the option.",
-    )
-    Datagram = named_tuple(
-        "Datagram",
-        "The result of `Socket.receive_from`.",
-        data="The bytes of the datagram, as many as there was room for.",
-        address="The sender's address, None for a sender without a name.",
-    )
-    SocketMessage = named_tuple(
-        "SocketMessage",
-        "The result of `Socket.receive_message`.",
-        size="The number of data bytes received.",
-        address="The sender's address, on a socket without a connection; None for a sender without a name.",
-        messages="The control messages.",
-        flags="The kernel's msg_flags, see recvmsg(2).",
-    )
+# Before CPython 3.11 the members of an enumeration are slow to get.
+_NO_FAMILY, _STREAM, _NO_PROTOCOL = SocketFamily.INVALID, SocketType.STREAM, SocketProtocol.UNKNOWN
 
 
 class Socket(Object):
@@ -190,6 +111,16 @@ class Socket(Object):
         Property("remote-address", SocketAddress, "_remote_address"),
     )
 
+    # The constructor sets only what differs from these: most Sockets are made without arguments.
+    _given: int | FileDescriptor = -1
+    _fd = -1
+    _family = SocketFamily.INVALID
+    _type = SocketType.STREAM
+    _protocol = SocketProtocol.UNKNOWN
+    _blocking = True
+    _listen_backlog = 10
+    _timeout = 0
+    _keepalive = False
     _shut_down = (False, False)
     """Whether receiving and sending were shut down by `shutdown`."""
 
@@ -211,16 +142,20 @@ class Socket(Object):
         *fd* is a descriptor to take over; if it is -1, `init` opens a new socket of *family*, *type* and *protocol*.
         The others are as for `set_blocking`, `set_listen_backlog`, `set_timeout` and `set_keepalive`.
         """
-        super().__init__()
-        self._given = fd
-        self._fd = as_integer(fd, "fd", -1, INT_MAX)
-        self._family, self._type, self._protocol = kind_of_socket(family, type, protocol)
+        super(Object, self).__init__()
+        if fd != -1:
+            self._given, self._fd = fd, as_integer(fd, "fd", -1, INT_MAX)
+        if family is not _NO_FAMILY or type is not _STREAM or protocol is not _NO_PROTOCOL:
+            self._family, self._type, self._protocol = kind_of_socket(family, type, protocol)
         self._handle = Handle()
-        self._blocking, self._listen_backlog, self._timeout = True, 10, 0
-        self._keepalive = bool(keepalive)
-        self.set_blocking(blocking)
-        self.set_listen_backlog(listen_backlog)
-        self.set_timeout(timeout)
+        if keepalive:
+            self._keepalive = True
+        if blocking is not True:
+            self.set_blocking(blocking)
+        if listen_backlog != 10:
+            self.set_listen_backlog(listen_backlog)
+        if timeout != 0:
+            self.set_timeout(timeout)
 
     # --- making a Socket ---
 
@@ -250,11 +185,18 @@ class Socket(Object):
         socket. Raises TypeError for a file or a socket object, which would close its descriptor as well, and TypeError,
         ValueError or OverflowError for an *fd* that cannot be a descriptor.
         """
-        made = cls()
+        made: Any = Socket._empty() if cls is Socket else cls()
         if fd != -1:
             made._fd, made._given = as_own_descriptor(fd), fd
         # As in Gio, -1 raises the Error for a Socket that has neither a descriptor nor a family.
         made.init(None)
+        return made  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _empty() -> Socket:
+        # What the constructor does without arguments.
+        made = Socket.__new__(Socket)
+        made._handle = Handle()
         return made
 
     def init(self, cancellable: Cancellable | None = None) -> bool:
@@ -263,21 +205,24 @@ class Socket(Object):
 
         The method does not wait, so *cancellable* has no effect. Raises the same errors as `new` and `new_from_fd`.
         """
-        check_cancellable(cancellable)
+        if cancellable is not None:
+            check_cancellable(cancellable)
         if not self._handle.opened:
-            self._take(self._open() if self._fd < 0 else adopt_socket([self._fd]))
-            taken_over(self._given)
+            if self._fd < 0:
+                self._handle.open(self._open())
+            else:
+                self._take(adopt_socket(owner_of(self._given, self._fd), KernelSocket))
             if self._keepalive:
                 self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, True)
         return True
 
-    def _open(self) -> python.socket:
-        if self._family is SocketFamily.INVALID:
+    def _open(self) -> KernelSocket:
+        if self._family is _NO_FAMILY:
             raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown family was specified")
-        if self._protocol is SocketProtocol.UNKNOWN:
+        if self._protocol is _NO_PROTOCOL:
             raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
         try:
-            return python.socket(self._family, KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
+            return KernelSocket(self._family, KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
 
@@ -285,20 +230,20 @@ class Socket(Object):
     def _pair(type: SocketType) -> tuple[Socket, Socket]:  # noqa: A002
         if type not in KERNEL_TYPES:
             raise TypeError(f"type must be SocketType.STREAM, DATAGRAM or SEQPACKET, not {type!r}")
-        one, other = Socket(), Socket()
+        one, other = Socket._empty(), Socket._empty()
         try:
-            ends = python.socketpair(python.AF_UNIX, KERNEL_TYPES[type])
+            ends = kernel_pair(KERNEL_TYPES[type])
         except OSError as error:
             raise translated(error, "Unable to create socket: ") from None
         one._take(ends[0])
         other._take(ends[1])
         return one, other
 
-    def _take(self, owner: python.socket) -> None:
+    def _take(self, owner: KernelSocket) -> None:
         self._handle.open(owner)
-        self._family = member_or(SocketFamily, owner.family, SocketFamily.INVALID)
+        self._family = FAMILIES.get(owner.family, _NO_FAMILY)
         self._type = GIO_TYPES.get(owner.type, SocketType.INVALID)
-        self._protocol = member_or(SocketProtocol, owner.proto, SocketProtocol.UNKNOWN)
+        self._protocol = PROTOCOLS.get(owner.proto, _NO_PROTOCOL)
 
     def connection_factory_create_connection(self) -> SocketConnection:
         """
@@ -307,8 +252,8 @@ class Socket(Object):
         It is a `UnixConnection` for a Unix stream, a `TcpConnection` for TCP, the class that
         `SocketConnection.factory_register_type` was given for another kind of socket, else a `SocketConnection`.
         """
-        kind = connection_types.get((self._family, self._type, self._protocol), connection_types[None])
-        return kind(socket=self)
+        kind = connection_types.get((self._family, self._type, self._protocol))
+        return (kind or connection_types[None])._over(self)
 
     # --- properties ---
 
@@ -475,8 +420,7 @@ class Socket(Object):
         Bind the socket to *address*, and return True. *allow_reuse* has no effect on a Unix socket.
 
         Raises the Error ADDRESS_IN_USE for an address that is taken, FAILED (EAFNOSUPPORT) for a socket of another
-        family, and otherwise the Error for the errno of bind(2). Raises TypeError for an *address* that is not a
-        `UnixSocketAddress`.
+        family, and otherwise the Error for the errno of bind(2). TypeError if *address* is not a `UnixSocketAddress`.
         """
         name = unix_address(address)._for_python()
         self._check()
@@ -504,8 +448,7 @@ class Socket(Object):
         ``Object.connect(socket, "notify::timeout", ...)``.
 
         Raises the Error for the errno of connect(2): NOT_FOUND if there is no such socket file, CONNECTION_REFUSED if
-        nobody listens there, FAILED if the socket is connected already. Raises TypeError for an *address* that is not
-        a `UnixSocketAddress`.
+        nobody listens there, FAILED if it is connected already. TypeError if *address* is not a `UnixSocketAddress`.
         """
         return self._complete(self._connecting(address), cancellable)
 
@@ -531,8 +474,14 @@ class Socket(Object):
         Raises the Error for the errno of accept(2): INVALID_ARGUMENT for a socket that does not listen,
         TOO_MANY_OPEN_FILES if this process or the system has no free descriptor.
         """
-        made = Socket()
-        made._take(self._complete(Accept(self._handle), cancellable))
+        return self._accepted(self._complete(Accept(self._handle), cancellable))
+
+    def _accepted(self, owner: KernelSocket) -> Socket:
+        """Return a Socket for *owner*, which was accepted on this one: so it is of the same kind."""
+        made = Socket.__new__(Socket)  # without the constructor, as `_empty` does
+        made._handle = handle = Handle()
+        handle.open(owner)
+        made._family, made._type, made._protocol = self._family, self._type, self._protocol
         return made
 
     def shutdown(self, shutdown_read: bool, shutdown_write: bool) -> bool:
@@ -543,17 +492,11 @@ class Socket(Object):
         for the errno of shutdown(2).
         """
         self._check()
-        how = {
-            (True, False): python.SHUT_RD,
-            (False, True): python.SHUT_WR,
-            (True, True): python.SHUT_RDWR,
-        }.get((bool(shutdown_read), bool(shutdown_write)))
-        if how is not None:
+        read, write = bool(shutdown_read), bool(shutdown_write)
+        if read or write:
+            how = python.SHUT_RDWR if read and write else python.SHUT_RD if read else python.SHUT_WR
             self._handle.call(python.socket.shutdown, how, context="Unable to shutdown socket: ")
-            self._shut_down = (
-                self._shut_down[0] or bool(shutdown_read),
-                self._shut_down[1] or bool(shutdown_write),
-            )
+            self._shut_down = (self._shut_down[0] or read, self._shut_down[1] or write)
         return True
 
     def close(self) -> bool:
@@ -562,9 +505,10 @@ class Socket(Object):
 
         Operations that wait raise the Error CLOSED. Data that were sent are still delivered.
         """
-        if not self._handle.opened:
+        handle = self._handle
+        if not handle.opened:
             self._check()
-        self._handle.close()
+        handle.close()
         return True
 
     def is_closed(self) -> bool:
@@ -589,6 +533,13 @@ class Socket(Object):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state()}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pass the socket to another process of multiprocessing, or raise TypeError."""
+        if passer() is None:
+            return super().__reduce__()
+        self._check()
+        return type(self).new_from_fd, (Passing(self._handle.number),)
 
     def _state(self) -> str:
         """Describe the Socket for `repr`: the descriptor's number, family, type and addresses. Never raises."""
@@ -620,27 +571,24 @@ class Socket(Object):
 
         *address* is the receiver on a socket without a connection, None for the peer. *vectors* is a sequence of
         bytes-like objects; one NUL byte is sent if it is empty. *messages* is a sequence of control messages or None,
-        *flags* are those of sendmsg(2). A stream may send only the first part of the bytes: the control messages go
-        with that part.
+        *flags* are those of sendmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT the Error is WOULD_BLOCK if the method
+        would have to wait. A stream may send only the first part of the bytes: the control messages go with that part.
 
-        Raises the Error INVALID_ARGUMENT for more than 253 descriptors, PERMISSION_DENIED for credentials that are not
-        those of this process, NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has gone, and otherwise the Error
-        for the errno of sendmsg(2).
+        Raises the Error INVALID_ARGUMENT for more than 253 descriptors, and on a stream for control messages without a
+        byte to go with, other than an out-of-band one; NOT_SUPPORTED for descriptors on no Unix socket;
+        PERMISSION_DENIED for credentials that are not those of this process; NOT_CONNECTED without a peer; BROKEN_PIPE
+        if the peer has gone; and otherwise the Error for the errno of sendmsg(2).
         """
         name = name_of(address)
         controls = [as_control_message(each)._pack() for each in messages or ()]
         buffers = [as_copy(each) for each in vectors] or [b"\0"]
         flags = as_integer(flags, "flags", 0, INT_MAX)
-        try:
-            return self._complete(self._sending_to(name, buffers, controls, flags), cancellable)
-        except InvalidArgumentError as error:
-            count = sum(len(data) // INT_SIZE for _, kind, data in controls if kind == SCM_RIGHTS)
-            if count > MAX_DESCRIPTORS:
-                error.__notes__.append(
-                    f"a message carries at most {MAX_DESCRIPTORS} descriptors, and this one has {count}: send them in "
-                    "several messages"
-                )
-            raise
+        if controls and (flags or not self._handle.is_unix or not any(buffers)):
+            check_arrive(self._handle, controls, sum(map(len, buffers)) - bool(flags & python.MSG_OOB), messages)
+        if not (name or controls) and len(buffers) == 1:
+            return self._send_data(buffers[0], flags, cancellable)
+        operation = self._sending_to(name, buffers, controls, flags)
+        return self._complete_unless(flags & DONTWAIT, operation, cancellable)
 
     def receive_message(
         self, vectors: Sequence[Buffer], flags: int, cancellable: Cancellable | None = None
@@ -649,30 +597,43 @@ class Socket(Object):
         Receive bytes into *vectors*, and the control messages that come with them; see recvmsg(2).
 
         *vectors* is a sequence of writable buffers, such as bytearrays; if it is empty, one byte is received and
-        dropped. *flags* are those of recvmsg(2).
+        dropped. *flags* are those of recvmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT, MSG_OOB and MSG_ERRQUEUE the
+        Error is WOULD_BLOCK if nothing is there. MSG_WAITALL has no effect: see `InputStream.read_all`.
 
         Return (size, address, messages, flags), a `SocketMessage`. Control messages of unknown types are dropped, and
-        the descriptors in them closed. If the kernel has dropped descriptors because this process had no free number
-        for them, the flags have MSG_CTRUNC.
+        the descriptors in them closed. If the kernel has dropped descriptors, because this process had no free number
+        for them or a security module denies them, the flags have MSG_CTRUNC.
 
         Raises the Error BROKEN_PIPE if the peer has closed the socket with data unread, INVALID_ARGUMENT for a stream
         without a peer, and otherwise the Error for the errno of recvmsg(2). Raises TypeError for a buffer that is not
         writable.
         """
         targets = [as_writable(each) for each in vectors]
-        buffers = [bytearray(len(each)) for each in targets]
-        operation = ReceiveMessage(self._handle, buffers, flags=as_integer(flags, "flags", 0, INT_MAX))
-        found = self._complete(operation, cancellable)
+        size = sum(map(len, targets)) if targets else 1
+        flags = as_integer(flags, "flags", 0, INT_MAX)
+        found: list[Received] = []
         try:
-            left = found.size
-            for target, buffer in zip(targets, buffers):
-                count = min(left, len(target))
-                target[:count] = buffer[:count]
-                left -= count
-            messages = received(found.messages, found.owner)
+            self._receive(size, found, flags, RECEIVING, cancellable)
+            [came] = found
+            place = 0
+            for target in targets:
+                part = came.data[place : place + len(target)]
+                target[: len(part)] = part
+                place += len(part)
+            messages = received(came.messages, came.owner)
         finally:
-            close_all(found.owner)
-        return SocketMessage(found.size, from_kernel(found.address), messages, found.flags)
+            for each in found:
+                close_unwanted(each.owner)
+        return SocketMessage(came.size, from_kernel(came.address), messages, came.flags)
+
+    def _receive(
+        self, size: int, found: list[Received], flags: int, context: str, cancellable: Cancellable | None
+    ) -> None:
+        """Append a message to *found*, an empty list. The first attempt is made here; see `UnixConnection`."""
+        tried = cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set())
+        if not tried or not receive_message(self._handle, size, found, flags, context):
+            operation = ReceiveMessage(self._handle, size, flags=flags, context=context)
+            found.append(self._complete_unless(flags & NEVER_WAITS, operation, cancellable, tried=tried))
 
     def send(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
         """
@@ -681,10 +642,27 @@ class Socket(Object):
         A stream may send a part of them. Raises the Error NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has
         gone, and otherwise the Error for the errno of sendmsg(2).
         """
-        return self._complete(self._sending(as_copy(buffer)), cancellable)
+        data: bytes | memoryview = buffer if buffer.__class__ is bytes else as_bytes(buffer)
+        handle = self._handle
+        sent: list[int] = []
+        tried = cancellable is None and WRITABLE not in handle.waiting
+        if tried and send_data(handle, data, sent) >= 0:
+            return sent[0]
+        return self._complete(SendData(handle, data, sent, 0), cancellable, tried=tried)
 
-    def _sending(self, data: bytes) -> SendMessage:
-        return self._timed(SendMessage(self._handle, [data], context="Error sending data: "))
+    def _send_data(self, data: bytes, flags: int, cancellable: Cancellable | None) -> int:
+        """Send *data* alone to the peer. The first attempt is made here; see `UnixConnection`."""
+        handle = self._handle
+        tried = False
+        if (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set())) and not (
+            handle.waiting and WRITABLE in handle.waiting
+        ):
+            tried = True
+            sent = send_whole(handle, message_pools[0], None, None, data, flags | SYSTEM.send_flags)
+            if sent >= 0:
+                return sent
+        operation = SendMessage(handle, [data], flags=flags)
+        return self._complete_unless(flags & DONTWAIT, operation, cancellable, tried=tried)
 
     def receive(self, size: int, cancellable: Cancellable | None = None) -> bytes:
         """
@@ -693,10 +671,16 @@ class Socket(Object):
         Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over this Socket.
         Raises the same errors as `receive_message`.
         """
-        return self.receive_from(size, cancellable).data
-
-    def _receiving(self, size: int) -> Steps[bytes]:
-        return (yield from self._receiving_from(size)).data
+        if size.__class__ is not int or not 0 <= size <= MOST_DATA:
+            return self.receive_from(size, cancellable).data  # a record may be that long
+        handle = self._handle
+        found: list[bytes] = []
+        tried = cancellable is None
+        if not tried or receive_data(handle, size, found) < 0:
+            return self._complete(ReceiveData(handle, size), cancellable, tried=tried)
+        if handle.leftovers:
+            serve(handle, READABLE)  # an operation may be waiting for a descriptor
+        return found[0]
 
     # --- datagrams: send_to, receive_from ---
 
@@ -708,7 +692,10 @@ class Socket(Object):
         NOT_CONNECTED without an address and a peer, and otherwise the Error for the errno of sendmsg(2). Raises
         TypeError for an *address* that is neither None nor a `UnixSocketAddress`.
         """
-        return self._complete(self._sending_to(name_of(address), [as_copy(buffer)]), cancellable)
+        name, data = name_of(address), as_copy(buffer)
+        if not name:
+            return self._send_data(data, 0, cancellable)
+        return self._complete(self._sending_to(name, [data]), cancellable)
 
     def receive_from(self, size: int, cancellable: Cancellable | None = None) -> Datagram:
         """
@@ -718,9 +705,13 @@ class Socket(Object):
         rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
         this Socket. Raises the same errors as `receive_message`.
         """
-        steps = self._receiving_from(as_integer(size, "size", 0, INT_MAX))
-        check_cancellable(cancellable)
-        return complete_all(steps, cancellable, blocking=self._blocking)
+        found: list[Received] = []
+        try:
+            self._receive(as_integer(size, "size", 0, INT_MAX), found, 0, RECEIVING_DATA, cancellable)
+            return self._datagram(found[0])
+        finally:
+            for each in found:
+                close_unwanted(each.owner)
 
     @with_async(
         "unixconn_socket_send_to_async",
@@ -744,21 +735,27 @@ class Socket(Object):
         return (SendTo if name else SendMessage)(self._handle, buffers, controls, flags=flags, address=name)
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
-        buffer = bytearray(size)
-        messages: list[list[int]] = []
+        operation = ReceiveMessage(self._handle, size, context=RECEIVING_DATA)
+        operation.timeout = self._timeout or None
+        found = yield operation
         try:
-            operation = ReceiveMessage(self._handle, [buffer], context="Error receiving data: ")
-            operation.timeout = self._timeout or None
-            found = yield operation
-            messages.append(found.owner)
-            # Close a pidfd that the kernel has added: the caller has not asked for it.
-            close_all(found.owner, len(contents_of(found.messages).descriptors))
-            if self._handle.keep(messages):
-                serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
+            return self._datagram(found)
         finally:
-            for message in messages:
-                close_all(message)
-        return Datagram(bytes(buffer[: found.size]), from_kernel(found.address))
+            close_unwanted(found.owner)
+
+    def _datagram(self, found: Received) -> Datagram:
+        if found.owner:
+            # Close a pidfd that the kernel has added: the caller has not asked for it.
+            close_unwanted(found.owner, len(found.owner) - found.pidfds)
+            messages: list[list[int]] = [[]]
+            try:
+                move_all(found.owner, messages[0])
+                if self._handle.keep(messages):
+                    serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
+            finally:
+                for each in messages:
+                    close_unwanted(each)
+        return Datagram(found.data, from_kernel(found.address))
 
     # --- waiting ---
 
@@ -794,9 +791,14 @@ class Socket(Object):
         """
         Make a `Source` that becomes ready when one of *condition*, ERR or HUP holds.
 
-        The Source becomes ready as well when *cancellable* is cancelled, the Socket is closed, or its timeout passes.
-        Its callback is called with (socket, IOCondition, *data), again and again until it returns a false value; the
-        IOCondition is empty if no condition holds.
+        Its callback is called with (socket, IOCondition, *data), again and again until it returns a false value. It is
+        also called in these cases, which the IOCondition tells as in Gio:
+
+        - The Socket's timeout has passed without one of the conditions: those of IN and OUT that *condition* has. An
+          operation on the Socket that the callback starts, and that would have to wait, ends with TIMED_OUT at once.
+        - *cancellable* is cancelled: no condition. The callback is called once for each time, and also when one of the
+          conditions holds after that.
+        - The Socket is closed: NVAL. If the system cannot watch the descriptor: ERR. Both are told once.
         """
         check_cancellable(cancellable)
         wanted = as_integer(condition, "condition", 0, INT_MAX)
@@ -806,7 +808,7 @@ class Socket(Object):
         """Clear O_NONBLOCK, for accepted sockets and pairs: a program that inherits the descriptor expects that."""
         self._handle.call(python.socket.setblocking, True, context="")
 
-    def _duplicate(self) -> python.socket:
+    def _duplicate(self) -> socket:
         with FileDescriptor._empty() as made:
             # While this thread holds the lock, no other thread can close the socket, after which the number may be
             # another file's.
@@ -824,31 +826,27 @@ class Socket(Object):
         return operation
 
     def _complete(self, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False) -> T:
-        return complete(self._timed(operation), cancellable, blocking=self._blocking, tried=tried)
+        operation.timeout = self._timeout or None
+        return complete(operation, cancellable, blocking=self._blocking, tried=tried)
+
+    def _complete_unless(
+        self, no_wait: int, operation: Operation[T], cancellable: Cancellable | None, *, tried: bool = False
+    ) -> T:
+        """Do what `_complete` does; raise the Error WOULD_BLOCK instead of waiting if *no_wait* is not 0."""
+        operation.timeout = self._timeout or None
+        return complete(operation, cancellable, blocking=self._blocking and not no_wait, tried=tried)
 
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
 
     @overload
-    def send_to_async(
-        self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None
-    ) -> Future[int]: ...
+    def send_to_async(self, address: SocketAddress | None, buffer: BytesLike,
+                      cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def send_to_async(
-        self,
-        address: SocketAddress | None,
-        buffer: BytesLike,
-        cancellable: Cancellable | None = ...,
-        callback: Callback = ...,
-        *user_data: object,
-    ) -> None: ...
-    def send_to_async(
-        self,
-        address: SocketAddress | None,
-        buffer: BytesLike,
-        cancellable: Cancellable | None = None,
-        callback: Callback = AWAIT,
-        *user_data: object,
-    ) -> Future[int] | None:
+    def send_to_async(self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = ...,
+                      callback: Callback = ..., *user_data: object) -> None: ...
+    def send_to_async(self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None,
+                      callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
         """
         Start what `send_to` does, with the same parameters and errors, and do not wait for its end.
 
@@ -856,8 +854,8 @@ class Socket(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         The bytes of *buffer* are copied during the call.
         """
-        operation = self._send_to_operation(address, buffer)
-        return start(self, "unixconn_socket_send_to_async", operation, cancellable, callback, user_data, self)
+        return start(self, "unixconn_socket_send_to_async", self._send_to_operation(address, buffer), cancellable,
+                     callback, user_data, self)
 
     def send_to_finish(self, result: AsyncResult) -> int:
         """
@@ -871,12 +869,10 @@ class Socket(Object):
     @overload
     def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
     @overload
-    def receive_from_async(
-        self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
-    ) -> None: ...
-    def receive_from_async(
-        self, size: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT, *user_data: object
-    ) -> Future[Datagram] | None:
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                           *user_data: object) -> None: ...
+    def receive_from_async(self, size: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                           *user_data: object) -> Future[Datagram] | None:
         """
         Start what `receive_from` does, with the same parameters and errors, and do not wait for its end.
 
@@ -884,8 +880,8 @@ class Socket(Object):
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. The operation waits even if the Socket is non-blocking.
         """
-        operation = self._receive_from_steps(size)
-        return start_sequence(self, "unixconn_socket_receive_from_async", operation, cancellable, callback, user_data)
+        return start_sequence(self, "unixconn_socket_receive_from_async", self._receive_from_steps(size), cancellable,
+                              callback, user_data)
 
     def receive_from_finish(self, result: AsyncResult) -> Datagram:
         """
@@ -896,4 +892,5 @@ class Socket(Object):
         """
         return finish(self, "unixconn_socket_receive_from_async", result)
 
+    # fmt: on
     # --- end of the generated part ---

@@ -14,11 +14,13 @@ from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_priority
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
-from unixconn._io.steps import complete_all
+from unixconn._io.waiter import serve
+from unixconn._kernel.epoll import READABLE
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
-    from typing import Union
+    from collections.abc import Callable
+    from typing import Any, Union
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._gio.cancellable import Cancellable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from unixconn._gio.io_stream import IOStream
     from unixconn._gio.output_stream import OutputStream
     from unixconn._io.steps import Steps
+    from unixconn._kernel.handle import Handle
 
     Stream = Union[IOStream, InputStream, OutputStream]
     """
@@ -51,6 +54,12 @@ class Bytes:
 
     def __init__(self, data: BytesLike | None = None) -> None:
         self._data = b"" if data is None else as_copy(data)
+
+    @staticmethod
+    def _of(data: bytes) -> Bytes:
+        made = Bytes.__new__(Bytes)
+        made._data = data
+        return made
 
     @classmethod
     def new(cls, data: BytesLike | None = None) -> Bytes:
@@ -84,17 +93,27 @@ class Bytes:
 def take_turn(stream: Stream, token: object) -> None:
     """Make *stream* pending. Raises the Error CLOSED if it is closed, PENDING if an operation is pending already."""
     if stream._closed:
-        raise io_error(IOErrorEnum.CLOSED, "Stream is already closed")
-    take_turn_to_close(stream, token)
+        raise closed()
+    # The lines of take_turn_to_close().
+    pending = stream._pending
+    pending.append(token)
+    if pending != [token]:
+        _check_first(stream, token)
 
 
 def take_turn_to_close(stream: Stream, token: object) -> None:
     """Make *stream* pending. Raises the Error PENDING if an operation is pending already."""
-    stream._pending.append(token)
+    pending = stream._pending
+    pending.append(token)
+    if pending != [token]:
+        _check_first(stream, token)
+
+
+def _check_first(stream: Stream, token: object) -> None:
     # There is no first token if clear_pending() was called just now.
     if next(iter(stream._pending), None) is not token:
         give_back_turn(stream, token)
-        raise io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
+        raise has_pending()
 
 
 def give_back_turn(stream: Stream, token: object) -> None:
@@ -113,22 +132,71 @@ def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
         result = yield from steps
         give_back_turn(stream, token)
         return result
-    except BaseException:  # an Error, or raised by a signal handler, perhaps at the end
+    finally:  # once more, as a signal handler may have raised before or at the end
+        give_back_turn(stream, token)
+
+
+def in_turn(
+    stream: Any,
+    attempt: Callable[[Handle, Any, list[Any]], int],
+    argument: Any,
+    found: list[Any],
+    least: int,
+    cancellable: Cancellable | None,
+) -> None:
+    """
+    Read or write in the calling thread, waiting even if the Socket is non-blocking, while *stream* is pending.
+
+    This is the short door of all methods that read or write: it makes the first *attempt* itself, and calls the
+    stream's ``_go_on`` only if that has transferred fewer than *least* bytes, or would block. The attempt is
+    `receive_data`, `receive_recorded` or `send_data`, which get *argument* and *found*.
+    """
+    pending = stream._pending
+    token = object()
+    try:
+        pending.append(token)
+        handle = stream._socket._handle
+        if pending != [token] or stream._closed or cancellable is not None:
+            check_turn(stream, token, handle, cancellable)
+        # A plain call that sends stands behind an operation of the background that is half sent.
+        if (handle.waiting and stream._queue in handle.waiting) or attempt(handle, argument, found) < least:
+            stream._go_on(argument, found, least, cancellable)
+        if handle.leftovers:
+            serve(handle, READABLE)  # an operation may be waiting for a descriptor that came with bytes
+        # Tokens behind this one are of operations that find at their next step that they have no turn.
+        pending.clear()
+    except BaseException:  # an Error, or an exception raised by a signal handler at any step
         give_back_turn(stream, token)
         raise
 
 
-def complete_exclusively(
-    stream: Stream, steps: Steps[T], cancellable: Cancellable | None, size: int | None = None
-) -> T:
-    """
-    Run the *steps* of an operation in the calling thread, waiting even if the Socket is non-blocking.
-
-    *size* is the number of bytes to read or write, if it is known. If it is 0, the operation succeeds, as in Gio, even
-    if the stream is closed or has a pending operation.
-    """
+def check_turn(stream: Stream, token: object, handle: Handle, cancellable: Cancellable | None) -> None:
+    """Raise the first Error that keeps an operation from its first attempt, in Gio's order."""
     check_cancellable(cancellable)
-    return complete_all(steps if size == 0 else exclusively(stream, steps), cancellable, blocking=True)
+    if stream._closed:
+        raise closed()
+    _check_first(stream, token)
+    if cancellable is not None:
+        handle.check()
+        cancellable._check()
+
+
+def closed() -> Error:
+    """Return the Error for an operation of a stream that is closed."""
+    return io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+
+
+def has_pending() -> Error:
+    """Return the Error for an operation of a stream that has another one pending."""
+    return io_error(IOErrorEnum.PENDING, "Stream has outstanding operation")
+
+
+def check_free(stream: Stream) -> None:
+    """Raise the Error CLOSED if *stream* is closed, PENDING if an operation is pending."""
+    if stream._closed:
+        raise closed()
+    if stream._pending:
+        raise has_pending()
 
 
 def start_exclusively(
@@ -146,7 +214,7 @@ def start_exclusively(
         stream,
         name,
         # The stream is pending from the first step on, so that whatever ends the steps ends that state, too.
-        _with_turn(stream, token, steps),
+        _with_turn(stream, token, steps, cancellable),
         cancellable,
         callback,
         data,
@@ -155,8 +223,10 @@ def start_exclusively(
     )
 
 
-def _with_turn(stream: Stream, token: object, steps: Steps[T]) -> Steps[T]:
+def _with_turn(stream: Stream, token: object, steps: Steps[T], cancellable: Cancellable | None) -> Steps[T]:
     take_turn(stream, token)
+    if cancellable is not None:
+        cancellable._check()
     return (yield from steps)
 
 
@@ -169,14 +239,19 @@ def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
 
     Raises the Error PENDING while an operation is pending.
     """
-    check_cancellable(cancellable)
+    if cancellable is not None:
+        check_cancellable(cancellable)
     if not stream._closed:
         token = object()
+        pending = stream._pending
         try:
-            take_turn_to_close(stream, token)
+            # As `take_turn_to_close` does.
+            pending.append(token)
+            if next(iter(pending), None) is not token:
+                raise has_pending()
             stream._closed = True
             stream._close()
-            give_back_turn(stream, token)
+            pending.clear()
         except BaseException:
             # An exception raised by a signal handler may have come before these calls had any effect, and another
             # close() does nothing.

@@ -8,11 +8,10 @@ from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
-from unixconn._io.delivery import Delivery, reactor_of
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.main_context import PRIORITY_DEFAULT, default_context, pushed_contexts
 from unixconn._io.operation import READABLE
 from unixconn._io.thread import shared
-from unixconn._kernel.descriptors import take
+from unixconn._io.waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
     from unixconn._io.main_context import MainContext
     from unixconn._io.operation import Operation
     from unixconn._io.reactor import Reactor
+
+
+def ignore(*_arguments: object) -> None:
+    """Do nothing: the callback of an operation that was started with callback=None."""
 
 
 class AsyncResult(Object):
@@ -32,15 +35,19 @@ class AsyncResult(Object):
 
     __module__ = "unixconn"
 
-    _source: Object
+    _source: Object | None
 
     def __init__(self) -> None:
         if type(self) is AsyncResult:
             raise TypeError("AsyncResult is abstract and cannot be made: methods named *_async make Tasks and Futures")
-        super().__init__()
+        super(Object, self).__init__()
 
-    def get_source_object(self) -> Object:
-        """Return the object whose method started the operation (g_async_result_get_source_object)."""
+    def get_source_object(self) -> Object | None:
+        """
+        Return the object whose method started the operation (g_async_result_get_source_object).
+
+        It is None for an operation that a function started, such as `connect_async`.
+        """
         return self._source
 
     def get_user_data(self) -> None:
@@ -55,7 +62,7 @@ class AsyncResult(Object):
         return False
 
 
-class Task(AsyncResult):
+class Task(AsyncResult, Waiter):
     """
     A pending asynchronous operation, and later its result (Gio.Task).
 
@@ -68,28 +75,45 @@ class Task(AsyncResult):
 
     _properties: ClassVar[tuple[Property, ...]] = (Property("completed", bool, "get_completed", default=False),)
 
-    def __init__(
-        self, source: Object, name: str, discard: Callable[[Any], object] | None, cancellable: Cancellable | None
-    ) -> None:
-        """Prepare the Task. Asynchronous methods call this. *discard* closes a result that no caller has taken."""
+    def __init__(self, source: Object | None, name: str, cancellable: Cancellable | None) -> None:
+        """Prepare the Task. Asynchronous methods call this."""
         self._source = source
         self._name = name
-        self._discard = discard
         self._cancellable = cancellable
-        # The list owns the result until it is taken.
-        self._result: list[Any] = []
-        self._error: Error | None = None
 
+    # These are defaults: a Task has only those that differ.
+    _operation: Any = None
+    _result: Any = ()
+    _discard: Callable[[Any], object] | None = None
+    """Closes a result that no caller has taken; None if the operation's own method does."""
     _ended = False
     """Whether the result is known. The callback may not have been called yet."""
-    _returned = False
-    """Whether the callback has returned."""
+    _is_held = False
+    """
+    Whether the loop has to start the operation.
+
+    The task that has called the method may be in a cancelled scope. The await is cancelled then, and has to leave
+    everything as it is: not even the first attempt is made before that. Or other tasks are to have their turn first,
+    see `Loop.left`: nothing has been received yet that a cancellation in the meantime could lose.
+    """
     _completed = False
+    _before: Callable[[], object] | None = None
+    """Is called just before the callback."""
     _callback: Any = None
-    _arguments: Any = ()
-    """The arguments of the callback, until it is called."""
-    # Typed Any: an assertion that `_set_callback` has come before would run for each callback.
-    _delivery: Any = None
+    _data: tuple[object, ...] = ()
+    _due: Any = False
+    """
+    A list with the arguments of the callback, from the end of the operation until the call.
+
+    They leave the list in the step of the interpreter in which the callback is called. So an exception that a signal
+    handler raises finds it called or not.
+    """
+    _was_missed: Any = False
+    """The same list: until the call, the context puts the Task back."""
+    _destroyed = False
+    # Typed Any: an assertion that there is one would run for each callback.
+    _place: Any = None
+    """The reactor of the context or the event loop that calls the callback."""
     _priority = PRIORITY_DEFAULT
 
     # --- Gio's getters ---
@@ -104,7 +128,7 @@ class Task(AsyncResult):
 
     def get_context(self) -> MainContext | None:
         """Return the context that calls the callback, None if an event loop does (g_task_get_context)."""
-        return self._delivery.context if self._delivery is not None else None
+        return self._place.context if self._place is not None else None
 
     def get_priority(self) -> int:
         """Return the priority of the callback in its context (g_task_get_priority)."""
@@ -180,86 +204,76 @@ class Task(AsyncResult):
             # A copy: the traceback of the raised error refers to frames that refer to this Task. With the error itself
             # that would be a cycle, and the Task would stay alive until a garbage collection.
             raise self._error.copy()
+        # The lines of `take`, without the call.
+        taken: list[Any] = []
         try:
-            return take(self._result)
+            taken.extend(map(self._result.pop, (-1,)))
+            return taken[0]
         except IndexError:
             raise ValueError(f"the result of {self._name} was already taken") from None
+        except BaseException:
+            self._result += taken
+            raise
 
     # --- from the operation's end to the callback ---
 
-    def _set_callback(self, callback: Callable[..., object] | None, data: tuple[object, ...], priority: int) -> None:
-        """Set *callback*, which the context or the event loop of this thread will call at the end."""
-        if callback is not None:
-            self._callback = callback
-            self._arguments = [(self._source, self, *data)]
-        self._priority = priority
-        self._delivery = Delivery()
-
     def _post(self, call: Callable[[], object]) -> None:
         """Schedule *call* in the context or the event loop that calls the callback."""
-        self._delivery.post(call, self._priority)
+        context = self.get_context()
+        if context is not None:
+            context._post(call, self._priority)
+        else:
+            self._place.post(call)
 
-    def _reactor_for(self, operation: Operation[Any]) -> Reactor:
-        """Return the Reactor that waits for *operation*."""
-        delivery: Delivery = self._delivery
-        if delivery.loop is not None:
-            return delivery.loop
-        if delivery.context is None or self._callback is None or operation.condition != READABLE:
-            # Without a callback, the program may never iterate the context. Sending must not depend on that either, as
-            # the peer waits for the data.
-            return shared()
-        return reactor_of(delivery.context)
+    def _waker_for(self, operation: Operation[Any]) -> Reactor:
+        if (operation.condition == READABLE and self._callback is not ignore) or self._place.context is None:
+            return self._place  # type: ignore[no-any-return]
+        # Without a callback, the program may never iterate the context. Sending must not depend on that either, as the
+        # peer waits for the data.
+        return shared()
 
-    def _end(self, result: list[Any], error: Error | None, before: Callable[[], None] | None = None) -> None:
+    def _end(self, result: list[Any], error: Error | None) -> None:
         """
         End with the item of the list *result*, which belongs to the Task from now on, or with *error*.
 
-        *before* is called before the callback.
+        It may be called twice, and does its work once.
         """
-        # The caller calls this again if an exception interrupts it. No part of it has an effect twice.
         if error is None:
             self._result = result
         self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._ended:
+            # Not [..., *self._data], which takes two bytecodes more.
+            self._due = self._was_missed = [(self._source, self) + self._data]  # noqa: RUF005
         self._ended = True
-        self._tell(before)
+        self._place.deliver(self)
 
-    def _tell(self, before: Callable[[], None] | None) -> None:
-        if before is not None:
-            self._post(before)
-        self._post(self._deliver)
-
-    def _deliver(self) -> None:
-        # This may be called again: after an exception raised by a signal handler, or by a loop that the callback runs.
-        if not self._arguments and not self._returned and self._callback is not None:
+    def _dispatch(self) -> None:
+        """Call the callback, unless it was called. The context is the thread's default meanwhile."""
+        due = self._due
+        if not due:
             return
-        context = self.get_context()
+        context = self._place.context
+        pushed = pushed_contexts.entries
+        if context is not None and context is not (pushed[-1] if pushed else default_context):
+            context._call_as_default(self._dispatch)
+            return
         try:
-            if context is not None:
-                context._call_as_default(self._call)
-            else:
-                self._call()
+            if self._before is not None:
+                self._before()
+            next(starmap(self._callback, map(due.pop, (-1,))))
         finally:
-            if self._returned:
-                self._complete()
-            elif self._arguments:
-                # A signal handler raised an exception before the callback was called. The caller may think that the
-                # callback raised it.
-                self._post(self._deliver)
-
-    def _call(self) -> None:
-        try:
-            if self._arguments:
-                # The arguments leave their list in the step of the interpreter in which the callback is called: an
-                # exception of a signal handler finds it called or not.
-                next(starmap(self._callback, map(self._arguments.pop, (-1,))))
-        finally:
-            self._returned = not self._arguments
-
-    def _complete(self) -> None:
-        if not self._completed:
-            self._callback = None
-            self._completed = True
-            self._notify("completed")
+            if not due:
+                self._callback = None
+                self._completed = True
+                # As `_notify` does, without the call: each operation notifies, and there rarely is a listener.
+                if self._handler_list is not None or self._hears_notify:
+                    self._notify("completed")
+            elif context is None:
+                # A signal handler raised an exception before the call. A context sees that, and calls this again.
+                self._place.deliver(self)
 
     def __repr__(self) -> str:
         # The attributes are missing if the constructor has failed.
@@ -268,7 +282,12 @@ class Task(AsyncResult):
         return f"<{type(self).__name__} {name} {state}>"
 
     def __del__(self) -> None:
-        # The attribute is missing if a signal handler raised an exception in the constructor.
-        result = getattr(self, "_result", None)
-        if result and self._discard is not None:
-            self._discard(result.pop())
+        if self._result:
+            self._drop(self._result.pop())
+
+    def _drop(self, result: Any) -> None:
+        """Close the descriptors in *result*, which no caller has taken."""
+        if self._discard is not None:
+            self._discard(result)
+        elif self._operation is not None:
+            self._operation.discard(result)

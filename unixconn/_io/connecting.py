@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import socket
-
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import READABLE, Operation
 from unixconn._kernel.connect import accept, connect
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.handle import Handle
+from unixconn._kernel.sockets import SocketType
 
 if TYPE_CHECKING:
     from typing import ClassVar
 
 
-class Accept(Operation[socket.socket]):
-    """Accept a connection. The result is a socket of the standard library."""
+class Accept(Operation[SocketType]):
+    """Accept a connection. The result is a socket of the same kind."""
 
     __slots__ = ()
 
     condition = READABLE
 
-    def attempt(self, result: list[socket.socket]) -> bool:
+    def attempt(self, result: list[SocketType]) -> bool:
         """See `Operation.attempt`."""
         return accept(self.handle, result)
 
-    def discard(self, result: socket.socket) -> None:
+    def discard(self, result: SocketType) -> None:
         """Close the connection."""
         result.close()
 

@@ -1,13 +1,24 @@
-"""Delivery: where the callbacks of a thread run. ContextReactor: how a MainContext waits for sockets itself."""
+"""Where the callbacks of a thread run, and ContextReactor: how a MainContext waits for sockets itself."""
 
 from __future__ import annotations
 
-from unixconn._base.errors import TooManyOpenFilesError
-from unixconn._base.lock import this_process
+import sys
+from itertools import chain
+from threading import get_ident
+
+from unixconn._base.clock import push
+from unixconn._base.lock import ending, this_process
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.event_loops import AsyncioLoop, running_asyncio
-from unixconn._io.main_context import PRIORITY_DEFAULT, MainContext, Source, Timeout
+from unixconn._io.main_context import (
+    MainContext,
+    Source,
+    Timeout,
+    arrival_numbers,
+    default_context,
+    pushed_contexts,
+)
 from unixconn._io.reactor import WakeableReactor
+from unixconn._io.running_loop import running_asyncio
 from unixconn._kernel import epoll
 from unixconn._kernel.wakeup import NO_DESCRIPTOR_INTERVAL
 
@@ -15,45 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from unixconn._io.asyncio_loop import AsyncioLoop
+    from unixconn._io.main_context import Entry
     from unixconn._io.waiter import Waiter
 
 
-class Delivery:
-    """
-    The place where the callbacks run, for operations that the current thread starts now.
-
-    It is the context that the thread has pushed. If there is none, it is the asyncio loop that runs in the thread. If
-    no loop runs either, it is the global default context.
-    """
-
-    __slots__ = ("context", "loop")
-
-    def __init__(self) -> None:
-        pushed = MainContext.get_thread_default()
-        self.loop: AsyncioLoop | None = running_asyncio() if pushed is None else None
-        self.context: MainContext | None = None if self.loop is not None else pushed or MainContext.default()
-
-    def post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
-        """Schedule *call* to run there. May be called in any thread. An event loop ignores *priority*."""
-        if self.context is not None:
-            self.context._post(call, priority)
-        elif self.loop is not None:
-            self.loop.post(call)
-
-    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
-        """Schedule *call* to run there after *seconds*. May be called in any thread."""
-        if self.context is not None:
-            source = Timeout(seconds)
-            source.set_callback(self._call_in, self.context, call)
-            source.attach(self.context)
-        elif self.loop is not None:
-            self.loop.post_later(seconds, call)
-
-    @staticmethod
-    def _call_in(context: MainContext, call: Callable[[], object]) -> None:
-        # As in the callback of an operation, the context is the thread's default during the call. So the callbacks of
-        # operations that *call* starts run there, too.
-        context._call_as_default(call)
+_modules = sys.modules
 
 
 class ContextReactor(WakeableReactor):
@@ -66,62 +44,117 @@ class ContextReactor(WakeableReactor):
 
     def __init__(self, context: MainContext) -> None:
         super().__init__()
-        self._context = context
+        self.context: MainContext = context
 
     # --- from any thread ---
 
     def post(self, call: Callable[[], object]) -> None:
         """Schedule *call* to run in the context."""
-        self._context._post(call)
+        self.context._post(call)
+
+    def deliver(self, entry: Entry) -> None:
+        """See `Reactor.deliver`."""
+        context = self.context
+        arrived = (entry._priority, next(arrival_numbers), entry)
+        if context._owner_thread == get_ident() and not context._waits and push is not None:
+            # Only the owner's thread changes this.
+            push(context._ready, arrived)
+        else:
+            context._arrivals.append(arrived)
+            if context._waits:
+                context._ring()
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Schedule *call* to run in the context after *seconds*."""
+        source = Timeout(seconds)
+        # As in the callback of an operation, the context is the thread's default during the call. So the callbacks of
+        # operations that *call* starts run there, too.
+        source.set_callback(self.context._call_as_default, call)
+        source.attach(self.context)
 
     def _start(self) -> None:
         with self._lock.entered:
             if self._epoll is None:
                 self._epoll = epoll.new()
                 # The context's thread may already be waiting without this epoll.
-                self._context._ring()
+                self.context._ring()
 
-    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
+    def _call_at(self, moment: float, waiter: Waiter) -> Callable[[], object]:
         source = Source()
         source.set_callback(self._ring, waiter)
-        self._context._arrive_at(moment, source)
+        self.context._arrive_at(moment, source)
         return source.destroy
 
     # --- in the thread that iterates ---
 
     def wait(self, seconds: float) -> bool:
         """
-        Wait for at most *seconds*, -1 for no limit, and serve the sockets that are ready.
+        Wait for at most *seconds*, -1 for no limit, or until `wake`; `serve` then serves the sockets that are ready.
 
-        Returns False, without waiting, if no operation waits.
+        Return False at once if no operation waits. The descriptors are closed then, if the wait would have been a real
+        one.
         """
-        if self._epoll is None:
+        watching = self._epoll
+        if watching is None:
             return False
-        if seconds:
+        if not self._waiting:
+            if seconds:
+                self.rest()
+            return False
+        if seconds and not self._can_wake:
             # The wakeup takes a descriptor. It is made only for a real wait, and not to serve sockets that are ready.
             try:
-                self._listen(self._epoll)
-            except TooManyOpenFilesError:
+                self._listen(watching)
+            except OSError:  # no descriptor is free, or the kernel has no memory to watch one
                 seconds = NO_DESCRIPTOR_INTERVAL if seconds < 0 else min(seconds, NO_DESCRIPTOR_INTERVAL)
-            if self._context._rang():
+            if self.context._rang():
                 seconds = 0.0
-        self._turn(seconds)
+        # The lines of `_poll`, without the call.
+        try:
+            self.ready.extend(chain.from_iterable(map(watching.poll, (seconds,))))
+        except OSError as error:
+            self._fail_to_poll(watching, error)
         return True
 
+    @ending
     def rest(self) -> None:
         """Close the descriptors if nothing is left to wait for."""
         if self._epoll is not None and not self._waiting:
             with self._lock.entered:
                 if not self._waiting:
                     self._stop()
+        if self._waiting and self._epoll is None:
+            # Another thread, or a signal handler, has added these just now, and has seen the epoll that was closed.
+            self._start()
+            for each in list(self._waiting):
+                handle = each._operation.handle
+                with handle.lock.entered:
+                    self.rearm(handle)
+
+
+def here() -> ContextReactor | AsyncioLoop:
+    """
+    Return the reactor of the place where the callbacks run, for operations that the current thread starts now.
+
+    The place is the context that the thread has pushed. If there is none, it is the asyncio loop that runs in the
+    thread. If no loop runs either, it is the global default context.
+    """
+    pushed = pushed_contexts.entries
+    context = pushed[-1] if pushed else default_context
+    if context is default_context and "asyncio" in _modules:
+        loop = running_asyncio()
+        if loop is not None:
+            return loop
+    known = context._sockets
+    return known if known is not None and known.is_ours else reactor_of(context)  # type: ignore[return-value]
 
 
 def reactor_of(context: MainContext) -> ContextReactor:
     """Return the reactor that serves the operations of *context*."""
-    known = context._sockets
-    if not isinstance(known, ContextReactor) or not known.is_ours:
+    known: Any = context._sockets
+    if known is None or not known.is_ours:
         # setdefault() does this in one step. Otherwise two threads could each make a reactor. The context would serve
         # only one of them, and the operations of the other would never end.
         known = context._lent.setdefault(this_process(), ContextReactor(context))
         context._sockets = known
-    return known
+    return known  # type: ignore[no-any-return]

@@ -9,23 +9,55 @@ delivery.py adds a reactor to it, which has descriptors as long as operations wa
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections import deque
 from itertools import count
+from threading import get_ident
 
 from unixconn._base.arguments import as_priority
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
-from unixconn._base.object import run_handler
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.wakeup import LONGEST_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
+    class Entry(Protocol):
+        """What a context calls: a Source, or a Task whose operation has ended."""
+
+        @property
+        def _priority(self) -> int:
+            """The priority of the call."""
+
+        @property
+        def _destroyed(self) -> bool:
+            """Whether it is not to be called any more."""
+
+        @property
+        def _due(self) -> object:
+            """Whether it still has to be called; not empty or True if so."""
+
+        @property
+        def _was_missed(self) -> object:
+            """Whether an exception raised by a signal handler has interrupted the call before its first step."""
+
+        def _dispatch(self) -> None:
+            """Call it."""
+
     class Sockets(Protocol):
         """The reactor that a context waits with; see delivery.py."""
+
+        @property
+        def is_ours(self) -> bool:
+            """Whether this process has made it, rather than a process that this one was forked from."""
+
+        @property
+        def ready(self) -> object:
+            """What `wait` has found to be ready, until `serve`; not empty if there is something."""
 
         def wait(self, seconds: float) -> bool:
             """
@@ -33,6 +65,9 @@ if TYPE_CHECKING:
 
             Return False at once if no operation waits.
             """
+
+        def serve(self) -> None:
+            """Serve the sockets that `wait` has found to be ready."""
 
         def wake(self) -> None:
             """End a `wait`. May be called in any thread."""
@@ -47,7 +82,7 @@ PRIORITY_HIGH_IDLE = 100
 PRIORITY_DEFAULT_IDLE = 200
 PRIORITY_LOW = 300
 
-_numbers = count(1)
+arrival_numbers = count(1)
 
 
 class _Stack(threading.local):
@@ -57,7 +92,7 @@ class _Stack(threading.local):
         self.entries: list[MainContext] = []
 
 
-_pushed = _Stack()
+pushed_contexts = _Stack()
 
 
 class Source:
@@ -74,6 +109,12 @@ class Source:
     __module__ = "unixconn"
 
     __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
+
+    def __init_subclass__(cls, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        for name in ("prepare", "check", "dispatch"):
+            if name in cls.__dict__:
+                raise TypeError(f"{cls.__name__}.{name}() would never be called: a Source calls its callback alone")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
         self._priority = as_priority(priority, "priority")
@@ -112,7 +153,7 @@ class Source:
         if self._destroyed or self._context is not None:
             raise ValueError(f"{self!r} was attached or destroyed before, and cannot be attached: make a new one")
         self._context = found
-        self._id = next(_numbers)
+        self._id = next(arrival_numbers)
         self._context._sources[self._id] = self
         self._prepare()
         return self._id
@@ -225,12 +266,12 @@ class MainContext:
         self._sources: dict[int, Source] = {}
         # Sources become ready in any thread, which appends them here. The owner moves them to `_ready`, a heap that is
         # ordered by priority, and by arrival within a priority.
-        self._arrivals: deque[tuple[int, int, Source]] = deque()
-        self._ready: list[tuple[int, int, Source]] = []
+        self._arrivals: deque[tuple[int, int, Entry]] = deque()
+        self._ready: list[tuple[int, int, Entry]] = []
         self._first = popping(self._ready)
         # Sources that have left `_ready` and whose callback has not returned. If a signal handler raises an exception
         # in between, they go back to `_arrivals`.
-        self._taken: list[tuple[int, int, Source]] = []
+        self._taken: list[tuple[int, int, Entry]] = []
         self._clock: Clock[Source] = Clock(Source.is_destroyed)
         self._late: list[Source] = []
         # The bell is unlocked while something may have arrived that the owner has not seen. The owner waits by
@@ -239,10 +280,13 @@ class MainContext:
         self._bell.acquire()
         self._woken = False
         self._owner_thread = 0
-        # The owner's thread, but 0 while it waits.
-        self._awake_thread = 0
+        # Whether the owner waits, or is about to. It then has to be woken by the bell, and by its reactor.
+        self._waits = False
         self._process = this_process()
         self._sockets: Sockets | None = None
+        # A token for each of those who will iterate the context again soon. While there is one, the reactor keeps its
+        # descriptors from one operation to the next.
+        self._keepers: list[object] = []
         # The reactor of each process: a forked child needs its own.
         self._lent: dict[object, Any] = {}
 
@@ -256,32 +300,32 @@ class MainContext:
     @staticmethod
     def default() -> MainContext:
         """Return the global default context, which usually the main thread iterates (g_main_context_default)."""
-        return _default
+        return default_context
 
     @staticmethod
     def get_thread_default() -> MainContext | None:
         """Return the context that this thread has pushed last; None if that is the global default, or there is none."""
-        context = _pushed.entries[-1] if _pushed.entries else None
-        return None if context is _default else context
+        context = pushed_contexts.entries[-1] if pushed_contexts.entries else None
+        return None if context is default_context else context
 
     @staticmethod
     def ref_thread_default() -> MainContext:
         """Return the context that this thread has pushed last; the global default context if there is none."""
-        return _pushed.entries[-1] if _pushed.entries else _default
+        return pushed_contexts.entries[-1] if pushed_contexts.entries else default_context
 
     def push_thread_default(self) -> None:
         """Make this the default context of the current thread, until `pop_thread_default`."""
-        _pushed.entries.append(self)
+        pushed_contexts.entries.append(self)
 
     def pop_thread_default(self) -> None:
         """Undo the latest `push_thread_default` of this thread. Raises ValueError if that pushed another context."""
-        if not _pushed.entries or _pushed.entries[-1] is not self:
+        if not pushed_contexts.entries or pushed_contexts.entries[-1] is not self:
             raise ValueError(f"{self!r} is not the context that this thread has pushed last: pop that one first")
-        _pushed.entries.pop()
+        pushed_contexts.entries.pop()
 
     def _call_as_default(self, call: Callable[[], object]) -> None:
         """Call *call* with this as the thread's default context."""
-        entries = _pushed.entries
+        entries = pushed_contexts.entries
         depth: Any = len(entries)  # None once it is used
         try:
             try:
@@ -308,78 +352,111 @@ class MainContext:
         An exception that a callback raises goes to `sys.excepthook`. KeyboardInterrupt and SystemExit propagate,
         including those that a signal handler raises.
         """
-        me = threading.get_ident()
+        me = get_ident()
         # Not by acquire(blocking=False): between that and a try block, a signal handler could raise, and the lock would
         # stay locked.
-        if self._iterating_thread() not in (0, me) and not may_block:
+        if not may_block and self._iterating_thread() not in (0, me):
             return False
         with self._owner.entered:
-            outer = self._owner_thread, self._awake_thread
-            self._owner_thread = self._awake_thread = me
+            outer = self._owner_thread
+            self._owner_thread = me
             try:
-                return self._iterate(may_block)
+                ready = self._ready
+                self._look(may_block)
+                while not ready and may_block and not self._woken:
+                    self._look(may_block)
+                self._woken = False
+                first = None
+                # Sources that become ready during a callback have to wait for the next iteration.
+                last = next(arrival_numbers)
+                while ready and (first is None or (ready[0][0] == first[0] and ready[0][1] < last)):
+                    first = ready[0]
+                    self._taken.extend(map(*self._first))
+                    # This is skipped if a signal handler has iterated just before. That iteration has called `first`,
+                    # and the source that was taken instead stays among those that `_look` puts back.
+                    try:
+                        first[2]._dispatch()
+                    except Exception:  # noqa: BLE001 - a callback that fails must not stop the others
+                        sys.excepthook(*sys.exc_info())
+                    if not first[2]._was_missed:
+                        try:
+                            self._taken.remove(first)
+                        except ValueError:  # an iteration inside of the call has put it back
+                            continue
+                if first is None:
+                    self._rest()
             finally:
-                self._owner_thread, self._awake_thread = outer
-                if self._sockets is not None:
-                    self._sockets.rest()
+                self._owner_thread = outer
+                if not self._keepers:
+                    self._rest()
+        return first is not None
 
     def _iterating_thread(self) -> int:
         """Return the identifier of the thread that iterates this context; 0 for none."""
         if self._process is not this_process():
             # In a forked child only the thread exists that has called fork().
             self._process = this_process()
-            if self._owner_thread != threading.get_ident():
-                self._owner_thread = self._awake_thread = 0
+            if self._owner_thread != get_ident():
+                self._owner_thread = 0
         return self._owner_thread
 
-    def _iterate(self, may_block: bool) -> bool:
-        self._look(0.0)
-        while not self._ready and may_block and not self._woken:
-            self._look(self._pause())
-        self._woken = False
-        if not self._ready:
-            return False
-        # Sources that become ready during a callback have to wait for the next iteration.
-        priority, last = self._ready[0][0], next(_numbers)
-        while self._ready:
-            first = self._ready[0]
-            if first[0] != priority or first[1] >= last:
-                break
-            self._taken.extend(map(*self._first))
-            # This is skipped if a signal handler has iterated just before. That iteration has called `first`, and the
-            # source that was taken instead stays among those that `_look` puts back.
-            run_handler(first[2]._dispatch)
-            if not first[2]._was_missed:
-                try:
-                    self._taken.remove(first)
-                except ValueError:  # an iteration inside of the call has put it back
-                    continue
-        return True
+    def _look(self, may_block: bool) -> None:
+        """
+        Sort the sources that are ready into `_ready`.
 
-    def _look(self, seconds: float) -> None:
-        """Wait for at most *seconds*, -1 for no limit, for sources to become ready, and sort them into `_ready`."""
-        thread, self._awake_thread = self._awake_thread, 0
+        If there are none, and *may_block* is true, wait until something may have become ready.
+        """
+        ready = self._ready
+        arrivals = self._arrivals
+        sockets = self._sockets
+        clock = self._clock
+        if self._taken:
+            self._put_back()
+        if arrivals:
+            push_all(arrivals, ready)
+        self._waits = True
         try:
             # From here on each arrival rings the bell, even if a signal handler in this thread adds it. An arrival from
             # before has not rung it, so look for one.
-            if self._arrivals:
-                seconds = 0.0
-            if (self._sockets is None or not self._sockets.wait(seconds)) and seconds:
+            seconds = 0.0
+            if may_block and not (ready or arrivals or self._woken):
+                seconds = self._pause() if clock.is_in_use else -1.0
+            if (sockets is None or not sockets.wait(seconds)) and seconds:
                 self._bell.acquire(timeout=seconds)
         finally:
-            self._awake_thread = thread
-        while self._taken:
-            self._arrivals.append(self._taken[-1])
-            self._taken.pop()
+            self._waits = False
+            if sockets is not None and sockets.ready:
+                sockets.serve()
+        if clock.is_in_use:
+            self._take_due()
+        if arrivals:
+            push_all(arrivals, ready)
+        # What need not be called goes from the top.
+        while ready:
+            first = ready[0][2]
+            if first._due and not first._destroyed:
+                return
+            next(map(*self._first))
+
+    def _take_due(self) -> None:
+        """Move the sources whose moment has come to the arrivals."""
         self._clock.move_due(self._late)
         while self._late:
             source = self._late[-1]
             source._due = True
-            self._arrivals.append((source._priority, next(_numbers), source))
+            self._arrivals.append((source._priority, next(arrival_numbers), source))
             self._late.pop()
-        push_all(self._arrivals, self._ready)
-        while self._ready and (self._ready[0][2]._destroyed or not self._ready[0][2]._due):
-            next(map(*self._first))
+
+    def _rest(self) -> None:
+        """Close the descriptors that the context keeps while it is in use, if no operation waits."""
+        if self._sockets is not None:
+            self._sockets.rest()
+
+    def _put_back(self) -> None:
+        """Put back the sources whose call an exception of a signal handler has prevented."""
+        while self._taken:
+            self._arrivals.append(self._taken[-1])
+            self._taken.pop()
 
     def _pause(self) -> float:
         """Return the seconds until the next timeout; -1 if there is none."""
@@ -387,20 +464,21 @@ class MainContext:
         if moment == math.inf:
             return -1.0
         # Wait at least a millisecond, the unit of poll(): less would be a busy loop just before the moment.
-        return min(max(0.001, moment - time.monotonic()), threading.TIMEOUT_MAX)
+        return min(max(0.001, moment - time.monotonic()), LONGEST_POLL)
 
     def pending(self) -> bool:
         """Return whether a source is ready; False while another thread iterates the context."""
-        if self._iterating_thread() not in (0, threading.get_ident()):
+        if self._iterating_thread() not in (0, get_ident()):
             return False
         with self._owner.entered:
-            self._look(0.0)
+            self._look(may_block=False)
             return bool(self._ready)
 
     def wakeup(self) -> None:
         """Make the `iteration` that waits return, or the next one not wait. May be called in any thread."""
         self._woken = True
-        self._ring()
+        if self._waits:
+            self._ring()
 
     def invoke_full(self, priority: int, function: Callable[..., object], *data: object) -> None:
         """
@@ -417,7 +495,7 @@ class MainContext:
         source.set_callback(function, *data)
         owner = self._iterating_thread()
         is_default_here = MainContext.ref_thread_default() is self and not owner
-        if is_default_here or owner == threading.get_ident():
+        if is_default_here or owner == get_ident():
             with self._owner.entered:
                 while source._call():
                     pass
@@ -430,13 +508,15 @@ class MainContext:
 
     # --- from any thread ---
 
-    def _arrive(self, source: Source) -> None:
-        self._arrivals.append((source._priority, next(_numbers), source))
-        self._ring()
+    def _arrive(self, source: Entry) -> None:
+        self._arrivals.append((source._priority, next(arrival_numbers), source))
+        if self._waits:
+            self._ring()
 
     def _arrive_at(self, moment: float, source: Source) -> None:
         self._clock.add(moment, source)
-        self._ring()
+        if self._waits:
+            self._ring()
 
     def _post(self, call: Callable[[], object], priority: int = PRIORITY_DEFAULT) -> None:
         self._arrive(_Call(call, priority))
@@ -446,9 +526,7 @@ class MainContext:
         return self._bell.acquire(blocking=False)
 
     def _ring(self) -> None:
-        """Wake the owner, so that it looks for arrivals. May be called in any thread."""
-        if threading.get_ident() == self._awake_thread:
-            return  # this is the owner's thread, which looks for arrivals before it waits
+        """End the owner's wait, so that it looks for arrivals. May be called in any thread."""
         try:
             if self._bell.locked():
                 self._bell.release()
@@ -458,11 +536,13 @@ class MainContext:
             self._sockets.wake()
 
 
-_default = MainContext()
+default_context = MainContext()
+# A program iterates this one again and again. Others may be made for a single operation.
+default_context._keepers.append(default_context)
 
 
 def context_of(context: MainContext | None) -> MainContext:
     """Return *context*, or the default one for None. Raises TypeError for anything else."""
     if context is not None and not isinstance(context, MainContext):
         raise TypeError(f"context must be a MainContext or None, not {context!r}")
-    return context or _default
+    return context or default_context

@@ -42,11 +42,16 @@ class MainLoop:
         raise go to `sys.excepthook`, see `MainContext.iteration`.
         """
         self._running = True
+        context, token = self._context, object()
         try:
+            context._keepers.append(token)
             while self._running:
-                self._context.iteration(True)
+                context.iteration(True)
         finally:
             self._running = False
+            if token in context._keepers:
+                context._keepers.remove(token)
+            context._rest()
 
     def quit(self) -> None:
         """

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from abc import abstractmethod
+from functools import reduce
 from itertools import chain
+from operator import or_
 
-from unixconn._base.errors import translated
+from unixconn._base.errors import Error, system_error, translated
 from unixconn._base.lock import Lock
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.waiter import serve
 from unixconn._kernel import epoll
-from unixconn._kernel.wakeup import LONGEST_POLL, Wakeup
+from unixconn._kernel.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
+    from unixconn._io.main_context import Entry, MainContext
     from unixconn._io.waiter import Waiter
     from unixconn._kernel.epoll import Epoll
     from unixconn._kernel.handle import Handle
+
+
+_ONE_SHOT = epoll.ONE_SHOT
+_CONTEXT = "Waiting in the background: "
+_LOST = (errno.EBADF, errno.EINVAL)
+"""What epoll_wait(2) says of a number that is not an epoll's any more."""
 
 
 class Reactor:
@@ -43,10 +52,17 @@ class Reactor:
         # The Handles of the descriptors in the epoll, by their numbers. The references are weak: an operation that
         # waits keeps its Handle alive, and this dictionary must not keep alive a Handle for which no operation waits.
         self._armed: dict[int, weakref.ref[Handle]] = {}
-        self._waiting: set[Waiter[Any]] = set()
-        self._ready: list[tuple[int, int]] = []
-        self._alarms: dict[Waiter[Any], Callable[[], object]] = {}
+        self._waiting: set[Waiter] = set()
+        self.ready: list[tuple[int, int]] = []
+        """The descriptors that were reported, with their events, until they are served."""
+        self._alarms: dict[Waiter, Callable[[], object]] = {}
         _reactors.add(self)
+
+    context: MainContext | None = None
+    """The context whose thread serves the operations; None if an event loop or another thread does."""
+
+    has_thread = False
+    """Whether the reactor has a thread of its own, which ends when it has nothing to do."""
 
     @property
     def is_closed(self) -> bool:
@@ -57,7 +73,11 @@ class Reactor:
     def post(self, call: Callable[[], object]) -> None:
         """Schedule *call* in the thread that serves the operations. May be called in any thread."""
 
-    def add(self, waiter: Waiter[Any]) -> None:
+    def deliver(self, entry: Entry) -> None:
+        """Schedule the call of *entry* in the same way."""
+        self.post(entry._dispatch)
+
+    def add(self, waiter: Waiter) -> None:
         """
         Serve *waiter*, which has joined its queue, until `remove`. The caller holds the lock of its handle.
 
@@ -65,92 +85,144 @@ class Reactor:
         """
         self._waiting.add(waiter)
         try:
-            self._start()
-            self._set_alarm(waiter)
-            self._arm(waiter.handle)
+            if self._epoll is None or self.has_thread:
+                self._start()
+            if waiter._alarm is not None:
+                self._alarms[waiter] = self._call_at(waiter._alarm, waiter)
+            self.arm(waiter._operation.handle)
         except OSError as error:
+            self._recover()
             raise translated(error, "Starting to wait in the background: ") from None
+
+    def _recover(self) -> None:
+        """Wait with another epoll if other code has closed the one that a thread waits with."""
 
     @abstractmethod
     def _start(self) -> None:
-        """Make the epoll if there is none, and make sure that `_turn` will be called."""
+        """Make the epoll if there is none, and make sure that `_poll` and `serve` will be called."""
 
     @abstractmethod
-    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
+    def _call_at(self, moment: float, waiter: Waiter) -> Callable[[], object]:
         """
         Schedule a call of `_ring` with *waiter* at *moment*, a time of `time.monotonic`.
 
         Returns a function that undoes this.
         """
 
-    def _set_alarm(self, waiter: Waiter[Any]) -> None:
-        if waiter.alarm is not None:
-            self._alarms[waiter] = self._call_at(waiter.alarm, waiter)
-
-    def _ring(self, waiter: Waiter[Any]) -> None:
-        waiter.ring()
+    def _ring(self, waiter: Waiter) -> None:
+        waiter._ring()
         # This sets the next alarm, or the same one if the clock was a little too early.
-        if not waiter.has_ended:
+        if not waiter._is_over:
             # Another thread may just have ended the waiter and undone its alarm. A new alarm would never be undone.
-            with waiter.handle.lock.entered:
-                if not waiter.has_ended:
-                    self._set_alarm(waiter)
+            with waiter._operation.handle.lock.entered:
+                if not waiter._is_over:
+                    self._alarms[waiter] = self._call_at(waiter._alarm or 0.0, waiter)
 
-    def remove(self, waiter: Waiter[Any]) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Stop serving *waiter*. May be called again."""
         self._waiting.discard(waiter)
-        if waiter.alarm is not None and (undo := self._alarms.pop(waiter, None)) is not None:
+        if waiter._alarm is not None and (undo := self._alarms.pop(waiter, None)) is not None:
             undo()
 
-    def _arm(self, handle: Handle) -> None:
-        number, events = handle.number, epoll.ONE_SHOT
-        if number < 0 or self._epoll is None:
+    def arm(self, handle: Handle) -> None:
+        """Watch *handle* for what its operations wait for. The caller holds its lock."""
+        number, watching = handle.number, self._epoll
+        if number < 0 or watching is None:
             return
-        for condition in tuple(handle.waiting):
-            events |= condition
-        if events == epoll.ONE_SHOT:
+        # In one step, as a signal handler may add an operation.
+        events = reduce(or_, handle.waiting, _ONE_SHOT)
+        if events == _ONE_SHOT:
             return
-        known = number in self._armed
-        self._armed[number] = weakref.ref(handle)
-        if known:
-            try:
-                self._epoll.modify(number, events)
-            except FileNotFoundError:  # the socket was closed, and the number belongs to another one by now
-                known = False
-        if not known:
-            self._epoll.register(number, events)
+        known = self._armed.get(number)
+        if known is None or known() is not handle:
+            self._armed[number] = weakref.ref(handle)
+        try:
+            if known is not None:
+                try:
+                    watching.modify(number, events)
+                except FileNotFoundError:  # the socket was closed, and the number belongs to another one by now
+                    watching.register(number, events)
+            else:
+                watching.register(number, events)
+        except (OSError, ValueError):
+            if self._epoll is watching:
+                raise
+            # Waiting has failed meanwhile, and the thread that waited is about to end the operation, see `_break`.
 
-    def _turn(self, seconds: float) -> bool:
-        """Wait for at most *seconds*, -1 for no limit, and serve the sockets that are ready; return whether any was."""
-        if self._epoll is None:
-            return False
+    def rearm(self, handle: Handle) -> None:
+        """Watch *handle* again. If that fails, its operations end with the Error."""
+        try:
+            self.arm(handle)
+        except OSError as error:
+            if error.errno is None or isinstance(error, Error):  # raised by a signal handler
+                raise
+            self._fail(system_error(error.errno, _CONTEXT), handle)
+
+    def _poll(self, watching: Epoll, seconds: float) -> bool:
+        """
+        Wait for at most *seconds*, -1 for no limit, and add what is ready to `ready`.
+
+        The longest wait is LONGEST_POLL. Returns False if waiting has failed, which ends all operations.
+        """
         try:
             # The events enter this list in one step of the interpreter, so that an exception cannot lose them: a socket
             # that was reported is not armed any more.
-            self._ready.extend(chain.from_iterable(map(self._epoll.poll, (min(seconds, LONGEST_POLL),))))
-            found = bool(self._ready)
-            while self._ready:
-                self._serve(*self._ready[-1])
-                self._ready.pop()
+            self.ready.extend(chain.from_iterable(map(watching.poll, (seconds,))))
+        except OSError as error:
+            self._fail_to_poll(watching, error)
+            return False
+        return True
+
+    def _fail_to_poll(self, watching: Epoll, error: OSError) -> None:
+        """End all operations with *error*, which `_poll` has raised. Raise it if it is a signal handler's."""
+        if error.errno is None or isinstance(error, Error):
+            raise error
+        if self._epoll is watching:
+            self._break(error.errno)
+
+    def serve(self) -> None:
+        """Serve the sockets in `ready`."""
+        ready = self.ready
+        try:
+            while ready:
+                # The lines of `_serve`, without the call.
+                number, events = ready[-1]
+                armed = self._armed.get(number)
+                if armed is not None and (handle := armed()) is not None:
+                    serve(handle, events, self)
+                ready.pop()
         finally:
-            # If a signal handler raises an exception, the other events still have to be served.
-            while self._ready:
-                self._serve(*self._ready.pop())
-        return found
+            # If a signal handler raises an exception, the events still have to be served.
+            while ready:
+                self._serve(*ready.pop())
 
     def _serve(self, number: int, events: int) -> None:
         armed = self._armed.get(number)
-        handle = armed() if armed is not None else None
-        if handle is None:
-            return
-        waiting = True
-        try:
-            waiting = serve(handle, events, self)
-        finally:
-            # This runs even if a signal handler raises an exception.
-            if waiting:
-                with handle.lock.entered:
-                    self._arm(handle)
+        if armed is not None and (handle := armed()) is not None:
+            serve(handle, events, self)
+
+    def _break(self, number: int) -> None:
+        """
+        End all operations that wait: waiting has failed with the errno *number*, and would fail again.
+
+        A filter may forbid the system call, or the program may have closed descriptors that are not its own.
+        """
+        self._lose(number)
+        self._fail(system_error(number, _CONTEXT))
+
+    def _lose(self, number: int) -> None:
+        """Close the epoll. By the errno *number*, it may be another file by now: then forget it instead."""
+        if self._epoll is not None and number in _LOST:
+            _lost.append(self._epoll)
+            self._epoll = None
+            self._armed.clear()
+        self._stop()
+
+    def _fail(self, failure: Error, handle: Handle | None = None) -> None:
+        """End all operations that wait with *failure*, or only those of *handle*."""
+        for each in list(self._waiting):  # copied in one step, also without the GIL: other threads may change it
+            if handle is None or each._operation.handle is handle:
+                each._break_off(failure)
 
     def _stop(self) -> None:
         """Close the epoll."""
@@ -161,7 +233,7 @@ class Reactor:
 
 
 class WakeableReactor(Reactor):
-    """A Reactor whose thread waits in `_turn`. Any thread can end that wait."""
+    """A Reactor whose thread waits in `_poll`. Any thread can end that wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,7 +260,16 @@ class WakeableReactor(Reactor):
         """End the wait of the reactor's thread, or its next one. May be called in any thread."""
         if self._can_wake:
             with self._lock.entered:
-                self._wakeup.set()
+                try:
+                    self._wakeup.set()
+                except OSError:  # other code has closed the descriptor
+                    self._recover()
+
+    def _lose(self, number: int) -> None:
+        with self._lock.entered:
+            if number in _LOST:
+                self._wakeup.forget()
+            super()._lose(number)
 
     def _stop(self) -> None:
         # This is cleared first: if an exception came before, `_listen` would not add the wakeup to the next epoll.
@@ -198,6 +279,8 @@ class WakeableReactor(Reactor):
 
 
 _reactors: weakref.WeakSet[Reactor] = weakref.WeakSet()
+_lost: list[Epoll] = []
+"""Epolls that other code has closed. They are kept, as their destructors would close the numbers once more."""
 
 
 def _stop_in_child() -> None:

@@ -1,39 +1,40 @@
-"""The operations that receive, and Message, the result of one of them."""
+"""The operations that receive."""
 
 from __future__ import annotations
 
-import socket
+from itertools import chain, repeat
+from operator import iadd
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
-from unixconn._base.typing import TYPE_CHECKING
+from unixconn._base.errors import Error
+from unixconn._base.typing import TypeVar
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.waiter import serve
-from unixconn._kernel.control_messages import contents_of
-from unixconn._kernel.credentials import Credentials, are_absent
-from unixconn._kernel.descriptors import Owner, close_all, move_all
+from unixconn._kernel.control_messages import INCOMING, ONE_DESCRIPTOR, ROOM, Incoming
+from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import Handle
+from unixconn._kernel.message import Message, receive_whole
+from unixconn._kernel.native import recvmsg
+from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import (
-    NO_ROOM,
     RECEIVING,
-    Received,
-    peer_has_gone,
+    must_wait,
     receive_credentials,
     receive_descriptors,
-    receive_message,
     refused,
-    sender,
-    table_is_full,
+    rescue,
+    take_descriptors,
+    take_leftover,
     wrong_number,
 )
+from unixconn._kernel.receive_data import Received, receive_message, receive_recorded
+from unixconn._kernel.unwanted import Guard, Unwanted, close_unwanted
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
+# These are names of this module, as they are looked up for each message.
+_pop, _append = INCOMING.pop, INCOMING.append
+_FLAGS = SYSTEM.receive_flags
 
-    from typing_extensions import Self
-
-    from unixconn._kernel.control_messages import Contents
+T = TypeVar("T")
 
 
 class ReceiveDescriptors(Operation[list[int]]):
@@ -44,36 +45,50 @@ class ReceiveDescriptors(Operation[list[int]]):
     next operation that receives descriptors. If a message is wrong or the stream ends, they are closed.
     """
 
-    __slots__ = ("_count", "_guard", "_messages", "owner")
+    __slots__ = ("_count", "_guards", "_messages", "owner")
 
     condition = READABLE
     takes_leftovers = True
 
     def __init__(self, handle: Handle, count: int | None, owner: list[int]) -> None:
-        """Prepare to receive. *owner* is the list that gets all the descriptors at the end."""
+        """
+        Prepare to receive.
+
+        *owner* is the list that gets all the descriptors at the end. What is in it at the beginning counts as received.
+        """
         super().__init__(handle)
         self._count = count
         self._messages: list[list[int]] = [[]]
         self.owner = owner
+
+    def begin(self) -> None:
+        """Take over the descriptors that the caller has received."""
+        if self.owner:
+            # In one step of the interpreter, as a message must not be given back in part.
+            self._messages[0].extend(map(self.owner.pop, repeat(0, len(self.owner))))
 
     def attempt(self, result: list[list[int]]) -> bool:
         """Receive the rest, see `Operation.attempt`."""
         try:
             while self._messages and not self._has_all():
                 if self._messages[-1]:
+                    # A handler may also raise while `end` gives them back after an Error.
+                    self.hold()
                     self._messages.append([])
-                if not receive_descriptors(self.handle, self._messages[-1], single=False):
+                if not receive_descriptors(self.handle, self._messages[-1]):
                     return False
                 if self.handle.refuses:
                     raise refused(len(self._messages[-1]))
         except Error:
-            for message in self._messages:
-                close_all(message)
+            # What interrupts this leaves them to the guard, as `end` would give back what is refused.
+            self.hold()
+            refuse, self._messages = self._messages, []
+            for message in refuse:
+                close_unwanted(message)
             raise
-        for message in self._messages:
-            move_all(message, self.owner)
-        self._messages.clear()
-        result.append(self.owner)
+        # In one step of the interpreter, as `end` looks after the messages, and the caller after the result.
+        came = chain.from_iterable(map(self._messages.pop, repeat(0, len(self._messages))))
+        result.extend(map(iadd, (self.owner,), (came,)))
         return True
 
     def _has_all(self) -> bool:
@@ -85,8 +100,13 @@ class ReceiveDescriptors(Operation[list[int]]):
         return found == self._count
 
     def hold(self) -> None:
-        """Ensure that the descriptors are closed if the operation is dropped while it waits."""
-        self._guard = _Guard(self._messages)
+        """
+        Ensure that the descriptors are closed if the operation is dropped while it waits. May be called again.
+
+        Not before it waits, as Python ignores an exception that a signal handler raises in a destructor.
+        """
+        if not hasattr(self, "_guards"):
+            self._guards = Guard(self._messages), Guard(self._messages)
 
     def end(self) -> None:
         """Put the descriptors back into the handle if there were not enough."""
@@ -95,26 +115,7 @@ class ReceiveDescriptors(Operation[list[int]]):
 
     def discard(self, result: list[int]) -> None:
         """Close the descriptors."""
-        close_all(result)
-
-
-class _Guard:
-    """
-    Closes the descriptors in *messages* when it is dropped.
-
-    It is made only when an operation starts to wait, as Python ignores an exception that a signal handler raises in a
-    destructor.
-    """
-
-    __slots__ = ("_messages",)
-
-    def __init__(self, messages: list[list[int]]) -> None:
-        self._messages = messages
-
-    def __del__(self) -> None:
-        # The attribute is missing if an exception interrupted the constructor.
-        for message in getattr(self, "_messages", ()):
-            close_all(message)
+        close_unwanted(result)
 
 
 class ReceiveDescriptor(Operation[int]):
@@ -127,16 +128,45 @@ class ReceiveDescriptor(Operation[int]):
 
     def attempt(self, result: list[int]) -> bool:
         """See `Operation.attempt`."""
-        if not self.handle.refuses:
-            return receive_descriptors(self.handle, result)
-        with Owner() as owner:
-            if receive_descriptors(self.handle, owner, single=False):
+        handle = self.handle
+        if handle.refuses:
+            return self._refuse()
+        if handle.leftovers and take_leftover(handle, result, single=True):
+            return True
+        # The lines of `receive_descriptors`, without the call.
+        try:
+            message = _pop()
+        except IndexError:
+            message = Incoming()
+        message.room[0] = ROOM
+        try:
+            message.user = handle
+            count = recvmsg(handle.number, message.header, _FLAGS)
+            message.user = None
+            if handle.closed:
+                handle.reap()
+            if message.kind == ONE_DESCRIPTOR:
+                result.append(message.descriptors[0])
+                _append(message)
+                return True
+            if not must_wait(handle, count):
+                take_descriptors(handle, message, count, result)
+                return True
+        except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
+            rescue(message, result, single=True)
+            raise
+        _append(message)
+        return False
+
+    def _refuse(self) -> bool:
+        with Unwanted() as owner:
+            if receive_descriptors(self.handle, owner):
                 raise refused(len(owner))
         return False
 
     def discard(self, result: int) -> None:
         """Close the descriptor."""
-        close_all([result])
+        close_unwanted([result])
 
 
 class ReceiveFileDescriptors(Operation[list[FileDescriptor]]):
@@ -168,14 +198,14 @@ class ReceiveFileDescriptors(Operation[list[FileDescriptor]]):
     def end(self) -> None:
         """Put descriptors back into the handle if there were not enough, and close those that were not handed over."""
         self._numbers.end()
-        close_all(self._numbers.owner)
+        close_unwanted(self._numbers.owner)
         for each in self._owners:
             self.discard(each)
 
     def discard(self, result: list[FileDescriptor]) -> None:
         """Close the descriptors."""
         for each in result:
-            each.close()
+            close_unwanted(each._owned)
 
 
 class ReceiveFileDescriptor(Operation[FileDescriptor]):
@@ -211,7 +241,7 @@ class ReceiveFileDescriptor(Operation[FileDescriptor]):
 
     def discard(self, result: FileDescriptor) -> None:
         """Close the descriptor."""
-        result.close()
+        close_unwanted(result._owned)
 
 
 def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
@@ -222,119 +252,110 @@ def own_all(numbers: list[int], owners: list[FileDescriptor]) -> None:
     """
     while numbers:
         if not owners or not owners[-1].closed:
-            owners.append(FileDescriptor._empty())
+            owners.append(FileDescriptor._empty(Unwanted))
         owners[-1]._take_first(numbers)
     for each in owners:
         each._hand_over()
 
 
 class ReceiveCredentials(Operation[Credentials]):
-    """Receive credentials. SO_PASSCRED is on from the beginning to the end."""
+    """Receive credentials. SO_PASSCRED is on from the first attempt to the end."""
 
     __slots__ = ()
 
     condition = READABLE
 
     def attempt(self, result: list[Credentials]) -> bool:
-        """See `Operation.attempt`."""
-        return receive_credentials(self.handle, result)
+        """See `Operation.attempt`. One that would block leaves SO_PASSCRED on."""
+        return receive_credentials(self.handle, result, self)
 
-    def begin(self) -> None:
+    def hold(self) -> None:
         """Switch SO_PASSCRED on, so that the kernel adds credentials to the messages that are sent from now on."""
-        self.handle.enter_passcred(self)
+        # No attempt was made if others wait already.
+        if self not in self.handle.passcred_users:
+            self.handle.enter_passcred(self)
 
     def end(self) -> None:
         """Restore the user's setting of SO_PASSCRED."""
-        self.handle.leave_passcred(self)
+        if self.handle.passcred_users:
+            self.handle.leave_passcred(self)
+
+
+class ReceiveCredentialsUnlocked(ReceiveCredentials):
+    """`ReceiveCredentials` for a caller that does not hold the handle's lock, as a `Waiter` does."""
+
+    __slots__ = ()
+
+    def attempt(self, result: list[Credentials]) -> bool:
+        """See `Operation.attempt`."""
+        with self.handle.lock.entered:
+            return receive_credentials(self.handle, result, self)
 
 
 class ReceiveMessage(Operation[Received]):
-    """Receive data and control messages."""
+    """Receive at most *size* bytes of data and control messages."""
 
-    __slots__ = ("_context", "_flags", "_vectors")
+    __slots__ = ("_context", "_flags", "_size")
 
     condition = READABLE
 
-    def __init__(
-        self, handle: Handle, vectors: Sequence[bytearray], *, flags: int = 0, context: str = RECEIVING
-    ) -> None:
+    def __init__(self, handle: Handle, size: int, *, flags: int = 0, context: str = RECEIVING) -> None:
         super().__init__(handle)
-        self._vectors = vectors
+        self._size = size
         self._flags = flags
         self._context = context
 
     def attempt(self, result: list[Received]) -> bool:
         """See `Operation.attempt`."""
-        return receive_message(self.handle, self._vectors, result, self._flags, self._context)
+        return receive_message(self.handle, self._size, result, self._flags, self._context)
 
     def discard(self, result: Received) -> None:
         """Close the descriptors."""
-        close_all(result.owner)
+        close_unwanted(result.owner)
 
 
-class Message:
+class ReceiveData(Operation[T]):
     """
-    A message that `UnixConnection.receive_message` returns: data, and what has come with them.
+    Receive bytes of a stream. Descriptors that come with them are kept in the handle.
 
-    The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
-    keep one, take it out with ``message.fds.pop(0)``, or take its number with ``message.fds[0].detach()``.
+    If *target* is a number, the result is at most so many bytes. If it is a writable buffer, the bytes go into that,
+    and the result is their number.
     """
 
-    __module__ = "unixconn"
+    __slots__ = ("_target",)
 
-    # For help(), which does not see the docstrings below.
-    __slots__ = {
-        "credentials": (
-            "The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."
-        ),
-        "data": "The data.",
-        "end_of_record": (
-            "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
-        ),
-        "fds": "The descriptors, in the order in which they were sent.",
-        "pidfd": "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`.",
-        "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
-    }
+    condition = READABLE
 
-    def __init__(self) -> None:
-        self.data: bytes = b""
-        """The data."""
-        self.fds: list[FileDescriptor] = []
-        """The descriptors, in the order in which they were sent."""
-        self.credentials: Credentials | None = None
-        """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
-        self.pidfd: FileDescriptor | None = None
-        """A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`."""
-        self.end_of_record: bool = False
-        """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
-        self.refused: int = 0
-        """The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`."""
+    def __init__(self, handle: Handle, target: int | memoryview) -> None:
+        super().__init__(handle)
+        self._target = target
 
-    def close(self) -> None:
-        """Close the descriptors that are still in the message, and the pidfd. A second call has no effect."""
-        while self.fds:
-            self.fds.pop().close()
-        if self.pidfd is not None:
-            self.pidfd.close()
+    def attempt(self, result: list[T]) -> bool:
+        """See `Operation.attempt`."""
+        return receive_recorded(self.handle, self._target, result) >= 0
 
-    def __enter__(self) -> Self:
-        return self
+    def end(self) -> None:
+        """Let an operation that waits for descriptors have those that have come."""
+        if self.handle.leftovers:
+            serve(self.handle, READABLE)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
-    async def __aenter__(self) -> Self:
-        return self
+class ReceiveOnto(ReceiveData[int]):
+    """Receive bytes as `ReceiveData` does, and append them to *found*. The result is their number."""
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    __slots__ = ("_found",)
 
-    def __repr__(self) -> str:
-        return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"
+    def __init__(self, handle: Handle, size: int, found: list[bytes]) -> None:
+        super().__init__(handle, size)
+        self._found = found
+
+    def attempt(self, result: list[int]) -> bool:
+        """See `Operation.attempt`."""
+        # What an attempt has found that an exception interrupted is there already.
+        if not self._found and receive_recorded(self.handle, self._target, self._found) < 0:
+            return False
+        result.append(sum(map(len, self._found)))
+        return True
 
 
 class ReceiveWhole(Operation[Message]):
@@ -344,92 +365,28 @@ class ReceiveWhole(Operation[Message]):
     A record that is longer is an Error, as the rest of it would be lost.
     """
 
-    __slots__ = ("_buffer", "_found", "_message")
+    __slots__ = ("_max_bytes",)
 
     condition = READABLE
 
     def __init__(self, handle: Handle, max_bytes: int) -> None:
         super().__init__(handle)
-        self._buffer = bytearray(max_bytes)
-        # What has come, kept here in case an exception comes before `attempt` has handed it over.
-        self._found: list[Received] = []
-        self._message = Message()
+        self._max_bytes = max_bytes
 
     def begin(self) -> None:
-        """
-        Switch SO_PASSCRED on for a SOCK_SEQPACKET socket.
-
-        The kernel then adds credentials to an empty record, but none at the end of the connection. Without them the two
-        would look the same.
-        """
+        """Switch SO_PASSCRED on for a SOCK_SEQPACKET socket, see `receive_whole`."""
         if self.handle.is_sequence:
             self.handle.enter_passcred(self)
 
     def attempt(self, result: list[Message]) -> bool:
         """See `Operation.attempt`."""
-        if not self._found:
-            # With MSG_TRUNC the kernel returns the real length of a record that does not fit. On a stream the flag
-            # would discard the data.
-            flags = 0 if self.handle.is_stream else socket.MSG_TRUNC
-            if not receive_message(self.handle, [self._buffer], self._found, flags):
-                return False
-        found = self._found[0]
-        contents = contents_of(found.messages)
-        self._check(found, contents)
-        message = self._message
-        message.data = bytes(self._buffer[: found.size])
-        message.end_of_record = not self.handle.is_stream
-        message.refused = found.refused_count
-        own_all(found.owner, message.fds)
-        if contents.pidfds:
-            # The last pidfd that came. It is already set if an exception has interrupted the previous attempt.
-            message.pidfd = message.pidfd or message.fds[-1]
-            del message.fds[len(contents.descriptors) :]
-        message.credentials = _credentials(contents, message.pidfd)
-        result.append(message)
-        return True
-
-    def _check(self, found: Received, contents: Contents) -> None:
-        if found.flags & socket.MSG_CTRUNC:
-            raise table_is_full(len(found.owner) + found.refused_count)
-        if contents.no_pidfd in NO_ROOM:
-            raise system_error(
-                contents.no_pidfd,
-                RECEIVING,
-                "the kernel had no room for the sender's pidfd, which is lost: close some descriptors, or raise the "
-                "limit (RLIMIT_NOFILE)",
-            )
-        if not found.size and (self.handle.is_stream or (self.handle.is_sequence and not found.messages)):
-            raise peer_has_gone()
-        if found.size > len(self._buffer):
-            raise io_error(
-                IOErrorEnum.MESSAGE_TOO_LARGE,
-                f"{RECEIVING}a record of {found.size} bytes came and is lost, as max_bytes is {len(self._buffer)}: "
-                "receive with a larger one",
-            )
+        return receive_whole(self.handle, self._max_bytes, result)
 
     def end(self) -> None:
-        """Close descriptors that were not handed over, and restore the user's setting of SO_PASSCRED."""
+        """Restore the user's setting of SO_PASSCRED."""
         if self.handle.is_sequence:
             self.handle.leave_passcred(self)
-        for found in self._found:
-            close_all(found.owner)
 
     def discard(self, result: Message) -> None:
         """Close the descriptors."""
         result.close()
-
-
-def _credentials(contents: Contents, pidfd: FileDescriptor | None) -> Credentials | None:
-    numbers = contents.credentials
-    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
-    if numbers is None or (are_absent(*numbers) and pidfd is None):
-        return None
-    copy: FileDescriptor | Error | None = None
-    if pidfd is not None:
-        # A duplicate, as the user may close the message and keep the credentials.
-        try:
-            copy = pidfd._duplicate()
-        except Error as error:
-            copy = error.with_traceback(None)
-    return sender(numbers, contents, copy)

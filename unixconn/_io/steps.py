@@ -13,8 +13,8 @@ from functools import partial
 from unixconn._base.errors import Error
 from unixconn._base.lock import Lock
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._io.operation import complete
-from unixconn._io.waiter import Waiter, cancelled, try_or_wait
+from unixconn._io.blocking import complete
+from unixconn._io.waiter import Waiter, cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -59,9 +59,9 @@ class Sequence(Generic[T]):
     """
     Runs *steps* in the background.
 
-    Each step is an operation that is started by `try_or_wait`. If it ends at once, the thread that has started it
+    Each step is an operation, and its `_Step` a Waiter. If it ends at once, the thread that has started it
     continues with the next step. Otherwise the step ends in another thread, or later in this one, and the sequence
-    continues there (`_end_step`). A step may end in another thread before the call that starts it has returned: a
+    continues there (`_Step._tell`). A step may end in another thread before the call that starts it has returned: a
     `_Step` decides which of the two threads continues.
 
     A signal handler may raise an exception at any moment. `_recover` then ensures that the sequence still ends.
@@ -90,7 +90,7 @@ class Sequence(Generic[T]):
         self._reactor_for = reactor_for
         self._finish = finish
         self._post = post
-        self._waiter: Waiter[Any] | None = None
+        self._current: _Step | None = None
         self._cancelled = False
         self._over = False
         # The thread that is in `cancel`. If it ends a step there, it leaves the step in `_left`, and continues from it
@@ -102,7 +102,7 @@ class Sequence(Generic[T]):
 
     def start(self) -> None:
         """Start the first step."""
-        begin = partial(self._go_on, _Step(None, partial(next, self._steps)))
+        begin = partial(self._go_on, _Step(self, partial(next, self._steps)))
         if self._post is None:
             begin()
         else:
@@ -111,11 +111,11 @@ class Sequence(Generic[T]):
     def cancel(self) -> None:
         """End the current step with CANCELLED, and the sequence with it, before this returns."""
         self._cancelled = True
-        waiter = self._waiter  # read once, as another thread may be starting the next step
-        if waiter is not None:
+        current = self._current  # read once, as another thread may be starting the next step
+        if current is not None:
             self._cancelling_thread = threading.get_ident()
             try:
-                waiter.cancel()
+                current._abort()
             finally:
                 self._cancelling_thread = 0
             try:
@@ -125,17 +125,17 @@ class Sequence(Generic[T]):
             self._go_on(left)
 
     def look(self) -> None:
-        """Let the current step check whether something has ended it, see `Waiter.look`."""
-        waiter = self._waiter
-        if waiter is not None:
-            waiter.look()
+        """Let the current step check whether something has ended it, see `Waiter._look`."""
+        current = self._current
+        if current is not None:
+            current._look()
 
     def attend(self, trigger: Trigger) -> None:
         """Let *trigger* end the sequence, which was started without a trigger."""
         self._trigger = trigger
-        waiter = self._waiter
-        if waiter is not None:
-            waiter.attend(trigger)
+        current = self._current
+        if current is not None and current._waits:
+            current._attend(trigger)
 
     def _go_on(self, step: _Step) -> None:
         """Run the steps after *step*, until one has to wait."""
@@ -162,13 +162,13 @@ class Sequence(Generic[T]):
         # If a signal handler raises an exception, a context calls this again. The sequence may be further by then.
         if self._over or step.is_used or step.proceed is None:
             return None
-        step.following = following = _Step(None)
-        self._waiter = None
+        step.following = following = _Step(self)
+        self._current = None
         step.is_used = True
         claimed.clear()
         try:
             operation = following.operation = step.proceed()
-            if self._cancelled:  # between two steps, when there was no Waiter that `cancel` could end
+            if self._cancelled:  # between two steps, when there was none that `cancel` could end
                 operation = following.operation = self._steps.throw(cancelled())
         except StopIteration as stop:
             self._outcome = [stop.value], None
@@ -184,21 +184,10 @@ class Sequence(Generic[T]):
 
     def _begin(self, step: _Step, operation: Operation[Any]) -> None:
         trigger = self._trigger
-        begin = partial(
-            try_or_wait,
-            trigger=trigger,
-            waker_for=self._reactor_for,
-            finish=partial(self._end_step, step),
-            blocking=True,
-        )
-        waiter: list[Waiter[Any] | None] = []
-        try:
-            # The Waiter enters the list in one step of the interpreter, so an exception cannot lose it.
-            waiter[:] = map(begin, (operation,))
-        finally:
-            self._waiter = waiter[0] if waiter else None
-        if self._waiter is not None:
-            self._catch_up(self._waiter, trigger)
+        self._current = step
+        step._perform(operation, trigger, True)
+        if step._waits:
+            self._catch_up(step, trigger)
         step.has_started = True
 
     def _recover(self, step: _Step, claimed: list[bool]) -> None:
@@ -213,7 +202,9 @@ class Sequence(Generic[T]):
             # exception propagates from `start`, and its caller knows that nothing was begun.
             if step.operation is not None:
                 self._post_step(step)
-        elif following.operation is not None and (following.proceed is not None or self._waiter is not None):
+        elif following.operation is not None and (
+            following.proceed is not None or (following._waits and not following._is_told)
+        ):
             # The next step has ended or waits: do the rest of its start.
             following.has_started = True
             if following.proceed is not None and (claimed or following.claim(claimed)):
@@ -225,12 +216,12 @@ class Sequence(Generic[T]):
             self._outcome = [], cancelled()
             self._end()
 
-    def _catch_up(self, waiter: Waiter[Any], trigger: Trigger | None) -> None:
-        """Do what `attend` and `cancel` could not do while *waiter* was being started with *trigger*."""
+    def _catch_up(self, step: _Step, trigger: Trigger | None) -> None:
+        """Do what `attend` and `cancel` could not do while *step* was being started with *trigger*."""
         if self._trigger is not None and self._trigger is not trigger:
-            waiter.attend(self._trigger)
+            step._attend(self._trigger)
         if self._cancelled:
-            waiter.cancel()
+            step._abort()
 
     def _post_step(self, step: _Step) -> None:
         assert step.operation is not None
@@ -239,17 +230,9 @@ class Sequence(Generic[T]):
     def _end(self) -> None:
         # `_recover` calls this again if an exception interrupts it.
         self._over = True
+        self._current = None
         self._finish(*self._outcome)  # type: ignore[misc]  # the callers have set it
         self._outcome = None
-
-    def _end_step(self, step: _Step, result: list[Any], error: Error | None) -> None:
-        # The caller calls this again if an exception interrupts it.
-        if step.proceed is None:
-            send = self._steps.send if error is None else self._steps.throw
-            step.proceed = partial(send, result[0] if error is None else error)
-        # If this is called twice, it hands the step on twice. `_do` goes on from it only once.
-        if step.has_started and step.claim(step.claimed):
-            self._hand_on(step)
 
     def _hand_on(self, step: _Step) -> None:
         # The next step is not started now: this thread holds the lock of the step's handle, and the next step may take
@@ -260,19 +243,18 @@ class Sequence(Generic[T]):
             self._post_step(step)
 
 
-class _Step:
+class _Step(Waiter):
     """
-    A step of a Sequence, and the decision which thread continues from it.
+    A step of *sequence*, and the decision which thread continues from it.
 
     Thread A starts the step; thread B, perhaps another one, ends it, perhaps before thread A has returned from the
     start. The thread that comes second continues. Each thread first states that it has arrived: A sets `has_started`, B
     sets `proceed`. If it then finds that the other thread has arrived, it calls `claim`, which succeeds only once.
     """
 
-    __slots__ = ("_claims", "claimed", "following", "has_started", "is_used", "operation", "proceed")
-
-    def __init__(self, operation: Operation[Any] | None, proceed: Callable[[], Operation[Any]] | None = None) -> None:
-        self.operation = operation
+    def __init__(self, sequence: Sequence[Any], proceed: Callable[[], Operation[Any]] | None = None) -> None:
+        self._sequence = sequence
+        self.operation: Operation[Any] | None = None
         """The operation of the step. None for the beginning of the sequence, and while it is not known yet."""
         self.has_started = False
         """Whether the start of the step is over."""
@@ -285,6 +267,21 @@ class _Step:
         self.claimed: list[bool] = []
         """Not empty if the thread that has ended the step has claimed to continue from it."""
         self._claims = [True]
+
+    def _waker_for(self, operation: Operation[Any]) -> Reactor:
+        return self._sequence._reactor_for(operation)
+
+    def _tell(self) -> None:
+        # The caller calls this again if an exception interrupts it.
+        if self.proceed is None:
+            steps = self._sequence._steps
+            if self._error is None:
+                self.proceed = partial(steps.send, self._result[0])
+            else:
+                self.proceed = partial(steps.throw, self._error)
+        # If this is called twice, it hands the step on twice. `Sequence._do` goes on from it only once.
+        if self.has_started and self.claim(self.claimed):
+            self._sequence._hand_on(self)
 
     def claim(self, claimed: list[bool]) -> bool:
         """Claim to continue from this step, and record that in *claimed*; return whether it has the only claim."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import errno
 import math
 import os
 import sys
@@ -13,11 +14,13 @@ from collections import deque
 from operator import attrgetter
 
 from unixconn._base.clock import Clock
-from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.object import run_handler
+from unixconn._base.start import Start
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.reactor import WakeableReactor
 from unixconn._kernel import epoll
+from unixconn._kernel.wakeup import LONGEST_POLL, NO_DESCRIPTOR_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +36,11 @@ if TYPE_CHECKING:
             """The moment at which it is due, a time of `time.monotonic`."""
 
         @property
-        def has_ended(self) -> bool:
+        def _is_over(self) -> bool:
             """Whether there is nothing left to do."""
 
-        def ring(self) -> None:
-            """Perform the task. Called in the thread of the Worker; `has_ended` is true afterwards."""
+        def _ring(self) -> None:
+            """Perform the task. Called in the thread of the Worker; `_is_over` is true afterwards."""
 
 
 _LINGER = 0.25
@@ -52,17 +55,19 @@ class Worker(WakeableReactor):
     are callbacks of Futures that belong to no event loop, and handlers of Cancellables that a deadline has cancelled.
     """
 
+    has_thread = True
+
     def __init__(self) -> None:
         super().__init__()
-        # The identifier of the running thread, and whether a thread was started that does not run yet. If an exception
-        # leads to the start of a second thread, the second one finds the first and ends. It is not a threading.Thread,
-        # whose start takes many steps of the interpreter: an exception raised by a signal handler could leave it half
-        # started.
+        # The identifier of the running thread, and the latest start of a thread that does not run yet. If an exception
+        # leads to the start of a second thread, the second one finds the first and ends.
         self._ident: int | None = None
-        self._launched = False
+        self._starting: Start | None = None
+        # The operations that waited with an epoll that other code has closed.
+        self._stranded: list[Waiter] = []
         self._calls: deque[Callable[[], object]] = deque()
         # The items are Waiters and Alarms.
-        self._clock: Clock[Any] = Clock(attrgetter("has_ended"))
+        self._clock: Clock[Any] = Clock(attrgetter("_is_over"))
         self._late: deque[Any] = deque()
         self._has_to_end = self._looks_again = False
         self._until = -math.inf
@@ -70,7 +75,7 @@ class Worker(WakeableReactor):
 
     # --- from any thread ---
 
-    def remove(self, waiter: Waiter[Any]) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Stop serving *waiter*. May be called again."""
         super().remove(waiter)
         if not self._waiting and threading.get_ident() != self._ident:
@@ -96,31 +101,52 @@ class Worker(WakeableReactor):
 
     def _start(self) -> None:
         with self._lock.entered:
-            if self._ident is not None or self._launched:
+            if self._ident is not None and self._epoll is not None:
                 return
             try:
                 if self._epoll is None:
                     self._epoll = epoll.new()
                 self._listen(self._epoll)
-                _thread.start_new_thread(self._run, ())
-                self._launched = True
+                if self._ident is None:
+                    self._start_thread()
             except Error:
                 self._stop()
                 raise
             except OSError as error:
                 self._stop()
                 raise translated(error, "Starting to wait in the background: ") from None
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._stop()
                 raise io_error(IOErrorEnum.FAILED, f"Starting to wait in the background: {error}") from None
 
-    def _call_at(self, moment: float, waiter: Waiter[Any]) -> Callable[[], object]:
+    def _recover(self) -> None:
+        with self._lock.entered:
+            if self._epoll is None or self._ident is None:
+                return
+            try:
+                self._epoll.modify(self._wakeup.open(), epoll.READABLE | epoll.BY_EDGE)
+            except OSError:
+                # The thread may be in a wait that nothing ends. Another one takes its place. It also ends what waits:
+                # the caller of this method holds the lock of a handle, and must not take those of others.
+                self._stranded.extend(self._waiting)
+                self._ident = None
+                self._lose(errno.EBADF)
+                self._start()
+
+    def _start_thread(self) -> None:
+        starting = self._starting
+        if starting is None or not starting.is_coming():
+            self._starting = starting = Start(self._run)
+        starting.wait()
+        starting.check()
+
+    def _call_at(self, moment: float, waiter: Waiter) -> Callable[[], object]:
         self._set(moment, waiter)
         return bool  # a function without effect: the clock passes over a Waiter that has ended
 
     def look_after(self, alarm: Alarm) -> None:
         """
-        Call ``alarm.ring()`` at its moment, unless the alarm has ended by then.
+        Call ``alarm._ring()`` at its moment, unless the alarm has ended by then.
 
         Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
@@ -140,7 +166,7 @@ class Worker(WakeableReactor):
         elif moment <= self._until:
             self.wake()
 
-    def _set(self, moment: float, item: Waiter[Any] | Alarm) -> None:
+    def _set(self, moment: float, item: Waiter | Alarm) -> None:
         self._clock.add(moment, item)
         # The clock may also be crowded with items that have ended. Nothing else wakes the thread to remove them.
         if moment < self._until or self._clock.is_crowded():
@@ -148,7 +174,7 @@ class Worker(WakeableReactor):
 
     def end(self) -> None:  # pragma: no cover - in other interpreters, which coverage does not see
         """End the thread even if operations wait, and wait until it has ended, for at most a second."""
-        if self._ident is None and not self._launched:
+        if self._ident is None and self._starting is None:
             return
         others = _thread._count() - 1
         self._has_to_end = True
@@ -160,14 +186,16 @@ class Worker(WakeableReactor):
 
     # --- in its own thread, which coverage does not see ---
 
-    def _run(self) -> None:  # pragma: no cover
+    def _run(self, start: Start) -> None:  # pragma: no cover
+        start.begin()
         with self._lock.entered:
-            self._launched = False
+            self._starting = None
             if self._ident is not None:
                 return
             self._ident = threading.get_ident()
         is_over = False
         try:
+            self._end_stranded()
             while self._goes_on():
                 if self._has_to_end:
                     self._leave()
@@ -176,17 +204,47 @@ class Worker(WakeableReactor):
         finally:
             if not is_over:  # SystemExit from the user's code: it ends this thread, and a new one goes on
                 self._ident = None
-                self._start()
+                try:
+                    self._start()
+                except Error as error:
+                    self._fail(error)
+
+    def _end_stranded(self) -> None:  # pragma: no cover
+        failure = system_error(errno.EBADF, "Waiting in the background: ")
+        while self._stranded:
+            self._stranded.pop()._break_off(failure)
 
     def _goes_on(self) -> bool:  # pragma: no cover
         """Wait for something to do, and do it; return whether the thread has to keep running."""
-        needed = self._is_needed()
-        ready = self._turn(self._pause())
-        self._call()
-        self._clock.move_due(self._late)
-        while self._late:
-            self._ring(self._late.popleft())
+        try:
+            needed = self._is_needed()
+            ready = self._turn(self._pause())
+            if self._ident != threading.get_ident():  # another thread has taken the place of this one, see `_recover`
+                return False
+            self._call()
+            self._clock.move_due(self._late)
+            while self._late:
+                self._ring(self._late.popleft())
+        except MemoryError:
+            self._fail(io_error(IOErrorEnum.FAILED, "Waiting in the background: there is no memory"))
+            return True
         return ready or needed or not self._retire()
+
+    def _turn(self, seconds: float) -> bool:  # pragma: no cover
+        """Wait for at most *seconds*, -1 for no limit, and serve the sockets that are ready; return whether any was."""
+        watching = self._epoll
+        if watching is None:
+            # Waiting has failed, so no operation waits. Alarms and posted calls are still looked after.
+            time.sleep(NO_DESCRIPTOR_INTERVAL if seconds < 0 else min(seconds, NO_DESCRIPTOR_INTERVAL))
+            return False
+        try:
+            if not self._poll(watching, seconds):
+                return True
+            found = bool(self.ready)
+        finally:
+            # This serves what was found even if a signal handler raises an exception.
+            self.serve()
+        return found
 
     def _is_needed(self) -> bool:  # pragma: no cover
         return bool(self._waiting) or self._clock.next() != math.inf
@@ -207,7 +265,7 @@ class Worker(WakeableReactor):
         if not is_needed:
             self._until = time.monotonic() + _LINGER
             return _LINGER
-        return -1.0 if self._until == math.inf else max(0.0, self._until - time.monotonic())
+        return -1.0 if self._until == math.inf else min(max(0.0, self._until - time.monotonic()), LONGEST_POLL)
 
     def _retire(self) -> bool:  # pragma: no cover
         with self._lock.entered:
@@ -228,7 +286,7 @@ _shared: dict[str, Worker] = {}
 def shared() -> Worker:
     """Return the Worker of this interpreter."""
     try:
-        # get() is not used: its lock may stay locked in a forked child, see `event_loops.running`.
+        # get() is not used: its lock may stay locked in a forked child, see `running_loop.running`.
         return _shared["worker"]
     except KeyError:
         pass

@@ -1,10 +1,13 @@
 """
 Operations that wait in the background.
 
-`try_or_wait` makes the first attempt, in the caller's thread. If the operation would block, it joins a queue as a
-`Waiter`. A handle has one queue for each direction, and the operations in a queue end in the order of their starts.
-When the socket is ready, a reactor calls `serve`, which tries the first operation in the queue again, and then the next
-one.
+A `Waiter` makes the first attempt of an operation in the caller's thread. If the operation would block, the Waiter
+joins a queue. A handle has one queue for each direction, and the operations in a queue end in the order of their
+starts. When the socket is ready, a reactor calls `serve`, which tries the first operation in the queue again, and then
+the next one.
+
+What the user holds is a Waiter itself: Gio's Task and the Future are subclasses. So a waiting operation is one object.
+All names of the Waiter begin with an underscore, as these classes show the others to the user.
 
 The operations in one queue may belong to several reactors. Any of these may try the first operation. If the reactor of
 the first operation is closed, the operation is cancelled, and the next one is tried. An event loop's reactor is closed
@@ -17,23 +20,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
+from abc import abstractmethod
 
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn._base.lock import ending
-from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._io.operation import Operation, begin, timed_out, would_block
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.operation import OVERDUE, Operation, is_overdue, timed_out, would_block
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.trigger import Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Protocol
 
     from unixconn._kernel.handle import Handle
 
     class Waker(Protocol):
-        """A reactor, see reactor.py. It calls `serve` when a socket is ready, and `Waiter.ring` at the alarm."""
+        """A reactor, see reactor.py. It calls `serve` when a socket is ready, and `Waiter._ring` at the alarm."""
 
         @property
         def is_ours(self) -> bool:
@@ -43,250 +45,270 @@ if TYPE_CHECKING:
         def is_closed(self) -> bool:
             """Whether the reactor will never serve an operation again."""
 
-        def add(self, waiter: Waiter[Any]) -> None:
+        def add(self, waiter: Waiter) -> None:
             """Serve *waiter* from now on."""
 
-        def remove(self, waiter: Waiter[Any]) -> None:
+        def remove(self, waiter: Waiter) -> None:
             """Stop serving *waiter*."""
 
+        def rearm(self, handle: Handle) -> None:
+            """Watch *handle* again, as operations of it still wait. The caller holds its lock."""
 
-T = TypeVar("T")
 
+_NEVER = math.inf
 _ANY_DIRECTION = int(IOCondition.ERR | IOCondition.HUP | IOCondition.NVAL)
 
 
-class Waiter(Generic[T]):
-    """An operation that waits. The caller of a method holds the handle's lock, unless the method takes it itself."""
+class Waiter:
+    """
+    An operation that runs in the background, and its result.
 
-    __slots__ = (
-        "_cancelled",
-        "_condition",
-        "_deadline",
-        "_error",
-        "_finish",
-        "_handle",
-        "_missed",
-        "_operation",
-        "_result",
-        "_trigger",
-        "_trying",
-        "_waker",
-        "alarm",
-        "has_ended",
-    )
+    The attributes below are defaults: an object has only those that differ.
+    """
 
-    def __init__(
-        self,
-        operation: Operation[T],
-        trigger: Trigger | None,
-        waker: Waker,
-        finish: Callable[[list[T], Error | None], None],
+    _operation: Operation[Any]
+    _result: list[Any]
+    """Has the result when there is one. The attempt of the operation puts it there."""
+    _error: Error | None = None
+    _failure: Error | None = None
+    """The Error of an attempt, until it has become `_error`."""
+    _trigger: Trigger | None = None
+    _waker: Waker
+    """The reactor that serves the operation while it waits."""
+    _deadline: float | None = None
+    _alarm: float | None = None
+    """When to call `_ring`, a time of `time.monotonic`: at the deadline, or for the next regular attempt."""
+    _waits = False
+    """Whether the operation has ever joined the handle's queue."""
+    _is_over = False
+    """Whether the wait is over. `_tell` was called, or is about to be."""
+    _is_told = False
+    """Whether `_tell` has returned, or nobody is to be told."""
+    _trying = _missed = _is_aborted = False
+
+    @abstractmethod
+    def _waker_for(self, operation: Operation[Any]) -> Waker:
+        """Return the reactor that serves *operation* while it waits."""
+
+    @abstractmethod
+    def _tell(self) -> None:
+        """
+        Pass on the end of the operation: `_result` has an item, or `_error` is set.
+
+        It may be called twice, and has to do its work only once. The caller holds the lock of the handle.
+        """
+
+    def _perform(  # noqa: C901, PLR0912, PLR0915 - one frame for each operation
+        self, operation: Operation[Any], trigger: Trigger | None, blocking: bool
     ) -> None:
-        """Prepare to wait. *finish* is called at the end, with a list that has the result, or with the Error."""
-        self.alarm: float | None = None
-        """When to call `ring`, a time of `time.monotonic`: at the deadline, or for the next regular attempt."""
-        self.has_ended: bool = False
-        """Whether the wait is over. *finish* was called, or is about to be."""
-        self._deadline: float | None = None
+        """
+        Make the first attempt of *operation*. If it would block, let it wait in the background.
+
+        It waits for at most its timeout, which begins with the wait. `_tell` is called at the end. If *blocking* is
+        false, and the operation would block, the Error is WOULD_BLOCK.
+        """
+        result: list[Any] = []
         self._operation = operation
-        self._handle = operation.handle
-        self._condition = operation.condition
-        self._trigger = trigger
-        self._waker = waker
-        self._finish: Callable[[list[T], Error | None], None] | None = finish
-        self._result: list[T] = []
-        self._error: Error | None = None
-        self._trying = self._missed = self._cancelled = False
+        self._result = result
+        telling = False
+        handle = operation.handle
+        with handle.lock.entered:
+            try:
+                try:
+                    operation.begin()
+                    if handle.number < 0:
+                        handle.check()
+                    if trigger is not None:
+                        trigger._check()
+                except Error:
+                    # Gio reports wrong arguments first.
+                    operation.check()
+                    raise
+                if not (handle.waiting and _has_predecessors(operation)) and operation.attempt(result):
+                    operation.end()
+                    telling = True
+                    self._tell()
+                    return
+                if not blocking:
+                    raise would_block(handle)
+                # Join the handle's queue.
+                operation.hold()
+                if operation.timeout is not None or operation.interval != _NEVER:
+                    self._start_clock(operation)
+                self._waker = waker = self._waker_for(operation)
+                self._waits = True
+                handle.waiting.setdefault(operation.condition, {})[self] = None
+                if trigger is not None:
+                    self._trigger = trigger
+                    trigger._watch(self)
+                waker.add(self)
+                if self._is_told:  # a signal handler has ended it meanwhile
+                    self._end_wait()
+                elif handle.number < 0 or self._is_aborted or (trigger is not None and trigger._is_set()):
+                    # The trigger may have been set, or the handle closed, before this was in the list of either.
+                    self._look()
+            except Error as error:
+                try:
+                    self._give_up()
+                finally:  # a signal handler may raise in it
+                    self._give_up()
+                self._fail(_to_tell(error, operation))
+            except BaseException:  # raised by a signal handler: it comes out to the caller
+                self._give_up()
+                if telling:
+                    self._tell()
+                else:
+                    self._discard_result()
+                raise
 
-    @property
-    def handle(self) -> Handle:
-        """The handle of the operation."""
-        return self._handle
-
-    def join(self) -> None:
-        """Join the handle's queue. The operation's timeout begins now."""
-        self._operation.hold()
-        if self._operation.timeout is not None:
-            self._deadline = time.monotonic() + self._operation.timeout
+    def _start_clock(self, operation: Operation[Any]) -> None:
+        if operation.timeout is not None:
+            if OVERDUE and is_overdue(operation.handle):
+                raise timed_out()
+            self._deadline = time.monotonic() + operation.timeout
         self._set_alarm()
-        waiting = self._handle.waiting
-        if self._condition not in waiting:
-            waiting[self._condition] = OrderedDict()
-        waiting[self._condition][self] = None
-        if self._trigger is not None:
-            self._trigger._watch(self)
-        self._waker.add(self)
-        if self._finish is None:  # a signal handler has ended it meanwhile
-            self._leave()
-        elif self._trigger is not None or self._handle.number < 0:
-            # The trigger may have been set, or the handle closed, before this was in the list of either.
-            self.look()
 
-    def abandon(self) -> None:
-        """Leave the queue, without a call of *finish*."""
-        self._finish = None
-        self._leave()
+    def _discard_result(self) -> None:
+        while self._result:
+            self._operation.discard(self._result.pop())
 
-    def advance(self) -> bool:
+    def _give_up(self) -> None:
+        if self._waits:
+            # Leave the queue, and tell nobody.
+            self._is_told = True
+            self._end_wait()
+        self._operation.end()
+
+    @ending
+    def _fail(self, error: Error) -> None:
+        self._error = error
+        self._tell()
+
+    # The caller of a method below holds the handle's lock, unless the method takes it itself.
+
+    def _advance(self) -> bool:
         """Make an attempt; return whether the operation has ended."""
         if self._trying:  # a signal handler came here in the middle of an attempt
             return False
         try:
             self._trying = True
             try:
-                over = self._error is not None or bool(self._result) or self._operation.attempt(self._result)
+                over = self._is_over or self._failure or self._result or self._operation.attempt(self._result)
             except Error as error:
-                # Without the traceback, whose frames refer to this.
-                self._error, over = error.with_traceback(None), True
+                self._failure, over = error, True
             if over:
-                self._end(self._error)
+                self._end_wait()
         except BaseException:  # raised by a signal handler: go on with the outcome of the attempt, or make another
             self._trying = False
-            self.advance()
+            self._advance()
             raise
         finally:
             self._trying = False
-        if self._missed:  # a signal handler has called `look` meanwhile
+        if self._missed:  # a signal handler has called `_look` meanwhile
             self._missed = False
-            self.look()
-        return self._finish is None
+            self._look()
+        return self._is_told
 
     @ending
-    def look(self) -> None:
+    def _look(self) -> None:
         """
         End the wait if the handle was closed, the trigger is set, or the deadline has passed.
 
         Takes the lock itself.
         """
-        with self._handle.lock.entered:
+        if not self._waits:
+            return
+        operation = self._operation
+        with operation.handle.lock.entered:
             if self._trying:
                 self._missed = True
-            elif self._finish is None:
-                # `ending` calls this again, and an exception may have interrupted `_leave`.
-                self._leave()
+            elif self._is_over or self._failure is not None or self._result:
+                # `ending` calls this again, and an exception may have interrupted `_end_wait`.
+                self._end_wait()
             else:
                 try:
-                    self._handle.check()
+                    operation.handle.check()
                     if self._deadline is not None and time.monotonic() >= self._deadline:
                         raise timed_out()
-                    if self._cancelled or self._waker.is_closed:
+                    if self._is_aborted or self._waker.is_closed:
                         raise cancelled()
                     if self._trigger is not None:
                         self._trigger._check()
                 except Error as error:
-                    self._end(error)
+                    self._failure = error
+                    self._end_wait()
 
-    def ring(self) -> None:
-        """Do what is due at `alarm`, and set the next alarm. Takes the lock itself."""
-        self.look()
-        if self._operation.interval != math.inf:
-            with self._handle.lock.entered:
-                if self._finish is not None and self.alarm is not None and time.monotonic() >= self.alarm:
-                    self.advance()
+    def _ring(self) -> None:
+        """Do what is due at `_alarm`, and set the next alarm. Takes the lock itself."""
+        self._look()
+        if self._operation.interval != _NEVER:
+            with self._operation.handle.lock.entered:
+                if not self._is_told and self._alarm is not None and time.monotonic() >= self._alarm:
+                    self._advance()
                     self._set_alarm()
 
     def _set_alarm(self) -> None:
-        self.alarm = self._deadline
-        if self._operation.interval != math.inf:
-            self.alarm = min(time.monotonic() + self._operation.interval, self._deadline or math.inf)
+        self._alarm = self._deadline
+        if self._operation.interval != _NEVER:
+            self._alarm = min(time.monotonic() + self._operation.interval, self._deadline or _NEVER)
 
-    def attend(self, trigger: Trigger) -> None:
-        """Let *trigger* end the operation, which was started without a trigger. Takes the lock itself."""
-        with self._handle.lock.entered:
-            if self._finish is not None:
+    def _attend(self, trigger: Trigger) -> None:
+        """Let *trigger* end the wait, which began without a trigger. Takes the lock itself."""
+        with self._operation.handle.lock.entered:
+            if not self._is_told:
                 self._trigger = trigger
                 trigger._watch(self)
-        self.look()
+        self._look()
 
-    def cancel(self) -> None:
-        """End the operation with CANCELLED. Takes the lock itself."""
-        self._cancelled = True
-        self.look()
+    def _abort(self) -> None:
+        """End the wait with CANCELLED. Takes the lock itself."""
+        self._is_aborted = True
+        self._look()
 
-    def _end(self, error: Error | None) -> None:
+    def _break_off(self, error: Error) -> None:
+        """End the wait with a copy of *error*, as its reactor cannot wait any more. Takes the lock itself."""
+        with self._operation.handle.lock.entered:
+            if not (self._result or self._trying or self._is_over):
+                self._failure = error
+            self._advance()
+
+    def _end_wait(self) -> None:
+        """Leave the queue, and call `_tell` unless that was done."""
         # The caller calls this again if an exception interrupts it.
+        operation, waker = self._operation, self._waker
         try:
-            self._leave()
+            # This comes before `remove`, which may wake the reactor's thread: that thread reads it to see if anything
+            # still waits.
+            self._is_over = True
+            waiting = operation.handle.waiting
+            line = waiting.get(operation.condition)
+            if line is not None:
+                line.pop(self, None)
+                if not line:
+                    waiting.pop(operation.condition, None)
+            waker.remove(self)
+            if self._trigger is not None:
+                self._trigger._unwatch(self)
+            operation.end()
         finally:
-            # In a forked child *finish* is not called: the operation belongs to the parent. *finish* may be called
-            # twice, and does its work only once.
-            if self._waker.is_ours and self._finish is not None:
-                self._finish(self._result, error and _to_tell(error, self._operation))
-            self._finish = None
-
-    def _leave(self) -> None:
-        # This comes before `remove`, which may wake the reactor's thread: that thread reads it to see if anything still
-        # waits.
-        self.has_ended = True
-        line = self._handle.waiting.get(self._condition)
-        if line is not None:
-            line.pop(self, None)
-            if not line:
-                self._handle.waiting.pop(self._condition, None)
-        self._waker.remove(self)
-        if self._trigger is not None:
-            self._trigger._unwatch(self)
-        self._operation.end()
-
-
-def try_or_wait(
-    operation: Operation[T],
-    trigger: Trigger | None,
-    waker_for: Callable[[Operation[T]], Waker],
-    finish: Callable[[list[T], Error | None], None],
-    *,
-    blocking: bool,
-) -> Waiter[T] | None:
-    """
-    Make the first attempt of *operation*. If it would block, let it wait in the background, for at most its timeout.
-
-    *finish* is called at the end, with a list that has the result, or with the Error. It may be called twice, and has
-    to do its work only once. If *blocking* is false and the operation would block, the Error is WOULD_BLOCK.
-    *waker_for* returns the reactor that serves the operation while it waits.
-
-    Returns the Waiter; None if the operation has ended already.
-    """
-    result: list[T] = []
-    waiter: Waiter[T] | None = None
-    telling = False
-    with operation.handle.lock.entered:
-        try:
-            begin(operation, trigger)
-            if (operation.handle.waiting and _has_predecessors(operation)) or not operation.attempt(result):
-                if not blocking:
-                    raise would_block()
-                waiter = Waiter(operation, trigger, waker_for(operation), finish)
-                waiter.join()
-                return waiter
-            operation.end()
-            telling = True
-            finish(result, None)
-        except BaseException as caught:
-            if waiter is not None:
-                waiter.abandon()
-            operation.end()
-            if not isinstance(caught, Error):  # raised by a signal handler: it comes out to the caller
-                if telling:
-                    finish(result, None)
-                else:
-                    for each in result:
-                        operation.discard(each)
-                raise
-            _tell(finish, _to_tell(caught, operation))
-    return None
-
-
-@ending
-def _tell(finish: Callable[[list[T], Error | None], None], error: Error) -> None:
-    finish([], error)
+            if not self._is_told:
+                if self._failure is not None:
+                    self._error = _to_tell(self._failure, operation)
+                # In a forked child nobody is told: the operation belongs to the parent.
+                if waker.is_ours:
+                    self._tell()
+                self._is_told = True
+            if self._failure is not None:
+                # The frames in its traceback refer to this object.
+                self._failure = None
 
 
 def _has_predecessors(operation: Operation[Any]) -> bool:
     for first in list(operation.handle.waiting.get(operation.condition, ())):
         if not first._waker.is_closed:
             return True
-        first.look()
-        if not first.has_ended:  # a signal handler has interrupted an attempt
+        first._look()
+        if not first._is_over:  # a signal handler has interrupted an attempt
             return True
     return False
 
@@ -304,23 +326,27 @@ def cancelled() -> Error:
     return io_error(IOErrorEnum.CANCELLED, "Operation was cancelled")
 
 
-def serve(handle: Handle, events: int, waker: Waker | None = None) -> bool:
+def serve(handle: Handle, events: int, waker: Waker | None = None) -> None:
     """
     Try the operations of *handle* that wait for *events*, which has the numbers of poll(2).
 
-    *waker* is the reactor that calls this, None for another caller. Returns whether any operations of the handle still
-    wait.
+    *waker* is the reactor that calls this, None for another caller. If operations still wait, the reactor watches the
+    handle again.
     """
     with handle.lock.entered:
-        for condition, line in tuple(handle.waiting.items()):
-            while line and events & (condition | _ANY_DIRECTION):
-                first = next(iter(line))
-                # A reactor that calls this is not closed, and an event loop takes long to say so.
-                is_here = waker is not None and first._waker is waker and waker.is_ours
-                if not is_here and first._waker.is_closed:
-                    first.look()
-                    if first in line:  # a signal handler has interrupted an attempt
+        waiting = handle.waiting
+        try:
+            for condition, line in tuple(waiting.items()):
+                while line and events & (condition | _ANY_DIRECTION):
+                    first = next(iter(line))
+                    # A reactor that calls this is not closed, and an event loop takes long to say so.
+                    if not (first._waker is waker and waker.is_ours) and first._waker.is_closed:
+                        first._look()
+                        if first in line:  # a signal handler has interrupted an attempt
+                            break
+                    elif not first._advance():
                         break
-                elif not first.advance():
-                    break
-        return bool(handle.waiting)
+        finally:
+            # This runs even if a signal handler raises an exception.
+            if waiting and waker is not None:
+                waker.rearm(handle)

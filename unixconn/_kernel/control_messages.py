@@ -14,15 +14,14 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from functools import cache
-from socket import CMSG_LEN, CMSG_SPACE
+from _socket import CMSG_LEN, CMSG_SPACE
+from functools import cache, partial
 
-from unixconn._base.errors import IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._kernel.descriptors import Owner, close_all
 from unixconn._kernel.handle import Use
 from unixconn._kernel.native import ffi, lib, sendmsg
 from unixconn._kernel.platform import SYSTEM, set_close_on_exec
+from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,110 +160,6 @@ def ints(count: int) -> struct.Struct:
     return struct.Struct(f"{count}I")
 
 
-# --- messages to send ------------------------------------------------------------------------------------------------
-
-
-class Outgoing(Use):
-    """A message to send: the header, its data and its control messages, in memory that the kernel can read."""
-
-    __slots__ = ("_alive", "control", "header")
-
-    def __init__(
-        self, messages: Sequence[ControlMessage], vectors: Sequence[bytes] = (b"\0",), address: bytes = b""
-    ) -> None:
-        # *vectors* are no memoryviews: from_buffer() exports them, and CPython's garbage collector crashes on an
-        # exported memoryview.
-        super().__init__()
-        if len(messages) > 1 and not SYSTEM.several_in_one_send:
-            text = f"This system sends one control message with a message, not {len(messages)}: send them one by one"
-            raise io_error(IOErrorEnum.NOT_SUPPORTED, text)
-        control = b"".join(map(NATIVE.pack, messages))
-        self.control = ffi.new("char[]", control) if control else ffi.NULL
-        parts = [ffi.from_buffer("char[]", each) for each in vectors]
-        vector = ffi.new("struct iovec[]", [(part, len(part)) for part in parts])
-        self.header = ffi.new("struct msghdr *")
-        self.header.msg_iov = vector
-        self.header.msg_iovlen = len(parts)
-        self.header.msg_control = self.control
-        name = ffi.new("char[]", address) if address else ffi.NULL
-        self.header.msg_name = name
-        self.header.msg_namelen = len(address)
-        self.header.msg_controllen = len(control)
-        self._alive = (parts, vector, name)
-
-
-class Form(Outgoing):
-    """
-    A reusable message: a NUL byte and a control message, of which only the value changes.
-
-    ``form.payload[0] = value`` writes the value. There is no method for that: a call would take a twentieth of the
-    system call's time, even one of a function in C.
-    """
-
-    __slots__ = ("payload",)
-
-    payload: Any
-
-
-class DescriptorForm(Form):
-    """A message with one descriptor. The value is its number."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE))])
-        self.payload = _items(self.control + HEADER_SIZE, "int")
-
-
-class DescriptorsForm(Form):
-    """A message with *count* descriptors. The value is their numbers, packed by `ints`."""
-
-    __slots__ = ()
-
-    def __init__(self, count: int) -> None:
-        super().__init__([(SOL_SOCKET, SCM_RIGHTS, bytes(count * INT_SIZE))])
-        self.payload = ffi.cast(f"char(*)[{count * INT_SIZE}]", self.control + HEADER_SIZE)
-
-
-class CredentialsForm(Form):
-    """A message with credentials. The value is pid, uid and gid, packed by `UCRED`."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        if not SYSTEM.has_credentials_messages:
-            raise io_error(
-                IOErrorEnum.NOT_SUPPORTED,
-                "On this system messages carry no credentials: the receiver has to read those of its peer with "
-                "UnixConnection.get_peer_credentials()",
-            )
-        attached = SYSTEM.attaches_credentials
-        super().__init__([(SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size))] if attached else [])
-        # On a system where senders do not attach credentials, receivers ask the kernel for them. The value is ignored
-        # then.
-        kind = f"char(*)[{UCRED.size}]"
-        self.payload = ffi.cast(kind, self.control + HEADER_SIZE) if attached else ffi.new(kind)
-
-
-def rights_message(numbers: Sequence[int]) -> ControlMessage:
-    """Return a control message with the descriptors *numbers*."""
-    return SOL_SOCKET, SCM_RIGHTS, ints(len(numbers)).pack(*numbers)
-
-
-def credentials_message(numbers: tuple[int, int, int]) -> ControlMessage:
-    """
-    Return a control message with *numbers*: pid, uid and gid. FreeBSD and systems like it overwrite them.
-
-    Raises the Error NOT_SUPPORTED on a system where senders do not attach credentials.
-    """
-    if not SYSTEM.attaches_credentials:
-        raise io_error(
-            IOErrorEnum.NOT_SUPPORTED,
-            "On this system a sender cannot attach credentials to its messages: the receiver asks the kernel for them",
-        )
-    return SOL_SOCKET, SCM_CREDENTIALS, UCRED.pack(*numbers)
-
-
 # --- received messages -----------------------------------------------------------------------------------------------
 
 
@@ -297,8 +192,8 @@ class Incoming(Use):
     """
     A buffer for one received message: its header, its data and its control messages.
 
-    The data go into *vectors*, or if there are none, into one byte. There is room for all control messages that the
-    kernel can add. *with_address* adds room for the sender's address.
+    The data go into *vectors*; if there are none, into memory of *room* bytes. There is room for all control messages
+    that the kernel can add. *with_address* adds room for the sender's address.
     """
 
     __slots__ = (
@@ -306,21 +201,26 @@ class Incoming(Use):
         "_control",
         "_name",
         "credentials",
+        "data",
         "descriptors",
         "header",
-        "outcome",
+        "kind",
         "owner",
         "payload",
         "room",
+        "size",
+        "start",
     )
 
-    def __init__(self, vectors: Sequence[bytearray] = (), *, with_address: bool = False) -> None:
+    def __init__(self, vectors: Sequence[bytearray] = (), *, room: int = 1, with_address: bool = False) -> None:
         super().__init__()
-        # The header and the control messages are in one block, so that one comparison (`outcome`) covers all that the
+        # The header and the control messages are in one block, so that one comparison (`kind`) covers all that the
         # kernel has written.
         start = ffi.sizeof("struct msghdr")
         block = ffi.new("char[]", start + ROOM)
-        parts = [ffi.from_buffer("char[]", each, require_writable=True) for each in vectors] or [ffi.new("char[1]")]
+        parts = [ffi.from_buffer("char[]", each, require_writable=True) for each in vectors] or [
+            _new_raw("char[]", room)
+        ]
         vector = ffi.new("struct iovec[]", [(part, len(part)) for part in parts])
         self._control = block + start
         self._name = ffi.new("char[]", ADDRESS_SIZE if with_address else 0)
@@ -331,34 +231,42 @@ class Incoming(Use):
         self.header.msg_iovlen = len(parts)
         self.header.msg_control = self._control
         self._alive = (block, parts, vector)
+        self.data = ffi.buffer(parts[0])
+        """The memory for data, if there were no *vectors*."""
+        self.size = items(ffi.addressof(vector[0], "iov_len"), "size_t")
+        """Item 0 is how many bytes of `data` the kernel may write."""
         written = ffi.offsetof("struct msghdr", "msg_controllen")
-        self.outcome = memoryview(ffi.buffer(block))[written : start + HEADER_SIZE].tobytes
+        view = memoryview(ffi.buffer(block))
+        self.kind = comparable(view[written : start + HEADER_SIZE])
         """
-        Returns the bytes from msg_controllen to the end of the first control message's header.
+        The bytes from msg_controllen to the end of the first control message's header, see `comparable`.
 
         They are equal for all messages of one kind, such as one descriptor and nothing else.
         """
-        self.room = _items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
+        self.start = comparable(view[written:start])
+        """The bytes from msg_controllen to the end of the header, which tell whether there are any control messages."""
+        self.room = items(ffi.addressof(self.header, "msg_controllen"), "msg_controllen_t")
         """Item 0 is msg_controllen, which has to be set to ROOM before each system call."""
         self.room[0] = ROOM
-        self.descriptors = _items(self._control + HEADER_SIZE, "int")
+        self.descriptors = items(self._control + HEADER_SIZE, "int")
         """Item 0 is the first descriptor, if the first control message is SCM_RIGHTS."""
         self.credentials = ffi.buffer(self._control + HEADER_SIZE, UCRED.size)
         """The payload of the first control message, if that is SCM_CREDENTIALS."""
         self.payload = ffi.buffer(self._control + HEADER_SIZE, SYSTEM.most_descriptors * INT_SIZE)
         """The payload of the first control message, with room for the longest SCM_RIGHTS."""
         self.owner: list[int] = []
-        """The descriptors that `take_over` has moved out of the buffer; an `Owner` if there are any."""
+        """The descriptors that `take_over` has moved out of the buffer; an `Unwanted` if there are any."""
 
     def take_over(self) -> Contents:
         """Move all descriptors to `owner`, first those of SCM_RIGHTS messages, and return the contents."""
         found = self.contents()
         if found.descriptors or found.pidfds:
-            # An Owner is made only when it is needed, as Python ignores an exception that a signal handler raises in
+            # An Unwanted is made only when it is needed, as Python ignores an exception that a signal handler raises in
             # its destructor.
-            if not isinstance(self.owner, Owner):
-                self.owner = Owner()
-            self.owner += found.all_descriptors
+            if not isinstance(self.owner, Unwanted):
+                self.owner = Unwanted()
+            # Not added: an exception may have interrupted this before the next step.
+            self.owner[:] = found.all_descriptors
         # From here on the buffer counts as empty, and only the owner has the descriptors.
         self.room[0] = ROOM
         return found
@@ -367,7 +275,7 @@ class Incoming(Use):
         """Close all descriptors that came, except those that were taken out of `owner`."""
         if not self.owner:
             self.take_over()
-        close_all(self.owner)
+        close_unwanted(self.owner)
 
     def contents(self) -> Contents:
         """Return the contents. They are empty if `room` was set after the last system call."""
@@ -388,16 +296,53 @@ class Incoming(Use):
         return bool(self.header.msg_flags & lib.MSG_CTRUNC)
 
 
-def _items(address: Any, kind: str) -> Any:
+KEPT_DATA = 16384
+"""
+The number of data bytes for which a buffer of `STREAM_BUFFERS` has room.
+
+Above that, the bytes are copied out of a buffer more slowly than the standard library receives them into a new object.
+"""
+
+IS_PYPY = sys.implementation.name == "pypy"
+# The kernel writes the data before anybody reads them.
+_new_raw = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def items(address: Any, kind: str) -> Any:
     """
     Return an object whose item 0 is the integer of the C type *kind* at *address*.
 
     On CPython it is a memoryview, which is twice as fast as cffi's pointer.
     """
-    if sys.implementation.name == "pypy":
+    if IS_PYPY:
         return ffi.cast(f"{kind} *", address)
     item = memoryview(ffi.buffer(ffi.cast("char *", address), ffi.sizeof(kind)))
     return item.cast("i" if item.nbytes == INT_SIZE else "q")
+
+
+class _ComparableOnPyPy:
+    """Bytes that may change. PyPy compares the items of memoryviews one by one."""
+
+    __slots__ = ("tobytes",)
+
+    def __init__(self, view: memoryview) -> None:
+        self.tobytes = view.tobytes
+
+    def __eq__(self, other: object) -> bool:
+        return self.tobytes() == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def comparable(view: memoryview) -> Any:
+    """
+    Return an object that is equal to another one made by this function while both have the same bytes.
+
+    On CPython it is a memoryview of large items, which takes half of the time of a copy of the bytes.
+    """
+    if IS_PYPY:
+        return bytes(view) if view.readonly else _ComparableOnPyPy(view)
+    return view.cast("I" if view.nbytes % 8 else "Q")
 
 
 def _ints(data: bytes) -> tuple[int, ...]:
@@ -430,23 +375,25 @@ def contents_of(messages: Sequence[ControlMessage], damage: str = "") -> Content
     return found
 
 
-def _outcome_of(message: ControlMessage) -> bytes:
+def _kind_of(*messages: ControlMessage) -> bytes:
     """
-    Return what `Incoming.outcome` returns after *message* has come, whole and without any other control message.
+    Return the bytes of `Incoming.kind` after *messages*, one or none, have come whole and without any other.
 
-    Returns b"", which no outcome equals, on systems other than Linux, where the result is not known beforehand.
+    Returns b"", which no kind equals, on systems other than Linux, where the result is not known beforehand.
     """
     if not SYSTEM.is_linux:
         return b""
     filled = Incoming()
-    packed = NATIVE.pack(message)
+    packed = b"".join(map(NATIVE.pack, messages))
     filled.header.msg_controllen = len(packed)
     filled.header.msg_flags = lib.MSG_CMSG_CLOEXEC
-    return filled.outcome()[:-HEADER_SIZE] + packed[:HEADER_SIZE]
+    return filled.kind.tobytes()[:-HEADER_SIZE] + packed[:HEADER_SIZE]  # type: ignore[no-any-return]
 
 
-OUTCOME_ONE_DESCRIPTOR = _outcome_of((SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))
-OUTCOME_ONE_CREDENTIALS = _outcome_of((SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size)))
+# Values of `Incoming.kind`, and of `Incoming.start` for a message without control messages.
+ONE_DESCRIPTOR = comparable(memoryview(_kind_of((SOL_SOCKET, SCM_RIGHTS, bytes(INT_SIZE)))))
+ONE_CREDENTIALS = comparable(memoryview(_kind_of((SOL_SOCKET, SCM_CREDENTIALS, bytes(UCRED.size)))))
+DATA_ALONE = comparable(memoryview(_kind_of()))
 
 # --- pools -----------------------------------------------------------------------------------------------------------
 
@@ -472,3 +419,16 @@ class Pool(Generic[BufferT]):
 
 INCOMING: Pool[Incoming] = Pool(Incoming)
 """The pool of buffers for received messages."""
+ROOM_FOR_DATA = 2**16
+"""The most bytes of a message that are received into memory that is kept."""
+MESSAGES: Pool[Incoming] = Pool(partial(Incoming, room=ROOM_FOR_DATA, with_address=True))
+"""The pool of buffers for received messages with data, and with the sender's address."""
+
+
+def messages_of(size: int) -> Pool[Incoming]:
+    """Return the pool of buffers for at most *size* bytes of data: a new one that is used once if these are many."""
+    return MESSAGES if size <= ROOM_FOR_DATA else Pool(partial(Incoming, room=size, with_address=True))
+
+
+STREAM_BUFFERS: Pool[Incoming] = Pool(partial(Incoming, room=KEPT_DATA))
+"""The pool of buffers for the bytes of streams."""

@@ -7,10 +7,18 @@ import select
 from enum import Enum
 
 from unixconn._base.arguments import UINT_MAX, as_integer
-from unixconn._base.errors import Error, IOErrorEnum, NoSuchProcessError, io_error, translated
+from unixconn._base.errors import (
+    Error,
+    InvalidArgumentError,
+    IOErrorEnum,
+    NoSuchProcessError,
+    io_error,
+    translated,
+)
 from unixconn._base.lock import this_process
 from unixconn._base.object import Object
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
+from unixconn._kernel import unpatched
 from unixconn._kernel.descriptors import adopt
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.platform import SYSTEM
@@ -81,7 +89,7 @@ class Credentials(Object):
     """What `this_process` returned when the process made its own credentials; None for all other credentials."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super(Object, self).__init__()
         self._numbers = (os.getpid(), os.geteuid(), os.getegid())
         self.source: CredentialsSource = CredentialsSource.SELF
         self._groups = os.getgroups()
@@ -181,7 +189,7 @@ class Credentials(Object):
 
         Raises the Error NOT_SUPPORTED if there is no pidfd, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
         process had ended before the kernel was asked for the pidfd, which Linux reports up to 6.15; and
-        TOO_MANY_OPEN_FILES if the descriptor table is full.
+        TOO_MANY_OPEN_FILES if the descriptor table is full, or was full when the kernel was asked.
         """
         if self._is_of_this_process():
             return _own_pidfd()
@@ -191,15 +199,22 @@ class Credentials(Object):
         """
         Return whether the process is running. A zombie, which has ended and was not waited for, is not running.
 
-        The answer comes from the pidfd, never from the pid. Raises the Error NOT_SUPPORTED if there is no pidfd.
+        The answer comes from the pidfd, never from the pid. The credentials of a message have one only if
+        `UnixConnection.pass_pidfds` was called before it was sent.
+
+        Raises the Error NOT_SUPPORTED if there is no pidfd, TOO_MANY_OPEN_FILES if there was no room for it, and that
+        for poll(2)'s errno.
         """
         if self._is_of_this_process():
             return True
         if isinstance(self._pidfd, NoSuchProcessError):
             return False
-        poller = select.poll()
+        poller = unpatched.function("poll")()
         poller.register(self._told(self._pidfd, "A pidfd is"), select.POLLIN)
-        return not poller.poll(0)
+        try:
+            return not poller.poll(0)
+        except OSError as error:
+            raise translated(error, "Asking a pidfd: ") from None
 
     def is_same_user(self, other_credentials: Credentials) -> bool:
         """
@@ -244,8 +259,9 @@ _ASK = "call UnixConnection.get_peer_credentials() to ask the kernel for the pee
 _REASONS = {
     CredentialsSource.SELF: "these credentials were set by hand, or made before a fork(), or the kernel tells this "
     f"value only to a peer; {_ASK}",
-    CredentialsSource.MESSAGE: "the message did not carry it: a pidfd needs SO_PASSPIDFD (Linux 6.5 or later), a "
-    f"label needs SO_PASSSEC, and no message carries groups; {_ASK}",
+    CredentialsSource.MESSAGE: "the message did not carry it: a pidfd comes if UnixConnection.pass_pidfds() was "
+    "called before the message was sent, which needs SO_PASSPIDFD (Linux 6.5 or later); a label needs SO_PASSSEC; no "
+    f"message carries groups; {_ASK}",
     CredentialsSource.PEER: "only pid, uid and gid were asked for; call UnixConnection.get_peer_credentials() for all",
 }
 
@@ -300,6 +316,34 @@ def _are_all_mapped(kind: str) -> bool:
         return not SYSTEM.is_linux or os.path.exists("/proc/self")  # noqa: PTH110 - pathlib is slow to import
     except OSError:  # the descriptor table is full at the moment
         return False
+
+
+def explain_unmapped(error: Error, numbers: tuple[int, int, int]) -> None:
+    """
+    Add a note to *error*, if sendmsg(2) has refused the credentials *numbers* as this user namespace lacks their ids.
+
+    *numbers* are pid, uid and gid. May be called again.
+    """
+    if not isinstance(error, InvalidArgumentError):
+        return
+    ids = (("uid", numbers[_UID]), ("gid", numbers[_GID]))
+    lacking = " and ".join(f"{kind} {number}" for kind, number in ids if not _is_mapped(kind, number))
+    note = (
+        f"this user namespace does not map {lacking}, see user_namespaces(7): have /proc/self/uid_map and gid_map "
+        "written, or send a message without credentials, to which the kernel adds them for a receiver with SO_PASSCRED"
+    )
+    if lacking and note not in error.__notes__:
+        error.__notes__.append(note)
+
+
+def _is_mapped(kind: str, number: int) -> bool:
+    """Return whether the uid or gid *number*, by *kind*, exists in this process's user namespace, or may exist."""
+    try:
+        with open(f"/proc/self/{kind}_map", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+            ranges = [tuple(map(int, line.split())) for line in file]
+    except OSError:  # as in `_are_all_mapped`
+        return True
+    return any(first <= number < first + count for first, _, count in ranges)
 
 
 def are_absent(pid: int, uid: int, gid: int) -> bool:

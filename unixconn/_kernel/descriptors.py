@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from itertools import starmap
+from itertools import chain, starmap
 
 from unixconn._base.arguments import INT_MAX
-from unixconn._base.errors import translated
+from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from socket import socket
     from types import TracebackType
     from typing import Any, Protocol, Union
 
@@ -69,17 +70,31 @@ def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
         raise translated(error, "dup: ") from None
 
 
+def make_pipe(owner: list[int]) -> None:
+    """Append the ends of a new pipe to *owner*, the one to read first. Raises OSError for the errno of pipe(2)."""
+    owner.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+
+
+def detach(owner: list[int], sock: socket) -> None:
+    """Move the descriptor of *sock*, a socket of the standard library, to *owner*. Raises CLOSED if it is closed."""
+    number = sock.fileno()
+    if number < 0:
+        raise io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
+    try:
+        owner.extend(starmap(sock.detach, ((),)))
+    finally:
+        # detach() is Python code: a signal handler may have raised when the socket had let go of the descriptor.
+        if not owner and sock.fileno() < 0:
+            owner.append(number)
+
+
 _close = os.close
 
 
-def close_all(owner: list[int], but: int = 0) -> None:
-    """
-    Close the descriptors in *owner*, except the first *but* of them, and remove them from it.
-
-    A number that is not an open descriptor is only removed.
-    """
+def close_all(owner: list[int], _close: Callable[[int], object] = _close) -> None:
+    """Close the descriptors in *owner*, and remove them from it. A number that is not open is only removed."""
     try:
-        while len(owner) > but:
+        while owner:
             try:
                 next(map(_close, map(owner.pop, (-1,))))
             except OSError:
@@ -87,7 +102,7 @@ def close_all(owner: list[int], but: int = 0) -> None:
     except IndexError:  # a signal handler has closed the last one meanwhile
         return
     except BaseException:  # raised by a signal handler: close the others anyway
-        close_all(owner, but)
+        close_all(owner)
         raise
 
 
@@ -108,9 +123,10 @@ class Owner(list[int]):
     ) -> None:
         close_all(self)
 
-    def __del__(self) -> None:
+    # A destructor may run when the interpreter has cleared the names of modules already.
+    def __del__(self, _close_all: Callable[[list[int]], None] = close_all) -> None:
         if self:
-            close_all(self)
+            _close_all(self)
 
 
 def move_all(source: list[int], target: list[int]) -> None:

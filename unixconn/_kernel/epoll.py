@@ -7,6 +7,7 @@ from enum import IntFlag
 
 from unixconn._base.errors import IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel import unpatched
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -135,6 +136,8 @@ def new() -> Epoll:
         return select.epoll()
     if hasattr(select, "kqueue"):  # pragma: no cover - not on Linux
         return _Kqueue()
+    if unpatched.function("epoll") is not None:
+        return unpatched.GreenEpoll()
     raise io_error(
         IOErrorEnum.NOT_SUPPORTED,
         "Waiting in the background needs epoll or kqueue, and this system has neither: use the methods that block",

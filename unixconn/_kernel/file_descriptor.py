@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
-import weakref
+from itertools import starmap
 
+from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.descriptors import as_descriptor, close_all, duplicate_all, take
-from unixconn._kernel.handle import adopt_socket
+from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, take
+from unixconn._kernel.processes import passer
+from unixconn._kernel.sockets import adopt_socket
+from unixconn._kernel.unwanted import close_left
 
 if TYPE_CHECKING:
     import socket
     from types import TracebackType
-    from typing import IO, Any, NoReturn
+    from typing import IO, Any
 
     from typing_extensions import Self
 
     from unixconn._kernel.descriptors import FileDescriptorLike
+    from unixconn._kernel.processes import Passed
 
 
-# An exception that a signal handler raises at the first step of `FileDescriptor.__del__` keeps that method from closing
-# the descriptor. The callback of a weak reference runs after the destructor and closes what is left. Only a second
-# signal could interrupt that callback, too.
-_backstop: dict[weakref.ref[FileDescriptor], list[int]] = {}
-
-
-def _close_left(gone: weakref.ref[FileDescriptor]) -> None:
-    close_all(_backstop.pop(gone))
+def _python_socket() -> type[socket.socket]:
+    # Imported here: few programs need it, and it takes longer than most of this package.
+    try:
+        from socket import socket
+    except OSError as error:
+        raise translated(error, "Loading the module socket: ") from None
+    return socket
 
 
 class FileDescriptor:
@@ -52,28 +56,35 @@ class FileDescriptor:
 
         Raises TypeError if *fd* is neither an integer nor a FileDescriptor, including a file or a socket, which would
         close its descriptor as well; ValueError for a negative number; OverflowError for a number that does not fit a C
-        int; and OSError (EBADF) if no file is open under the number.
+        int; OSError (EBADF) if no file is open under the number; and the Error for another errno of fstat(2).
         """
         self._prepare()
         number = as_descriptor(fd) if fd.__class__ is int else as_own_descriptor(fd)
-        os.fstat(number)
-        self._owned.append(number)
+        try:
+            os.fstat(number)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+            raise translated(error, "fstat: ") from None
+        if number is fd:
+            self._owned.append(number)
+        else:
+            self._owned.extend(map(owner_of(fd, number).pop, (-1,)))
         self._warns = True
-        if number is not fd:
-            taken_over(fd)
 
     def _prepare(self) -> None:
         self._warns = False
-        # The number is in a list, which is its owner (see descriptors.py): a number leaves a list in one step of the
-        # interpreter.
-        self._owned: list[int] = []
-        _backstop[weakref.ref(self, _close_left)] = self._owned
+        # The number is in a list, as it leaves a list in one step of the interpreter. The list is an Owner: if a signal
+        # handler raises at the first step of `__del__`, that method closes nothing, and then the list's own destructor
+        # does. Only a second signal could interrupt that, too.
+        self._owned: Owner = Owner()
 
     @classmethod
-    def _empty(cls) -> FileDescriptor:
-        """Return an object without a descriptor. The caller puts one into `_owned` later."""
+    def _empty(cls, kind: type[Owner] = Owner) -> FileDescriptor:
+        """Return an object without a descriptor. The caller puts one into `_owned`, a list of this *kind*, later."""
         made = cls.__new__(cls)
-        made._prepare()
+        made._warns = False
+        made._owned = kind()
         return made
 
     def _take_first(self, owner: list[int]) -> None:
@@ -162,15 +173,23 @@ class FileDescriptor:
         """
         Return a socket of the standard library that takes over the descriptor.
 
-        Raises ValueError if this one was closed or detached, and the Error for getsockopt(2)'s errno if the descriptor
-        is not a socket. It stays in this object then.
+        Raises ValueError if this one was closed or detached, and the Error for the errno of getsockopt(2), fcntl(2) or
+        ioctl(2), such as that for a descriptor that is not a socket. It stays in this object then.
         """
-        self.fileno()
-        made = adopt_socket(self._owned)
-        if os.get_blocking(made.fileno()):
+        number = self.fileno()
+        try:
+            is_blocking = os.get_blocking(number)
+        except OSError as error:
+            raise translated(error, "fcntl: ") from None
+        made = adopt_socket(self._owned, _python_socket())
+        if is_blocking:
             # `adopt_socket` made the object with the timeout 0, which fits a non-blocking descriptor. For a blocking
             # one the timeout has to be None. O_NONBLOCK, which all processes that have the socket share, never changes.
-            made.settimeout(None)
+            try:
+                made.settimeout(None)
+            except OSError as error:
+                self._owned.extend(starmap(made.detach, ((),)))
+                raise translated(error, "setting the blocking mode: ") from None
         return made
 
     def samefile(self, other: FileDescriptorLike) -> bool:
@@ -199,11 +218,14 @@ class FileDescriptor:
     else:
         __hash__ = object.__hash__
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a FileDescriptor cannot be pickled, as its number means nothing in another process: send the descriptor "
-            "by UnixConnection.send_fd()"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pass the descriptor to another process of multiprocessing, or raise TypeError."""
+        if passer() is None:
+            raise TypeError(
+                "a FileDescriptor cannot be pickled, as its number means nothing in another process: send the "
+                "descriptor by UnixConnection.send_fd()"
+            )
+        return Passing(self.fileno()).__reduce__()
 
     def __repr__(self) -> str:
         if not self._owned:
@@ -223,14 +245,34 @@ class FileDescriptor:
         if owned:
             if self._warns:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            close_all(owned)
+            close_left(owned)
+
+
+class Passing:
+    """A descriptor that multiprocessing passes. Unpickled in the other process, it is a FileDescriptor."""
+
+    __slots__ = ("_passed",)
+
+    def __init__(self, fd: int) -> None:
+        """Have multiprocessing pass *fd*. `passer` must have said that it can."""
+        pass_on: Any = passer()
+        self._passed: Passed = pass_on(fd)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_other_process, (self._passed,)
+
+
+def _from_other_process(passed: Passed) -> FileDescriptor:
+    made = FileDescriptor._empty()
+    made._owned.extend(starmap(passed.detach, ((),)))
+    return made._hand_over()
 
 
 def as_own_descriptor(value: Any, name: str = "fd") -> int:
     """
     Return the number of *value*, a number or a FileDescriptor, for a caller that takes the descriptor over.
 
-    The caller calls `taken_over` when it has. Raises TypeError for any other object with ``fileno()``, and otherwise as
+    The caller takes it out of `owner_of`. Raises TypeError for any other object with ``fileno()``, and otherwise as
     `as_descriptor` does. The text names *name* and the value.
     """
     if hasattr(value, "fileno") and not isinstance(value, FileDescriptor):
@@ -241,7 +283,10 @@ def as_own_descriptor(value: Any, name: str = "fd") -> int:
     return as_descriptor(value, name)
 
 
-def taken_over(fd: Any) -> None:
-    """If *fd* is a FileDescriptor, make it forget its descriptor, which has another owner by now."""
-    if isinstance(fd, FileDescriptor):
-        fd._owned.clear()
+def owner_of(fd: Any, number: int) -> list[int]:
+    """
+    Return the list that has the descriptor *fd*, of this *number*: that of a FileDescriptor, else a new one.
+
+    The number leaves it in one step of the interpreter: there is no moment at which two owners would close it.
+    """
+    return fd._owned if isinstance(fd, FileDescriptor) and fd._owned else [number]

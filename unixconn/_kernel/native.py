@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         def eventfd(self, value: int, flags: int) -> int:
             """eventfd(2); -1 with `ffi.errno` on failure."""
 
+        def renameat2(self, old_folder: int, old: bytes, new_folder: int, new: bytes, flags: int) -> int:
+            """renameat2(2); -1 with `ffi.errno` on failure."""
+
         def listen(self, fd: int, backlog: int) -> int:
             """listen(2); -1 with `ffi.errno` on failure."""
 

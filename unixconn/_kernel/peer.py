@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn._kernel.credentials import Credentials, CredentialsSource
 from unixconn._kernel.descriptors import adopt
 from unixconn._kernel.file_descriptor import FileDescriptor
@@ -39,7 +39,10 @@ def peer_credentials(handle: Handle) -> Credentials:
 
 def peer_identity(handle: Handle) -> Credentials:
     """
-    Return all that the kernel knows about the peer. An Error stands for each unknown value.
+    Return all that the kernel knows about the peer.
+
+    An Error stands for each value besides pid, uid and gid that is unknown, or that the kernel cannot tell now, as the
+    caller may not need it.
 
     Raises the Error NOT_CONNECTED if the socket has no peer, NOT_SUPPORTED if it is not a Unix socket, and otherwise as
     `peer_credentials` does.
@@ -68,7 +71,7 @@ def _groups(handle: Handle) -> tuple[int, ...] | Error:
     answer = _ask(handle, "SO_PEERGROUPS")
     if answer is None:
         return _lacking("The peer's groups are not known", "SO_PEERGROUPS", "4.13")
-    return struct.unpack(f"{len(answer) // 4}I", answer)
+    return answer if isinstance(answer, Error) else struct.unpack(f"{len(answer) // 4}I", answer)
 
 
 def _label(handle: Handle) -> bytes | Error:
@@ -79,11 +82,11 @@ def _label(handle: Handle) -> bytes | Error:
             "The peer's security label is not known: SO_PEERSEC needs Linux 2.6.2 or later with a security module that "
             "labels sockets, such as SELinux, AppArmor or Smack, and none is active here",
         )
-    return answer.rstrip(b"\0")
+    return answer if isinstance(answer, Error) else answer.rstrip(b"\0")
 
 
-def _ask(handle: Handle, name: str) -> bytes | None:
-    """Return the value of the option *name*, of any length; None if the system does not have the option."""
+def _ask(handle: Handle, name: str) -> bytes | Error | None:
+    """Return the value of the option *name*, of any length; its Error; None if the system does not have the option."""
     option = SYSTEM.constant(name)
     if option is None:
         return None
@@ -96,7 +99,7 @@ def _ask(handle: Handle, name: str) -> bytes | None:
             return None
         # With ERANGE the kernel writes the length that it needs into *length*.
         if ffi.errno != errno.ERANGE or length[0] <= len(value):
-            raise handle.error(_CONTEXT)
+            return handle.error(_CONTEXT)
 
 
 def _pidfd(handle: Handle) -> FileDescriptor | Error:
@@ -116,7 +119,10 @@ def _pidfd(handle: Handle) -> FileDescriptor | Error:
             return system_error(
                 errno.ESRCH, "There is no pidfd: ", "the peer has ended; Linux 6.16 or later returns one anyway"
             )
-        raise translated(error, _CONTEXT) from None
+        if error.errno is None:  # raised by a signal handler
+            raise
+        note = "it was asked for by get_peer_credentials(), which may be called again"
+        return system_error(error.errno, "There is no pidfd: ", note)
     return made
 
 

@@ -9,38 +9,43 @@ from __future__ import annotations
 
 import errno
 import select
+from collections.abc import Callable
 from itertools import repeat
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn._base.arguments import UINT_MAX
+from unixconn._base.errors import (
+    IO_ERROR_DOMAIN,
+    ClosedError,
+    Error,
+    IOErrorEnum,
+    SystemCallError,
+    TooManyOpenFilesError,
+    io_error,
+    system_error,
+)
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     INCOMING,
     INT_SIZE,
     NATIVE,
-    OUTCOME_ONE_CREDENTIALS,
-    OUTCOME_ONE_DESCRIPTOR,
+    ONE_CREDENTIALS,
+    ONE_DESCRIPTOR,
     ROOM,
-    SCM_RIGHTS,
-    SOL_SOCKET,
     UCRED,
     Contents,
     Incoming,
-    contents_of,
     ints,
 )
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
-from unixconn._kernel.descriptors import close_all
+from unixconn._kernel.descriptors import Owner, duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.peer import peer_credentials
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.send import AGAIN
+from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.handle import Handle
 
 RECEIVING = "Error receiving message: "
@@ -56,36 +61,52 @@ _recvmsg = recvmsg
 _FLAGS = SYSTEM.receive_flags
 _pop, _append = INCOMING.pop, INCOMING.append
 _OF_MESSAGE = CredentialsSource.MESSAGE
+_new = object.__new__
+_unpack = UCRED.unpack
+# These are constants, as unpacking a tuple takes time with every message.
+_HAS_OPTION = SYSTEM.credentials_option is not None
+_LEVEL, _NAME = SYSTEM.credentials_option or (-1, -1)
 
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
-_unpackers: dict[bytes, Callable[[Any], tuple[int, ...]]] = {}
-"""
-The functions that unpack the descriptors of messages with several descriptors and nothing else.
 
-The key is `Incoming.outcome` of such a message, which depends on the number of descriptors. An entry is added when the
-first message with that number has come.
-"""
+class _Unpackers(dict[bytes, Callable[..., tuple[int, ...]]]):
+    """
+    The functions that unpack the descriptors of messages with descriptors and nothing else.
+
+    The key is the bytes of `Incoming.kind` of such a message, which depend on the number of descriptors. An entry is
+    added when the first message with that number has come. The function for all other messages finds no descriptors.
+    """
+
+    def __missing__(self, kind: bytes) -> Callable[..., tuple[int, ...]]:
+        return _no_descriptors
 
 
-def receive_descriptors(handle: Handle, owner: list[int], single: bool = True) -> bool:
+def _no_descriptors(_payload: object) -> tuple[int, ...]:
+    return ()
+
+
+_unpackers = _Unpackers()
+
+
+def receive_descriptors(handle: Handle, owner: list[int]) -> bool:
     """
     Receive one byte with descriptors; return True if it came, False if that would block.
 
     The descriptors are appended to *owner*, an empty list. They may be there even if an exception is raised.
     Credentials and a pidfd that come along are dropped.
 
-    A message without descriptors, or with *single* a message with more than one, is refused: it is consumed, its
-    descriptors are closed, and an Error is raised that says what came. At the end of a stream it is CLOSED. Also raises
-    the Error for recvmsg(2)'s errno.
+    A message without descriptors is refused: it is consumed, and an Error is raised that says what came. At the end of
+    a stream it is CLOSED. Also raises the Error for recvmsg(2)'s errno.
     """
-    if handle.leftovers and _take_leftover(handle, owner, single=single):
+    if handle.leftovers and take_leftover(handle, owner, single=False):
         return True
     try:
         message = _pop()
     except IndexError:
         message = Incoming()
     message.room[0] = ROOM
+    would_block = False
     try:
         message.user = handle
         count = _recvmsg(handle.number, message.header, _FLAGS)
@@ -93,64 +114,73 @@ def receive_descriptors(handle: Handle, owner: list[int], single: bool = True) -
         if handle.closed:
             handle.reap()
         if count == 1:
-            outcome = message.outcome()
-            if outcome == OUTCOME_ONE_DESCRIPTOR:
-                owner.append(message.descriptors[0])
-                _append(message)
-                return True
-            if not single and outcome in _unpackers:
-                owner += _unpackers[outcome](message.payload)
-                _append(message)
-                return True
-        came = not must_wait(handle, count)
-        if came:
-            _take_descriptors(handle, message, count, owner, single=single)
-        _append(message)
-        return came
-    except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
-        _rescue(message, owner, single=single)
-        raise
+            owner += _unpackers[message.kind.tobytes()](message.payload)
+        if owner:
+            _append(message)
+            return True
+        would_block = must_wait(handle, count)
+        if not would_block:
+            take_descriptors(handle, message, count, owner, single=False)
+            return True
+    finally:
+        if not (owner or would_block):  # the Error for a refused message, or an exception raised by a signal handler
+            rescue(message, owner, single=False)
+    _append(message)
+    return False
 
 
-def _rescue(message: Incoming, owner: list[int], *, single: bool) -> None:
+def rescue(message: Incoming, owner: list[int], *, single: bool) -> None:
     """Move the descriptors of *message* to *owner* if it has what the caller asked for; otherwise close them."""
     # If the owner has them already, the buffer may be back in the pool, and another thread may be using it.
     if not owner:
         message.user = None
-        if message.outcome() == OUTCOME_ONE_DESCRIPTOR or (not single and message.outcome() in _unpackers):
+        if message.owner:
+            close_unwanted(message.owner)
+        elif message.kind == ONE_DESCRIPTOR or (not single and message.kind.tobytes() in _unpackers):
             owner += message.contents().descriptors
         else:
             message.discard()
 
 
-def _take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
+def discard(message: Incoming, owner: list[int]) -> None:
+    """Close the descriptors in *owner*, or if there are none, those of *message*."""
+    # If the owner has them already, the buffer may be back in the pool, and another thread may be using it.
+    if owner:
+        close_unwanted(owner)
+    else:
+        message.user = None
+        message.discard()
+
+
+def take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
     """Move the first of `Handle.leftovers` to *owner*; return False if there are none. With *single* refuse several."""
     if not handle.take_leftover(owner):
         return False
     if single and len(owner) != 1:
         count = len(owner)
-        close_all(owner)
+        close_unwanted(owner)
         raise wrong_number(1, count)
     return True
 
 
-def _take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[int], *, single: bool) -> None:
+def take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[int], *, single: bool = True) -> None:
     """
-    Move the descriptors of *message*, which has *count* bytes, to *owner*.
+    Move the descriptors of *message*, which has *count* bytes, to *owner*, and put it into its pool.
 
     Raises the Error for a message without descriptors, and with *single* for one with more than one.
     """
-    outcome, size = message.outcome(), message.header.msg_controllen
-    found = whole_contents(message)
+    kind, size = message.kind.tobytes(), message.header.msg_controllen
+    found = whole_contents(handle, message)
     descriptors = len(found.descriptors)
     if not descriptors:
         raise _without_descriptors(handle, found, count)
     if single and descriptors != 1:
         raise wrong_number(1, descriptors)
     owner.extend(map(message.owner.pop, repeat(0, descriptors)))
-    close_all(message.owner)
+    close_unwanted(message.owner)
     if count == 1 and SYSTEM.is_linux and size == NATIVE.space(descriptors * INT_SIZE):
-        _unpackers[outcome] = ints(descriptors).unpack_from
+        _unpackers[kind] = ints(descriptors).unpack_from
+    _append(message)
 
 
 def _without_descriptors(handle: Handle, found: Contents, count: int) -> Error:
@@ -186,18 +216,21 @@ def refused(count: int) -> Error:
 # --- credentials -----------------------------------------------------------------------------------------------------
 
 
-def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
+def receive_credentials(handle: Handle, found: list[Credentials], token: object = None) -> bool:  # noqa: C901, PLR0912, PLR0915 - one frame for each message
     """
     Receive one byte with credentials; return True if it came, False if that would block.
 
     The credentials are appended to *found*, an empty list. They may be there even if an exception is raised. A pidfd
     and a security label that come along become part of them.
 
-    The socket's SO_PASSCRED has to be on. If the byte was sent before that, the kernel adds no credentials to it, and
-    those of the socket's peer are returned.
+    SO_PASSCRED is on during the call, unless an operation has switched it on already. If the byte was sent before that,
+    the kernel adds no credentials to it, and those of the socket's peer are returned. If the call would block, and a
+    *token* is given, the option stays on until `Handle.leave_passcred` is called for the token.
 
     A message with descriptors, or without data, is refused: it is consumed, its descriptors are closed, and an Error is
-    raised. Also raises the Error for recvmsg(2)'s errno.
+    raised. Also raises the Error for the errno of recvmsg(2), getsockopt(2) and setsockopt(2).
+
+    The caller holds the handle's lock.
     """
     # The first steps are those of `receive_descriptors`: to share them would take one more call for each message.
     try:
@@ -205,69 +238,118 @@ def receive_credentials(handle: Handle, found: list[Credentials]) -> bool:
     except IndexError:
         message = Incoming()
     message.room[0] = ROOM
+    came = True
+    # Not empty while SO_PASSCRED has to be switched off again. It is recorded before the change: to switch the option
+    # off once too often does no harm.
+    switched: list[bool] = []
     try:
+        if not handle.passcred_users and _HAS_OPTION:
+            try:
+                if not handle.python.getsockopt(_LEVEL, _NAME):
+                    switched = [True]
+                    handle.python.setsockopt(_LEVEL, _NAME, 1)
+            except OSError as error:
+                raise handle.no_passcred(error, switched=bool(switched)) from None
         message.user = handle
         count = _recvmsg(handle.number, message.header, _FLAGS)
         message.user = None
-        if handle.closed:
-            handle.reap()
-        if count == 1 and message.outcome() == OUTCOME_ONE_CREDENTIALS:
-            numbers = UCRED.unpack(message.credentials)
-            found.append(Credentials._of(numbers, _OF_MESSAGE) if numbers[0] else _sender_or_peer(handle, numbers))
-            _append(message)
-            return True
-        came = not must_wait(handle, count)
-        if came:
-            _take_credentials(handle, message, count, found)
-        _append(message)
-        return came
-    except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
-        # If the list has them already, the buffer may be back in the pool, and another thread may be using it.
-        if not found:
+        if count == 1 and message.kind == ONE_CREDENTIALS and (numbers := _unpack(message.credentials))[0]:
+            made: Credentials = _new(Credentials)
+            made._numbers = numbers
+            made.source = _OF_MESSAGE
+            found.append(made)
+        elif (count < 0 and ffi.errno in AGAIN and not handle.is_datagram) or must_wait(handle, count):
+            came = False
+            if token is not None:
+                # As `Handle.enter_passcred` does, where the option is on already.
+                if handle.switched_passcred is None:
+                    handle.become_receiver()
+                handle.passcred_users.add(token)
+                if switched:
+                    handle.switched_passcred = True
+                    switched = []
+        else:
+            _take_credentials(handle, message, count, found, was_on=not (switched or handle.switched_passcred))
+        if not switched:
+            if came and token is not None:
+                # As `Handle.leave_passcred` does.
+                handle.passcred_users.discard(token)
+                if handle.switched_passcred and not handle.passcred_users:
+                    handle.python.setsockopt(_LEVEL, _NAME, 0)
+                    handle.switched_passcred = False
+        # setsockopt() returns None. Only what it does not cover takes another call.
+        elif handle.passcred_users or handle.python.setsockopt(_LEVEL, _NAME, 0) is not None:
+            handle.switch_back_passcred(switched)
+    except BaseException as error:  # the Error for a refused message, or an exception raised by a signal handler
+        try:
             message.user = None
-            numbers = UCRED.unpack(message.credentials)
-            # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
-            if message.outcome() == OUTCOME_ONE_CREDENTIALS and numbers[0]:
-                found.append(Credentials._of(numbers, _OF_MESSAGE))
-            else:
-                message.discard()
-        raise
+            _rescue_credentials(message, found)
+            handle.switch_back_passcred(switched)
+        finally:  # a handler may raise while the descriptors of a refused message are being closed
+            handle.switch_back_passcred(switched)
+            if found and token is not None:
+                handle.leave_passcred(token)
+        # If only switching back has failed, by setsockopt() in this frame, what came counts, or that nothing came.
+        trace = error.__traceback__
+        is_settled = found or not came
+        if not (is_settled and isinstance(error, OSError) and trace is not None and trace.tb_next is None):
+            raise
+    if handle.closed:
+        handle.reap()
+    _append(message)
+    return came
 
 
-def _take_credentials(handle: Handle, message: Incoming, count: int, found: list[Credentials]) -> None:
-    """Append the credentials of *message*, which has *count* bytes, to *found*, or raise as `_credentials_alone`."""
-    contents = _credentials_alone(message, count)
+def _rescue_credentials(message: Incoming, found: list[Credentials]) -> None:
+    """Append the credentials of *message* to *found* if the caller asked for these; otherwise close what came."""
+    if not found:
+        numbers = UCRED.unpack(message.credentials)
+        # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
+        if message.kind == ONE_CREDENTIALS and numbers[0]:
+            found.append(Credentials._of(numbers, _OF_MESSAGE))
+        else:
+            message.discard()
+
+
+def _take_credentials(handle: Handle, message: Incoming, count: int, found: list[Credentials], *, was_on: bool) -> None:
+    """
+    Append the credentials of *message*, which has *count* bytes, to *found*, or raise as `_credentials_alone`.
+
+    *was_on* says whether SO_PASSCRED was on before the operation, by the program's own wish.
+    """
+    contents = _credentials_alone(handle, message, count)
     pidfd = FileDescriptor._empty()
     pidfd._owned.extend(map(message.owner.pop, repeat(0, len(contents.pidfds))))
-    found.append(_sender_or_peer(handle, contents.credentials or (0, *overflow_ids()), contents, pidfd))
+    numbers = contents.credentials or (0, *overflow_ids())
+    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
+    if contents.pidfds or not are_absent(*numbers):
+        found.append(sender(numbers, contents, pidfd))
+    elif was_on:
+        # The byte is older than the option, or "nobody" has sent it, in a pid namespace that is not visible here. The
+        # peer's credentials would then be those of somebody else.
+        found.append(Credentials._of((0, UINT_MAX, UINT_MAX), _OF_MESSAGE))
+    else:
+        found.append(peer_credentials(handle))
 
 
-def _credentials_alone(message: Incoming, count: int) -> Contents:
+def _credentials_alone(handle: Handle, message: Incoming, count: int) -> Contents:
     """
     Return the contents of *message*, which has *count* bytes.
 
-    Raises the Error FAILED if it has no bytes, or has descriptors. The texts are Gio's.
+    Raises the Error FAILED if it has no bytes, or has descriptors. At the end of the connection that is a ClosedError.
+    The texts are Gio's.
     """
-    found = whole_contents(message)
+    found = whole_contents(handle, message)
     if not count:
-        raise io_error(
-            IOErrorEnum.FAILED, "Expecting to read a single byte for receiving credentials but read zero bytes"
-        )
+        # As SO_PASSCRED is on, an empty record has credentials, and the end of a SOCK_SEQPACKET connection has none.
+        is_end = handle.is_stream or not (handle.is_datagram or found.credentials)
+        text = "Expecting to read a single byte for receiving credentials but read zero bytes"
+        raise (ClosedError if is_end else Error)(text, IO_ERROR_DOMAIN, IOErrorEnum.FAILED)
     if found.descriptors:
         if found.credentials is None or are_absent(*found.credentials):
             raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
         raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2")
     return found
-
-
-def _sender_or_peer(
-    handle: Handle, numbers: tuple[int, int, int], found: Contents | None = None, pidfd: FileDescriptor | None = None
-) -> Credentials:
-    """Return the credentials of a message, see `sender`, or those of the peer if the kernel has added none."""
-    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
-    if are_absent(*numbers) and not (found is not None and found.pidfds):
-        return peer_credentials(handle)
-    return Credentials._of(numbers, _OF_MESSAGE) if found is None else sender(numbers, found, pidfd)
 
 
 def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor | Error | None) -> Credentials:
@@ -288,98 +370,6 @@ def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor
     return made
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-class Received:
-    """A message that `receive_message` took from the socket."""
-
-    __slots__ = ("address", "flags", "messages", "owner", "refused", "refused_count", "size")
-
-    def __init__(
-        self,
-        size: int,
-        address: bytes,
-        messages: list[ControlMessage],
-        flags: int,
-        contents: Contents,
-        *,
-        refuses: bool,
-    ) -> None:
-        self.size = size
-        """The number of data bytes."""
-        self.address = address
-        """The sender's address as the kernel wrote it; b"" if the socket is connected or the sender has no name."""
-        self.messages = messages
-        """The control messages, in their order."""
-        self.flags = flags
-        """msg_flags, see recvmsg(2)."""
-        self.owner = contents.pidfds if refuses else contents.all_descriptors
-        """The descriptors in the control messages, which the caller has to take or to close."""
-        self.refused = contents.descriptors if refuses else []
-        """Descriptors that are still to be closed, as the socket refuses them."""
-        self.refused_count = len(self.refused)
-        """The number of descriptors that the socket has refused."""
-
-
-def receive_message(
-    handle: Handle, vectors: Sequence[bytearray], found: list[Received], flags: int = 0, context: str = RECEIVING
-) -> bool:
-    """
-    Receive data and control messages; return True if they came, False if that would block.
-
-    The data go into the writable buffers *vectors*; if there are none, one byte is received and dropped. The message is
-    appended to *found*, an empty list, even if a signal handler raises an exception. *flags* are those of recvmsg(2),
-    and *context* is the prefix of an Error's text.
-
-    Raises the Error for recvmsg(2)'s errno, and INVALID_DATA for damaged control messages.
-    """
-    message = Incoming(vectors, with_address=True)
-    # The result of the system call enters this list in one step of the interpreter, so an exception cannot lose it.
-    counts: list[int] = []
-    try:
-        message.user = handle
-        counts.extend(map(_recvmsg, (handle.number,), (message.header,), (flags | _FLAGS,)))
-        message.user = None
-        if handle.closed:
-            handle.reap()
-        if must_wait(handle, counts[0], context):
-            return False
-        found.append(_received(handle, message, counts[0]))
-        if found[0].refused:
-            close_all(found[0].refused)
-        return True
-    except BaseException as error:
-        message.user = None
-        if isinstance(error, Error) or not counts or counts[0] < 0:
-            message.discard()
-        else:  # raised by a signal handler. The message has left the socket, so the caller has to get it.
-            if not found:
-                found.append(_received(handle, message, counts[0]))
-            close_all(found[0].refused)
-        raise
-
-
-def _received(handle: Handle, message: Incoming, count: int) -> Received:
-    """
-    Return what came in *message*, which has *count* bytes.
-
-    The descriptors stay in the buffer until the caller has stored the result, so that it can close them by
-    `Incoming.discard`. Raises the Error INVALID_DATA for damaged control messages.
-    """
-    messages, damage = NATIVE.parse(message.control())
-    if damage:
-        raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{damage}")
-    contents, refuses = contents_of(messages), handle.refuses
-    if refuses:
-        messages = [each for each in messages if each[:2] != (SOL_SOCKET, SCM_RIGHTS)]
-    if not count and handle.is_stream:
-        # At the end of a stream Linux adds a zeroed struct ucred. It says root, but no process has sent it.
-        messages = []
-    flags = int(message.header.msg_flags)
-    return Received(count, message.address(), messages, flags, contents, refuses=refuses)
-
-
 # --- what all of them share ------------------------------------------------------------------------------------------
 
 
@@ -396,7 +386,7 @@ def must_wait(handle: Handle, count: int, context: str = RECEIVING) -> bool:
             raise peer_has_gone()
         return True
     if ffi.errno == errno.EMSGSIZE and SYSTEM.full_is_emsgsize:
-        raise table_is_full(0)
+        raise table_is_full("the message's descriptors are lost: ")
     raise handle.error(context)
 
 
@@ -415,27 +405,48 @@ def _has_more_to_come(handle: Handle) -> bool:
     return SYSTEM.is_linux and handle.number >= 0 and (handle.available_bytes() > 0 or not _is_shut_down(handle))
 
 
-def whole_contents(message: Incoming) -> Contents:
+def whole_contents(handle: Handle, message: Incoming) -> Contents:
     """
     Return the contents of *message*, and move its descriptors to its owner.
 
-    Raises the Error INVALID_DATA if the control messages are damaged, and TOO_MANY_OPEN_FILES if some were dropped.
+    Raises the Error INVALID_DATA if the control messages are damaged, and that of `dropped` if the kernel has dropped
+    descriptors.
     """
     found = message.take_over()
     if found.damage:
         raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{found.damage}")
     if message.truncated:
-        raise table_is_full(len(found.all_descriptors))
+        raise dropped(handle, len(found.all_descriptors))
     return found
 
 
-def table_is_full(count: int) -> Error:
-    """Return the Error for a message of which only *count* descriptors had room in this process's descriptor table."""
+def dropped(handle: Handle, count: int) -> Error:
+    """
+    Return the Error for a message of which only *count* descriptors came (MSG_CTRUNC). These have to be open still.
+
+    The kernel does not report why. So a descriptor is duplicated: if that works, the table was not full.
+    """
+    came = f"{count} of the message's descriptors came and were closed again, the others are lost: "
+    with handle.lock.entered, Owner() as trial:
+        handle.check()
+        try:
+            duplicate_all(trial, (handle.number,))
+        except (TooManyOpenFilesError, SystemCallError):  # EMFILE or ENOMEM
+            return table_is_full(came)
+    return system_error(
+        errno.EACCES,
+        RECEIVING,
+        f"{came}the descriptor table has room, so a security module, such as SELinux or AppArmor, denies them to this "
+        "process, unless another thread has closed descriptors just now",
+    )
+
+
+def table_is_full(came: str) -> Error:
+    """Return the Error for a message whose descriptors found no room in the table. *came* says which came."""
     return system_error(
         errno.EMFILE,
         RECEIVING,
-        f"{count} of the message's descriptors had room in the descriptor table and were closed again, the others are "
-        "lost: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
+        f"{came}the descriptor table is full: close some descriptors, or raise the limit (RLIMIT_NOFILE)",
     )
 
 

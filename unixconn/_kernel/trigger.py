@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     class Watcher(Protocol):
         """An operation or a source that is notified when a Trigger is set."""
 
-        def look(self) -> None:
+        def _look(self) -> None:
             """Check whether the Trigger is set, and end if so. It may be called in any thread, and without reason."""
 
 
@@ -105,9 +105,9 @@ class Trigger:
 
     def _watch(self, watcher: Watcher) -> None:
         """
-        Call ``watcher.look()`` each time the flag is set, until `_unwatch`.
+        Call ``watcher._look()`` each time the flag is set, until `_unwatch`.
 
-        After this, the caller has to call ``watcher.look()`` once itself, as the flag may have been set just before.
+        After this, the caller has to call ``watcher._look()`` once itself, as the flag may have been set just before.
 
         Raises the Error TOO_MANY_OPEN_FILES if the flag has a deadline, and the descriptor table is too full to wait
         for it.
@@ -121,7 +121,7 @@ class Trigger:
     def _tell_watchers(self) -> None:
         # list() and not tuple(): without the GIL, only list() copies a dictionary's keys in one step.
         for each in list(self._watchers):
-            each.look()
+            each._look()
 
 
 def check_cancellable(cancellable: object) -> None:

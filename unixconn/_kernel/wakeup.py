@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import posix
 import sys
-from itertools import chain, starmap
 
 from unixconn._base.errors import system_error, translated
-from unixconn._kernel.descriptors import adopt, close_all, move_all
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.descriptors import Owner, adopt, close_all, make_pipe, move_all
 from unixconn._kernel.native import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # EFD_CLOEXEC and EFD_NONBLOCK: on every machine, Linux defines them as these flags.
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _ONE = (1).to_bytes(8, sys.byteorder)
 _PIPE_BUFFER = 65_536
+# eventlet replaces these two in the module os: the one that reads waits there until there is something.
+_read, _write = posix.read, posix.write
 _CONTEXT = "Creating a descriptor to wake a waiting operation: "
 
 
@@ -33,7 +39,8 @@ class Wakeup:
     __slots__ = ("_owned", "_retired")
 
     def __init__(self) -> None:
-        self._owned: list[int] = []
+        # An Owner closes them if a signal handler raises at the first step of `__del__`.
+        self._owned: Owner = Owner()
         self._retired: list[int] = []
 
     def open(self) -> int:
@@ -59,8 +66,7 @@ class Wakeup:
 
     def _make_pipe(self) -> None:
         try:
-            # Both ends enter the list in one step of the interpreter, see descriptors.py. The end to read comes first.
-            self._owned.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+            make_pipe(self._owned)
         except OSError as error:
             raise translated(error, _CONTEXT) from None
 
@@ -76,8 +82,16 @@ class Wakeup:
                 move_all(self._retired, self._owned)
             close_all(self._retired)
 
+    def forget(self) -> None:
+        """Forget the descriptors, which other code has closed: their numbers may belong to other files."""
+        self._owned.clear()
+
     def set(self) -> None:
-        """Make it readable if it is open. An epoll that watches it with EPOLLET reports each call."""
+        """
+        Make it readable if it is open. An epoll that watches it with EPOLLET reports each call.
+
+        Raises OSError if other code has closed the descriptor.
+        """
         if not self._write():
             # A pipe that is never read fills up. A write that fails is not an event for EPOLLET, so make room.
             self.clear()
@@ -86,7 +100,7 @@ class Wakeup:
     def _write(self) -> bool:
         try:
             for fd in self._owned[-1:]:
-                os.write(fd, _ONE)
+                _write(fd, _ONE)
         except BlockingIOError:
             return False
         return True
@@ -95,11 +109,12 @@ class Wakeup:
         """Make it not readable if it is open."""
         try:
             for fd in self._owned[:1]:
-                os.read(fd, _PIPE_BUFFER)
+                _read(fd, _PIPE_BUFFER)
         except BlockingIOError:
             return
 
-    def __del__(self) -> None:
+    # At the interpreter's end, when the names of modules are cleared already, an event loop may still have one.
+    def __del__(self, _close_all: Callable[[list[int]], None] = close_all) -> None:
         # An attribute is missing if an exception interrupted the constructor.
         for name in self.__slots__:
-            close_all(getattr(self, name, []))
+            _close_all(getattr(self, name, []))

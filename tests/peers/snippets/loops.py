@@ -551,6 +551,17 @@ def async_receive_waits():
     return Until.outcome_of(b.receive_credentials_async, b.receive_credentials_finish, None)
 
 
+def async_splice_and_close():
+    """The finish of a splice belongs to the class: a connection is the object of no other one's."""
+    a, b = pair()
+    c, d = pair()
+    no_flags = Gio.IOStreamSpliceFlags.NONE
+    a.close()
+    found = Until.result_of(b.splice_async, c, no_flags, 0, None)
+    closed = Until.result_of(c.close_async, 0, None)
+    return [Gio.IOStream.splice_finish(found), Gio.IOStream.close_finish(c, closed), d.is_closed()]
+
+
 def async_is_never_called_inside():
     """Not even when all is there already."""
     a, b = pair()

@@ -180,3 +180,24 @@ def server_at(folder, kind=STREAM, name="socket"):
     server = unix_socket(kind)
     server.bind(Gio.UnixSocketAddress.new(f"{folder}/{name}"), True)
     return server
+
+
+def stream_of(data, kind=Gio.DataInputStream):
+    """Make a stream of a pipe that has *data* and then ends."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return kind.new(Gio.UnixInputStream.new(reader, True))
+
+
+def result_of(start, *arguments, finish):
+    """Start an operation, iterate until its callback, and finish it there."""
+    loop, found = GLib.MainLoop(), []
+
+    def ended(_stream, result):
+        found.append(attempt(finish, result))
+        loop.quit()
+
+    start(*arguments, 0, None, ended)
+    loop.run()
+    return plain(found[0])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PYTHON_DEV = "pypy3-dev" if sys.implementation.name == "pypy" else "python{}.{}-dev".format(*sys.version_info)
 
 pytestmark = pytest.mark.skipif(

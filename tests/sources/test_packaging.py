@@ -20,7 +20,7 @@ import pytest
 
 import unixconn
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMITED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -190,11 +190,51 @@ def test_build_with_a_compiler_that_fails(tree):
     assert "not found here" not in output
 
 
-def test_two_builds_are_equal(tree, tmp_path):
-    """Where SOURCE_DATE_EPOCH says what time it is, the wheel of another folder is the same one."""
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("times", [{"SOURCE_DATE_EPOCH": "1700000000"}, {}], ids=["SOURCE_DATE_EPOCH", "no time"])
+def test_two_builds_are_equal(tree, tmp_path, kind, times):
+    """What is built in another folder, at another time and with another umask is the same (S10)."""
     another = shutil.copytree(tree, tmp_path / "another" / "tree")
-    one, two = (build(folder, SOURCE_DATE_EPOCH="1700000000") for folder in (tree, another))
+    for path in (another, *another.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    one = build(tree, kind, **times)
+    before = os.umask(0o077)
+    try:
+        two = build(another, kind, **times)
+    finally:
+        os.umask(before)
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("readelf"), reason="needs Linux, and readelf")
+def test_compiled_layer_is_hardened(tree, tmp_path):
+    """All its addresses are bound when it is loaded, and read-only from then on, and its stack is guarded (S10)."""
+    output, (wheel,) = try_build(tree, CFLAGS="-O2", LDFLAGS="")
+    with zipfile.ZipFile(wheel) as content:
+        (name,) = (name for name in content.namelist() if name.startswith("unixconn/_api"))
+        library = content.extract(name, tmp_path)
+    shown = subprocess.run(["readelf", "-dlsW", library], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"\(FLAGS_1\).*\bNOW\b", shown)
+    assert "GNU_RELRO" in shown
+    assert "__stack_chk_fail" in shown
+    assert re.search(r"-D_FORTIFY_SOURCE=[23]\b", output)
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="the flags of Linux")
+@pytest.mark.parametrize(
+    ("flags", "added"),
+    [("-O0", 0), ("-O2", 1), ("-O2 -D_FORTIFY_SOURCE=1", 0), ("-O2 -Wp,-D_FORTIFY_SOURCE=2", 0)],
+)
+def test_fortified_where_that_is_possible(tree, flags, added):
+    """The C library's checks are on where the compiler optimises, and are not set a second time (S10)."""
+    output, (wheel,) = try_build(tree, CFLAGS=f"{flags} -Werror=cpp")
+    assert "_api" in generated(wheel), output
+    compiling = next(line for line in output.splitlines() if " -c " in line and "_api.c" in line)
+    assert len(re.findall(r" -D_FORTIFY_SOURCE=[23](?= )", compiling)) == added, compiling
+    assert not re.search(r"warning: .*_FORTIFY_SOURCE", output), output
 
 
 def test_source_distribution_can_be_built(tree, tmp_path):

@@ -1,44 +1,32 @@
 """
-Measures a server that gives a descriptor to each of 1,000 clients at once: ``python benchmarks/service.py``.
+A server that gives a descriptor to each of 1,000 clients at once; worker.py describes input and output.
 
 Both libraries run the same server, on SocketService, an asynchronous read, send_fd and a main loop. Only the import
-differs. Each contestant is a process with such a server, and a second process with the clients. These use plain
-sockets: they open all connections, then ask on all of them, and then receive a descriptor from each. The measurement
-fails if a client gets no descriptor, or one of another file. The rounds go through all contestants in turn.
-
-It needs unixconn installed in the interpreter that runs it. Interpreters with PyGObject, and PyPy, are measured if they
-are found. The figures are medians of the rounds, in wall-clock time and in CPU time of the server alone. Ratios are
-medians of the ratios within each round.
-
-``service.py unixconn|Gio`` runs one contestant; worker.py describes its input and output.
+differs. The clients are in a second process, and use plain sockets: they open all connections, then ask on all of them,
+and then receive a descriptor from each. The measurement fails if a client gets no descriptor, or one of another file.
+What is measured is the CPU time of the server.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import resource
-import shutil
 import socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from worker import MODULES, serve
 
-CONNECTIONS = 1_000
-WAYS = ("unixconn api", "unixconn abi", "Gio")
-WALL, CPU = "connection, wall-clock time", "connection, CPU time of the server"
+AT_ONCE = 1_000
+"""The number of clients at once, and the least number of times that the operation can be asked for."""
 
 _BACKLOG = 4_096
 _PATIENCE = 60
 """Seconds after which a client without an answer, or the server, gives up."""
-_WARM = 3
-"""The number of warm-up rounds."""
 
 
 class Clients:
@@ -135,8 +123,8 @@ class Server:
             self._loop.quit()
 
 
-def work(way: str) -> None:
-    """Run one contestant."""
+def main(way: str) -> None:
+    """Serve the operation of *way*."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as folder:
@@ -147,48 +135,13 @@ def work(way: str) -> None:
         module = importlib.import_module(MODULES[way])
         glib = importlib.import_module("gi.repository.GLib") if way == "Gio" else module
         server = Server(module, glib, path, file, clients)
-        serve({WALL: (server.answer, time.perf_counter), CPU: (server.answer, time.process_time)})
 
+        def answer(times: int) -> None:
+            for _ in range(times // AT_ONCE):
+                server.answer(AT_ONCE)
 
-def measure(quick: bool) -> None:
-    """Measure and print; only a few rounds if *quick*."""
-    # Imported here, as the interpreter of a contestant may not have unixconn.
-    from contestants import own_folder, start
-    from results import Results
-
-    from unixconn._cli.demo import find_gio
-
-    pythons = list(dict.fromkeys(filter(None, (sys.executable, find_gio(), shutil.which("pypy3")))))
-    results = Results(("Gio",))
-    with own_folder() as folder, ExitStack() as stack:
-        workers = dict(start("service.py", WAYS, pythons, folder))
-        for worker in workers.values():
-            stack.callback(worker.close)
-            for operation in worker.operations * _WARM:
-                worker.seconds(operation, CONNECTIONS)
-        for _ in range(3 if quick else 15):
-            for operation in (WALL, CPU):
-                for contestant, worker in workers.items():
-                    seconds = worker.seconds(operation, CONNECTIONS)
-                    results.add(operation, contestant, seconds / CONNECTIONS * 1e6)
-
-    print(*results.table(), sep="\n")
-    print(f"{f'{CONNECTIONS:,} at once, none lost':<34}{'per second':>12}{'times Gio':>12}")
-    for contestant in workers:
-        ratio = results.ratio(WALL, contestant, "Gio")
-        times = "-" if ratio is None else f"{1 / ratio:.2f}"
-        print(f"  {contestant!s:<32}{1e6 / results.microseconds(WALL, contestant)[0]:>12,.0f}{times:>12}")
-
-
-def main() -> None:
-    """Measure all contestants, or run one."""
-    if sys.argv[1:2] and sys.argv[1] in MODULES:
-        work(sys.argv[1])
-        return
-    parser = argparse.ArgumentParser(description="Measure a server on SocketService, unixconn against Gio.")
-    parser.add_argument("--quick", action="store_true", help="run a few rounds, for a rough idea only")
-    measure(parser.parse_args().quick)
+        serve({"service": (answer, time.process_time)})
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -58,8 +58,11 @@ TARGETS = {
 }
 PAIRS = [(name, target) for name, targets in TARGETS.items() for target in targets]
 
-# No header is as new as these; their values are those of the kernel's own headers.
-NEWER_THAN_HEADERS = {"SCM_PIDFD", "SO_PASSPIDFD", "SO_PEERPIDFD", "SO_PASSRIGHTS", "SCM_SECURITY", "SO_PEERGROUPS"}
+# Not all headers are as new as these; their values are those of the kernel's own headers.
+NEWER_THAN_HEADERS = {
+    *("SCM_PIDFD", "SO_PASSPIDFD", "SO_PEERPIDFD", "SO_PASSRIGHTS", "SCM_SECURITY", "SO_PEERGROUPS"),
+    "RENAME_NOREPLACE",
+}
 # Where those of Linux may be wider than the header's, and cover what is padding there.
 LENGTHS = {"msg_iovlen", "msg_controllen", "cmsg_len"}
 

@@ -1,0 +1,224 @@
+"""connect(), connect_async() and listen(): names of each kind, types of sockets, and errors that name the path."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+
+import pytest
+from helpers import open_sockets
+from ways import iterate
+
+import unixconn
+from unixconn import (
+    Cancellable,
+    Error,
+    MainLoop,
+    SocketListener,
+    SocketType,
+    UnixConnection,
+    UnixSocketAddress,
+    UnixSocketAddressType,
+)
+
+needs_abstract_names = pytest.mark.skipif(
+    not UnixSocketAddress.abstract_names_supported(), reason="this system has no abstract names"
+)
+ABSTRACT = f"\0unixconn-test-{os.getpid()}"
+
+
+def address_of(name):
+    """Return the address of an abstract name."""
+    return UnixSocketAddress.new_with_type(name[1:], UnixSocketAddressType.ABSTRACT)
+
+
+class TestNames:
+    """Both functions take all that can name a socket."""
+
+    @pytest.mark.parametrize("form", [str, os.fsencode, lambda path: path, UnixSocketAddress.new])
+    def test_a_path(self, tmp_path, form):
+        """A string, bytes, a Path and an address."""
+        name = form(tmp_path / "s")
+        with unixconn.listen(name) as listener, unixconn.connect(name), next(listener):
+            assert (tmp_path / "s").exists()
+        assert not (tmp_path / "s").exists()
+
+    @needs_abstract_names
+    @pytest.mark.parametrize("form", [str, str.encode, address_of])
+    def test_an_abstract_name(self, form):
+        """A string and bytes with a NUL byte before the name, as the standard library has it, and an address."""
+        name = form(ABSTRACT)
+        with unixconn.listen(name) as listener, unixconn.connect(name) as client, next(listener):
+            assert repr(listener) == f"<UnixListener {ABSTRACT!r}>"
+            with socket.socket(socket.AF_UNIX) as plain:
+                plain.connect(ABSTRACT)
+            assert client.get_remote_address().get_is_abstract()
+        with pytest.raises(unixconn.RefusedError):
+            unixconn.connect(name)
+
+    @needs_abstract_names
+    def test_an_abstract_name_has_no_mode(self):
+        """Whoever asks for permissions would not get them."""
+        with pytest.raises(ValueError, match=r"mode must be None for an abstract name.*, not 0o600"):
+            unixconn.listen(ABSTRACT, mode=0o600)
+
+    def test_an_at_sign(self, tmp_path, monkeypatch):
+        """A path with @ is a file; the error for a missing one says so."""
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(unixconn.NotFoundError) as caught:
+            unixconn.connect("@name")
+        assert 'an abstract name begins with a NUL byte, "\\0"' in caught.value.__notes__[-1]
+        with unixconn.listen("@name"):
+            assert (tmp_path / "@name").is_socket()
+            unixconn.connect("@name").close()
+
+    @pytest.mark.parametrize("act", [unixconn.connect, unixconn.connect_async, unixconn.listen])
+    def test_wrong_names(self, act):
+        """An empty one would get an address from the kernel, and a number is none."""
+        with pytest.raises(Error, match="must not be empty"):
+            act("")
+        with pytest.raises(TypeError):
+            act(3)
+
+
+class TestTypes:
+    """Each connection is a UnixConnection, of whatever type its socket is."""
+
+    def test_seqpacket(self, tmp_path):
+        """Records keep their borders in both directions."""
+        with unixconn.listen(tmp_path / "s", type=SocketType.SEQPACKET) as listener:
+            with unixconn.connect(tmp_path / "s", type=SocketType.SEQPACKET) as client, next(listener) as accepted:
+                assert (type(client), type(accepted)) == (UnixConnection, UnixConnection)
+                for data in (b"one", b"two"):
+                    client.send_message(data, [0])
+                for data in (b"one", b"two"):
+                    with accepted.receive_message(100) as message:
+                        assert (message.data, len(message.fds)) == (data, 1)
+            with pytest.raises(Error, match="wrong type for socket"):
+                unixconn.connect(tmp_path / "s")
+
+    def test_datagram(self, tmp_path):
+        """A datagram socket connects to one, and nobody listens on it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(str(tmp_path / "s"))
+            with unixconn.connect(tmp_path / "s", type=SocketType.DATAGRAM) as client:
+                client.send_message(b"x")
+            assert receiver.recv(100) == b"x"
+        with pytest.raises(ValueError, match="no other socket listens"):
+            unixconn.listen(tmp_path / "t", type=SocketType.DATAGRAM)
+        with pytest.raises(unixconn.NotSupportedError, match="peer_uid must be None"):
+            unixconn.connect(tmp_path / "s", type=SocketType.DATAGRAM, peer_uid=0)
+
+
+class TestAsync:
+    """connect_async() does the same without stopping anything else."""
+
+    def test_await(self, tmp_path):
+        """The loop runs on while the queue is full, and the connection is made when there is room."""
+
+        async def main():
+            others = []
+            with unixconn.listen(tmp_path / "s", backlog=0) as listener, unixconn.connect(tmp_path / "s"):
+                waiting = asyncio.ensure_future(unixconn.connect_async(tmp_path / "s", timeout=20))
+                for number in range(20):
+                    await asyncio.sleep(0.001)
+                    others.append(number)
+                    assert not waiting.done()
+                with next(listener), await waiting as connection:
+                    assert type(connection) is UnixConnection
+                    assert connection.get_socket().get_timeout() == 20
+            return others
+
+        assert asyncio.run(main()) == list(range(20))
+
+    def test_callback(self, tmp_path):
+        """The callback gets None, as no object started it, and connect_finish() returns the connection."""
+        loop, got = MainLoop(), []
+
+        def connected(source, result, data):
+            got.extend([source, result.get_source_object(), data, unixconn.connect_finish(result)])
+            loop.quit()
+
+        with unixconn.listen(tmp_path / "s"):
+            assert unixconn.connect_async(tmp_path / "s", None, connected, "data") is None
+            loop.run()
+            assert got[:3] == [None, None, "data"]
+            got[3].close()
+
+    def test_cancelled(self, tmp_path):
+        """A cancellation ends it, and leaves no descriptor."""
+        with unixconn.listen(tmp_path / "s", backlog=0), unixconn.connect(tmp_path / "s"):
+            before = open_sockets()
+            cancellable = Cancellable()
+            future = unixconn.connect_async(tmp_path / "s", cancellable)
+            cancellable.cancel()
+            with pytest.raises(unixconn.CancelledError):
+                future.result(20)
+            assert open_sockets() == before
+
+    def test_another_user(self, tmp_path):
+        """With peer_uid it is an error, and the connection is closed."""
+        with unixconn.listen(tmp_path / "s") as listener:
+            with pytest.raises(unixconn.PermissionDeniedError, match=f"uid {os.getuid()} listens there, and not uid 7"):
+                unixconn.connect_async(tmp_path / "s", peer_uid=7).result(20)
+            with next(listener) as accepted, pytest.raises(unixconn.ClosedError):
+                accepted.receive_message(1)
+
+    def test_the_wrong_finish(self, tmp_path):
+        """A result of something else is refused."""
+        one, other = UnixConnection.create_pair()
+        results = []
+        with one, other:
+            one.send_fd_async(0, None, lambda _, result: results.append(result))
+            iterate(lambda: results)
+            with pytest.raises(ValueError, match=r"not of unixconn_connect_async|is not a result"):
+                unixconn.connect_finish(results[0])
+            one.send_fd_finish(results[0])
+
+
+class TestErrors:
+    """They name the path, as Python's own do."""
+
+    @pytest.mark.parametrize(
+        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(20), unixconn.listen]
+    )
+    def test_the_filename(self, tmp_path, act):
+        """It is an attribute, stands in the text, and survives pickling."""
+        path = str(tmp_path / "missing" / "s")
+        with pytest.raises(FileNotFoundError) as caught:
+            act(path)
+        assert isinstance(caught.value, unixconn.NotFoundError)
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert error.filename == path
+            assert str(error).endswith(f"No such file or directory (1): {path!r}")
+
+    def test_refused(self, tmp_path):
+        """Where a file is, and nobody listens."""
+        (tmp_path / "s").touch()
+        with pytest.raises(ConnectionRefusedError) as caught:
+            unixconn.connect(tmp_path / "s")
+        assert caught.value.filename == str(tmp_path / "s")
+
+
+class TestIteration:
+    """Every listener is an iterator."""
+
+    def test_a_plain_one(self, tmp_path):
+        """A SocketListener, until it is closed."""
+        listener, got = SocketListener(), []
+        address = UnixSocketAddress.new(tmp_path / "s")
+        listener.add_address(address, SocketType.STREAM, unixconn.SocketProtocol.DEFAULT)
+        with unixconn.connect(address), unixconn.connect(address):
+            for connection in listener:
+                got.append(connection)
+                connection.close()
+                if len(got) == 2:
+                    listener.close()
+
+            async def main():
+                return [each async for each in listener]
+
+            assert asyncio.run(main()) == []
+        assert [type(each) for each in got] == [UnixConnection, UnixConnection]

@@ -1,0 +1,225 @@
+"""
+The loops of gevent, eventlet, tornado and Twisted: each form works there, and the loop's other work goes on meanwhile.
+
+Each case is a program of its own, as these libraries change the interpreter. The tests are skipped where the library is
+not installed: tox installs all of them in the environment "loops".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PATCHED = {
+    "gevent": """
+        from gevent import monkey
+        monkey.patch_all()
+        from gevent import sleep, spawn
+        def outcome(task):
+            return task.get(timeout=20)
+    """,
+    "eventlet": """
+        import eventlet
+        eventlet.monkey_patch()
+        from eventlet import sleep, spawn
+        def outcome(task):
+            with eventlet.Timeout(20):
+                return task.wait()
+    """,
+}
+"""How a program begins that replaces what blocks a thread."""
+
+GREENLETS = """
+    import os
+    import unixconn
+    from unixconn import Cancellable, MainLoop
+
+    def tick():
+        while True:
+            ticks.append(None)
+            sleep(0.001)
+
+    ticks = []
+    spawn(tick)
+    ours, theirs = unixconn.UnixConnection.create_pair()
+    {wait}
+    task = spawn(wait)
+    sleep(0.02)
+    before = len(ticks)
+    while len(ticks) < before + 10:
+        sleep(0.001)
+    {act}
+    os.close(outcome(task))
+    ours.close()
+    theirs.close()
+    print("ok", flush=True)
+    os._exit(0)
+"""
+"""Waits in one greenlet while others run."""
+
+WAITS = {
+    "plain": "def wait(): return theirs.receive_fd()",
+    "Future.result": "def wait(): return theirs.receive_fd_async().result(20)",
+    "Future.done": """
+    def wait():
+        future = theirs.receive_fd_async()
+        while not future.done():
+            sleep(0.001)
+        return future.result()
+    """,
+    "callback": """
+    def wait():
+        loop, got = MainLoop(), []
+        theirs.receive_fd_async(None, lambda c, result: (got.append(c.receive_fd_finish(result)), loop.quit()))
+        loop.run()
+        return got[0]
+    """,
+    "done callback": """
+    def wait():
+        got = []
+        theirs.receive_fd_async().add_done_callback(lambda future: got.append(future.result()))
+        while not got:
+            sleep(0.001)
+        return got[0]
+    """,
+    "deadline": """
+    def wait():
+        try:
+            theirs.receive_fd(Cancellable.with_timeout(0.001))
+        except TimeoutError:
+            return theirs.receive_fd()
+    """,
+    "notify_barrier": """
+    import socket, tempfile
+    from unixconn import UnixConnection, systemd
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(tempfile.mkdtemp() + "/s")
+    os.environ["NOTIFY_SOCKET"] = manager.getsockname()
+    def answer():
+        with UnixConnection.borrow(manager) as borrowed, borrowed.receive_message(100):
+            sleep(0.001)
+    def wait():
+        spawn(answer)
+        assert systemd.notify_barrier(20)
+        return theirs.receive_fd()
+    """,
+    "accept": """
+    import tempfile
+    listener = unixconn.listen(tempfile.mkdtemp() + "/s")
+    def wait():
+        with next(listener) as connection:
+            return connection.receive_fd()
+    """,
+}
+
+TWISTED = """
+from twisted.internet import {reactor}reactor
+{reactor}reactor.install()
+from twisted.internet import defer, reactor
+import os, unixconn
+
+ours, theirs = unixconn.UnixConnection.create_pair()
+
+{body}
+
+async def main():
+    try:
+        for _ in range(2):
+            reactor.callLater(0.01, ours.send_fd, 0)
+            await body()
+        print("ok")
+    finally:
+        ours.close()
+        theirs.close()
+        reactor.callLater(0, reactor.stop)
+
+reactor.callWhenRunning(lambda: defer.ensureDeferred(main()))
+reactor.run()
+"""
+TWISTED_BODIES = {
+    "await": """
+        async def body():
+            os.close(await theirs.receive_fd_async())
+    """,
+    "await of what is there": """
+        async def body():
+            ours.send_fd(0)
+            for _ in range(2):
+                os.close(await theirs.receive_fd_async())
+    """,
+    "Deferred.fromFuture": """
+        async def body():
+            os.close(await defer.Deferred.fromFuture(theirs.receive_fd_async()))
+    """,
+    "cancel": """
+        async def receive():
+            return await theirs.receive_fd_async()
+
+        async def body():
+            waiting = defer.ensureDeferred(receive())
+            waiting.cancel()
+            try:
+                await waiting
+            except defer.CancelledError:
+                os.close(await theirs.receive_fd_async())
+    """,
+}
+
+TORNADO = """
+    import asyncio, datetime, os, unixconn
+    from tornado import gen, ioloop
+
+    ours, theirs = unixconn.UnixConnection.create_pair()
+
+    async def main():
+        for _ in range(2):
+            ioloop.IOLoop.current().call_later(0.01, ours.send_fd, 0)
+            {body}
+        print("ok")
+
+    ioloop.IOLoop.current().run_sync(main, timeout=20)
+    ours.close()
+    theirs.close()
+"""
+TORNADO_BODIES = {
+    "await": "os.close(await theirs.receive_fd_async())",
+    "with_timeout": "os.close(await gen.with_timeout(datetime.timedelta(seconds=20), theirs.receive_fd_async()))",
+    "convert_yielded": "os.close(await gen.convert_yielded(theirs.receive_fd_async()))",
+    "multi": "os.close((await gen.multi([theirs.receive_fd_async()]))[0])",
+}
+
+
+def run(library, *parts):
+    """Run a program of several parts; it has to print "ok" and nothing else."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    program = "\n".join(textwrap.dedent(each) for each in parts)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ok\n", b"")
+
+
+@pytest.mark.parametrize("case", WAITS)
+@pytest.mark.parametrize("library", PATCHED)
+def test_greenlets(library, case):
+    """F13: after patching, what waits lets other greenlets run."""
+    wait = textwrap.dedent(WAITS[case])
+    act = "unixconn.connect(os.fsdecode(listener._path)).send_fd(0)" if case == "accept" else "ours.send_fd(0)"
+    program = textwrap.dedent(GREENLETS).replace("{wait}", wait).replace("{act}", act)
+    run(library, PATCHED[library], program)
+
+
+@pytest.mark.parametrize("case", TWISTED_BODIES)
+@pytest.mark.parametrize("reactor", ["asyncio", "epoll", "select"])
+def test_twisted(reactor, case):
+    """Coroutines of ensureDeferred() await Futures, and Deferreds are made of them, whichever reactor runs."""
+    run("twisted", TWISTED.replace("{reactor}", reactor).replace("{body}", textwrap.dedent(TWISTED_BODIES[case])))
+
+
+@pytest.mark.parametrize("case", TORNADO_BODIES)
+def test_tornado(case):
+    """F24: tornado takes a Future for one of its own."""
+    run("tornado", textwrap.dedent(TORNADO).replace("{body}", TORNADO_BODIES[case]))

@@ -1,0 +1,128 @@
+"""
+Descriptors that the kernel drops although the table has room, as a security module has it do.
+
+No such module can be counted on here. A library that is loaded first lowers the limit of descriptors during each
+recvmsg(): the kernel drops the descriptors as it does for the module, and there is room when the call has returned.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import room
+
+import unixconn
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="other systems do not drop them in this way"),
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc"),
+]
+
+LIBRARY = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+int limit = -1;
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    ssize_t (*call)(int, struct msghdr *, int) = dlsym(RTLD_NEXT, "recvmsg");
+    struct rlimit before, low;
+    if (limit < 0)
+        return call(fd, message, flags);
+    getrlimit(RLIMIT_NOFILE, &before);
+    low = before;
+    low.rlim_cur = limit;
+    setrlimit(RLIMIT_NOFILE, &low);
+    ssize_t count = call(fd, message, flags);
+    setrlimit(RLIMIT_NOFILE, &before);
+    return count;
+}
+"""
+
+PROGRAM = """
+import ctypes, json, os, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+import ways
+from helpers import open_descriptors
+from unixconn import Error, SocketType, UnixConnection
+
+limit = ctypes.c_int.in_dll(ctypes.CDLL(sys.argv[2]), "limit")
+METHODS = {
+    "receive_fd": (), "receive_fds": (2,), "receive_descriptor": (), "receive_descriptors": (None,),
+    "receive_credentials": (), "receive_message": (100,),
+}
+file = tempfile.TemporaryFile()
+sent = file.fileno()
+found = []
+with ways.kept_loop():
+    for way, do in ways.WAYS.items():
+        if ways.needs(way).args[0]:
+            continue
+        for kind in (SocketType.STREAM, SocketType.DATAGRAM, SocketType.SEQPACKET):
+            for method, arguments in METHODS.items():
+                a, b = UnixConnection.create_pair(kind)
+                with a, b:
+                    a.send_message(b"the data" if method == "receive_message" else b"x", [sent, sent])
+                    spare = os.dup(0)
+                    os.close(spare)
+                    limit.value = spare + len(found) % 2
+                    try:
+                        outcome = repr(do(b, method, *arguments))
+                    except Error as error:
+                        outcome = [type(error).__name__, error.errno, error.__notes__[0], error.partial.decode()]
+                    limit.value = -1
+                    opened = open_descriptors()
+                    a.send_message(b"x", [0])
+                    b.receive_message(9).close()
+                kept = list(opened.values()).count(opened[sent]) - 1
+                found.append([way, kind.name, method, outcome, kept])
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The library, compiled."""
+    folder = tmp_path_factory.mktemp("library")
+    source, made = folder / "limit.c", folder / "limit.so"
+    source.write_text(LIBRARY)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source, "-ldl"], check=True)
+    return made
+
+
+def test_are_no_full_table(library):
+    """The Error names the security module, not the limit; the data is in it, and the next message comes (F15)."""
+    program = [sys.executable, "-c", PROGRAM, Path(__file__).parents[1], library]
+    done = subprocess.run(program, env={**os.environ, "LD_PRELOAD": str(library)}, stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    assert len(found) >= 5 * 3 * 6
+    for way, kind, method, (name, number, note, partial), kept in found:
+        which = (way, kind, method)
+        assert (name, number) == ("PermissionDeniedError", errno.EACCES), which
+        assert re.match("[01] of the message's descriptors came .* has room, so a security module", note), which
+        assert partial == "the data" * (method == "receive_message"), which
+        assert kept == 0, which
+    assert {note[0] for _, _, _, (_, _, note, _), _ in found} == {"0", "1"}
+
+
+def test_in_a_full_table():
+    """The Error names the limit (F15)."""
+    for method, arguments in (("receive_fd", ()), ("receive_credentials", ()), ("receive_message", (9,))):
+        a, b = unixconn.UnixConnection.create_pair()
+        with a, b:
+            a.send_message(b"x", [0])
+            with room(0), pytest.raises(unixconn.TooManyOpenFilesError) as caught:
+                getattr(b, method)(*arguments)
+        assert "0 of the message's descriptors came" in caught.value.__notes__[0]
+        assert "RLIMIT_NOFILE" in caught.value.__notes__[0]

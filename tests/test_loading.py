@@ -1,0 +1,76 @@
+"""The package loads a module when one of its names is first used, also while no descriptor is free."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import unixconn
+
+PROGRAM = """
+import os, resource, sys
+import unixconn
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+
+def outcome(name):
+    # In a child, as the modules stay loaded.
+    read, write = os.pipe()
+    if not os.fork():
+        filler = []
+        try:
+            while True:
+                filler.append(os.dup(0))
+        except OSError:
+            pass
+        try:
+            found = "loaded" if getattr(unixconn, name) else ""
+        except Exception as error:
+            found = f"{type(error).__name__} {getattr(error, 'code', '')}"
+        for each in filler:
+            os.close(each)
+        getattr(unixconn, name)
+        os.write(write, found.encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        text = file.read()
+    os.wait()
+    return text
+
+for module, names in unixconn._MODULES.items():
+    name = names.split()[0]
+    print(name, outcome(name), sep=": ")
+"""
+
+
+def test_no_free_descriptor():
+    """The error is TOO_MANY_OPEN_FILES, and the next use has the name."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    found = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert set(found) == {names.split()[0] for names in unixconn._MODULES.values()}
+    assert set(found.values()) == {"loaded", "TooManyOpenFilesError 31"}
+
+
+def test_the_standard_library_s_socket():
+    """It is loaded by to_socket() alone; without a free descriptor that fails, and the descriptor stays where it is."""
+    program = """
+import os, resource, sys
+from unixconn import Error, FileDescriptor, UnixConnection
+a, b = UnixConnection.create_pair()
+made = FileDescriptor(os.dup(a.get_socket().get_fd()))
+assert "socket" not in sys.modules
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (made.fileno() + 1, limits[1]))
+try:
+    made.to_socket()
+except Error as error:
+    print(int(error.code), end=" ")
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+with made.to_socket() as sock:
+    sock.sendall(b"x")
+print(b.get_input_stream().read_bytes(1).get_data().decode())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout, done.stderr) == ("31 x\n", "")

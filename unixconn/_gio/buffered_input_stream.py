@@ -1,0 +1,357 @@
+"""BufferedInputStream: reads ahead, so that a few bytes do not take a system call."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from functools import partial
+
+from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority, as_writable
+from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.object import Property
+from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._gio.asynchronous import AWAIT, finish, make_task, with_async
+from unixconn._gio.filter_streams import FilterInputStream
+from unixconn._gio.input_stream import InputStream, as_count
+from unixconn._gio.streams import Bytes, check_turn, closed, give_back_turn, start_exclusively
+from unixconn._gio.transfers import Stepwise
+from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.steps import complete_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ClassVar, Optional
+
+    from typing_extensions import Buffer, Self
+
+    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.future import Future
+    from unixconn._gio.task import AsyncResult
+    from unixconn._io.steps import Steps
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+if TYPE_CHECKING:
+    Taking = Callable[[bool], Optional[T]]
+    """
+    Takes something from the buffer, or returns None if there is not enough yet.
+
+    The argument says whether the stream has ended, so that no more will come.
+    """
+
+_PIECE = 65536
+"""The most bytes that `read_all` asks for at a time."""
+
+
+class BufferedInputStream(FilterInputStream):
+    """
+    A stream that reads ahead from its base stream (Gio.BufferedInputStream).
+
+    What has arrived stays in the buffer until a read returns it, whatever ends an operation: an Error, a cancellation,
+    an exception raised by a signal handler. Descriptors that come with bytes that are read ahead are kept in their
+    order for `receive_fd` of the connection, see `InputStream`.
+
+    The methods that wait have the errors of the base stream, and PENDING and CLOSED for this one.
+    """
+
+    __module__ = "unixconn"
+
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("buffer-size", int, "get_buffer_size", "set_buffer_size", default=4096),
+    )
+
+    def __init__(self, base_stream: InputStream, *, close_base_stream: bool = True, buffer_size: int = 4096) -> None:
+        super().__init__(base_stream, close_base_stream=close_base_stream)
+        self._size = as_integer(buffer_size, "buffer_size", 1, UINT_MAX)
+        self._buffer = bytearray()
+        self._came: list[bytes] = []
+        """What the base stream has read, and the buffer does not have yet: for one moment, or after an exception."""
+        self._checked = 0
+        """How many bytes at the beginning of the buffer the operation has looked at in vain."""
+
+    @classmethod
+    def new_sized(cls, base_stream: InputStream, size: int) -> Self:
+        """Make a stream that reads at most *size* bytes ahead. Raises OverflowError for a *size* of less than 1."""
+        return cls(base_stream, buffer_size=size)
+
+    # --- the buffer ---
+
+    def get_available(self) -> int:
+        """Return the number of bytes in the buffer."""
+        return len(self._buffer)
+
+    def get_buffer_size(self) -> int:
+        """Return the most bytes that the buffer takes."""
+        return self._size
+
+    def set_buffer_size(self, size: int) -> None:
+        """
+        Set the most bytes that the buffer takes; not less than it has now.
+
+        Raises TypeError for a *size* that is not a number, and OverflowError for one below 1 or above 2**32 - 1.
+        """
+        size = max(as_integer(size, "size", 1, UINT_MAX), len(self._buffer))
+        if size != self._size:
+            self._size = size
+            self._notify("buffer-size")
+
+    def peek(self, buffer: Buffer, offset: int) -> int:
+        """
+        Copy bytes of the buffer, from *offset* on, into *buffer*, and leave them there; return their number.
+
+        Raises TypeError if *buffer* is not a writable bytes-like object, and OverflowError for an *offset* below 0.
+        """
+        target = as_writable(buffer)
+        found = self._buffer[as_integer(offset, "offset", 0, sys.maxsize) :][: len(target)]
+        target[: len(found)] = found
+        return len(found)
+
+    def peek_buffer(self) -> bytes:
+        """Return a copy of the buffer, which stays as it is."""
+        return bytes(self._buffer)
+
+    # --- reading ---
+
+    def fill(self, count: int, cancellable: Cancellable | None = None) -> int:
+        """
+        Read at most *count* bytes into the buffer; return their number, 0 at the end of the stream.
+
+        If *count* is -1, read as many as there is room for. If there is no room, return 0 at once. Raises the Error
+        INVALID_ARGUMENT for a *count* below -1.
+        """
+        return self._run(self._fill(_as_fill_count(count)), cancellable)
+
+    @with_async(
+        "g_buffered_input_stream_fill_async", returns="the number of bytes", io_priority=True, start=start_exclusively
+    )
+    def _fill_steps(self, count: int) -> Steps[int]:
+        return self._fill(_as_fill_count(count), "g_buffered_input_stream_fill_async")
+
+    def read_byte(self, cancellable: Cancellable | None = None) -> int:
+        """Read a byte and return its value; -1 at the end of the stream."""
+        return self._take_now(self._take_byte, cancellable)
+
+    def read(self, count: int | None = None, cancellable: Cancellable | None = None) -> bytes:
+        """
+        Read at most *count* bytes; return b"" at the end of the stream.
+
+        If the buffer has fewer, this waits once for more, as in Gio, and returns what it has after an Error. Without
+        *count*, read all bytes until the end of the stream.
+        """
+        if count is None:
+            return self._run(self._read_all(sys.maxsize), cancellable)
+        size = as_count(count)
+        return self._run(self._read(size), cancellable) if size else self._nothing(cancellable)
+
+    def _read_operation(self, count: int) -> Stepwise[bytes]:
+        return Stepwise(self._read(as_count(count)))
+
+    def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
+        """Read as `read` does, and return the bytes as a `Bytes`."""
+        return Bytes(self.read(as_count(count), cancellable))
+
+    def _read_bytes_operation(self, count: int) -> Stepwise[Bytes]:
+        return Stepwise(_made(Bytes, self._read(as_count(count))))
+
+    def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
+        """Read *count* bytes, fewer only if the stream ends. After an Error, those that came are in the buffer."""
+        size = as_count(count)
+        return self._run(self._read_all(size), cancellable) if size else self._nothing(cancellable)
+
+    def _read_all_operation(self, count: int) -> Stepwise[bytes]:
+        return Stepwise(self._read_all(as_count(count)))
+
+    def _skip_operation(self, count: int) -> Stepwise[int]:
+        return Stepwise(_made(len, self._read(as_count(count))))
+
+    def is_readable(self) -> bool:
+        """Whether a read would find a byte, or the end of the stream, without waiting."""
+        return bool(self._buffer) or super().is_readable()
+
+    def readinto(self, buffer: Buffer) -> int:
+        """
+        Read into *buffer*, a writable bytes-like object; return the number of bytes, 0 at the end of the stream.
+
+        It does not wait if there are bytes in the stream's own buffer.
+        """
+        target = as_writable(buffer)
+        found: list[bytes] = []
+        if target:
+            self._run(self._pull(len(target), found), None)
+            target[: len(found[0])] = found[0]
+        return sum(map(len, found))
+
+    # --- the steps ---
+
+    def _fill(self, count: int, caller: str = "g_buffered_input_stream_fill") -> Steps[int]:
+        if count < -1:
+            raise io_error(IOErrorEnum.INVALID_ARGUMENT, f"Too large count value passed to {caller}")
+        room = max(self._size - len(self._buffer), 0)
+        return (yield from self._fetch(room if count < 0 else min(count, room)))
+
+    def _fetch(self, count: int) -> Steps[int]:
+        """Add at most *count* bytes to the buffer; return their number."""
+        came = self._came
+        if count and not came:
+            yield from self._base_stream._pull(count, came)
+        size = sum(map(len, came))
+        # In one step of the interpreter, so that an exception neither loses the bytes nor doubles them.
+        deque(map(self._buffer.extend, map(came.pop, (0,) * len(came))), 0)
+        return size
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    def _pull(self, count: int, found: list[bytes]) -> Steps[int]:
+        if self._closed:
+            raise closed()
+        if not self._buffer:
+            yield from self._fill(-1)
+        found.append(self._take(count))
+        return len(found[0])
+
+    def _read(self, count: int) -> Steps[bytes]:
+        missing = count - len(self._buffer)
+        if missing > 0:
+            try:
+                yield from self._fetch(max(missing, self._size))
+            except Error:
+                if not self._buffer:
+                    raise
+        return self._take(count)
+
+    def _read_all(self, count: int) -> Steps[bytes]:
+        while (missing := count - len(self._buffer)) > 0:
+            if not (yield from self._fetch(max(min(missing, _PIECE), self._size))):
+                break
+        return self._take(count)
+
+    # --- what can be taken from the buffer ---
+
+    def _take_byte(self, at_end: bool) -> int | None:
+        return self._take(1)[0] if self._buffer else -1 if at_end else None
+
+    def _take_steps(self, take: Taking[T], least: int = 0) -> Steps[T]:
+        """Take something, with as many reads as it needs. They fill the buffer, or read up to *least* bytes of it."""
+        self._checked = 0
+        while (found := take(False)) is None:
+            if len(self._buffer) >= self._size:
+                self.set_buffer_size(min(2 * self._size, UINT_MAX))
+            if not (yield from self._fill(least - len(self._buffer) if least else -1)):
+                found = take(True)
+                assert found is not None
+                return found
+        return found
+
+    def _take_now(self, take: Taking[T], cancellable: Cancellable | None, least: int = 0) -> T:
+        """Do what `_take_steps` does in the calling thread, in turn."""
+        pending, token = self._pending, object()
+        try:
+            pending.append(token)
+            if pending != [token] or self._closed or cancellable is not None:
+                check_turn(self, token, self._socket._handle, cancellable)
+            self._checked = 0
+            found = take(False)
+            if found is None:
+                found = complete_all(self._take_steps(take, least), cancellable, blocking=True)
+            give_back_turn(self, token)
+            return found
+        finally:  # once more, as a signal handler may have raised before or at the end
+            if pending:
+                give_back_turn(self, token)
+
+    def _run(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
+        """Run *steps* in the calling thread, in turn."""
+        token = object()
+        try:
+            self._pending.append(token)
+            check_turn(self, token, self._socket._handle, cancellable)
+            result = complete_all(steps, cancellable, blocking=True)
+            give_back_turn(self, token)
+            return result
+        finally:  # as in `_take_now`
+            give_back_turn(self, token)
+
+    # --- generated by tools/generate_async.py: change a declaration, and run that ---
+    # fmt: off
+
+    @overload
+    def fill_async(self, count: int, io_priority: int = PRIORITY_DEFAULT,
+                   cancellable: Cancellable | None = None) -> Future[int]: ...
+    @overload
+    def fill_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
+                   callback: Callback = ..., *user_data: object) -> None: ...
+    def fill_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
+                   callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+        """
+        Start what `fill` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (stream, result, *user_data); `fill_finish` returns the value. Without a
+        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        Callbacks with a lower *io_priority* are called first.
+        """
+        return start_exclusively(self, "g_buffered_input_stream_fill_async", self._fill_steps(count), io_priority,
+                                 cancellable, callback, user_data)
+
+    def fill_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `fill_async`.
+
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another stream or another operation, or if its value was returned already.
+        """
+        return finish(self, "g_buffered_input_stream_fill_async", result)
+
+    # fmt: on
+    # --- end of the generated part ---
+
+
+def _as_fill_count(count: int) -> int:
+    return as_integer(count, "count", -sys.maxsize - 1, sys.maxsize)
+
+
+def _made(make: Callable[[T], U], steps: Steps[T]) -> Steps[U]:
+    return make((yield from steps))
+
+
+def start_taking(
+    stream: BufferedInputStream,
+    name: str,
+    take: Taking[T],
+    io_priority: int,
+    cancellable: Cancellable | None,
+    callback: Callback,
+    data: tuple[object, ...],
+) -> Future[T] | None:
+    """Start to take something from the buffer of *stream*, which is pending meanwhile; see `start_exclusively`."""
+    # The short door, for what is in the buffer already.
+    if cancellable is None and not stream._closed:
+        if io_priority.__class__ is not int or not -INT_MAX <= io_priority <= INT_MAX:
+            io_priority = as_priority(io_priority, "io_priority")
+        task = make_task(stream, name, None, callback, data)
+        pending, token, over = stream._pending, object(), False
+        try:
+            pending.append(token)
+            if pending == [token] and not task._is_held:
+                stream._checked = 0
+                error = None
+                try:
+                    found = take(False)
+                except Error as caught:
+                    found, error = None, caught.with_traceback(None)
+                if found is not None or error is not None:
+                    task._before = partial(give_back_turn, stream, token)
+                    if io_priority:
+                        task._priority = io_priority
+                    # The lines of `Task._end`.
+                    task._result, task._error, over = [found] if error is None else [], error, True
+                    task._tell()
+                    return task if callback is AWAIT else None  # type: ignore[return-value]
+        finally:
+            if not over:
+                give_back_turn(stream, token)
+    return start_exclusively(stream, name, stream._take_steps(take), io_priority, cancellable, callback, data)

@@ -1,0 +1,137 @@
+"""What Sockets are made of and return: types, protocols, flags, and the results of their methods."""
+
+from __future__ import annotations
+
+import _socket as python
+from enum import IntEnum, IntFlag
+
+from unixconn._base.arguments import as_member
+from unixconn._base.typing import TYPE_CHECKING, named_tuple
+from unixconn._gio.address import SocketFamily
+
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    from unixconn._gio.address import SocketAddress
+    from unixconn._gio.control_messages import SocketControlMessage
+    from unixconn._gio.socket_connection import SocketConnection
+
+
+class SocketType(IntEnum):
+    """Types of sockets (Gio.SocketType)."""
+
+    __module__ = "unixconn"
+
+    INVALID = 0
+    STREAM = 1
+    DATAGRAM = 2
+    SEQPACKET = 3
+
+
+# Gio numbers the types differently.
+KERNEL_TYPES = {
+    SocketType.STREAM: int(python.SOCK_STREAM),
+    SocketType.DATAGRAM: int(python.SOCK_DGRAM),
+    SocketType.SEQPACKET: int(python.SOCK_SEQPACKET),
+}
+GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
+
+
+class SocketProtocol(IntEnum):
+    """Protocols (Gio.SocketProtocol)."""
+
+    __module__ = "unixconn"
+
+    UNKNOWN = -1
+    DEFAULT = 0
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+# A dictionary is faster than a call of the enumeration.
+FAMILIES = {int(each): each for each in SocketFamily}
+PROTOCOLS = {int(each): each for each in SocketProtocol}
+
+
+class SocketMsgFlags(IntFlag):
+    """
+    The flags of sendmsg(2) and recvmsg(2) that have names in Gio (Gio.SocketMsgFlags).
+
+    Others may be given too, such as MSG_DONTWAIT of the socket module. MSG_NOSIGNAL and MSG_CMSG_CLOEXEC are always on.
+    """
+
+    __module__ = "unixconn"
+
+    NONE = 0
+    OOB = python.MSG_OOB
+    PEEK = python.MSG_PEEK
+    DONTROUTE = python.MSG_DONTROUTE
+
+
+DONTWAIT = int(python.MSG_DONTWAIT)
+"""The flag with which sendmsg(2) does not wait."""
+NEVER_WAITS = DONTWAIT | int(python.MSG_OOB) | int(getattr(python, "MSG_ERRQUEUE", 0))
+"""The flags with which recvmsg(2) does not wait."""
+
+
+connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, type[SocketConnection]] = {}
+"""The class of connections for each kind of socket; the key None is for all others. The classes' modules fill it in."""
+
+
+def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
+    """Return a key of `connection_types`. Raises TypeError if an argument is not a member of its enum."""
+    return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
+
+
+if TYPE_CHECKING:
+
+    class SocketOption(NamedTuple):
+        """The result of `Socket.get_option`."""
+
+        ok: bool
+        """Always True: a failure is raised as an Error."""
+        value: int
+        """The value of the option."""
+
+    class Datagram(NamedTuple):
+        """The result of `Socket.receive_from`."""
+
+        data: bytes
+        """The bytes of the datagram, as many as there was room for."""
+        address: SocketAddress | None
+        """The sender's address, None for a sender without a name."""
+
+    class SocketMessage(NamedTuple):
+        """The result of `Socket.receive_message`."""
+
+        size: int
+        """The number of data bytes received."""
+        address: SocketAddress | None
+        """The sender's address, on a socket without a connection; None for a sender without a name."""
+        messages: list[SocketControlMessage]
+        """The control messages."""
+        flags: int
+        """The kernel's msg_flags, see recvmsg(2)."""
+
+else:
+    SocketOption = named_tuple(
+        "SocketOption",
+        "The result of `Socket.get_option`.",
+        ok="Always True: a failure is raised as an Error.",
+        value="The value of the option.",
+    )
+    Datagram = named_tuple(
+        "Datagram",
+        "The result of `Socket.receive_from`.",
+        data="The bytes of the datagram, as many as there was room for.",
+        address="The sender's address, None for a sender without a name.",
+    )
+    SocketMessage = named_tuple(
+        "SocketMessage",
+        "The result of `Socket.receive_message`.",
+        size="The number of data bytes received.",
+        address="The sender's address, on a socket without a connection; None for a sender without a name.",
+        messages="The control messages.",
+        flags="The kernel's msg_flags, see recvmsg(2).",
+    )

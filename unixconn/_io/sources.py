@@ -1,0 +1,172 @@
+"""What GLib has for its loop besides idle_add and timeout_add: signals, child processes, clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, Source, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def idle_source_new() -> Source:
+    """Return a source that is always ready, with the priority PRIORITY_DEFAULT_IDLE (g_idle_source_new)."""
+    return Source(PRIORITY_DEFAULT_IDLE)
+
+
+def timeout_source_new(interval: int) -> Source:
+    """
+    Return a source that is ready every *interval* milliseconds (g_timeout_source_new).
+
+    Raises TypeError if *interval* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
+    """
+    return Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000)
+
+
+def get_monotonic_time() -> int:
+    """Return the microseconds of a clock that is never set, the one of `time.monotonic` (g_get_monotonic_time)."""
+    return time.monotonic_ns() // 1000
+
+
+def get_real_time() -> int:
+    """Return the microseconds since 1970 (g_get_real_time)."""
+    return time.time_ns() // 1000
+
+
+class _Signals:
+    """The sources of each signal, and the handlers that Python had before."""
+
+    def __init__(self) -> None:
+        self.sources: dict[int, list[_SignalSource]] = {}
+        self.before: dict[int, Any] = {}
+
+    def arrive(self, number: int, _frame: object) -> None:
+        for each in list(self.sources.get(number, ())):
+            each._make_ready()
+
+
+_signals = _Signals()
+
+
+class _SignalSource(Source):
+    """A source that becomes ready when the process gets the signal *number*."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int, priority: int) -> None:
+        super().__init__(priority)
+        self._number = number
+
+    def _prepare(self) -> None:
+        known = _signals.sources.setdefault(self._number, [])
+        if self not in known:
+            known.append(self)
+            if self._number not in _signals.before:
+                _signals.before[self._number] = signal.signal(self._number, _signals.arrive)
+
+    def destroy(self) -> None:
+        """See `Source.destroy`."""
+        super().destroy()
+        known = _signals.sources.get(self._number, [])
+        if self in known:
+            known.remove(self)
+        # Only the main thread can restore the handler. It does nothing without a source.
+        if not known and self._number in _signals.before and threading.current_thread() is threading.main_thread():
+            before = _signals.before.pop(self._number)
+            signal.signal(self._number, signal.SIG_DFL if before is None else before)
+
+
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+
+def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], *data: object) -> int:
+    """
+    Have the default context call *handler* with *data* after each signal *signum* (g_unix_signal_add_full).
+
+    *handler* is called until it returns a false value. Python's handler of the signal is then restored. Several signals
+    before the call may count as one. Returns the number of the source, for `source_remove`.
+
+    *signum* is SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH; any other raises ValueError, as does a call
+    outside of the main thread. Raises TypeError if *handler* is not callable.
+    """
+    number = as_integer(signum, "signum", 0, INT_MAX)
+    if number not in _SIGNALS:
+        raise ValueError(f"signum must be SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH, not {signum!r}")
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError("unix_signal_add() works only in the main thread, as Python's signal handlers do")
+    source = _SignalSource(number, priority)
+    source.set_callback(handler, *data)
+    return source.attach()
+
+
+class _ChildSource(Source):
+    """A source that becomes ready when the child process *pid* has ended. A thread waits for that."""
+
+    __slots__ = ("_ended", "_pid")
+
+    def __init__(self, pid: int, priority: int) -> None:
+        super().__init__(priority)
+        self._pid = pid
+        self._ended = (0, 0)
+        """The pid and the status once the process has ended."""
+
+    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
+        """Set *callback*, which is called once with the pid, the wait status and *data*."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+
+        def call() -> bool:
+            callback(self._pid, self._ended[1], *data)
+            return False
+
+        self._call = call
+
+    def _prepare(self) -> None:
+        if self._ended[0]:
+            self._make_ready()
+        else:
+            threading.Thread(target=self._wait, name=f"unixconn: child {self._pid}", daemon=True).start()
+
+    def _wait(self) -> None:
+        # ChildProcessError: somebody else has taken the status meanwhile.
+        with contextlib.suppress(ChildProcessError):
+            self._ended = os.waitpid(self._pid, 0)
+        if not self._destroyed:
+            self._make_ready()
+
+
+def child_watch_add(*arguments: Any, priority: int = PRIORITY_DEFAULT) -> int:
+    """
+    Have the default context call a function when a child process has ended (g_child_watch_add_full).
+
+    The arguments are ``child_watch_add(priority, pid, function, *data)``, or without *priority*. The function is called
+    with *pid*, the status (see `os.waitstatus_to_exitcode`; 0 if somebody else has waited for the process) and *data*.
+    Returns the number of the source, for `source_remove`; the process is waited for nevertheless.
+
+    Raises TypeError for wrong arguments, OverflowError for a *pid* that does not fit a C int, and ChildProcessError if
+    *pid* is no child of this process.
+    """
+    if len(arguments) > 1 and not callable(arguments[1]):
+        priority, *rest = arguments
+    else:
+        rest = list(arguments)
+    if len(rest) < 2:
+        raise TypeError(f"child_watch_add() takes a pid and a function, not {arguments!r}")
+    pid, function, *data = rest
+    number = as_integer(pid, "pid", 1, INT_MAX)
+    source = _ChildSource(number, priority)
+    source.set_callback(function, *data)
+    source._ended = os.waitpid(number, os.WNOHANG)
+    return source.attach()
+
+
+for _each in (child_watch_add, get_monotonic_time, get_real_time, idle_source_new, timeout_source_new, unix_signal_add):
+    _each.__module__ = "unixconn"

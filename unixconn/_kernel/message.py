@@ -1,0 +1,292 @@
+"""Message: what `UnixConnection.receive_message` returns, and the attempt that receives one."""
+
+from __future__ import annotations
+
+import _socket as socket
+from collections import deque
+from itertools import starmap
+
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.control_messages import (
+    DATA_ALONE,
+    MESSAGES,
+    NATIVE,
+    ONE_CREDENTIALS,
+    ONE_DESCRIPTOR,
+    ROOM,
+    ROOM_FOR_DATA,
+    UCRED,
+    Incoming,
+    contents_of,
+    messages_of,
+)
+from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
+from unixconn._kernel.descriptors import Owner, duplicate_all
+from unixconn._kernel.file_descriptor import FileDescriptor
+from unixconn._kernel.native import recvmsg
+from unixconn._kernel.platform import SYSTEM
+from unixconn._kernel.receive import NO_ROOM, RECEIVING, dropped, must_wait, peer_has_gone, sender
+from unixconn._kernel.unwanted import Unwanted, close_unwanted
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from unixconn._kernel.control_messages import Contents
+    from unixconn._kernel.handle import Handle
+
+# These are names of this module, as they are looked up for each message.
+_recvmsg = recvmsg
+_FLAGS = SYSTEM.receive_flags
+# With MSG_TRUNC the kernel returns the real length of a record that does not fit. On a stream the flag would discard
+# the data.
+_RECORD_FLAGS = SYSTEM.receive_flags | socket.MSG_TRUNC
+_new = object.__new__
+
+
+class Message:
+    """
+    A message that `UnixConnection.receive_message` returns: data, and what has come with them.
+
+    The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
+    keep one, take it out with ``message.fds.pop(0)``, or take its number with ``message.fds[0].detach()``.
+    """
+
+    __module__ = "unixconn"
+
+    # For help(), which does not see the docstrings below.
+    __slots__ = {
+        "credentials": (
+            "The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."
+        ),
+        "data": "The data.",
+        "end_of_record": (
+            "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
+        ),
+        "fds": "The descriptors, in the order in which they were sent.",
+        "pidfd": "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`.",
+        "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
+    }
+
+    def __init__(self) -> None:
+        self.data: bytes = b""
+        """The data."""
+        self.fds: list[FileDescriptor] = []
+        """The descriptors, in the order in which they were sent."""
+        self.credentials: Credentials | None = None
+        """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
+        self.pidfd: FileDescriptor | None = None
+        """A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`."""
+        self.end_of_record: bool = False
+        """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
+        self.refused: int = 0
+        """The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`."""
+
+    def close(self) -> None:
+        """Close the descriptors that are still in the message, and the pidfd. A second call has no effect."""
+        fds = self.fds
+        while fds:
+            last = fds.pop()
+            close_unwanted(last._owned)
+        if self.pidfd is not None:
+            self.pidfd.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"
+
+
+def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
+    """
+    Receive at most *max_bytes* of data, and what has come with them; return False if that would block, else True.
+
+    The Message is appended to *found*, an empty list, even if a signal handler raises an exception. A SOCK_SEQPACKET
+    socket needs SO_PASSCRED: the kernel then adds credentials to an empty record, but none at the end of the
+    connection. Without them the two would look the same.
+
+    A message that is not whole is refused: its descriptors are closed, and the Error is INVALID_DATA, that of
+    `dropped`, or MESSAGE_TOO_LARGE for a record of more than *max_bytes*. It has the data, see `Error.partial`. At the
+    end of the connection it is CLOSED. Also raises the Error for recvmsg(2)'s errno.
+    """
+    pool = MESSAGES if max_bytes <= ROOM_FOR_DATA else messages_of(max_bytes)
+    try:
+        message = pool.pop()
+    except IndexError:
+        message = pool.make()
+    message.room[0] = ROOM
+    message.size[0] = max_bytes
+    made: Message = _new(Message)
+    owner: Unwanted | None = None
+    owners: list[Owner] = []
+    # The result of the system call enters this list in one step of the interpreter, so an exception cannot lose it.
+    counts: list[int] = []
+    try:
+        message.user = handle
+        flags = _FLAGS if handle.is_stream else _RECORD_FLAGS
+        counts += starmap(_recvmsg, ((handle.number, message.header, flags),))
+        message.user = None
+        if handle.closed:
+            handle.reap()
+        count = counts[0]
+        # The two most common kinds are read here, as `_read` would: more calls would take as long as the system call.
+        if message.kind == ONE_DESCRIPTOR and not handle.refuses:
+            descriptor: FileDescriptor = _new(FileDescriptor)
+            descriptor._owned = owner = Unwanted()
+            descriptor._warns = True
+            owners.append(owner)
+            made.fds = [descriptor]
+        elif message.start == DATA_ALONE and count:
+            made.fds = []
+        elif must_wait(handle, count):
+            pool.append(message)
+            return False
+        else:
+            descriptors = _read(handle, message, count, max_bytes, made, owners)
+            _hand_over(made, owners, descriptors, found)
+            pool.append(message)
+            return True
+        made.data = message.data[:count]
+        made.credentials = made.pidfd = None
+        made.end_of_record = not handle.is_stream
+        made.refused = 0
+        if owner is not None:
+            owner.append(message.descriptors[0])
+        found.append(made)
+        pool.append(message)
+        return True
+    except BaseException:  # the Error for a refused message, or an exception raised by a signal handler
+        # If it has the Message, or nothing has come, the buffer may be back in the pool, and be used by another thread.
+        if not found and not (counts and counts[0] < 0):
+            message.user = None
+            _rescue(handle, message, counts, max_bytes, made, owners, found)
+        raise
+
+
+def _hand_over(made: Message, owners: list[Owner], descriptors: list[int], found: list[Message]) -> None:
+    """Append *made* to *found* when its owners have the *descriptors*, and close those that the socket refuses."""
+    # In one step of the interpreter, so that no descriptor has two owners, or none.
+    deque(map(list.append, owners, descriptors), 0)
+    found.append(made)
+    if made.refused:
+        close_unwanted(owners[0])
+
+
+def _rescue(
+    handle: Handle,
+    message: Incoming,
+    counts: list[int],
+    max_bytes: int,
+    made: Message,
+    owners: list[Owner],
+    found: list[Message],
+) -> None:
+    """Append what came in *message* to *found* if that is whole; otherwise close the descriptors."""
+    try:
+        if counts:
+            is_given = owners and owners[0]
+            descriptors = [] if is_given else _read(handle, message, counts[0], max_bytes, made, owners)
+            _hand_over(made, owners, descriptors, found)
+    except Error:
+        message.discard()
+
+
+def _read(
+    handle: Handle, message: Incoming, count: int, max_bytes: int, made: Message, owners: list[Owner]
+) -> list[int]:
+    """
+    Fill *made* with what came in *message*, which has *count* bytes, and *owners* with the owners of its descriptors.
+
+    Returns the descriptors, which belong to *message* until `_hand_over`. Those that the socket refuses come first, and
+    have the same owner. Raises the Error for a message that is not whole.
+    """
+    made.__init__()  # type: ignore[misc]
+    made.data = message.data[:count]
+    made.end_of_record = not handle.is_stream
+    if message.kind == ONE_CREDENTIALS and (numbers := UCRED.unpack(message.credentials))[0]:
+        made.credentials = Credentials._of(numbers, CredentialsSource.MESSAGE)
+        return []
+    messages, damage = NATIVE.parse(message.control())
+    contents = contents_of(messages, damage)
+    # With SO_PASSCRED an empty record has credentials, and the end of a SOCK_SEQPACKET connection has none.
+    is_end = not (count or handle.is_datagram or (handle.is_sequence and messages))
+    error = _refusal(handle, message, contents, count, max_bytes, is_end=is_end)
+    if error is not None:
+        error.partial = message.data[: min(count, max_bytes)]
+        # An Owner has the descriptors now, and closes them even if the next steps are interrupted.
+        message.take_over()
+        try:
+            raise error
+        finally:
+            # The traceback refers to this frame. In a cycle, the Owner would live until a collection, at any moment: in
+            # its destructor Python ignores what a signal handler raises.
+            del error
+    made.refused = len(contents.descriptors) if handle.refuses else 0
+    owners[:] = [Unwanted()] * made.refused
+    for _ in contents.all_descriptors[made.refused :]:
+        descriptor = FileDescriptor._empty(Unwanted)._hand_over()
+        owners.append(descriptor._owned)
+        made.fds.append(descriptor)
+    if contents.pidfds:
+        made.pidfd = made.fds[-1]
+        del made.fds[len(contents.descriptors) - made.refused :]
+    made.credentials = _credentials(contents)
+    return contents.all_descriptors
+
+
+def _refusal(
+    handle: Handle, message: Incoming, contents: Contents, count: int, max_bytes: int, *, is_end: bool
+) -> Error | None:
+    """Return the Error for a message that is not whole, else None; *is_end* says that it is the connection's end."""
+    if contents.damage:
+        return io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{contents.damage}")
+    if message.truncated:
+        return dropped(handle, len(contents.all_descriptors))
+    if contents.no_pidfd in NO_ROOM:
+        return system_error(
+            contents.no_pidfd,
+            RECEIVING,
+            "the kernel had no room for the sender's pidfd, which is lost: close some descriptors, or raise the limit "
+            "(RLIMIT_NOFILE)",
+        )
+    if is_end:
+        return peer_has_gone()
+    if count > max_bytes:
+        return io_error(
+            IOErrorEnum.MESSAGE_TOO_LARGE,
+            f"{RECEIVING}a record of {count} bytes came and is lost, as max_bytes is {max_bytes}: "
+            "receive with a larger one",
+        )
+    return None
+
+
+def _credentials(contents: Contents) -> Credentials | None:
+    numbers = contents.credentials
+    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
+    if numbers is None or (are_absent(*numbers) and not contents.pidfds):
+        return None
+    copy: FileDescriptor | Error | None = None
+    if contents.pidfds:
+        # A duplicate, as the user may close the message and keep the credentials.
+        copy = FileDescriptor._empty()
+        try:
+            duplicate_all(copy._owned, contents.pidfds[-1:])
+        except Error as error:
+            copy = error.with_traceback(None)
+    return sender(numbers, contents, copy)

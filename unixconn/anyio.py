@@ -1,0 +1,183 @@
+"""
+A stream of anyio over a UnixConnection.
+
+It is an `anyio.abc.UNIXSocketStream`, and works in both of anyio's backends. What anyio's own stream loses is an error
+here: descriptors for which the caller, or the process, has no room. Received descriptors are close-on-exec. Credentials
+are at hand by `UnixStream.connection`.
+
+This module needs anyio 4.1 or later, which unixconn does not install.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard
+from anyio.abc import SocketAttribute, UNIXSocketStream
+from anyio.lowlevel import checkpoint
+
+from unixconn._base.errors import (
+    ClosedError,
+    IOErrorEnum,
+    NotConnectedError,
+    PeerClosedError,
+    PeerResetError,
+    io_error,
+)
+from unixconn._base.typing import TYPE_CHECKING
+from unixconn._gio.connection import UnixConnection
+from unixconn._gio.socket import Socket
+from unixconn._gio.socket_types import SocketType
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from io import IOBase
+    from typing import Any
+
+    from unixconn._kernel.message import Message
+
+__all__ = ["UnixStream"]
+
+
+class UnixStream(UNIXSocketStream):
+    """
+    A stream of anyio over *connection*, which belongs to it from then on: `aclose` closes the connection.
+
+    Raises TypeError if *connection* is not a UnixConnection, and ValueError if it is not a stream, but of records.
+
+    All methods raise anyio's errors: ClosedResourceError after `aclose`, BusyResourceError while another task sends or
+    receives, and BrokenResourceError if the peer has gone, or the connection was reset. Other Errors are unixconn's.
+    """
+
+    def __init__(self, connection: UnixConnection) -> None:
+        if not isinstance(connection, UnixConnection):
+            raise TypeError(f"connection must be a UnixConnection, not {connection!r}")
+        if connection.get_socket().get_socket_type() is not SocketType.STREAM:
+            raise ValueError(f"connection must be a stream, not one of records: {connection!r}")
+        self._connection = connection
+        self._python_socket: socket.socket | None = None
+        self._sending = ResourceGuard("sending to")
+        self._receiving = ResourceGuard("receiving from")
+
+    @classmethod
+    async def from_socket(cls, sock_or_fd: socket.socket | int) -> UnixStream:
+        """
+        Make a stream from a connected Unix socket of the standard library, or from a number, and take it over.
+
+        Raises the Errors of `UnixConnection.from_socket` and `Socket.new_from_fd`.
+        """
+        if isinstance(sock_or_fd, int):
+            made = UnixConnection._over(Socket.new_from_fd(sock_or_fd))
+        else:
+            made = UnixConnection.from_socket(sock_or_fd)
+        return cls(made)
+
+    @property
+    def connection(self) -> UnixConnection:
+        """The connection: for credentials, options and the operations that anyio does not have."""
+        return self._connection
+
+    async def send(self, item: bytes) -> None:
+        """Send all of *item*."""
+        with self._sending, self._anyio_errors():
+            await self._connection.send_message_async(item)
+
+    async def send_fds(self, message: bytes, fds: Collection[int | IOBase]) -> None:
+        """
+        Send *message*, and with its first byte the descriptors *fds*: numbers or objects with ``fileno()``.
+
+        Raises ValueError if *message* or *fds* is empty, or for more than 253 descriptors, and the Errors of
+        `UnixConnection.send_message`.
+        """
+        if not message:
+            raise ValueError("message must not be empty")
+        if not fds:
+            raise ValueError("fds must not be empty")
+        with self._sending, self._anyio_errors():
+            await self._connection.send_message_async(message, fds)
+
+    async def send_eof(self) -> None:
+        """Shut the sending side down, so that the peer comes to the end. Receiving goes on."""
+        with self._sending, self._anyio_errors():
+            self._connection.get_socket().shutdown(False, True)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """
+        Receive at most *max_bytes* bytes.
+
+        Raises EndOfStream at the end, ValueError if *max_bytes* is less than 1, and the Error MESSAGE_TOO_LARGE if
+        descriptors have come with the bytes: `receive_fds` takes these. They are closed, and the bytes are in
+        `Error.partial`.
+        """
+        return (await self._receive(max_bytes, 0))[0]
+
+    async def receive_fds(self, msglen: int, maxfds: int) -> tuple[bytes, list[int]]:
+        """
+        Receive at most *msglen* bytes, and at most *maxfds* descriptors that come with them, which the caller closes.
+
+        The bytes end with the first message that has descriptors. Raises EndOfStream at the end, ValueError if an
+        argument is less than 1, the Error MESSAGE_TOO_LARGE for more than *maxfds* descriptors, and TOO_MANY_OPEN_FILES
+        or PERMISSION_DENIED as `UnixConnection.receive_message` does. Then all descriptors of the message are closed,
+        and its bytes are in `Error.partial`.
+        """
+        if maxfds < 1:
+            raise ValueError(f"maxfds must be a positive integer, not {maxfds}")
+        return await self._receive(msglen, maxfds)
+
+    async def _receive(self, most_bytes: int, most_fds: int) -> tuple[bytes, list[int]]:
+        if most_bytes < 1:
+            raise ValueError(f"the number of bytes must be a positive integer, not {most_bytes}")
+        with self._receiving, self._anyio_errors():
+            try:
+                message = await self._connection.receive_message_async(most_bytes)
+            except ClosedError:
+                if self._connection.is_closed():
+                    raise
+                raise EndOfStream from None
+        with message:
+            if len(message.fds) > most_fds:
+                raise _too_many(message, most_fds)
+            return message.data, [each.detach() for each in message.fds]
+
+    async def aclose(self) -> None:
+        """Close the connection. What waits for it ends with ClosedResourceError. A second call does nothing."""
+        self._connection.close()
+        if self._python_socket is not None:
+            self._python_socket.close()
+        await checkpoint()
+
+    @contextmanager
+    def _anyio_errors(self) -> Iterator[None]:
+        """Raise anyio's errors for a connection that is closed or broken."""
+        try:
+            yield
+        except ClosedError:
+            raise ClosedResourceError from None
+        except (PeerClosedError, PeerResetError, NotConnectedError) as error:
+            raise BrokenResourceError from error
+
+    @property
+    def _raw_socket(self) -> socket.socket:
+        """A socket of the standard library, with a descriptor of its own, which `aclose` closes."""
+        if self._python_socket is None:
+            self._python_socket = self._connection.to_socket()
+        return self._python_socket
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of `anyio.abc.SocketAttribute` for Unix sockets."""
+        # The socket is made when an attribute is asked for.
+        return {
+            SocketAttribute.family: lambda: self._raw_socket.family,
+            SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
+            SocketAttribute.remote_address: lambda: self._raw_socket.getpeername(),  # noqa: PLW0108
+            SocketAttribute.raw_socket: lambda: self._raw_socket,
+        }
+
+
+def _too_many(message: Message, most: int) -> Exception:
+    text = f"Received {len(message.fds)} descriptors, and the caller takes {most or 'none'}"
+    error = io_error(IOErrorEnum.MESSAGE_TOO_LARGE, text)
+    error.partial = message.data
+    return error

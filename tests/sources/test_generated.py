@@ -66,7 +66,7 @@ def test_all_files_are_up_to_date(script):
         ("def receive_fd_finish", "def receive_fd_end"),
         ("with callback=None it returns None", "with callback=None it returns True"),
         ('returns="the FileDescriptor"', 'returns="a FileDescriptor"'),
-        ("def _receive_message_operation(self, max_bytes: int)", "def _receive_message_operation(self, size: int)"),
+        ("def _receive_fds_operation(self, count: int", "def _receive_fds_operation(self, number: int"),
     ],
 )
 def test_a_change_is_found(tmp_path, old, new):

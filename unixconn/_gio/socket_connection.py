@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import os
+
+from unixconn._base.arguments import INT_MAX, as_copy, as_integer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketAddress, SocketFamily
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
 from unixconn._gio.borrowing import duplicate_of
+from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.input_stream import InputStream, SocketInputStream
 from unixconn._gio.io_stream import IOStream
 from unixconn._gio.output_stream import OutputStream, SocketOutputStream
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types, kind_of_socket
+from unixconn._io.operation import WRITABLE
+from unixconn._io.receiving import ReceiveWhole
+from unixconn._io.sending import SendWhole
+from unixconn._kernel.control_messages import UCRED
+from unixconn._kernel.descriptors import listed
+from unixconn._kernel.message import Message, receive_whole
 from unixconn._kernel.peer import peer_credentials
 from unixconn._kernel.processes import passer
+from unixconn._kernel.send import message_pools, packed, send_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, ClassVar
 
     from typing_extensions import Self
 
     from unixconn._gio.asynchronous import Callback
-    from unixconn._gio.cancellable import Cancellable
+    from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
     from unixconn._io.operation import Operation
+    from unixconn._kernel.credentials import Credentials
+    from unixconn._kernel.descriptors import FileDescriptorLike
+
+_PLAIN = (list, tuple)
+_NONE: list[Any] = []
+
+# These are names of this module, as they are looked up for each message.
+_getpid, _geteuid, _getegid = os.getpid, os.geteuid, os.getegid
 
 
 class SocketConnection(IOStream):
@@ -33,6 +53,9 @@ class SocketConnection(IOStream):
     A connection over a *socket* (Gio.SocketConnection).
 
     Two connections may share a Socket; closing one closes the Socket of both.
+
+    The methods for messages wait as those of `UnixConnection` do, and have the errors of all its methods. Descriptors
+    and credentials go only over a Unix socket.
     """
 
     __module__ = "unixconn"
@@ -204,6 +227,107 @@ class SocketConnection(IOStream):
             # This runs even if a signal handler raises an exception: another close() would do nothing.
             self._socket.close()
 
+    # --- messages of data, with descriptors and credentials, which Gio does not have ---
+
+    # As in connection.py, the plain methods make the first try themselves.
+
+    def send_message(
+        self,
+        data: BytesLike,
+        fds: Iterable[FileDescriptorLike] = (),
+        credentials: Credentials | bool | None = None,
+        cancellable: Cancellable | None = None,
+    ) -> int:
+        """
+        Send all of *data*, a bytes-like object; return its length in bytes.
+
+        The descriptors *fds*, at most 253, and *credentials*, True for those of this process, go with the first byte of
+        a stream that takes the data in parts. After an error between two parts the peer has the first parts, and a note
+        of the Error says so. The parts of two threads that call this method at the same time may be mixed. As all plain
+        methods that send, this one waits for the rest of a message that the background has sent a part of. See unix(7).
+
+        Errors: those of `UnixConnection.send_fd` and `UnixConnection.send_credentials`; MESSAGE_TOO_LARGE for a record
+        that the kernel does not take; INVALID_ARGUMENT for descriptors or credentials without data on a stream, where
+        they would be lost; ValueError for more than 253 descriptors.
+        """
+        handle = self._socket._handle
+        sent, tried = -1, False
+        if (
+            (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+            and data.__class__ is bytes
+            and data
+            and fds.__class__ in _PLAIN
+            and (credentials is None or credentials is True)
+            and (handle.is_unix or not fds)
+            and not (handle.waiting and WRITABLE in handle.waiting)
+        ):
+            count = len(fds)
+            value = None if not count else fds[0] if count == 1 and fds[0].__class__ is int else packed(fds)
+            if value is not None or not count:
+                identity = None
+                if credentials:
+                    identity, count = UCRED.pack(_getpid(), _geteuid(), _getegid()), ~count
+                sent = send_whole(handle, message_pools[count], value, identity, data)
+                if sent == len(data):
+                    return sent
+                tried = sent < 0
+        operation = self._send_message_operation(data, fds, credentials)
+        if sent >= 0:
+            operation.counts.append(sent)
+        return self._socket._complete(operation, cancellable, tried=tried)
+
+    @with_async(
+        "unixconn_send_message_async",
+        returns="the number of bytes",
+        note="*fds* may be closed as soon as the call returns.",
+        result=int,
+    )
+    def _send_message_operation(
+        self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (), credentials: Credentials | bool | None = None
+    ) -> SendWhole:
+        return SendWhole(self._socket._handle, as_copy(data), listed(fds), credentials)
+
+    def receive_message(self, max_bytes: int, cancellable: Cancellable | None = None) -> Message:
+        """
+        Receive at most *max_bytes* bytes, and the descriptors and credentials that come with them.
+
+        On a stream the bytes may be of several messages, but they end with the first message that has descriptors: so
+        these belong to the bytes that were sent last. On other sockets the bytes are one record, which may be empty.
+        Credentials and a pidfd come if `UnixConnection.pass_credentials` and `UnixConnection.pass_pidfds` ask for them.
+        A SEQPACKET connection always asks for credentials: they distinguish an empty record from the end.
+
+        Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end; TOO_MANY_OPEN_FILES
+        if this process has no free number for each descriptor, PERMISSION_DENIED if a security module denies one, and
+        MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*. Then the message has left the socket: its
+        descriptors are closed, and its data, or the first *max_bytes* of it, are in the attribute `Error.partial`.
+        """
+        handle = self._socket._handle
+        found: list[Message] = []
+        tried = False
+        try:
+            if (
+                (cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()))
+                and max_bytes.__class__ is int
+                and 0 < max_bytes <= INT_MAX
+                and not handle.is_sequence
+            ):
+                tried = True
+                if receive_whole(handle, max_bytes, found):
+                    message, found = found[0], _NONE
+                    return message
+        finally:
+            for each in found:  # a signal handler has raised an exception
+                each.close()
+        return self._socket._complete(self._receive_message_operation(max_bytes), cancellable, tried=tried)
+
+    @with_async(
+        "unixconn_receive_message_async",
+        returns="the Message",
+        note="The descriptors of a Message that no caller takes are closed with its result.",
+    )
+    def _receive_message_operation(self, max_bytes: int) -> Operation[Message]:
+        return ReceiveWhole(self._socket._handle, as_integer(max_bytes, "max_bytes", 1, INT_MAX))
+
     # --- generated by tools/generate_async.py: change a declaration, and run that ---
     # fmt: off
 
@@ -232,6 +356,62 @@ class SocketConnection(IOStream):
         another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_socket_connection_connect_async", result)
+
+    @overload
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (),
+                           credentials: Credentials | bool | None = None,
+                           cancellable: Cancellable | None = None) -> Future[int]: ...
+    @overload
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = ...,
+                           credentials: Credentials | bool | None = ..., cancellable: Cancellable | None = ...,
+                           callback: Callback = ..., *user_data: object) -> None: ...
+    def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (),
+                           credentials: Credentials | bool | None = None, cancellable: Cancellable | None = None,
+                           callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+        """
+        Start what `send_message` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (connection, result, *user_data); `send_message_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *fds* may be closed as soon as the call returns.
+        """
+        return start(self, "unixconn_send_message_async", self._send_message_operation(data, fds, credentials),
+                     cancellable, callback, user_data, self._socket)
+
+    def send_message_finish(self, result: AsyncResult) -> int:
+        """
+        Return the number of bytes, for the *result* of `send_message_async`.
+
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
+        """
+        return finish(self, "unixconn_send_message_async", result)
+
+    @overload
+    def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None) -> Future[Message]: ...
+    @overload
+    def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                              *user_data: object) -> None: ...
+    def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
+                              *user_data: object) -> Future[Message] | None:
+        """
+        Start what `receive_message` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (connection, result, *user_data); `receive_message_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. The descriptors of a Message that no caller takes are closed with its result.
+        """
+        return start(self, "unixconn_receive_message_async", self._receive_message_operation(max_bytes), cancellable,
+                     callback, user_data, self._socket)
+
+    def receive_message_finish(self, result: AsyncResult) -> Message:
+        """
+        Return the Message, for the *result* of `receive_message_async`.
+
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
+        """
+        return finish(self, "unixconn_receive_message_async", result)
 
     # fmt: on
     # --- end of the generated part ---

@@ -110,8 +110,15 @@ class TestConnect:
     def test_wrong_types(self, wrong):
         """What is no path is a TypeError."""
         for call in (unixconn.connect, unixconn.listen):
-            with pytest.raises(TypeError):
+            with pytest.raises(
+                TypeError, match=re.escape(f"path must be a string, bytes or an os.PathLike, not {wrong!r}")
+            ):
                 call(wrong)
+
+    def test_the_class_called_with_a_path(self, path):
+        """The TypeError names what to call instead."""
+        with pytest.raises(TypeError, match=re.escape("Call unixconn.listen(path)")):
+            unixconn.UnixListener(path)
 
 
 class TestIterating:
@@ -486,8 +493,23 @@ class TestPythonsSockets:
             pass
         with pytest.raises(Error):
             UnixConnection.from_socket(closed)
-        with pytest.raises((TypeError, AttributeError)):
+        with pytest.raises(TypeError):
             UnixConnection.from_socket(None)
+
+    def test_from_a_number_or_a_descriptor(self):
+        """As `UnixListener.from_socket` does; what is no socket stays with its owner."""
+        a, b = socket.socketpair()
+        with UnixConnection.from_socket(a.detach()) as one, FileDescriptor(b.detach()) as owner:
+            other = UnixConnection.from_socket(owner)
+            assert owner.closed
+            one.send_fd(0)
+            os.close(other.receive_fd())
+            other.close()
+        with Path(os.devnull).open() as file:
+            with pytest.raises(unixconn.InvalidArgumentError):
+                UnixConnection.from_socket(file.fileno())
+            with pytest.raises(TypeError):
+                UnixConnection.from_socket(file)
 
     def test_closed(self, pair):
         """to_socket and fileno are CLOSED on a closed connection."""

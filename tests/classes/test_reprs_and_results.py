@@ -191,6 +191,17 @@ class TestReprs:
         carrier = UnixCredentialsMessage.new()
         assert repr(carrier) == f"<UnixCredentialsMessage {carrier.get_credentials()!r}>"
 
+    def test_a_message(self, pair):
+        """A Message shows how much came, and from whom."""
+        a, b = pair
+        a.send_message(b"xy", [0])
+        with b.receive_message(9) as message:
+            assert repr(message) == "<Message: 2 bytes, 1 descriptor, no credentials>"
+        b.pass_credentials()
+        a.send_message(b"xy")
+        message = b.receive_message(9)
+        assert repr(message) == f"<Message: 2 bytes, 0 descriptors, {message.credentials!r}>"
+
     @pytest.mark.parametrize("kind", [UnixFDList, UnixFDMessage, UnixCredentialsMessage])
     def test_a_constructor_that_has_raised(self, kind):
         """What was not made as a whole has a representation all the same."""

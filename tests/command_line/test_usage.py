@@ -46,6 +46,9 @@ from unixconn.__main__ import main
             ["receive", "door", "--allow-uid", "4294967295"],
             "argument --allow-uid/--allow-user: uid 4294967295 is out of range: the highest is 4294967294",
         ),
+        (["receive", "door", "wc", "-l"], "unrecognized arguments: wc -l: COMMAND stands after --"),
+        (["receive", "door", "--no-such"], "unrecognized arguments: --no-such"),
+        (["peer", "door", "gate"], "unrecognized arguments: gate"),
         (["send"], "the following arguments are required: PATH"),
         (["send", "door", "--fd", "-1"], "argument --fd: invalid file descriptor '-1': expected a number, 0 or more"),
         (["send", "door", "--fd", "x"], "argument --fd: invalid file descriptor 'x': expected a number, 0 or more"),
@@ -73,7 +76,7 @@ def test_usage(arguments, text, folder):
     ("arguments", "code", "text"),
     [
         (["receive", "absent/door"], os.EX_NOINPUT, "absent/door: {bind}: No such file or directory"),
-        (["receive", "letter.txt"], os.EX_CANTCREAT, "letter.txt: {bind}: letter.txt is in use"),
+        (["receive", "letter.txt"], os.EX_CANTCREAT, "letter.txt: {bind}: letter.txt exists, and is not a socket"),
         (["receive", "door", "--", "absent"], 127, "absent: command not found"),
         (["receive", "door", "--", "./letter.txt"], 126, "./letter.txt: not an executable file"),
         (

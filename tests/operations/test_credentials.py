@@ -338,8 +338,9 @@ class TestFailures:
         """It is a TypeError that names it, and SO_PASSCRED stays off."""
         a, b = pair
         for call in (a.send_credentials, b.receive_credentials):
-            with pytest.raises(TypeError, match="cancellable"):
+            with pytest.raises(TypeError, match="cancellable") as caught:
                 call(argument)
+            assert ("Cancellable.with_timeout(seconds)" in str(caught.value)) is (argument == 5)
         assert not is_on(b)
 
 

@@ -579,7 +579,9 @@ class TestRefusing:
         """A peer that sends descriptors gets PERMISSION_DENIED, and bytes go through."""
         a, b = pair
         b.refuse_fds()
-        assert failure(do, a, "send_fd", null)[0] == IOErrorEnum.PERMISSION_DENIED
+        with pytest.raises(unixconn.PermissionDeniedError) as caught:
+            do(a, "send_fd", null)
+        assert "refused descriptors by refuse_fds()" in caught.value.__notes__[0]
         assert failure(do, a, "send_fds", [null] * 2)[0] == IOErrorEnum.PERMISSION_DENIED
         assert a.send_message(b"x") == 1
         assert b.receive_message(9).data == b"x"

@@ -49,6 +49,9 @@ class CommandError(Exception):
 class Parser(argparse.ArgumentParser):
     """An argument parser that exits with EX_USAGE of sysexits.h, where argparse exits with 2."""
 
+    order = ""
+    """What a user may have got wrong who has passed too many arguments."""
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and *message* on standard error, and exit."""
         self.print_usage(sys.stderr)

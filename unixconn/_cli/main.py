@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from unixconn import __version__
 from unixconn._cli import common, demo, info, peer, receive, send
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given, program = receive.split_command(sys.argv[1:] if arguments is None else list(arguments))
     parser = _parser()
-    options = parser.parse_args(given, argparse.Namespace(program=program))
+    options, others = parser.parse_known_args(given, argparse.Namespace(program=program))
+    if others:
+        _refuse(others, parser, options)
     if options.command is None:
         parser.exit(os.EX_USAGE, parser.format_help())
     run: Callable[[argparse.Namespace], int] = options.run
@@ -38,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return os.EX_IOERR
     except KeyboardInterrupt:
         return common.INTERRUPTED
+
+
+def _refuse(arguments: Sequence[str], parser: common.Parser, options: argparse.Namespace) -> NoReturn:
+    """Print the usage of the command, and exit. argparse would print that of ``unixconn`` without a command."""
+    own: common.Parser = options.parser if options.command else parser
+    hint = "" if arguments[0].startswith("-") or not own.order else f": {own.order}"
+    own.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
 
 
 def _discard_output() -> None:

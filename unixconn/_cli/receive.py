@@ -135,6 +135,7 @@ def add(commands: Commands[Parser]) -> None:
     about = "receive open files: copy them out, or run a command with them"
     parser = add_command(commands, "receive", _run, about, _TEXT, "[OPTIONS] [PATH] [-- COMMAND [ARGUMENT ...]]")
     parser.epilog = f"{parser.epilog}{_EXIT_CODES}"
+    parser.order = "COMMAND stands after --"
     about = "the socket file to listen on, or @NAME (default: the socket that a service manager has passed)"
     parser.add_argument("path", metavar="PATH", nargs="?", type=path_argument, help=about)
     parser.add_argument(

@@ -92,6 +92,7 @@ def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
     parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage)
+    parser.order = "options stand before PATH, or after the last FILE"
     about = "the socket file that the receiver listens on, or @NAME"
     parser.add_argument("path", metavar="PATH", type=path_argument, help=about)
     parser.add_argument(

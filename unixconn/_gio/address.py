@@ -105,7 +105,10 @@ class UnixSocketAddress(SocketAddress):
     ) -> None:
         # super().__init__() is not called, as it only refuses to create a SocketAddress itself, and addresses are
         # created often.
-        name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
+        try:
+            name = bytes(path) if isinstance(path, (list, tuple, bytearray)) else os.fsencode(path)
+        except TypeError:
+            raise TypeError(f"path must be a string, bytes or an os.PathLike, not {path!r}") from None
         self._type = as_member(UnixSocketAddressType, address_type)
         if abstract and self._type is UnixSocketAddressType.PATH:
             self._type = UnixSocketAddressType.ABSTRACT_PADDED

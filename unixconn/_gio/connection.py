@@ -81,8 +81,7 @@ class UnixConnection(SocketConnection):
     """
     A connection over a Unix socket, which can pass descriptors and credentials (Gio.UnixConnection).
 
-    `unixconn.connect` connects to a path, `create_pair` makes two connections, and `from_socket` takes over a socket of
-    the standard library.
+    `unixconn.connect` connects to a path, `create_pair` makes two connections, and `from_socket` takes over a socket.
 
     A method that sends or receives waits until that is done, unless the Socket is non-blocking. The Socket's timeout,
     *cancellable*, closing the connection, and an exception of a signal handler end the wait, which consumes nothing.
@@ -105,12 +104,15 @@ class UnixConnection(SocketConnection):
         return cls._over(one), cls._over(other)
 
     @classmethod
-    def from_socket(cls, sock: socket.socket) -> Self:
+    def from_socket(cls, sock: socket.socket | FileDescriptor | int) -> Self:
         """
-        Make a connection from *sock*, a socket of the standard library, and take over its descriptor.
+        Make a connection from *sock*, and take over its descriptor. A socket is left as after ``sock.detach()``.
 
-        *sock* is left without a descriptor, as after ``sock.detach()``. Raises the Error CLOSED if it is closed.
+        *sock* is a socket of the standard library, or what `Socket.new_from_fd` takes: a `FileDescriptor` or a number,
+        such as one that the parent process has passed. Raises the Error CLOSED for a closed socket, or as that does.
         """
+        if not hasattr(sock, "getsockname"):
+            return cls._over(Socket.new_from_fd(sock))
         made = Socket._empty()
         connection = cls._over(made)
         owner: list[int] = []

@@ -102,9 +102,16 @@ class UnixListener(SocketListener):
     _file: SocketFile | None = None
 
     def __init__(
-        self, address: UnixSocketAddress, kind: SocketType, mode: int | None, backlog: int, pass_credentials: bool
+        self,
+        address: UnixSocketAddress,
+        kind: SocketType = SocketType.STREAM,
+        mode: int | None = None,
+        backlog: int = 128,
+        pass_credentials: bool = False,
     ) -> None:
         """Listen on *address*. `listen` calls this after it has checked the arguments."""
+        if not isinstance(address, UnixSocketAddress):
+            raise TypeError(f"address must be a UnixSocketAddress, not {address!r}. Call unixconn.listen(path)")
         super().__init__(listen_backlog=backlog)
         self._path = address._for_python()
         socket: Socket | None = None

@@ -209,7 +209,9 @@ class SocketFile:
             found = os.stat(self._name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return
-        if not stat.S_ISSOCK(found.st_mode) or self._is_alive(self._name):
+        if not stat.S_ISSOCK(found.st_mode):
+            raise self._taken("exists, and is not a socket")
+        if self._is_alive(self._name):
             raise self._taken()
         # A server that does not lock the folder may have replaced the file in the meantime. So it is moved away first,
         # and asked again there. The name is short, as the path of a socket must be.
@@ -275,10 +277,10 @@ class SocketFile:
             return
         os.unlink(aside, dir_fd=folder)
 
-    def _taken(self) -> Error:
+    def _taken(self, why: str = "is in use") -> Error:
         return io_error(
             IOErrorEnum.ADDRESS_IN_USE,
-            f"Error binding to address (GUnixSocketAddress): {self._address.get_path()} is in use",
+            f"Error binding to address (GUnixSocketAddress): {self._address.get_path()} {why}",
         )
 
 

@@ -110,7 +110,9 @@ class Message:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Message of {len(self.data)} bytes, {len(self.fds)} descriptors, {self.credentials!r}>"
+        fds = "1 descriptor" if len(self.fds) == 1 else f"{len(self.fds)} descriptors"
+        credentials = "no credentials" if self.credentials is None else repr(self.credentials)
+        return f"<Message: {len(self.data)} bytes, {fds}, {credentials}>"
 
 
 def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:

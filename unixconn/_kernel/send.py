@@ -290,7 +290,7 @@ def has_gone(
     if ffi.errno == errno.EBADF:
         check_open(descriptors)
     # Not by a variable: the error's traceback has this frame, and the two would form a cycle.
-    raise _explained(handle.error(context), credentials)
+    raise _explained(handle.error(context), descriptors, credentials)
 
 
 LOW_BYTES = slice(0 if sys.byteorder == "little" else INT_SIZE - 1, None, INT_SIZE)
@@ -337,7 +337,9 @@ def _not_open(fd: int) -> Error:
     return system_error(errno.EBADF, "dup: ", f"fd is {fd}, but no file is open under this number: was it closed?")
 
 
-def _explained(error: Error, credentials: bytes | memoryview | None) -> Error:
+def _explained(error: Error, descriptors: Sequence[int], credentials: bytes | memoryview | None) -> Error:
+    if descriptors and error.errno == errno.EPERM:
+        error.__notes__.append("the receiver may have refused descriptors by refuse_fds() (SO_PASSRIGHTS)")
     if credentials is not None:
         explain_unmapped(error, UCRED.unpack(credentials))
     return error

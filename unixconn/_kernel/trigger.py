@@ -127,4 +127,5 @@ class Trigger:
 def check_cancellable(cancellable: object) -> None:
     """Raise TypeError for an argument *cancellable* that is neither a Cancellable nor None."""
     if cancellable is not None and not isinstance(cancellable, Trigger):
-        raise TypeError(f"cancellable must be a Cancellable or None, not {cancellable!r}")
+        hint = ": a deadline is Cancellable.with_timeout(seconds)" if isinstance(cancellable, (int, float)) else ""
+        raise TypeError(f"cancellable must be a Cancellable or None, not {cancellable!r}{hint}")

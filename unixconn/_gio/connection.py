@@ -117,7 +117,7 @@ class UnixConnection(SocketConnection):
         connection = cls._over(made)
         owner: list[int] = []
         try:
-            detach(owner, sock)
+            detach(owner, sock)  # type: ignore[arg-type]  # no number, which has no getsockname
             made._take(adopt_socket(owner, KernelSocket))
         finally:
             if owner:  # an exception raised by a signal handler

@@ -12,7 +12,7 @@ import struct
 import sys
 from functools import partial
 
-from unixconn._base.errors import Error, system_error
+from unixconn._base.errors import Error, PermissionDeniedError, system_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel.control_messages import INT_SIZE, IS_PYPY, MAX_DESCRIPTORS, UCRED, Pool, ints
 from unixconn._kernel.credentials import explain_unmapped
@@ -338,7 +338,7 @@ def _not_open(fd: int) -> Error:
 
 
 def _explained(error: Error, descriptors: Sequence[int], credentials: bytes | memoryview | None) -> Error:
-    if descriptors and error.errno == errno.EPERM:
+    if descriptors and isinstance(error, PermissionDeniedError) and error.errno == errno.EPERM:
         error.__notes__.append("the receiver may have refused descriptors by refuse_fds() (SO_PASSRIGHTS)")
     if credentials is not None:
         explain_unmapped(error, UCRED.unpack(credentials))

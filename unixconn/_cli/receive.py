@@ -261,10 +261,10 @@ def _passed_socket(options: _Options) -> FileDescriptor:
         passed = systemd.listen_fds()
     except Error as error:
         raise command_error(_PASSED, error) from None
+    listeners = [each.owner for each in passed if isinstance(each.owner, UnixListener)]
     with ExitStack() as owned:
         for each in passed:
             owned.enter_context(each.owner)
-        listeners = [each.owner for each in passed if isinstance(each.owner, UnixListener)]
         if len(listeners) != 1:
             text = f"PATH is missing, and a service manager has passed {len(listeners) or 'no'} listening Unix sockets"
             options.parser.error(text)

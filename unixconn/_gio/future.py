@@ -226,13 +226,19 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
         deadline = math.inf if timeout is None else time.monotonic() + max(0.0, timeout)
         try:
             self._subscribe(wake)
-            while not ended.acquire(timeout=self._pause(deadline)):
-                self._look_after_its_loop()
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
+            # Not "while not": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                if ended.acquire(timeout=self._pause(deadline)):
+                    break
+                self._look_again(deadline, timeout)
         finally:
             # Otherwise each call that times out would leave a callback behind.
             self.__dict__["_wakers"].pop(wake, None)
+
+    def _look_again(self, deadline: float, timeout: float | None) -> None:
+        self._look_after_its_loop()
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"{self._name} has not ended within {timeout} seconds")
 
     def _pause(self, deadline: float) -> float:
         """Return the seconds to wait before the next look at the clock and the loop; -1 for no limit."""

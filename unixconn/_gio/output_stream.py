@@ -281,7 +281,11 @@ class OutputStream(Object):
     def _splice(self, source: InputStream, closing: int) -> Steps[int]:
         size = 0
         try:
-            while data := (yield from exclusively(source, source._read_operation(_PIECE).steps())):
+            # Not "while data": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                data = yield from exclusively(source, source._read_operation(_PIECE).steps())
+                if not data:
+                    break
                 size += yield from Writing(self, data, len(data), int).steps()
         finally:
             self._end_splice(source, closing)

@@ -78,7 +78,10 @@ class Loop(Reactor):
                     self.serve()
                 self._looking_thread = 0
             # Tasks resume only now: they may do anything, and locks are held while operations are served.
-            while turns:
+            # Not "while turns": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                if not turns:
+                    break
                 turns[0].take()
                 turns.popleft()
         finally:

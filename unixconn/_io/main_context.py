@@ -250,6 +250,12 @@ class _Call(Source):
             self._was_missed = False
 
 
+def _call_again_and_again(call: Callable[[], object]) -> None:
+    # A function of its own: see "Signal handlers that raise" in CONTRIBUTING.md.
+    while call():
+        pass
+
+
 class MainContext:
     """
     A queue of functions that are called in one thread, the one that iterates the context (GLib.MainContext).
@@ -363,13 +369,16 @@ class MainContext:
             try:
                 ready = self._ready
                 self._look(may_block)
-                while not ready and may_block and not self._woken:
-                    self._look(may_block)
+                if not ready:
+                    self._look_again(may_block)
                 self._woken = False
-                first = None
+                priority = None
                 # Sources that become ready during a callback have to wait for the next iteration.
                 last = next(arrival_numbers)
-                while ready and (first is None or (ready[0][0] == first[0] and ready[0][1] < last)):
+                # Not "while ready": see "Signal handlers that raise" in CONTRIBUTING.md.
+                while True:
+                    if not ready or (priority is not None and (ready[0][0] != priority or ready[0][1] >= last)):
+                        break
                     first = ready[0]
                     self._taken.extend(map(*self._first))
                     # This is skipped if a signal handler has iterated just before. That iteration has called `first`,
@@ -379,17 +388,22 @@ class MainContext:
                     except Exception:  # noqa: BLE001 - a callback that fails must not stop the others
                         sys.excepthook(*sys.exc_info())
                     if not first[2]._was_missed:
-                        try:
+                        try:  # noqa: SIM105 - which costs more
                             self._taken.remove(first)
                         except ValueError:  # an iteration inside of the call has put it back
-                            continue
-                if first is None:
+                            pass
+                    priority = first[0]
+                if priority is None:
                     self._rest()
             finally:
                 self._owner_thread = outer
                 if not self._keepers:
                     self._rest()
-        return first is not None
+        return priority is not None
+
+    def _look_again(self, may_block: bool) -> None:
+        while not self._ready and may_block and not self._woken:
+            self._look(may_block)
 
     def _iterating_thread(self) -> int:
         """Return the identifier of the thread that iterates this context; 0 for none."""
@@ -497,8 +511,7 @@ class MainContext:
         is_default_here = MainContext.ref_thread_default() is self and not owner
         if is_default_here or owner == get_ident():
             with self._owner.entered:
-                while source._call():
-                    pass
+                _call_again_and_again(source._call)
         else:
             source.attach(self)
 

@@ -45,7 +45,10 @@ class MainLoop:
         context, token = self._context, object()
         try:
             context._keepers.append(token)
-            while self._running:
+            # Not "while self._running": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                if not self._running:
+                    break
                 context.iteration(True)
         finally:
             self._running = False

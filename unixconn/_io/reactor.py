@@ -184,7 +184,10 @@ class Reactor:
         """Serve the sockets in `ready`."""
         ready = self.ready
         try:
-            while ready:
+            # Not "while ready": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                if not ready:
+                    break
                 # The lines of `_serve`, without the call.
                 number, events = ready[-1]
                 armed = self._armed.get(number)

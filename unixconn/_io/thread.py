@@ -196,10 +196,7 @@ class Worker(WakeableReactor):
         is_over = False
         try:
             self._end_stranded()
-            while self._goes_on():
-                if self._has_to_end:
-                    self._leave()
-                    break
+            self._work()
             is_over = True
         finally:
             if not is_over:  # SystemExit from the user's code: it ends this thread, and a new one goes on
@@ -208,6 +205,13 @@ class Worker(WakeableReactor):
                     self._start()
                 except Error as error:
                     self._fail(error)
+
+    def _work(self) -> None:  # pragma: no cover
+        # A function of its own: see "Signal handlers that raise" in CONTRIBUTING.md.
+        while self._goes_on():
+            if self._has_to_end:
+                self._leave()
+                break
 
     def _end_stranded(self) -> None:  # pragma: no cover
         failure = system_error(errno.EBADF, "Waiting in the background: ")

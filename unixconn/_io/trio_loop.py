@@ -87,7 +87,10 @@ class TrioRun(Loop):
     async def _wait_on(self, number: int) -> None:
         try:
             wait_readable = self._lowlevel.wait_readable
-            while self._epoll is not None:  # `_look_on` closes it if waiting fails
+            # Not "while self._epoll": see "Signal handlers that raise" in CONTRIBUTING.md.
+            while True:
+                if self._epoll is None:  # `_look_on` closes it if waiting fails
+                    break
                 await wait_readable(number)
                 self._look_on()
         finally:

@@ -337,15 +337,17 @@ def serve(handle: Handle, events: int, waker: Waker | None = None) -> None:
         waiting = handle.waiting
         try:
             for condition, line in tuple(waiting.items()):
-                while line and events & (condition | _ANY_DIRECTION):
+                goes_on = events & (condition | _ANY_DIRECTION)
+                while True:
+                    if not line or not goes_on:
+                        break
                     first = next(iter(line))
                     # A reactor that calls this is not closed, and an event loop takes long to say so.
                     if not (first._waker is waker and waker.is_ours) and first._waker.is_closed:
                         first._look()
-                        if first in line:  # a signal handler has interrupted an attempt
-                            break
-                    elif not first._advance():
-                        break
+                        goes_on = first not in line  # otherwise a signal handler has interrupted an attempt
+                    else:
+                        goes_on = first._advance()
         finally:
             # This runs even if a signal handler raises an exception.
             if waiting and waker is not None:

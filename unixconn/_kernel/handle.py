@@ -24,7 +24,7 @@ import sys
 import termios
 import weakref
 from collections import deque
-from itertools import chain
+from itertools import chain, repeat
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.lock import Lock, ending
@@ -73,12 +73,14 @@ IDLE_USES: list[Use] = []
 """The `Use` objects of calls that have ended, as making one takes longer than a system call. See `Pool`."""
 
 
+# What `map` needs to find the users of `_uses` without a loop, whose jump back no handler would cover: see "Signal
+# handlers that raise" in CONTRIBUTING.md.
+_called = weakref.ref.__call__
+_USER, _NOBODY = repeat("user"), repeat(None)
+
+
 def _is_used(handle: Handle) -> bool:
-    for each in tuple(_uses):
-        use = each()
-        if use is not None and use.user is handle:
-            return True
-    return False
+    return handle in map(getattr, map(_called, [*_uses]), _USER, _NOBODY)
 
 
 # The Handles for which an operation has ever switched SO_PASSCRED on, used as a set.
@@ -294,11 +296,7 @@ class Handle:
         self.closed = True
         with self.lock.entered:
             # As in `reap`, which would take the lock once more, and in `_is_used`.
-            for each in tuple(_uses):
-                use = each()
-                if use is not None and use.user is self:
-                    break
-            else:
+            if self not in map(getattr, map(_called, [*_uses]), _USER, _NOBODY):
                 self._close_socket()
                 if self.leftovers or self._ending:
                     self._close_leftovers()
@@ -317,17 +315,16 @@ class Handle:
 
     def _close_socket(self) -> None:
         """Close the descriptor. A thread of its own does it if a peer could make close(2) wait: see unwanted.py."""
-        python = self.python
         if self.is_unix:
             try:
                 # Only a stream has no descriptors without bytes.
-                if not self.is_stream or _ioctl(python, _UNREAD, _NOTHING) != _NOTHING:
+                if not self.is_stream or _ioctl(self.python, _UNREAD, _NOTHING) != _NOTHING:
                     self._close_queue()
             except OSError:  # it listens
                 self._close_queue()
             except ValueError:  # it is closed
                 return
-        python.close()
+        self.python.close()
 
     def _close_queue(self) -> None:
         python = self.python

@@ -139,7 +139,7 @@ class TestHelp:
             assert re.search(rf"\b{name}\b", text), name
         contents = re.search(r"\nPACKAGE CONTENTS\n((?: +\S.*\n)+)", text)
         names = [line.split()[0] for line in contents.group(1).splitlines()]
-        assert [each for each in names if not each.startswith("_")] == ["anyio", "gi", "systemd"]
+        assert [each for each in names if not each.startswith("_")] == ["anyio", "asyncio", "gi", "systemd"]
 
     @pytest.mark.parametrize("name", CLASSES)
     def test_no_section_of_a_private_class(self, name):

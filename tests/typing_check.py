@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from typing_extensions import assert_type
 
     from unixconn.anyio import UnixStream
+    from unixconn.asyncio import Server, StreamReader, StreamWriter, open_connection, start_server
 
 T = TypeVar("T")
 
@@ -482,6 +483,16 @@ async def serve_any(connection: SocketConnection) -> int:
     return await connection.get_output_stream().write_async(b"x")
 
 
+async def serve_streams(reader: StreamReader, writer: StreamWriter) -> None:
+    """Be a handler of streams."""
+    writer.write_fds(await reader.readline(), reader.take_fds())
+
+
+async def serve_asyncio_streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Be a handler that was written for asyncio."""
+    writer.write(await reader.readline())
+
+
 async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
     """What is connected to, or accepted on, a Unix address is a UnixConnection."""
     with connect(path) as connected:
@@ -508,6 +519,16 @@ async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
             assert_type(stream, UnixStream)
             assert_type(await stream.receive_fds(1, 1), "tuple[bytes, list[int]]")
             assert_type(stream.connection.receive_fd(), int)
+        reader, writer = await open_connection(path, limit=100)
+        assert_type((reader, writer), "tuple[StreamReader, StreamWriter]")
+        assert_type(await reader.readline(), bytes)
+        assert_type(reader.take_fds(1), list[FileDescriptor])
+        assert_type(reader.credentials, "Credentials | None")
+        writer.write_fds(b"", [connected, 0])
+        assert_type(writer.connection, UnixConnection)
+        assert_type(await start_server(serve_streams, listener), Server)
+        assert_type(await start_server(serve_asyncio_streams, path), Server)
+        await start_server(serve_one, path)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         await unixconn.serve(serve_one, listener)
         await unixconn.serve(serve_any, SocketListener())
         await unixconn.serve(serve_any, address)

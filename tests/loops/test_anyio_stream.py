@@ -276,7 +276,11 @@ class TestAttributes:
         run(main)
 
     def test_loaded_only_when_imported(self):
-        """The package itself does not load anyio."""
-        program = "import sys, unixconn; unixconn.connect; assert 'anyio' not in sys.modules; import unixconn.anyio"
+        """The package itself loads neither anyio nor asyncio."""
+        program = (
+            "import sys, unixconn; unixconn.connect; unixconn.serve;"
+            "assert not {'anyio', 'asyncio'} & set(sys.modules);"
+            "import unixconn.anyio, unixconn.asyncio"
+        )
         folder = Path(unixconn.__file__).parents[1]
         subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=folder)

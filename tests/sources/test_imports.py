@@ -12,7 +12,7 @@ import pytest
 import unixconn
 
 PACKAGE = Path(unixconn.__file__).parent
-WINGS = ("_base", "_kernel", "_io", "_gio", "__init__", "anyio", "systemd", "gi", "_cli", "__main__")
+WINGS = ("_base", "_kernel", "_io", "_gio", "__init__", "anyio", "asyncio", "systemd", "gi", "_cli", "__main__")
 """From the bottom up. A module that is no subpackage's stands for itself."""
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def test_the_folder_has_nothing_but_wings():
     """Beside the subpackages there are the package itself, its entry point, public doors, and generated modules."""
     stems = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("_abi")}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert stems == {"__init__", "__main__", "anyio", "gi", "systemd"}
+    assert stems == {"__init__", "__main__", "anyio", "asyncio", "gi", "systemd"}
     assert folders == {each for each in WINGS if each not in stems}
 
 

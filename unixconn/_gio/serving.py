@@ -141,7 +141,7 @@ async def _serve_in_asyncio(handler: Handler, listener: SocketListener, limit: i
     try:
         while True:
             await tasks.free.acquire()
-            connection = await _accepted(listener, tasks.asyncio.sleep, tasks.report)
+            connection = await accepted(listener, tasks.asyncio.sleep, tasks.report)
             if connection is None:
                 break
             tasks.start(connection)
@@ -166,7 +166,7 @@ async def _serve_in_trio(handler: Handler, listener: SocketListener, limit: int,
         try:
             while True:
                 await free.acquire()
-                connection = await _accepted(listener, trio.sleep, _report_to_the_hook)
+                connection = await accepted(listener, trio.sleep, _report_to_the_hook)
                 if connection is None:
                     break
                 nursery.start_soon(handle, connection)
@@ -178,7 +178,7 @@ def _report_to_the_hook(_message: str, error: BaseException) -> None:
     sys.excepthook(type(error), error, error.__traceback__)
 
 
-async def _accepted(
+async def accepted(
     listener: SocketListener, sleep: Callable[[float], Awaitable[object]], report: Report
 ) -> SocketConnection | None:
     """Wait for a connection; return None if the listener is closed."""

@@ -6,7 +6,7 @@ import _socket as socket
 from collections import deque
 from itertools import starmap
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
+from unixconn._base.errors import Error, IOErrorEnum, WouldBlockError, io_error, system_error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     DATA_ALONE,
@@ -27,9 +27,11 @@ from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import recvmsg
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import NO_ROOM, RECEIVING, dropped, must_wait, peer_has_gone, sender
+from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -43,6 +45,7 @@ _FLAGS = SYSTEM.receive_flags
 # With MSG_TRUNC the kernel returns the real length of a record that does not fit. On a stream the flag would discard
 # the data.
 _RECORD_FLAGS = SYSTEM.receive_flags | socket.MSG_TRUNC
+_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _new = object.__new__
 
 
@@ -179,6 +182,24 @@ def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
             message.user = None
             _rescue(handle, message, counts, max_bytes, made, owners, found)
         raise
+
+
+def receive_chosen(handle: Handle, most: int, choose: Callable[[bytes], int], found: list[Message]) -> bool:
+    """
+    Receive from a stream as `receive_whole` does, but leave what comes behind the bytes that the caller wants.
+
+    If no descriptors come with what is there, that is at most *most* bytes. Otherwise it is as many as ``choose(data)``
+    returns for the bytes that are there: then the descriptors that come are those of these bytes. The same holds if
+    the socket asks for credentials.
+    """
+    try:
+        # MSG_CTRUNC says that control messages are there, for which this call has no room.
+        data, _, flags, _ = handle.call(KernelSocket.recvmsg, most, 0, _PEEK, context=RECEIVING)
+    except WouldBlockError:
+        return False
+    wanted = choose(data) if flags & socket.MSG_CTRUNC else len(data)
+    # Without data it is the end, which receive_whole() reports.
+    return receive_whole(handle, max(wanted, 1), found)
 
 
 def _hand_over(made: Message, owners: list[Owner], descriptors: list[int], found: list[Message]) -> None:

@@ -138,7 +138,6 @@ if TYPE_CHECKING:
         PRIORITY_HIGH_IDLE as PRIORITY_HIGH_IDLE,
         PRIORITY_LOW as PRIORITY_LOW,
         MainContext as MainContext,
-        Source as Source,
     )
     from unixconn._io.main_loop import (
         SOURCE_CONTINUE as SOURCE_CONTINUE,
@@ -149,18 +148,32 @@ if TYPE_CHECKING:
         timeout_add as timeout_add,
         timeout_add_seconds as timeout_add_seconds,
     )
+    from unixconn._io.source import Idle as Idle, Source as Source, Timeout as Timeout
     from unixconn._io.sources import (
         child_watch_add as child_watch_add,
         get_monotonic_time as get_monotonic_time,
         get_real_time as get_real_time,
         idle_source_new as idle_source_new,
+        io_add_watch as io_add_watch,
+        source_set_name_by_id as source_set_name_by_id,
         timeout_source_new as timeout_source_new,
+        unix_fd_add_full as unix_fd_add_full,
+        unix_fd_source_new as unix_fd_source_new,
         unix_signal_add as unix_signal_add,
     )
     from unixconn._kernel.credentials import Credentials as Credentials, CredentialsSource as CredentialsSource
     from unixconn._kernel.descriptors import close_fds as close_fds
     from unixconn._kernel.file_descriptor import FileDescriptor as FileDescriptor
-    from unixconn._kernel.epoll import IOCondition as IOCondition, PollFD as PollFD
+    from unixconn._kernel.epoll import (
+        IO_ERR as IO_ERR,
+        IO_HUP as IO_HUP,
+        IO_IN as IO_IN,
+        IO_NVAL as IO_NVAL,
+        IO_OUT as IO_OUT,
+        IO_PRI as IO_PRI,
+        IOCondition as IOCondition,
+        PollFD as PollFD,
+    )
     from unixconn._kernel.message import Message as Message
 
 # The module of each public name. A module is imported when one of its names is first used, as PyGObject does with Gio's
@@ -180,13 +193,15 @@ _MODULES = {
     "_kernel.file_descriptor": "FileDescriptor",
     "_kernel.message": "Message",
     "_kernel.native": "BACKEND",
-    "_kernel.epoll": "IOCondition PollFD",
+    "_kernel.epoll": "IOCondition IO_ERR IO_HUP IO_IN IO_NVAL IO_OUT IO_PRI PollFD",
     "_io.main_context": (
-        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext Source"
+        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext"
     ),
     "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
+    "_io.source": "Idle Source Timeout",
     "_io.sources": (
-        "child_watch_add get_monotonic_time get_real_time idle_source_new timeout_source_new unix_signal_add"
+        "child_watch_add get_monotonic_time get_real_time idle_source_new io_add_watch source_set_name_by_id "
+        "timeout_source_new unix_fd_add_full unix_fd_source_new unix_signal_add"
     ),
     "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "_gio.borrowing": "peer_credentials",

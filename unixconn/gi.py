@@ -49,11 +49,10 @@ _GLIB = _words(
     "Bytes Error GError IOCondition MainContext MainLoop PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH "
     "PRIORITY_HIGH_IDLE PRIORITY_LOW PollFD SOURCE_CONTINUE SOURCE_REMOVE Source idle_add source_remove timeout_add "
     "timeout_add_seconds child_watch_add get_monotonic_time get_real_time idle_source_new timeout_source_new "
-    "unix_signal_add quark_from_string quark_to_string"
+    "unix_signal_add quark_from_string quark_to_string Idle Timeout io_add_watch source_set_name_by_id "
+    "unix_fd_add_full unix_fd_source_new IO_IN IO_PRI IO_OUT IO_ERR IO_HUP IO_NVAL"
 )
 _GOBJECT = _words("Object ParamFlags Property Signal SignalFlags signal_accumulator_true_handled")
-_CONDITIONS = {f"IO_{name}": name for name in ("IN", "PRI", "OUT", "ERR", "HUP", "NVAL")}
-"""PyGObject's constants for the conditions of GLib.IOCondition."""
 _CONSTANTS = {
     name: value for name, value in vars(declarations).items() if name.startswith(("PARAM_", "SIGNAL_", "TYPE_"))
 }
@@ -66,6 +65,9 @@ _IN_GOBJECT = _GLIB - {
     "idle_source_new",
     "timeout_source_new",
     "unix_signal_add",
+    "unix_fd_add_full",
+    "unix_fd_source_new",
+    "source_set_name_by_id",
     "quark_from_string",
     "quark_to_string",
     "Bytes",
@@ -78,18 +80,22 @@ _IN_GOBJECT = _GLIB - {
 
 _NAMES: dict[str, dict[str, str]] = {
     "Gio": {name: name for name in dir(unixconn) if not name.startswith("_") and name not in _OWN | _GLIB | _GOBJECT},
-    "GLib": {**{name: name for name in _GLIB}, **_CONDITIONS},
+    "GLib": {name: name for name in _GLIB},
     "GObject": {
         **{name: name for name in _IN_GOBJECT},
-        **_CONDITIONS,
         **{name: name for name in _GOBJECT},
         **{name: name for name in _CONSTANTS},
         "GObject": "Object",
     },
     "GioUnix": {"FDMessage": "UnixFDMessage", "InputStream": "UnixInputStream", "OutputStream": "UnixOutputStream"},
-    "GLibUnix": {"signal_add": "unix_signal_add", "signal_add_full": "unix_signal_add"},
+    "GLibUnix": {
+        "fd_add_full": "unix_fd_add_full",
+        "fd_source_new": "unix_fd_source_new",
+        "signal_add": "unix_signal_add",
+        "signal_add_full": "unix_signal_add",
+    },
 }
-"""The names of each namespace, and what they are called in unixconn or, for a condition, in IOCondition."""
+"""The names of each namespace, and what they are called in unixconn."""
 
 _LEFT_OUT = {
     "Gio": (
@@ -136,7 +142,7 @@ class _Namespace(ModuleType):
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, self
             raise error
-        value = getattr(unixconn.IOCondition if name in _CONDITIONS else unixconn, found)
+        value = getattr(unixconn, found)
         setattr(self, name, value)
         return value
 

@@ -8,7 +8,7 @@ from unixconn import PRIORITY_DEFAULT, MainContext, Source
 def attach(function, *data, context=None, priority=PRIORITY_DEFAULT):
     """Have *function* called in *context* until it returns a false value."""
     source = Source()
-    source.set_callback(function, *data)
+    source.set_callback(lambda _: function(*data))
     source.set_priority(priority)
     source.attach(context)
     return source

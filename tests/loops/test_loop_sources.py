@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from helpers import collect, forks, outcome_of_child, room
+from loops.sources import spin
 
 import unixconn
-from unixconn import Error, MainContext, MainLoop, Source
+from unixconn import Error, IOCondition, MainContext, MainLoop, PollFD, Source, UnixConnection
 
 
 @pytest.fixture
@@ -113,11 +116,299 @@ class TestSources:
             context.iteration(True)
         assert set(seen) == {late, idle}
 
-    @pytest.mark.parametrize("name", ["prepare", "check", "dispatch"])
-    def test_a_source_of_its_own(self, name):
-        """The loop would spin and never call the method, so the class is refused."""
-        with pytest.raises(TypeError, match=f"Mine.{name}"):
-            type("Mine", (Source,), {name: lambda self: True})
+
+class Own(Source):
+    """A source with methods that return what they are given, and that counts their calls."""
+
+    def __init__(self, prepare=(False, -1), check=False, dispatch=True):
+        self.returns = {"prepare": prepare, "check": check, "dispatch": dispatch}
+        self.calls = []
+
+    def called(self, name):
+        """Note the call, and return or raise what was given."""
+        self.calls.append(name)
+        found = self.returns[name]
+        if isinstance(found, BaseException):
+            raise found
+        return found() if callable(found) else found
+
+    def prepare(self):
+        """See `Source`."""
+        return self.called("prepare")
+
+    def check(self):
+        """See `Source`."""
+        return self.called("check")
+
+    def dispatch(self, callback, args):
+        """See `Source`."""
+        assert (callback, args) == (None, None)
+        return self.called("dispatch")
+
+
+@pytest.fixture
+def reported(monkeypatch):
+    """Return the types of the exceptions that went to sys.excepthook."""
+    found = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, _error, _trace: found.append(kind))
+    return found
+
+
+@pytest.fixture
+def ends():
+    """Return two connected sockets."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+class TestOwnSources:
+    @pytest.mark.parametrize(
+        ("returns", "kind"),
+        [
+            ({"prepare": KeyError()}, KeyError),
+            ({"prepare": (True,)}, TypeError),
+            ({"prepare": (False, "x")}, TypeError),
+            ({"check": KeyError()}, KeyError),
+            ({"prepare": True, "dispatch": KeyError()}, KeyError),
+        ],
+    )
+    def test_broken(self, reported, returns, kind):
+        """It is reported once, and asked no more: GLib would report it in each iteration, without a pause."""
+        context, source = MainContext(), Own(**returns)
+        source.attach(context)
+        for _ in "123":
+            context.iteration(False)
+        assert (reported, source.is_destroyed()) == ([kind], True)
+        assert len(source.calls) == len(set(source.calls))
+
+    def test_what_a_signal_handler_raises(self):
+        """It comes out, and the source is asked again."""
+        context, source = MainContext(), Own(prepare=KeyboardInterrupt())
+        source.attach(context)
+        with pytest.raises(KeyboardInterrupt):
+            context.iteration(False)
+        source.returns["prepare"] = True
+        assert context.iteration(False)
+        assert source.calls == ["prepare", "prepare", "dispatch"]
+        source.destroy()
+
+    def test_missing_methods(self):
+        """One without dispatch() calls the callback, and one without the others is never ready."""
+
+        class Prepared(Source):
+            def prepare(self):
+                return True, 0
+
+        context, seen = MainContext(), []
+        source = Prepared()
+        source.set_callback(seen.append, "data")
+        source.attach(context)
+        assert context.iteration(True)
+        assert seen == ["data"]
+        assert source.is_destroyed()
+        never = type("Never", (Source,), {"dispatch": lambda _self, _callback, _args: seen.append(2)})()
+        never.attach(context)
+        assert not context.iteration(False)
+        never.destroy()
+
+    def test_the_wait_ends(self, loop):
+        """It ends after the milliseconds of prepare(), and when another thread attaches a source or adds a PollFD."""
+        source = Own(prepare=(False, 1), check=lambda: len(source.calls) > 5, dispatch=lambda: loop.quit())
+        source.attach()
+        loop.run()
+        assert source.calls == ["prepare", "check"] * 3 + ["dispatch"]
+        waiting = Own()
+        waiting.attach()
+        other = Own(prepare=lambda: (True, 0), dispatch=lambda: loop.quit())
+        thread = threading.Timer(0.05, other.attach)
+        thread.start()
+        loop.run()
+        thread.join()
+        assert waiting.calls[:2] == ["prepare", "check"]
+        waiting.destroy()
+
+    def test_iterating_inside(self):
+        """A source that iterates its context in prepare() or check() is not asked in there."""
+        context = MainContext()
+        source = Own(
+            prepare=lambda: (context.iteration(False) is None, -1), check=lambda: context.iteration(False) is None
+        )
+        source.attach(context)
+        assert not context.iteration(False)
+        assert source.calls == ["prepare", "check"]
+        source.destroy()
+
+    def test_finalize(self):
+        """It is called once, when nobody has the source any more; the context of one that is attached does."""
+        seen = []
+
+        class Final(Own):
+            def finalize(self):
+                seen.append(self.calls)
+
+        context = MainContext()
+        source = Final(prepare=True, dispatch=False)
+        source.attach(context)
+        del source
+        collect()
+        assert seen == []
+        context.iteration(True)
+        collect()
+        assert seen == [["prepare", "dispatch"]]
+
+    def test_a_descriptor_that_is_closed(self, loop):
+        """check() is told once. GLib would ask again and again, without a pause."""
+        reading, writing = os.pipe()
+        seen = []
+        source = Own(check=lambda: seen.append(int(poll.revents)))
+        poll = PollFD(reading, IOCondition.IN)
+        source.add_poll(poll)
+        source.attach()
+        os.close(reading)
+        os.close(writing)
+        unixconn.timeout_add(30, loop.quit)
+        loop.run()
+        source.destroy()
+        assert IOCondition.NVAL in seen
+        assert len(seen) < 10
+
+    @forks
+    def test_in_a_forked_child(self, loop):
+        """The sources of the context are still there, and operations work beside them."""
+        source = Own(prepare=(False, 1), check=lambda: len(source.calls) > 3, dispatch=lambda: loop.quit())
+        source.attach()
+
+        def child():
+            loop.run()
+            assert source.calls[-1] == "dispatch"
+            a, b = UnixConnection.create_pair()
+            Own().attach()
+            found = []
+            b.receive_fd_async(None, lambda _, result: found.append(b.receive_fd_finish(result)))
+            unixconn.timeout_add(1, lambda: a.send_fd(0) and False)
+            spin(lambda: found)
+            return True
+
+        assert outcome_of_child(child) == 0
+        source.destroy()
+
+    def test_mistakes(self):
+        """The arguments have the types of GLib's."""
+        source = Source()
+        for call in (
+            lambda: source.add_poll(3),
+            lambda: source.add_unix_fd(None, 1),
+            lambda: source.set_name(3),
+            lambda: source.set_ready_time("x"),
+            lambda: MainContext().find_source_by_id("x"),
+            lambda: unixconn.source_set_name_by_id("x", "name"),
+        ):
+            with pytest.raises(TypeError, match=r"'x'|None|3"):
+                call()
+        assert unixconn.source_set_name_by_id(2**31, "name") is None
+
+
+class TestWatches:
+    def test_beside_an_operation(self, loop):
+        """A watch and an operation wait for the same descriptor; each is served."""
+        a, b = UnixConnection.create_pair()
+        seen = []
+
+        def receive(_, result):
+            seen.append(len(b.receive_message_finish(result).data))
+            loop.quit()
+
+        def readable(_fd, condition):
+            seen.append(condition)
+            if len(seen) == 1:
+                b.receive_message_async(10, callback=receive)
+            return False
+
+        with a, b:
+            unixconn.io_add_watch(b, IOCondition.IN, readable)
+            unixconn.unix_fd_add_full(
+                300, b.fileno(), IOCondition.OUT, lambda *_: a.get_output_stream().write(b"x") and 0
+            )
+            loop.run()
+        assert seen == [IOCondition.IN, 1]
+
+    def test_the_end_of_a_pipe(self, loop):
+        """The callback is told of HUP if that is all there is. GLib looks again and again, and never calls it."""
+        reading, writing = os.pipe()
+        os.close(writing)
+        seen = []
+        unixconn.io_add_watch(reading, IOCondition.IN, lambda *given: seen.append(given) or loop.quit())
+        loop.run()
+        os.close(reading)
+        assert seen == [(reading, IOCondition.HUP)]
+
+    def test_one_that_is_not_open(self, loop):
+        """The callback is told of NVAL once, and the source has ended."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.close(writing)
+        seen = []
+        tag = unixconn.io_add_watch(reading, 0, IOCondition.IN, lambda *given: seen.append(given) or True)
+        unixconn.timeout_add(20, loop.quit)
+        loop.run()
+        assert seen == [(reading, IOCondition.NVAL)]
+        assert loop.get_context().find_source_by_id(tag) is None
+
+    def test_a_file(self, loop, tmp_path):
+        """A regular file is always ready; epoll(7) would refuse it."""
+        path = tmp_path / "file"
+        path.write_text("text", encoding="utf-8")
+        seen = []
+        with path.open(encoding="utf-8") as file:
+            unixconn.io_add_watch(file, IOCondition.IN, lambda *given: seen.append(given) or loop.quit())
+            loop.run()
+            assert seen == [(file, IOCondition.IN)]
+
+    def test_without_a_free_descriptor(self, loop, ends):
+        """The loop looks at intervals."""
+        ours, theirs = ends
+        theirs.send(b"x")
+        with room(0):
+            unixconn.io_add_watch(ours, IOCondition.IN, lambda *_: loop.quit())
+            loop.run()
+
+    def test_nested_loops(self, loop, ends):
+        """A watch whose callback runs a loop is not called inside, and the loop waits."""
+        ours, theirs = ends
+        theirs.send(b"x")
+        seen = []
+
+        def readable(*_given):
+            seen.append("watch")
+            inner = MainLoop()
+            unixconn.timeout_add(20, inner.quit)
+            inner.run()
+            loop.quit()
+
+        unixconn.io_add_watch(ours, IOCondition.IN, readable)
+        loop.run()
+        assert seen == ["watch"]
+
+    def test_mistakes(self, ends):
+        """Each names the value."""
+        for arguments, kind, text in [
+            ((), TypeError, "socket"),
+            ((IOCondition.IN,), TypeError, "IN"),
+            ((0, IOCondition.IN), TypeError, "IN"),
+            ((IOCondition.IN, None), TypeError, "None"),
+            ((0, IOCondition.IN, None), TypeError, "None"),
+            ((0, "x", print), TypeError, "'x'"),
+            (("x", IOCondition.IN, print), TypeError, "'x'"),
+            ((1 << 16, print), OverflowError, "65536"),
+        ]:
+            with pytest.raises(kind, match=text):
+                unixconn.io_add_watch(ends[0], *arguments)
+        for channel, kind in [(None, TypeError), ("x", TypeError), (-1, ValueError), (2**31, OverflowError)]:
+            with pytest.raises(kind):
+                unixconn.io_add_watch(channel, IOCondition.IN, print)
+        with pytest.raises(TypeError, match="None"):
+            unixconn.unix_fd_add_full(0, ends[0], IOCondition.IN, None)
 
 
 def test_clocks():

@@ -433,7 +433,7 @@ class TestInvoke:
 
 class TestSource:
     def test_attach(self, context, default):
-        """It has a number and a context then, until it is destroyed."""
+        """It has a number and a context then, also after it was destroyed, as in GLib."""
         source = Source()
         assert (source.get_id(), source.get_context(), source.is_destroyed()) == (0, None, False)
         assert source.get_priority() == PRIORITY_DEFAULT
@@ -441,7 +441,7 @@ class TestSource:
         assert source.attach(context) == source.get_id() > 0
         assert source.get_context() is context
         source.destroy()
-        assert (source.get_context(), source.is_destroyed()) == (None, True)
+        assert (source.get_context(), source.is_destroyed()) == (context, True)
         source.destroy()
         other = Source()
         other.attach(None)

@@ -13,7 +13,8 @@ from unixconn._base.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn._base.lock import this_process
 from unixconn._base.object import Object, Signal, run_handler
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._io.main_context import MainContext, Source
+from unixconn._io.main_context import MainContext
+from unixconn._io.source import Source
 from unixconn._io.thread import shared
 from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.trigger import Trigger
@@ -405,6 +406,10 @@ class CancellableSource(Source):
     def __init__(self, cancellable: Cancellable) -> None:
         super().__init__()
         self._cancellable = cancellable
+
+    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
+        """Set *callback*, which is called with *data*; see `Source.set_callback`."""
+        self._set(callback, data)
 
     def attach(self, context: MainContext | None = None) -> int:
         """See `Source.attach`."""

@@ -9,8 +9,9 @@ from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
 from unixconn._io.connecting import AwaitCondition
 from unixconn._io.delivery import ContextReactor, reactor_of
-from unixconn._io.main_context import MainContext, Source
+from unixconn._io.main_context import MainContext
 from unixconn._io.operation import OVERDUE
+from unixconn._io.source import Source
 from unixconn._io.waiter import Waiter
 from unixconn._kernel.epoll import IOCondition
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from itertools import chain
 from threading import get_ident
 
@@ -10,9 +11,8 @@ from unixconn._base.clock import push
 from unixconn._base.lock import ending, this_process
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.main_context import (
+    BasicSource,
     MainContext,
-    Source,
-    Timeout,
     arrival_numbers,
     default_context,
     pushed_contexts,
@@ -66,11 +66,11 @@ class ContextReactor(WakeableReactor):
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> None:
         """Schedule *call* to run in the context after *seconds*."""
-        source = Timeout(seconds)
+        source = BasicSource()
         # As in the callback of an operation, the context is the thread's default during the call. So the callbacks of
         # operations that *call* starts run there, too.
-        source.set_callback(self.context._call_as_default, call)
-        source.attach(self.context)
+        source._set(self.context._call_as_default, (call,))
+        self.context._arrive_at(time.monotonic() + seconds, source)
 
     def _start(self) -> None:
         with self._lock.entered:
@@ -80,8 +80,8 @@ class ContextReactor(WakeableReactor):
                 self.context._ring()
 
     def _call_at(self, moment: float, waiter: Waiter) -> Callable[[], object]:
-        source = Source()
-        source.set_callback(self._ring, waiter)
+        source = BasicSource()
+        source._set(self._ring, (waiter,))
         self.context._arrive_at(moment, source)
         return source.destroy
 

@@ -1,9 +1,9 @@
 """
 MainContext: calls functions in the thread that iterates it, when their sources are ready.
 
-It implements GLib.MainContext and GLib.Source as far as asynchronous operations need them: idle and timeout functions,
-priorities, contexts for threads, nesting. A context itself has no descriptor. When it has to wait for sockets,
-delivery.py adds a reactor to it, which has descriptors as long as operations wait.
+It implements GLib.MainContext: priorities, contexts for threads, nesting. The sources that users know are in source.py.
+A context itself has no descriptor. When it has to wait for sockets, delivery.py adds a reactor to it, which has
+descriptors as long as operations wait.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import threading
 import time
 from collections import deque
 from itertools import count
+from operator import attrgetter
 from threading import get_ident
 
-from unixconn._base.arguments import as_priority
+from unixconn._base.arguments import UINT_MAX, as_integer, as_priority
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
 from unixconn._base.typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Entry(Protocol):
-        """What a context calls: a Source, or a Task whose operation has ended."""
+        """What a context calls: a source, or a Task whose operation has ended."""
 
         @property
         def _priority(self) -> int:
@@ -95,26 +96,10 @@ class _Stack(threading.local):
 pushed_contexts = _Stack()
 
 
-class Source:
-    """
-    A source of calls: when it is ready, the context that it is attached to calls its callback (GLib.Source).
+class BasicSource:
+    """What a context calls when it is ready, without the parts of a `Source` that users know."""
 
-    `Cancellable.source_new` and `Socket.create_source` return sources, which the caller has to `attach`. `idle_add` and
-    `timeout_add` make and attach one themselves. A plain ``Source(priority)`` is an idle source, which is always ready.
-
-    A smaller *priority* is more urgent. Raises TypeError if it is not a number, and OverflowError if it does not fit a
-    C int.
-    """
-
-    __module__ = "unixconn"
-
-    __slots__ = ("__weakref__", "_call", "_context", "_destroyed", "_due", "_id", "_priority")
-
-    def __init_subclass__(cls, **others: Any) -> None:
-        super().__init_subclass__(**others)
-        for name in ("prepare", "check", "dispatch"):
-            if name in cls.__dict__:
-                raise TypeError(f"{cls.__name__}.{name}() would never be called: a Source calls its callback alone")
+    __slots__ = ("_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
         self._priority = as_priority(priority, "priority")
@@ -124,57 +109,17 @@ class Source:
         self._due = False
         self._id = 0
 
-    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
-        """
-        Set *callback*, which is called with *data* each time the source is ready, until it returns a false value.
-
-        See g_source_set_callback. Raises TypeError if *callback* is not callable.
-        """
+    def _set(self, callback: Callable[..., object], data: tuple[object, ...]) -> None:
+        """Call *callback* with *data* each time the source is ready. Raises TypeError if it is not callable."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self._call = lambda: callback(*data)
 
-    def get_priority(self) -> int:
-        """Return the priority. Of several sources that are ready, the one with the lowest number is called first."""
-        return self._priority
-
-    def set_priority(self, priority: int) -> None:
-        """Set the priority. Raises TypeError if it is not a number, and OverflowError if it does not fit a C int."""
-        self._priority = as_priority(priority, "priority")
-
-    def attach(self, context: MainContext | None = None) -> int:
-        """
-        Add the source to *context*, None for the default context, and return its number (g_source_attach).
-
-        Raises ValueError if the source was attached or destroyed before, and TypeError if *context* is neither a
-        MainContext nor None.
-        """
-        found = context_of(context)
-        if self._destroyed or self._context is not None:
-            raise ValueError(f"{self!r} was attached or destroyed before, and cannot be attached: make a new one")
-        self._context = found
-        self._id = next(arrival_numbers)
-        self._context._sources[self._id] = self
-        self._prepare()
-        return self._id
-
-    def get_id(self) -> int:
-        """Return the number that `attach` has returned; 0 before `attach`."""
-        return self._id
-
-    def get_context(self) -> MainContext | None:
-        """Return the context that the source is attached to; None before `attach` and after `destroy`."""
-        return None if self._destroyed else self._context
-
     def destroy(self) -> None:
-        """Remove the source from its context (g_source_destroy). Its callback is not called again."""
+        """See `Source.destroy`."""
         self._destroyed = True
         if self._context is not None:
             self._context._sources.pop(self._id, None)
-
-    def is_destroyed(self) -> bool:
-        """Return whether the source was destroyed: by `destroy`, or because its callback has returned a false value."""
-        return self._destroyed
 
     def _prepare(self) -> None:
         """Arrange for the source to become ready, now or later. Called by `attach`, and after each callback."""
@@ -203,21 +148,7 @@ class Source:
                     self._prepare()
 
 
-class Timeout(Source):
-    """A source that becomes ready *interval* seconds after `attach`, and as long after each callback."""
-
-    __slots__ = ("_interval",)
-
-    def __init__(self, interval: float, priority: int = PRIORITY_DEFAULT) -> None:
-        super().__init__(priority)
-        self._interval = interval
-
-    def _prepare(self) -> None:
-        if self._context is not None:
-            self._context._arrive_at(time.monotonic() + self._interval, self)
-
-
-class _Call(Source):
+class _Call(BasicSource):
     """
     A source for one call of an internal function. It has no number.
 
@@ -269,7 +200,7 @@ class MainContext:
     def __init__(self) -> None:
         # Held by the thread that iterates, the owner.
         self._owner = Lock()
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[int, BasicSource] = {}
         # Sources become ready in any thread, which appends them here. The owner moves them to `_ready`, a heap that is
         # ordered by priority, and by arrival within a priority.
         self._arrivals: deque[tuple[int, int, Entry]] = deque()
@@ -278,8 +209,8 @@ class MainContext:
         # Sources that have left `_ready` and whose callback has not returned. If a signal handler raises an exception
         # in between, they go back to `_arrivals`.
         self._taken: list[tuple[int, int, Entry]] = []
-        self._clock: Clock[Source] = Clock(Source.is_destroyed)
-        self._late: list[Source] = []
+        self._clock: Clock[BasicSource] = Clock(attrgetter("_destroyed"))
+        self._late: list[BasicSource] = []
         # The bell is unlocked while something may have arrived that the owner has not seen. The owner waits by
         # acquiring it.
         self._bell = threading.Lock()
@@ -295,6 +226,8 @@ class MainContext:
         self._keepers: list[object] = []
         # The reactor of each process: a forked child needs its own.
         self._lent: dict[object, Any] = {}
+        # The sources that are asked in each iteration, see polling.py.
+        self._polled: dict[Any, None] = {}
 
     # --- which context ---
 
@@ -494,6 +427,18 @@ class MainContext:
         if self._waits:
             self._ring()
 
+    def is_owner(self) -> bool:
+        """Return whether the current thread iterates the context, as in a callback (g_main_context_is_owner)."""
+        return self._iterating_thread() == get_ident()
+
+    def find_source_by_id(self, source_id: int) -> Any:
+        """
+        Return the `Source` that is attached to this context under the number *source_id*; None if there is none.
+
+        Raises TypeError if *source_id* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
+        """
+        return self._sources.get(as_integer(source_id, "source_id", 0, UINT_MAX))
+
     def invoke_full(self, priority: int, function: Callable[..., object], *data: object) -> None:
         """
         Call *function* with *data* in the thread of this context, again and again until it returns a false value.
@@ -505,15 +450,16 @@ class MainContext:
         Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
         that does not fit a C int.
         """
-        source = Source(priority)
-        source.set_callback(function, *data)
+        source = BasicSource(priority)
+        source._set(function, data)
         owner = self._iterating_thread()
         is_default_here = MainContext.ref_thread_default() is self and not owner
         if is_default_here or owner == get_ident():
             with self._owner.entered:
                 _call_again_and_again(source._call)
         else:
-            source.attach(self)
+            source._context = self
+            source._prepare()
 
     def invoke(self, function: Callable[..., object], *data: object) -> None:
         """Do what `invoke_full` does, with the default priority."""
@@ -526,7 +472,7 @@ class MainContext:
         if self._waits:
             self._ring()
 
-    def _arrive_at(self, moment: float, source: Source) -> None:
+    def _arrive_at(self, moment: float, source: BasicSource) -> None:
         self._clock.add(moment, source)
         if self._waits:
             self._ring()

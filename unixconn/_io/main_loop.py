@@ -6,7 +6,8 @@ import warnings
 
 from unixconn._base.arguments import UINT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext, Source, Timeout, context_of
+from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext, context_of
+from unixconn._io.source import IdleSource, TimeoutSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +85,8 @@ def idle_add(function: Callable[..., object], *data: object, priority: int = PRI
     Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
     that does not fit a C int.
     """
-    source = Source(priority)
-    source.set_callback(function, *data)
+    source = IdleSource(priority)
+    source._set(function, data)
     return source.attach()
 
 
@@ -102,8 +103,8 @@ def timeout_add(interval: int, function: Callable[..., object], *data: object, p
     Raises TypeError if *function* is not callable, or *interval* or *priority* is not a number; and OverflowError for
     an *interval* that is not from 0 to 2**32 - 1, or a *priority* that does not fit a C int.
     """
-    source = Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000, priority)
-    source.set_callback(function, *data)
+    source = TimeoutSource(as_integer(interval, "interval", 0, UINT_MAX) / 1000, priority)
+    source._set(function, data)
     return source.attach()
 
 
@@ -118,8 +119,8 @@ def timeout_add_seconds(
 
     *interval* loses its fraction. Everything else is as in `timeout_add`.
     """
-    source = Timeout(as_integer(interval, "interval", 0, UINT_MAX), priority)
-    source.set_callback(function, *data)
+    source = TimeoutSource(as_integer(interval, "interval", 0, UINT_MAX), priority)
+    source._set(function, data)
     return source.attach()
 
 

@@ -1,4 +1,4 @@
-"""What GLib has for its loop besides idle_add and timeout_add: signals, child processes, clocks."""
+"""What GLib has for its loop besides idle_add and timeout_add: signals, child processes, descriptors, clocks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ import time
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, Source, Timeout
+from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext
+from unixconn._io.source import DescriptorSource, IdleSource, Source, TimeoutSource
+from unixconn._kernel.descriptors import as_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from unixconn._kernel.descriptors import FileDescriptorLike
+
 
 def idle_source_new() -> Source:
     """Return a source that is always ready, with the priority PRIORITY_DEFAULT_IDLE (g_idle_source_new)."""
-    return Source(PRIORITY_DEFAULT_IDLE)
+    return IdleSource(PRIORITY_DEFAULT_IDLE)
 
 
 def timeout_source_new(interval: int) -> Source:
@@ -28,7 +32,7 @@ def timeout_source_new(interval: int) -> Source:
 
     Raises TypeError if *interval* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
     """
-    return Timeout(as_integer(interval, "interval", 0, UINT_MAX) / 1000)
+    return TimeoutSource(as_integer(interval, "interval", 0, UINT_MAX) / 1000)
 
 
 def get_monotonic_time() -> int:
@@ -103,7 +107,7 @@ def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], 
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("unix_signal_add() works only in the main thread, as Python's signal handlers do")
     source = _SignalSource(number, priority)
-    source.set_callback(handler, *data)
+    source._set(handler, data)
     return source.attach()
 
 
@@ -168,5 +172,77 @@ def child_watch_add(*arguments: Any, priority: int = PRIORITY_DEFAULT) -> int:
     return source.attach()
 
 
-for _each in (child_watch_add, get_monotonic_time, get_real_time, idle_source_new, timeout_source_new, unix_signal_add):
+def io_add_watch(channel: FileDescriptorLike, *arguments: Any, priority: int = PRIORITY_DEFAULT) -> int:
+    """
+    Have the default context call a function when one of some conditions holds for a descriptor (g_io_add_watch_full).
+
+    The arguments are ``io_add_watch(channel, priority, condition, callback, *data)``, or without *priority*, which may
+    then be a keyword argument. *channel* is a descriptor's number, or an object with ``fileno()``, such as a file or a
+    socket. *condition* is an `IOCondition`; ERR and HUP always count, as with poll(2). *callback* is called with
+    *channel*, the conditions that hold, and *data*, until it returns a false value. A descriptor that is not open is
+    the condition NVAL, after which the source has ended. Returns the number of the source, for `source_remove`.
+
+    Raises TypeError for wrong arguments, ValueError for a negative number, and OverflowError for numbers that do not
+    fit a C int.
+    """
+    if len(arguments) > 1 and callable(arguments[1]):
+        condition, callback, *data = arguments
+    elif len(arguments) > 2:
+        priority, condition, callback, *data = arguments
+    else:
+        raise TypeError(f"io_add_watch() takes a descriptor, a condition and a function, not {(channel, *arguments)!r}")
+    source = DescriptorSource(as_descriptor(channel, "channel"), condition, channel, is_channel=True)
+    source.set_priority(priority)
+    source.set_callback(callback, *data)
+    return source.attach()
+
+
+def unix_fd_source_new(fd: FileDescriptorLike, condition: int) -> Source:
+    """
+    Return a source that is ready when one of *condition*, ERR or HUP holds for *fd* (g_unix_fd_source_new).
+
+    Its callback is called as that of `io_add_watch` is. Raises TypeError, ValueError or OverflowError for an *fd* or
+    *condition* that cannot be one.
+    """
+    return DescriptorSource(as_descriptor(fd), condition, fd)
+
+
+def unix_fd_add_full(
+    priority: int, fd: FileDescriptorLike, condition: int, function: Callable[..., object], *data: object
+) -> int:
+    """
+    Have the default context call *function* when one of *condition* holds for *fd* (g_unix_fd_add_full).
+
+    Apart from the order of the arguments, it does what `io_add_watch` does, and raises the same errors.
+    """
+    source = unix_fd_source_new(fd, condition)
+    source.set_priority(priority)
+    source.set_callback(function, *data)
+    return source.attach()
+
+
+def source_set_name_by_id(tag: int, name: str) -> None:
+    """
+    Name the source with the number *tag* of the default context (g_source_set_name_by_id).
+
+    Has no effect if there is no such source. Raises TypeError if *tag* is not a number or *name* not a string, and
+    OverflowError if *tag* is not from 0 to 2**32 - 1.
+    """
+    source = MainContext.default().find_source_by_id(tag)
+    if source is not None:
+        source.set_name(name)
+
+
+for _each in (
+    child_watch_add,
+    get_monotonic_time,
+    get_real_time,
+    idle_source_new,
+    io_add_watch,
+    source_set_name_by_id,
+    timeout_source_new,
+    unix_fd_add_full,
+    unix_fd_source_new,
+    unix_signal_add,
+):
     _each.__module__ = "unixconn"

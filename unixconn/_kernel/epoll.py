@@ -50,6 +50,10 @@ class IOCondition(IntFlag):
     """The descriptor is not open. It is reported even if it was not asked for."""
 
 
+IO_IN, IO_PRI, IO_OUT = IOCondition.IN, IOCondition.PRI, IOCondition.OUT
+IO_ERR, IO_HUP, IO_NVAL = IOCondition.ERR, IOCondition.HUP, IOCondition.NVAL
+
+
 class PollFD:
     """
     A descriptor and the conditions to wait for (GLib.PollFD).

@@ -49,6 +49,18 @@ def fds_64_counted() -> Iterator[Any]:
     yield once
 
 
+@form()
+def give_fd() -> Iterator[Any]:
+    """Send a descriptor and close it, and receive and close it."""
+    a, b = pair()
+
+    def once() -> None:
+        a.give_fd(os.dup(NULL))
+        os.close(b.receive_fd())
+
+    yield once
+
+
 @form("message-both_cancellable")
 def message_with_cancellable_at_both_ends() -> Iterator[Any]:
     """Send and receive 100 bytes and a descriptor, each with a Cancellable that nobody cancels."""

@@ -349,6 +349,13 @@ def dropping(made: object) -> Taken:
     return kept.clear, ()
 
 
+def cancelled() -> Cancellable:
+    """Return a Cancellable that is cancelled."""
+    made = Cancellable()
+    made.cancel()
+    return made
+
+
 def with_leftovers(place: Place) -> UnixConnection:
     """Return a connection of which a stream has read the bytes that two messages with descriptors came with."""
     a, b = UnixConnection.create_pair()
@@ -530,6 +537,11 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "send_fd_async": lambda p: in_context(p.a, "send_fd", p.fds[0]),
     "send_fd Future": lambda p: by_future(p.a, "send_fd", p.fds[0]),
     "send_fd asyncio": lambda p: in_loop(p, p.a, "send_fd", p.fds[0]),
+    "give_fd": lambda p: (p.a.give_fd, (p.descriptor(),)),
+    "give_fd cancelled": lambda p: (p.a.give_fd, (p.descriptor(), cancelled())),
+    "give_fd_async": lambda p: in_context(p.a, "give_fd", p.descriptor()),
+    "give_fd Future": lambda p: by_future(p.a, "give_fd", p.descriptor()),
+    "give_fd asyncio": lambda p: in_loop(p, p.a, "give_fd", p.descriptor()),
     "send_fds_async": lambda p: in_context(p.a, "send_fds", p.fds),
     "send_message_async": lambda p: without_result(in_context(p.a, "send_message", b"abc", p.fds, None)),
     "Message.close": lambda p: (p.keep(fds_came(p, 2).receive_message(9)).close, ()),

@@ -14,6 +14,7 @@ from unixconn import (
     Bytes,
     Credentials,
     DataInputStream,
+    FileDescriptor,
     IOCondition,
     IOStreamSpliceFlags,
     Line,
@@ -187,6 +188,21 @@ class SendFd(Sending):
 
     def arguments(self):
         return {"fd": self.file()}
+
+
+class GiveFd(Sending):
+    """What is given away is closed in any case: here, or when the test counts the descriptors."""
+
+    name = "give_fd"
+    symbol = "unixconn_give_fd"
+
+    def arguments(self):
+        self.given = FileDescriptor(os.dup(self.file()))
+        return {"fd": self.given}
+
+    def check(self, value):
+        assert self.given.closed
+        super().check(value)
 
 
 class SendFds(Sending):

@@ -19,6 +19,7 @@ OPERATIONS = {
     "UnixConnection.receive_descriptors": rows.ReceiveDescriptors,
     "UnixConnection.receive_message": rows.ReceiveMessage,
     "UnixConnection.send_fd": rows.SendFd,
+    "UnixConnection.give_fd": rows.GiveFd,
     "UnixConnection.send_credentials": rows.SendCredentials,
     "UnixConnection.send_fake_credentials": rows.SendFakeCredentials,
     "UnixConnection.send_fds": rows.SendFds,

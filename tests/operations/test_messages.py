@@ -6,6 +6,7 @@ import array
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ import time
 import internals
 import pytest
 from helpers import (
+    MOST,
     PASSCRED,
     Background,
     Calls,
@@ -27,6 +29,7 @@ from helpers import (
     room,
     same,
     settle,
+    take,
 )
 from ways import each_way, failure, iterate
 
@@ -62,6 +65,15 @@ def ends(kind):
     a, b = UnixConnection.create_pair(kind)
     with a, b:
         yield a, b
+
+
+@contextlib.contextmanager
+def roomy():
+    """Have room for the descriptors of several messages."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 class TestMessages:
@@ -348,7 +360,8 @@ class TestMessages:
             return gone
 
         a, b = pair
-        place = (internals.sending, "send_message") if name == "send_message" else (internals.transfers, "send_data")
+        module = internals.sending_data if name == "send_message" else internals.transfers
+        place = (module, "send_message" if name == "send_message" else "send_data")
         original = getattr(*place)
         fill(a)
         left = b.get_socket().get_available_bytes()
@@ -423,6 +436,36 @@ class TestMessages:
         del future
         collect()
 
+    @each_way
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_descriptors_of_several_messages(self, pair, null, do, waits):
+        """Each 253 go with a byte of a stream, and the last ones with the rest."""
+        a, b = pair
+        with roomy():
+            if waits:
+                fill(a)
+            meanwhile = (lambda: take(b, b.get_socket().get_available_bytes())) if waits else None
+            fds = [null] * (2 * MOST + 10)
+            assert do(a, "send_message", b"hello", fds, None, meanwhile=meanwhile) == 5
+            for data, count in ((b"h", MOST), (b"e", MOST), (b"llo", 10)):
+                with b.receive_message(100) as message:
+                    assert (message.data, len(message.fds)) == (data, count)
+
+    @each_way
+    def test_one_of_many_that_is_not_open(self, pair, null, do):
+        """Nothing is sent, also where it is not in the first message."""
+        a, b = pair
+        assert failure(do, a, "send_message", b"hello", [*[null] * MOST, 9999], None)[0] == IOErrorEnum.FAILED
+        assert b.get_socket().get_available_bytes() == 0
+
+    @each_record
+    def test_a_record_is_not_split(self, ends, null):
+        """More than 253 descriptors are refused there, and the error says what to do."""
+        a, _ = ends
+        for call in (a.send_message, a.send_message_async):
+            with pytest.raises(unixconn.InvalidArgumentError, match=f"a record carries {MOST}: send several"):
+                call(b"hello", [null] * (MOST + 1))
+
     @pytest.mark.parametrize(
         ("arguments", "error", "text"),
         [
@@ -431,7 +474,7 @@ class TestMessages:
             ((b"", [0]), unixconn.InvalidArgumentError, "a byte.*(0,)"),
             ((bytearray(), [0]), unixconn.InvalidArgumentError, "a byte.*(0,)"),
             ((b"", (), True), unixconn.InvalidArgumentError, "a byte.*True"),
-            ((b"x", [0] * 254), ValueError, "254"),
+            ((b"x", [0] * (MOST + 1)), ValueError, f"each {MOST} go with a byte, and data have 1"),
             ((b"x", [-1]), ValueError, "-1"),
             ((b"x", 5), TypeError, "5|int"),
             ((b"x", (), 5), TypeError, "5"),

@@ -23,7 +23,7 @@ from unixconn._io.receiving import (
     ReceiveFileDescriptor,
     ReceiveFileDescriptors,
 )
-from unixconn._io.sending import SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials
+from unixconn._io.sending import GiveDescriptor, SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials
 from unixconn._kernel.control_messages import INCOMING, INT_SIZE, IS_PYPY, ONE_DESCRIPTOR, ROOM, UCRED, Incoming
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, detach
@@ -186,6 +186,31 @@ class UnixConnection(SocketConnection):
     )
     def _send_fd_operation(self, fd: FileDescriptorLike) -> Operation[bool]:
         return SendDescriptor(self._socket._handle, as_descriptor(fd))
+
+    def give_fd(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None) -> bool:
+        """
+        Send the descriptor *fd* as `send_fd` does, and close it here; return True.
+
+        *fd*, a number or a FileDescriptor, belongs to the connection as soon as the call has begun: it is closed when
+        it was sent, and also if the call fails, is cancelled or interrupted. A FileDescriptor has no number any more
+        then. Prefer that: if a signal handler raises just before the call, nobody closes a number.
+
+        Errors: those of `send_fd`. Raises TypeError for another object with ``fileno()``, which would close its
+        descriptor as well, and ValueError for a FileDescriptor that was closed or detached.
+        """
+        operation = GiveDescriptor(self._socket._handle, fd)
+        try:
+            return self._socket._complete(operation, cancellable)
+        finally:
+            operation.end()  # the type of *cancellable* is wrong
+
+    @with_async(
+        "unixconn_give_fd_async",
+        returns="True",
+        note="*fd* is closed before the callback.",
+    )
+    def _give_fd_operation(self, fd: int | FileDescriptor) -> Operation[bool]:
+        return GiveDescriptor(self._socket._handle, fd)
 
     def receive_fd(self, cancellable: Cancellable | None = None) -> int:
         """
@@ -510,6 +535,32 @@ class UnixConnection(SocketConnection):
         another connection or another operation, or if its value was returned already.
         """
         return finish(self, "g_unix_connection_send_fd_async", result)
+
+    @overload
+    def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None) -> Future[bool]: ...
+    @overload
+    def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = ..., callback: Callback = ...,
+                      *user_data: object) -> None: ...
+    def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None,
+                      callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+        """
+        Start what `give_fd` does, with the same parameters and errors, and do not wait for its end.
+
+        At the end *callback* is called with (connection, result, *user_data); `give_fd_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *fd* is closed before the callback.
+        """
+        return start(self, "unixconn_give_fd_async", self._give_fd_operation(fd), cancellable, callback, user_data,
+                     self._socket)
+
+    def give_fd_finish(self, result: AsyncResult) -> bool:
+        """
+        Return True, for the *result* of `give_fd_async`.
+
+        Raises the Error of the operation; TypeError if *result* is not an AsyncResult; ValueError if it belongs to
+        another connection or another operation, or if its value was returned already.
+        """
+        return finish(self, "unixconn_give_fd_async", result)
 
     @overload
     def receive_fd_async(self, cancellable: Cancellable | None = None) -> Future[int]: ...

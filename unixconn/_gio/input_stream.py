@@ -20,7 +20,7 @@ from unixconn._gio.streams import (
 from unixconn._gio.transfers import Reading, first, start_transfer
 from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._io.receiving import ReceiveData, ReceiveOnto
+from unixconn._io.receiving_data import ReceiveData, ReceiveOnto
 from unixconn._kernel.control_messages import KEPT_DATA
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.receive_data import receive_data, receive_recorded

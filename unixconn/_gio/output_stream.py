@@ -24,7 +24,7 @@ from unixconn._gio.streams import (
 from unixconn._gio.transfers import Writing, start_transfer
 from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._io.sending import SendData
+from unixconn._io.sending_data import SendData
 from unixconn._kernel.epoll import WRITABLE, IOCondition
 from unixconn._kernel.send import send_data
 from unixconn._kernel.trigger import check_cancellable

@@ -42,8 +42,8 @@ from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Accept, AwaitCondition, Connect
 from unixconn._io.operation import READABLE, WRITABLE, Operation
-from unixconn._io.receiving import ReceiveData, ReceiveMessage
-from unixconn._io.sending import SendData, SendMessage, SendTo, check_arrive
+from unixconn._io.receiving_data import ReceiveData, ReceiveMessage
+from unixconn._io.sending_data import SendData, SendMessage, SendTo, check_arrive
 from unixconn._io.waiter import serve
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import duplicate_all, move_all

@@ -18,8 +18,8 @@ from unixconn._gio.output_stream import OutputStream, SocketOutputStream
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn._io.operation import WRITABLE
-from unixconn._io.receiving import ReceiveWhole
-from unixconn._io.sending import SendWhole
+from unixconn._io.receiving_data import ReceiveWhole
+from unixconn._io.sending_data import SendWhole
 from unixconn._kernel.control_messages import UCRED
 from unixconn._kernel.descriptors import listed
 from unixconn._kernel.message import Message, receive_whole
@@ -241,14 +241,17 @@ class SocketConnection(IOStream):
         """
         Send all of *data*, a bytes-like object; return its length in bytes.
 
-        The descriptors *fds*, at most 253, and *credentials*, True for those of this process, go with the first byte of
-        a stream that takes the data in parts. After an error between two parts the peer has the first parts, and a note
-        of the Error says so. The parts of two threads that call this method at the same time may be mixed. As all plain
-        methods that send, this one waits for the rest of a message that the background has sent a part of. See unix(7).
+        The descriptors *fds* and *credentials*, True for those of this process, go with the first byte of a stream that
+        takes the data in parts. After an error between two parts the peer has the first parts, and a note of the Error
+        says so. The parts of two threads that call this method at the same time may be mixed. As all plain methods that
+        send, this one waits for the rest of a message that the background has sent a part of. See unix(7).
+
+        The kernel takes 253 descriptors at a time. On a stream, the second 253 go with the second byte, and so on, and
+        the last ones with all the rest of *data*: `receive_message` returns these parts one by one.
 
         Errors: those of `UnixConnection.send_fd` and `UnixConnection.send_credentials`; MESSAGE_TOO_LARGE for a record
         that the kernel does not take; INVALID_ARGUMENT for descriptors or credentials without data on a stream, where
-        they would be lost; ValueError for more than 253 descriptors.
+        they would be lost, for more than 253 descriptors in a record, and for more than 253 times the bytes of *data*.
         """
         handle = self._socket._handle
         sent, tried = -1, False

@@ -10,8 +10,8 @@ from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._gio.asynchronous import start_pending
 from unixconn._gio.streams import give_back_turn, start_exclusively, take_turn
 from unixconn._io.operation import READABLE, WRITABLE, Operation
-from unixconn._io.receiving import ReceiveData
-from unixconn._io.sending import SendData
+from unixconn._io.receiving_data import ReceiveData
+from unixconn._io.sending_data import SendData
 from unixconn._io.waiter import serve
 from unixconn._kernel.receive_data import receive_recorded
 from unixconn._kernel.send import send_data

@@ -66,7 +66,11 @@ class Outgoing(Use):
     def skip(self, count: int) -> None:
         """Leave out the control messages and the first *count* bytes of the data, which are in one vector."""
         self.header.msg_controllen = 0
-        self.vector[0] = (self.part + count, len(self.part) - count)
+        self.select(count, len(self.part) - count)
+
+    def select(self, start: int, size: int) -> None:
+        """Send only *size* bytes of the data, from *start* on, which are in one vector."""
+        self.vector[0] = (self.part + start, size)
 
 
 class Form(Outgoing):

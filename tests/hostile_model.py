@@ -41,7 +41,11 @@ class Queue:
         self.is_stream = is_stream
         self.units: deque[Unit] = deque()
         self.kept: deque[list[str]] = deque()
-        """The files that wait for the next operation that receives descriptors, by their messages."""
+        """
+        The files that wait for the next operation that receives descriptors, by their messages.
+
+        One without files is the loss of those that came with a byte that was read.
+        """
         self.ended = self.refuses = self.names = False
         self.is_dead = self.has_unread = False
         """Whether the peer has been killed, and whether it never read what was sent to it."""
@@ -96,7 +100,7 @@ class Queue:
                     assert outcome in WAITS, outcome
                     self.kept.extend(taken)
                 return
-            if not is_kept and len(found) > self.room:
+            if not found if is_kept else len(found) > self.room:
                 assert outcome == CODE.TOO_MANY_OPEN_FILES, outcome
                 return
             self.room -= 0 if is_kept else len(found)
@@ -149,11 +153,14 @@ class Queue:
     @property
     def is_full(self) -> bool:
         """Whether so many descriptors are kept that a stream reads no more."""
-        return sum(map(len, self.kept)) > MOST_KEPT and not self.refuses
+        return self._count_kept() > MOST_KEPT and not self.refuses
+
+    def _count_kept(self) -> int:
+        return sum(len(files) or 1 for files in self.kept)
 
     def may_fill(self) -> bool:
         """Return whether more are kept, or would be if all bytes were read, than a stream keeps."""
-        return sum(map(len, self.kept)) + sum(len(unit.files) for unit in self.units) > MOST_KEPT
+        return self._count_kept() + sum(len(unit.files) for unit in self.units) > MOST_KEPT
 
     def read(self, outcome: object, size: int) -> None:
         """See the method of InputStream."""
@@ -178,10 +185,9 @@ class Queue:
             at += part
 
     def _keep(self, files: list[str]) -> None:
-        found = files[: self.room]
-        if found and not self.refuses:
-            self.kept.append(found)
-            self.room -= len(found)
+        if files and not self.refuses:
+            self.kept.append(files if len(files) <= self.room else [])
+            self.room -= len(self.kept[-1])
 
     def _is_over(self, outcome: object, *ends: CODE) -> bool:
         """Return whether no data came, which has to be right."""

@@ -61,6 +61,21 @@ class TestKeptDescriptors:
         b.receive_descriptor().close()
         assert stream.read(9) == b"y"
 
+    @each_way
+    def test_datagrams(self, null, do):
+        """S6: the same of a Socket's bytes with their sender's address."""
+        a, b = UnixConnection.create_pair(unixconn.SocketType.DATAGRAM)
+        with a, b:
+            socket = b.get_socket()
+            for _ in range(KEPT // MOST + 1):
+                a.send_message(b"x", [null] * MOST)
+                assert do(socket, "receive_from", 9) == (b"x", None)
+            a.send_message(b"y")
+            with pytest.raises(TooManyOpenFilesError, match="refuse_fds"):
+                do(socket, "receive_from", 9)
+            unixconn.close_fds(b.receive_fds())
+            assert do(socket, "receive_from", 9) == (b"y", None)
+
     def test_refused(self, pair, null):
         """S6: none are kept once they are refused, and the bytes arrive."""
         a, b = pair

@@ -67,8 +67,9 @@ class InputStream(Object):
 
     If a byte that is read carries a descriptor, the descriptor is kept. The next `receive_fd` of the connection returns
     it; otherwise it is closed with the connection. While more than 253 descriptors are kept, a read raises the Error
-    TOO_MANY_OPEN_FILES and receives nothing. A program that expects no descriptors calls
-    `UnixConnection.refuse_fds`, and then none are kept.
+    TOO_MANY_OPEN_FILES and receives nothing. If this process has no free number for the descriptor, the byte is read,
+    and the next `receive_fd` raises the Error. A program that expects no descriptors calls `UnixConnection.refuse_fds`,
+    and then none are kept.
 
     The stream is a file object too, as far as io.BufferedReader needs.
 

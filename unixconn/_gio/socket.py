@@ -46,7 +46,7 @@ from unixconn._io.receiving_data import ReceiveData, ReceiveMessage
 from unixconn._io.sending_data import SendData, SendMessage, SendTo, check_arrive
 from unixconn._io.waiter import serve
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import duplicate_all, move_all
+from unixconn._kernel.descriptors import duplicate_all
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, owner_of
 from unixconn._kernel.handle import Handle
@@ -54,7 +54,15 @@ from unixconn._kernel.peer import peer_credentials
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.processes import passer
 from unixconn._kernel.receive import RECEIVING
-from unixconn._kernel.receive_data import MOST_DATA, RECEIVING_DATA, receive_data, receive_message
+from unixconn._kernel.receive_data import (
+    LOST,
+    MOST_DATA,
+    RECEIVING_DATA,
+    check_kept,
+    keep_received,
+    receive_data,
+    receive_message,
+)
 from unixconn._kernel.send import message_pools, send_data, send_whole
 from unixconn._kernel.sockets import NO_TIMEOUT, adopt_socket, kernel_pair
 from unixconn._kernel.sockets import SocketType as KernelSocket
@@ -668,8 +676,7 @@ class Socket(Object):
         """
         Receive at most *size* bytes, and return them; b"" at the end of the stream.
 
-        Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over this Socket.
-        Raises the same errors as `receive_message`.
+        Descriptors that come with the bytes are kept, and errors are raised, as by `receive_from`.
         """
         if size.__class__ is not int or not 0 <= size <= MOST_DATA:
             return self.receive_from(size, cancellable).data  # a record may be that long
@@ -703,15 +710,18 @@ class Socket(Object):
 
         The address is that of the sender, None if the sender has no name. If a datagram has more than *size* bytes, the
         rest is lost. Descriptors that come with the bytes are kept for `UnixConnection.receive_fd` of a connection over
-        this Socket. Raises the same errors as `receive_message`.
+        this Socket. Raises the same errors as `receive_message`, and TOO_MANY_OPEN_FILES if more than 253 are kept.
         """
         found: list[Received] = []
         try:
+            if self._handle.leftovers:
+                check_kept(self._handle)
             self._receive(as_integer(size, "size", 0, INT_MAX), found, 0, RECEIVING_DATA, cancellable)
             return self._datagram(found[0])
         finally:
             for each in found:
-                close_unwanted(each.owner)
+                if each.owner:
+                    close_unwanted(each.owner)
 
     @with_async(
         "unixconn_socket_send_to_async",
@@ -735,26 +745,20 @@ class Socket(Object):
         return (SendTo if name else SendMessage)(self._handle, buffers, controls, flags=flags, address=name)
 
     def _receiving_from(self, size: int) -> Steps[Datagram]:
+        if self._handle.leftovers:
+            check_kept(self._handle)
         operation = ReceiveMessage(self._handle, size, context=RECEIVING_DATA)
         operation.timeout = self._timeout or None
         found = yield operation
         try:
             return self._datagram(found)
         finally:
-            close_unwanted(found.owner)
+            if found.owner:
+                close_unwanted(found.owner)
 
     def _datagram(self, found: Received) -> Datagram:
-        if found.owner:
-            # Close a pidfd that the kernel has added: the caller has not asked for it.
-            close_unwanted(found.owner, len(found.owner) - found.pidfds)
-            messages: list[list[int]] = [[]]
-            try:
-                move_all(found.owner, messages[0])
-                if self._handle.keep(messages):
-                    serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
-            finally:
-                for each in messages:
-                    close_unwanted(each)
+        if (found.owner or found.flags & LOST) and keep_received(self._handle, found):
+            serve(self._handle, READABLE)  # an operation may be waiting for a descriptor
         return Datagram(found.data, from_kernel(found.address))
 
     # --- waiting ---

@@ -46,6 +46,8 @@ from unixconn._kernel.send import AGAIN
 from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from unixconn._kernel.handle import Handle
 
 RECEIVING = "Error receiving message: "
@@ -153,7 +155,11 @@ def discard(message: Incoming, owner: list[int]) -> None:
 
 
 def take_leftover(handle: Handle, owner: list[int], *, single: bool) -> bool:
-    """Move the first of `Handle.leftovers` to *owner*; return False if there are none. With *single* refuse several."""
+    """
+    Move the first of `Handle.leftovers` to *owner*; return False if there are none.
+
+    With *single* several are refused. Raises the Error for descriptors that a read has found to be dropped, see `Lost`.
+    """
     if not handle.take_leftover(owner):
         return False
     if single and len(owner) != 1:
@@ -439,6 +445,30 @@ def dropped(handle: Handle, count: int) -> Error:
         f"{came}the descriptor table has room, so a security module, such as SELinux or AppArmor, denies them to this "
         "process, unless another thread has closed descriptors just now",
     )
+
+
+class Lost(list[int]):
+    """
+    What `Handle.leftovers` has for a message of which the kernel has dropped descriptors: who takes it gets the Error.
+
+    It has no descriptor, but is true, so that it is kept as a list with descriptors is.
+    """
+
+    __slots__ = ("_error",)
+
+    def __init__(self, handle: Handle, count: int) -> None:
+        """Find the Error for a message of which only *count* descriptors came, see `dropped`."""
+        super().__init__()
+        try:
+            self._error = dropped(handle, count)
+        except Error as closed:  # by another thread, just now
+            self._error = closed
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[int]:
+        raise self._error
 
 
 def table_is_full(came: str) -> Error:

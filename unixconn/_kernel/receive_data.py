@@ -13,6 +13,7 @@ from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     ADDRESS_SIZE,
+    DATA_ALONE,
     KEPT_DATA,
     NATIVE,
     ROOM,
@@ -25,7 +26,7 @@ from unixconn._kernel.control_messages import (
 from unixconn._kernel.handle import IDLE_USES, Use
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.receive import RECEIVING, must_wait
+from unixconn._kernel.receive import RECEIVING, Lost, must_wait
 from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _recvmsg = recvmsg
 _FLAGS = SYSTEM.receive_flags
 _TRUNC = int(socket.MSG_TRUNC)
 _pop_buffer, _append_buffer = STREAM_BUFFERS.pop, STREAM_BUFFERS.append
+LOST = int(socket.MSG_CTRUNC)
+"""The flag with which the kernel reports that it has dropped descriptors."""
 
 
 class Received:
@@ -158,9 +161,9 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
     """
     Receive at most *size* bytes; return their number, 0 at the end of a stream, and -1 if that would block.
 
-    The bytes are appended to *found*. Descriptors that come with them are kept in `Handle.leftovers`; those for which
-    this process has no room are lost. If a signal handler raises in the middle, bytes may be lost. A caller that would
-    try again calls `receive_recorded`.
+    The bytes are appended to *found*. Descriptors that come with them are kept in `Handle.leftovers`. If the kernel has
+    dropped some, as this process has no room for them, the others are closed, and a `Lost` is kept instead. If a signal
+    handler raises in the middle, bytes may be lost. A caller that would try again calls `receive_recorded`.
 
     Raises the Error for recvmsg(2)'s errno, INVALID_DATA for damaged control messages, and TOO_MANY_OPEN_FILES, before
     anything is received, if more than MOST_KEPT descriptors are kept.
@@ -168,7 +171,7 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
     if size > KEPT_DATA or handle.is_file:
         return receive_recorded(handle, size, found)
     if handle.leftovers:
-        _check_kept(handle)
+        check_kept(handle)
     # The first steps are those of `receive_descriptors`.
     try:
         message = _pop_buffer()
@@ -184,11 +187,11 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
         if handle.closed:
             handle.reap()
         if count >= 0:
-            if message.room[0]:
+            if message.start != DATA_ALONE:
                 contents = message.take_over()
                 if contents.damage:
                     raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{contents.damage}")
-                _keep_descriptors(handle, message.owner, len(contents.descriptors))
+                keep_descriptors(handle, message.owner, len(contents.descriptors), lost=message.truncated)
             found.append(message.data[:count])
         elif must_wait(handle, count, RECEIVING_DATA):
             count = -1
@@ -202,9 +205,13 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
             message.discard()
 
 
-def _check_kept(handle: Handle) -> None:
-    """Raise the Error TOO_MANY_OPEN_FILES if more than MOST_KEPT descriptors are kept, unless they are refused now."""
-    kept = sum(map(len, handle.leftovers.copy()))
+def check_kept(handle: Handle) -> None:
+    """
+    Raise the Error TOO_MANY_OPEN_FILES if more than MOST_KEPT descriptors are kept, unless they are refused now.
+
+    A message whose descriptors were dropped counts as one.
+    """
+    kept = sum(len(each) or 1 for each in handle.leftovers.copy())
     if kept > MOST_KEPT and not handle.refuses:
         raise io_error(
             IOErrorEnum.TOO_MANY_OPEN_FILES,
@@ -213,20 +220,32 @@ def _check_kept(handle: Handle) -> None:
         )
 
 
-def _keep_descriptors(handle: Handle, owner: list[int], count: int) -> None:
+def keep_descriptors(handle: Handle, owner: list[int], count: int, *, lost: bool) -> bool:
     """
-    Move the first *count* descriptors in *owner* to `Handle.leftovers`, and close the others.
+    Move the first *count* descriptors in *owner* to `Handle.leftovers`, and close the others; return if any are kept.
 
-    The others are pidfds, for which no caller has asked. A handle that refuses descriptors closes all of them.
+    The others are pidfds, for which no caller has asked. If the kernel has *lost* some, all are closed, and a `Lost` is
+    kept. A handle that refuses descriptors closes all of them.
     """
-    close_unwanted(owner, 0 if handle.refuses else count)
     messages: list[list[int]] = [[]]
+    if handle.refuses:
+        count = 0
+    elif lost:
+        # Before any is closed, see `dropped`.
+        messages, count = [Lost(handle, len(owner))], 0
+    close_unwanted(owner, count)
     try:
         messages[0].extend(map(owner.pop, repeat(0, len(owner))))
-        handle.keep(messages)
+        return handle.keep(messages)
     finally:
         for each in messages:
             close_unwanted(each)
+
+
+def keep_received(handle: Handle, found: Received) -> bool:
+    """Keep the descriptors in *found* as `keep_descriptors` does."""
+    count = len(found.owner) - found.pidfds
+    return keep_descriptors(handle, found.owner, count, lost=bool(found.flags & LOST))
 
 
 def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any]) -> int:  # noqa: C901, PLR0912 - one frame for each message
@@ -241,7 +260,7 @@ def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any])
     if handle.is_file:
         return handle.python.read(handle, target, found)  # type: ignore[no-any-return]
     if handle.leftovers:
-        _check_kept(handle)
+        check_kept(handle)
     try:
         use = IDLE_USES.pop()
     except IndexError:
@@ -268,8 +287,11 @@ def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any])
         if handle.closed:
             handle.reap()
         if came:
-            data = came[0][0]
-            _record(handle, data, came[0][1], found, before, owner)
+            data, messages, flags, _ = came[0]
+            if messages or flags & LOST:
+                _record(handle, came, found, before, owner)
+            else:
+                found.append(data)
             count = data if isinstance(data, int) else len(data)
         else:
             count = -1
@@ -281,31 +303,34 @@ def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any])
         if not over:
             use.user = None
             if came:
-                _record(handle, came[0][0], came[0][1], found, before, owner)
+                _record(handle, came, found, before, owner)
 
 
 def _record(
     handle: Handle,
-    data: bytes | int,
-    messages: list[ControlMessage],
+    came: list[tuple[bytes | int, list[ControlMessage], int, Any]],
     found: list[Any],
     before: int,
     owner: list[list[int]],
 ) -> None:
     """
-    Append *data* to *found*, which had *before* items, and keep the descriptors in *messages* as `receive_data` does.
+    Append the data in *came* to *found*, which had *before* items, and keep the descriptors as `receive_data` does.
 
     May be called again if an exception has interrupted it. *owner*, first an empty list, has the descriptors meanwhile.
     """
+    data, messages, flags, _ = came[0]
     if len(found) == before:
         found.append(data)
-    if messages:
+    if messages or flags & LOST:
         if not owner:
             contents = contents_of(messages)
-            owner += (contents.pidfds, contents.descriptors)
-        messages.clear()
+            lost = flags & LOST and not handle.refuses
+            losses = (Lost(handle, len(contents.all_descriptors)),) if lost else ()
+            owner += (contents.pidfds, contents.descriptors, *losses)
+        came[0] = (data, [], 0, None)
     if owner:
         close_unwanted(owner[0])
-        if handle.refuses:
-            close_unwanted(owner[-1])
+        if handle.refuses or isinstance(owner[-1], Lost):
+            for each in owner:
+                close_unwanted(each)
         handle.keep(owner)

@@ -183,6 +183,12 @@ class TestOtherKinds:
         assert "PATH" in repr(UnixSocketAddress.new("/x"))
         assert "/x" in repr(UnixSocketAddress.new("/x"))
 
+    def test_the_path_as_bytes(self):
+        """path-as-array is the path, as PyGObject has no other way to show bytes that are no text."""
+        address = UnixSocketAddress(path=b"/a\xff")
+        assert address.props.path_as_array == b"/a\xff" == os.fsencode(address.get_path())
+        assert UnixSocketAddress.new_abstract("x").get_address_type() == 4
+
 
 class TestOnTheWire:
     def test_abstract(self, listener, abstract_name):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 import unixconn
-from unixconn import Object, Property, Signal, SignalFlags, UnixConnection, signal_accumulator_true_handled
+from unixconn import Object, ParamFlags, Property, Signal, SignalFlags, UnixConnection, signal_accumulator_true_handled
 
 
 class Framer(Object):
@@ -142,6 +142,19 @@ class TestSignals:
         assert framer.log == ["pushed", 8, 9]
         assert (str(framer.bare), repr(framer.named)) == ("bare", 'BoundSignal("another-name")')
 
+    def test_stopping(self):
+        """No handler runs after stop_emission_by_name(); outside of an emission it has no effect."""
+        framer = Framer()
+        framer.stop_emission_by_name("pulled")
+        framer.connect("pulled", lambda each, value: each.stop_emission_by_name("pulled"))
+        framer.connect("pulled", lambda each, value: each.log.append("never"))
+        framer.emit("pulled", 1)
+        assert framer.log == []
+        with pytest.raises(TypeError, match="nosuch"):
+            framer.stop_emission_by_name("nosuch")
+        framer.emit("first", 1, "x")
+        assert framer.log == [("own", 1, "x")]
+
     def test_a_subclass_overrides(self):
         """By a method of the name do_<signal>, and super() is the one before."""
 
@@ -265,6 +278,26 @@ class TestProperties:
         with pytest.raises(ValueError, match="num"):
             classic.set_property("num", 11)
 
+    def test_constructed(self):
+        """do_constructed() runs after the construct properties are set, and before the others."""
+        seen = []
+
+        class Built(Object):
+            early = Property(type=int, flags=ParamFlags.READWRITE | ParamFlags.CONSTRUCT)
+            late = Property(type=int)
+
+            def do_constructed(self):
+                seen.append((self.early, self.late))
+
+        Built(late=2, early=1)
+        Built()
+        assert seen == [(1, 0), (0, 0)]
+
+    def test_found_by_name(self):
+        """find_property() returns None for a name that is none."""
+        assert Framer.find_property("some_text") is Framer.find_property("some-text") is not None
+        assert Framer.find_property("nosuch") is None
+
     def test_a_name_that_is_no_property(self):
         """The constructor refuses it."""
         with pytest.raises(TypeError, match="nosuch"):
@@ -328,3 +361,20 @@ class TestMistakes:
         names = {"__gsignals__": {"x": (1, None, ())}, "x": Signal()}
         with pytest.raises(ValueError, match="twice"):
             type("Mine", (Object,), names)
+
+    @pytest.mark.parametrize(
+        ("base", "name"),
+        [
+            (unixconn.InputStream, "do_read_fn"),
+            (unixconn.OutputStream, "do_write_fn"),
+            (unixconn.IOStream, "do_get_input_stream"),
+            (unixconn.BufferedInputStream, "do_fill"),
+            (unixconn.DataInputStream, "do_skip"),
+            (unixconn.SocketControlMessage, "do_serialize"),
+            (unixconn.SocketService, "do_changed"),
+        ],
+    )
+    def test_virtual_methods(self, base, name):
+        """One that would never be called is an error at the class statement."""
+        with pytest.raises(TypeError, match=rf"Own\.{name}\(\) would never be called"):
+            type("Own", (base,), {name: lambda self: None})

@@ -200,6 +200,15 @@ class TestReading:
         with pytest.raises(OverflowError, match="-1"):
             pair[0].get_input_stream().read_bytes(-1)
 
+    def test_parts_of_bytes(self):
+        """There have to be as many; and what is compared has to be Bytes."""
+        some = Bytes(b"hello")
+        assert some.new_from_bytes(5, 0) == Bytes()
+        with pytest.raises(ValueError, match="there are 5 bytes, and not 3 from 3 on"):
+            some.new_from_bytes(3, 3)
+        with pytest.raises(TypeError, match="b'hello'"):
+            some.compare(b"hello")
+
 
 class TestOfNoBytes:
     """To read or write none needs no peer."""

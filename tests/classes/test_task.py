@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 
@@ -10,7 +11,7 @@ from helpers import Calls, same
 from operations.kinds import check, finish, make_ready, start
 from ways import CANCELLED, failure, iterate, pushed, rest
 
-from unixconn import Cancellable, Credentials, Error, MainContext, Object
+from unixconn import Cancellable, Credentials, Error, MainContext, Object, Task
 
 pytestmark = pytest.mark.usefixtures("no_linger")
 
@@ -174,3 +175,50 @@ class TestFinish:
             gc.collect()
         assert same(fd, 0)
         os.close(fd)
+
+
+class TestOfAProgram:
+    """Task.new(): what it does right is in tests/peers/snippets/objects.py."""
+
+    def test_it_ends_once(self):
+        """Another return_* is an error, and the first result stays."""
+        task = Task.new(None, None, None)
+        task.return_int(1)
+        for end in (lambda: task.return_int(2), lambda: task.return_error(Error("x")), task.return_error_if_cancelled):
+            with contextlib.suppress(ValueError):
+                assert end() is False
+        assert task.propagate_int() == 1
+
+    def test_not_those_of_the_library(self, pair, calls):
+        """A Task that a method has made is that method's to end and to name."""
+        pair[0].receive_fd_async(None, calls)
+        pair[1].send_fd(0)
+        iterate(lambda: calls)
+        for name, value in (("return_value", 1), ("set_name", "x")):
+            with pytest.raises(ValueError, match="g_unix_connection_receive_fd_async"):
+                getattr(calls.result, name)(value)
+        os.close(pair[0].receive_fd_finish(calls.result))
+
+    @pytest.mark.parametrize("arguments", [("x",), (None, "x"), (None, None, "x")])
+    def test_wrong_arguments(self, arguments):
+        """Each is a TypeError that shows it."""
+        with pytest.raises(TypeError, match="'x'"):
+            Task.new(*arguments)
+
+    def test_wrong_values(self):
+        """An error has to be one of GLib, and a priority a number."""
+        task = Task.new()
+        with pytest.raises(TypeError, match="ValueError"):
+            task.return_error(ValueError())
+        with pytest.raises(TypeError, match="priority"):
+            task.set_priority("x")
+
+    def test_its_context(self):
+        """The callback runs in the context that was the thread's default, whoever ends the operation."""
+        calls = Calls()
+        with pushed(MainContext()) as context:
+            task = Task.new(None, None, calls)
+        task.run_in_thread(lambda each, *_: each.return_boolean(True))
+        iterate(lambda: calls, context)
+        assert task.get_context() is context
+        assert task.propagate_boolean() is True

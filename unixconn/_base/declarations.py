@@ -28,6 +28,7 @@ class SignalFlags(IntFlag):
     NO_HOOKS = 64
     MUST_COLLECT = 128
     DEPRECATED = 256
+    ACCUMULATOR_FIRST_RUN = 1 << 17
 
 
 class ParamFlags(IntFlag):
@@ -40,6 +41,7 @@ class ParamFlags(IntFlag):
     CONSTRUCT_ONLY = 8
     LAX_VALIDATION = 16
     STATIC_NAME = 32
+    PRIVATE = 32
     STATIC_NICK = 64
     STATIC_BLURB = 128
     EXPLICIT_NOTIFY = 1 << 30
@@ -100,12 +102,17 @@ class BoundSignal(str):
         return self._owner.emit(str(self), *values)
 
 
-class Signal:
+class Signal(str):  # noqa: SLOT000 - it has a docstring of its own
     """
     A signal that a class declares as its attribute (GObject.Signal), also as the decorator of its default handler.
 
+    As an attribute of the class, it is the signal's name.
+
     Raises TypeError and ValueError for a type, flag or accumulator that is not supported.
     """
+
+    def __new__(cls, name: str | Callable[..., object] = "", *_others: Any, **_named: Any) -> Signal:
+        return super().__new__(cls, name if isinstance(name, str) else "")
 
     def __init__(
         self,
@@ -155,7 +162,9 @@ class Signal:
 
     def __get__(self, instance: Object | None, _owner: type[Object]) -> Signal | BoundSignal:
         if instance is None:
-            return self
+            named = str.__new__(Signal, self._name)
+            named.__dict__.update(self.__dict__)
+            return named
         bound = BoundSignal(self._name)
         bound._owner, bound._function = instance, self._function
         return bound
@@ -200,15 +209,15 @@ class Property:
         """Take the getter: the use as a decorator with arguments."""
         return self.getter(getter)
 
-    def getter(self, getter: Callable[[Any], Any]) -> Property:
-        """Take the getter."""
-        self._read = getter
-        self.__doc__ = getter.__doc__ or self.__doc__
+    def getter(self, fget: Callable[[Any], Any]) -> Property:
+        """Take the getter *fget*."""
+        self._read = fget
+        self.__doc__ = fget.__doc__ or self.__doc__
         return self
 
-    def setter(self, setter: Callable[[Any, Any], object]) -> Property:
-        """Take the setter. Its name does not matter."""
-        self._write = setter
+    def setter(self, fset: Callable[[Any, Any], object]) -> Property:
+        """Take the setter *fset*. Its name does not matter."""
+        self._write = fset
         if self._read is not None:
             self._name = self._name or self._read.__name__
         return self

@@ -292,9 +292,15 @@ class Object:
     _initial: tuple[DeclaredProperty, ...] = ()
     """The properties that each new object is given, if only their default."""
 
+    _uncalled: ClassVar[str] = ""
+    """The names of virtual methods that a subclass can override in Gio. They are never called here."""
+
     def __init_subclass__(cls, **others: Any) -> None:
         super().__init_subclass__(**others)
         cls._hears_notify = cls.do_notify is not Object.do_notify
+        for name in cls._uncalled.split():
+            if name in cls.__dict__:
+                raise TypeError(f"{cls.__name__}.{name}() would never be called: unixconn has no such virtual method")
         if "__gsignals__" in cls.__dict__ or "__gproperties__" in cls.__dict__:
             cls._read_declarations()
 
@@ -376,13 +382,21 @@ class Object:
         # their constructors take their properties themselves.
         super().__init__()
         initial = {each.name: each.default_value for each in self._initial}
+        count = len(initial)
         initial.update({self._property(name).name: value for name, value in properties.items()})
-        for name, value in initial.items():
+        for number, (name, value) in enumerate(initial.items()):
+            if number == count:
+                self.do_constructed()
             given = self._property(name)
             if isinstance(given, DeclaredProperty) and given.construct_only:
                 getattr(self, given.writer)(value)
             else:
                 self.set_property(name, value)
+        if len(initial) == count:
+            self.do_constructed()
+
+    def do_constructed(self) -> None:
+        """Do what a subclass wants after its construct properties are set, and before others. Subclasses override."""
 
     @property
     def _handlers(self) -> list[Handler]:
@@ -420,11 +434,16 @@ class Object:
     def _property(cls, name: str) -> Property:
         if not isinstance(name, str):
             raise TypeError(f"the name of a property must be a string, not {name!r}")
-        wanted = name.replace("_", "-")
-        for each in cls.list_properties():
-            if each.name == wanted:
-                return each
+        found = cls.find_property(name)
+        if found is not None:
+            return found
         raise TypeError(f"{cls.__name__} has no property {name!r}")
+
+    @classmethod
+    def find_property(cls, property_name: str) -> Property | None:
+        """Return the property *property_name* of this class, None if it has none (g_object_class_find_property)."""
+        wanted = property_name.replace("_", "-")
+        return next((each for each in cls.list_properties() if each.name == wanted), None)
 
     def get_property(self, name: str) -> Any:
         """
@@ -542,19 +561,23 @@ class Object:
         """Connect *callback* as `connect` does, but to run after the class's own handler."""
         return self._connect_with(signal, callback, data, after=True)
 
-    def connect_data(self, signal: str, callback: Callable[..., object], *data: object, connect_flags: int = 0) -> int:
+    def connect_data(
+        self, detailed_signal: str, handler: Callable[..., object], *data: object, connect_flags: int = 0
+    ) -> int:
         """
-        Connect *callback* as `connect` does, or as `connect_after` if *connect_flags* has the bit 1.
+        Connect *handler* as `connect` does, or as `connect_after` if *connect_flags* has the bit 1.
 
-        With the bit 2, *data* must be one object, which changes places with this object in the callback's arguments.
+        With the bit 2, *data* must be one object, which changes places with this object in its arguments.
         Raises ValueError if it is not one.
         """
         after = bool(connect_flags & 1)
         if not connect_flags & 2:
-            return self._connect_with(signal, callback, data, after=after)
+            return self._connect_with(detailed_signal, handler, data, after=after)
         if len(data) != 1:
             raise ValueError(f"with the flag 2, data must be one object to be swapped with this one, not {data!r}")
-        return self._connect(signal, callback, lambda emitter, *values: callback(*data, *values, emitter), after=after)
+        return self._connect(
+            detailed_signal, handler, lambda emitter, *values: handler(*data, *values, emitter), after=after
+        )
 
     def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
         """
@@ -562,6 +585,11 @@ class Object:
 
         The handler keeps only a weak reference to *owner*, and is disconnected when *owner* is destroyed.
         """
+        return self._connect_object(signal, callback, owner, data, after=False)
+
+    def _connect_object(
+        self, signal: str, callback: Callable[..., object], owner: object, data: tuple[object, ...], *, after: bool
+    ) -> int:
         here = weakref.ref(self)
 
         def disconnect(_gone: object) -> None:
@@ -578,8 +606,12 @@ class Object:
 
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        number = self._connect(signal, callback, call, after=False)
+        number = self._connect(signal, callback, call, after=after)
         return number
+
+    def connect_object_after(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
+        """Connect *callback* as `connect_object` does, but to run after the class's own handler."""
+        return self._connect_object(signal, callback, owner, data, after=True)
 
     def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
         """
@@ -591,6 +623,7 @@ class Object:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         handler = Handler(signal, detail, callback, call, after=after)
+        self.__dict__.setdefault("_emission_stack", [])
         self._handlers.append(handler)
         return handler.number
 
@@ -603,6 +636,8 @@ class Object:
         """
         if not self._disconnect(handler_id):
             warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
+
+    handler_disconnect = disconnect
 
     def _disconnect(self, handler_id: int) -> bool:
         found = self._find(handler_id)
@@ -731,7 +766,7 @@ class Object:
         own = self._overridden(declared)
         result: object = None
         if own is not None or self._handler_list is not None:
-            known = self._handlers
+            known = self._handler_list or ()
             early: list[Handler | None] = []
             late: list[Handler | None] = []
             if own is not None:
@@ -739,7 +774,10 @@ class Object:
             for each in tuple(known):
                 if each.signal == signal and (not each.detail or each.detail == detail):
                     (late if each.after else early).append(each)
-            for handler in early + late:
+            handlers = early + late
+            running = self._emission_stack
+            running.append(handlers)
+            for handler in handlers:
                 if handler is None:  # the turn of the class's own one
                     result = run_handler(own, *values)  # type: ignore[arg-type]
                 # A handler may disconnect or block those that come after it.
@@ -747,4 +785,28 @@ class Object:
                     result = run_handler(handler.call, self, *values)
                 if result and declared.ends_when_true:
                     break
+            running.pop()
         return result
+
+    _emission_stack: ClassVar[list[list[Handler | None]]] = []
+    """
+    The handlers of the emissions that run now, the innermost last. `_connect` makes a list for the object.
+
+    What an exception raised by a signal handler leaves behind is never the last of a signal that is emitted.
+    """
+
+    def stop_emission_by_name(self, detailed_signal: str) -> None:
+        """
+        Stop the running emission of a signal: call no more handlers (g_signal_stop_emission_by_name).
+
+        Of several that are nested, it is the innermost one. Without one, this has no effect. Raises TypeError if the
+        class has no signal of this name.
+        """
+        signal, _detail = self._parse(detailed_signal)
+        for handlers in reversed(self._emission_stack):
+            if any(each is not None and each.signal == signal for each in handlers):
+                # The loop over them ends after the handler that calls this.
+                del handlers[1:]
+                break
+
+    stop_emission = emit_stop_by_name = stop_emission_by_name

@@ -63,7 +63,9 @@ class SocketAddress(Object):
 
     __module__ = "unixconn"
 
-    _properties: ClassVar[tuple[Property, ...]] = (Property("family", SocketFamily, "get_family"),)
+    _properties: ClassVar[tuple[Property, ...]] = (
+        Property("family", SocketFamily, "get_family", default=SocketFamily.INVALID),
+    )
 
     def __init__(self, *arguments: Any, **properties: Any) -> None:
         if type(self) is SocketAddress:
@@ -73,6 +75,16 @@ class SocketAddress(Object):
     @abstractmethod
     def get_family(self) -> SocketFamily:
         """Return the family of the address."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def get_native_size(self) -> int:
+        """Return the size of the kernel's structure in bytes."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def to_string(self) -> str:
+        """Return the address as text (Gio.SocketConnectable)."""
         raise NotImplementedError
 
 
@@ -93,7 +105,14 @@ class UnixSocketAddress(SocketAddress):
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("path", str, "get_path", construct_only=True),
         Property("abstract", bool, "get_is_abstract", default=False, construct_only=True),
-        Property("address-type", UnixSocketAddressType, "get_address_type", construct_only=True),
+        Property(
+            "address-type",
+            UnixSocketAddressType,
+            "get_address_type",
+            default=UnixSocketAddressType.PATH,
+            construct_only=True,
+        ),
+        Property("path-as-array", bytes, "_path_as_array"),
     )
 
     def __init__(
@@ -137,6 +156,11 @@ class UnixSocketAddress(SocketAddress):
         """
         return cls(path=path, address_type=type)
 
+    @classmethod
+    def new_abstract(cls, path: PathLike) -> Self:
+        """Make an address of the type ABSTRACT_PADDED. Raises the same errors as the constructor."""
+        return cls(path=path, address_type=UnixSocketAddressType.ABSTRACT_PADDED)
+
     @staticmethod
     def abstract_names_supported() -> bool:
         """Return whether this system has an abstract namespace."""
@@ -149,6 +173,9 @@ class UnixSocketAddress(SocketAddress):
     def get_path(self) -> str:
         """Return the path or name, "" for an anonymous address. Bytes that are not UTF-8 become surrogates."""
         return os.fsdecode(self._name)
+
+    def _path_as_array(self) -> bytes:
+        return self._name
 
     def get_path_len(self) -> int:
         """Return the length of the path or name in bytes."""

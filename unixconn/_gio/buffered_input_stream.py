@@ -58,6 +58,8 @@ class BufferedInputStream(FilterInputStream):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = f"{FilterInputStream._uncalled} do_fill do_fill_async do_fill_finish"
+
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("buffer-size", int, "get_buffer_size", "set_buffer_size", default=4096),
     )

@@ -131,6 +131,8 @@ class SocketControlMessage(Object):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = "do_get_size do_get_level do_get_type do_serialize"
+
     _level = SOL_SOCKET
     _type = 0
 

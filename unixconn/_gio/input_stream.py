@@ -79,6 +79,11 @@ class InputStream(Object):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = (
+        "do_read_fn do_read_async do_read_finish do_skip do_skip_async do_skip_finish do_close_fn "
+        "do_close_async do_close_finish"
+    )
+
     _closed = False
     _socket: Socket
 

@@ -107,6 +107,8 @@ class IOStream(Object):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = "do_get_input_stream do_get_output_stream do_close_fn do_close_async do_close_finish"
+
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("input-stream", InputStream, "get_input_stream"),
         Property("output-stream", OutputStream, "get_output_stream"),

@@ -268,6 +268,8 @@ class SocketListener(Object):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = "do_changed"
+
     _properties: ClassVar[tuple[Property, ...]] = (
         Property("listen-backlog", int, "_get_backlog", "set_backlog", default=10),
     )

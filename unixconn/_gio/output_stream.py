@@ -115,6 +115,12 @@ class OutputStream(Object):
 
     __module__ = "unixconn"
 
+    _uncalled: ClassVar[str] = (
+        "do_write_fn do_write_async do_write_finish do_writev_fn do_writev_async do_writev_finish do_flush "
+        "do_flush_async do_flush_finish do_splice do_splice_async do_splice_finish do_close_fn do_close_async "
+        "do_close_finish"
+    )
+
     _closed = False
     _socket: Socket
 
@@ -184,11 +190,13 @@ class OutputStream(Object):
         return Writing(self, data, len(data), _all_written)
 
     def flush(self, cancellable: Cancellable | None = None) -> bool:
-        """Return True: nothing is buffered. Raises the Error CLOSED, PENDING or CANCELLED."""
+        """
+        Return True: nothing is buffered. Raises the Error CLOSED or PENDING.
+
+        A *cancellable* that is cancelled has no effect, as in Gio.
+        """
         check_cancellable(cancellable)
         check_free(self)
-        if cancellable is not None:
-            cancellable._check()
         return True
 
     @with_async("g_output_stream_flush_async", returns="True", io_priority=True, start=start_exclusively)
@@ -314,6 +322,10 @@ class OutputStream(Object):
     def is_closed(self) -> bool:
         """Whether the stream is closed."""
         return self._closed
+
+    def is_closing(self) -> bool:
+        """Return False: nothing is buffered that closing would have to write. A stream is closed at once."""
+        return False
 
     def set_pending(self) -> bool:
         """

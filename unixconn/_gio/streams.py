@@ -66,6 +66,41 @@ class Bytes:
         """Make Bytes from a copy of *data*, a bytes-like object; None stands for no bytes."""
         return cls(data)
 
+    @classmethod
+    def new_take(cls, data: BytesLike | None = None) -> Bytes:
+        """Make Bytes as `new` does. In C, the memory of *data* would belong to them from now on."""
+        return cls(data)
+
+    def new_from_bytes(self, offset: int, length: int) -> Bytes:
+        """
+        Make Bytes from the *length* bytes that begin at *offset*.
+
+        Raises ValueError if there are fewer, TypeError and OverflowError for an argument that is no number of bytes.
+        """
+        start = as_integer(offset, "offset", 0, INT_MAX)
+        end = start + as_integer(length, "length", 0, INT_MAX)
+        if end > len(self._data):
+            raise ValueError(f"there are {len(self._data)} bytes, and not {length} from {offset} on")
+        return Bytes._of(self._data[start:end])
+
+    def equal(self, bytes2: Bytes) -> bool:
+        """Return whether *bytes2* has the same content."""
+        return self == bytes2
+
+    def compare(self, bytes2: Bytes) -> int:
+        """
+        Return a negative number, 0 or a positive one: which of the two comes first in the order of their bytes.
+
+        Raises TypeError if *bytes2* is not Bytes.
+        """
+        if not isinstance(bytes2, Bytes):
+            raise TypeError(f"bytes2 must be Bytes, not {bytes2!r}")
+        return (self._data > bytes2._data) - (self._data < bytes2._data)
+
+    def hash(self) -> int:
+        """Return a number that is the same for the same content."""
+        return hash(self._data)
+
     def get_data(self) -> bytes:
         """Return the content."""
         return self._data

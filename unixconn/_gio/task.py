@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import starmap
 
+from unixconn._base.arguments import as_priority
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
+from unixconn._io.delivery import here
 from unixconn._io.main_context import PRIORITY_DEFAULT, default_context, pushed_contexts
 from unixconn._io.operation import READABLE
 from unixconn._io.thread import shared
 from unixconn._io.waiter import Waiter
+from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +57,7 @@ class AsyncResult(Object):
     def get_user_data(self) -> None:
         """Return None: as in PyGObject, the callback gets the user's data as arguments."""
 
-    def is_tagged(self, source_tag: object) -> bool:
+    def is_tagged(self, source_tag: object = None) -> bool:
         """Return False: a tag is the address of a C function in Gio, and there is none here."""
         return False
 
@@ -116,6 +120,100 @@ class Task(AsyncResult, Waiter):
     """The reactor of the context or the event loop that calls the callback."""
     _priority = PRIORITY_DEFAULT
 
+    # --- a program's own operations ---
+
+    _is_own = False
+    """Whether a program has made it, with `new`."""
+    _checks = True
+
+    @staticmethod
+    def new(
+        source_object: Object | None = None,
+        cancellable: Cancellable | None = None,
+        callback: Callable[..., object] | None = None,
+        *callback_data: object,
+    ) -> Task:
+        """
+        Return the Task of the program's own operation, which ends it with a method named ``return_*`` (g_task_new).
+
+        The context that was the thread's default at this call then calls *callback* with (*source_object*, the Task,
+        *callback_data). Methods named ``propagate_*`` return the result. Raises TypeError for arguments of other types.
+        """
+        if not (source_object is None or isinstance(source_object, Object)):
+            raise TypeError(f"source_object must be an Object or None, not {source_object!r}")
+        check_cancellable(cancellable)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None, not {callback!r}")
+        task = Task(source_object, "", cancellable)
+        task._callback = ignore if callback is None else callback
+        task._data = callback_data
+        task._place = here()
+        task._is_own = True
+        return task
+
+    def return_value(self, result: object) -> None:
+        """
+        End the program's own operation with *result* (g_task_return_value). May be called in any thread.
+
+        If the Cancellable is cancelled by now, the result is the Error CANCELLED instead; see `set_check_cancellable`.
+        Raises ValueError if the operation has ended, or belongs to a method of this library.
+        """
+        self._return([result], None)
+
+    def return_boolean(self, result: bool) -> None:
+        """End the operation with a bool; see `return_value` (g_task_return_boolean)."""
+        self._return([bool(result)], None)
+
+    def return_int(self, result: int) -> None:
+        """End the operation with an int; see `return_value` (g_task_return_int)."""
+        self._return([int(result)], None)
+
+    def return_error(self, error: Error) -> None:
+        """End the operation with an Error; see `return_value` (g_task_return_error). Raises TypeError if it is none."""
+        if not isinstance(error, Error):
+            raise TypeError(f"error must be an Error, not {error!r}")
+        self._return([], error)
+
+    def return_error_if_cancelled(self) -> bool:
+        """End the operation with CANCELLED if the Cancellable is cancelled; return whether (see `return_value`)."""
+        if self._cancellable is None or not self._cancellable.is_cancelled():
+            return False
+        self._return([], None)
+        return True
+
+    def _return(self, result: list[Any], error: Error | None) -> None:
+        if not self._is_own or self._ended:
+            raise ValueError(f"{self!r} cannot be ended: only a Task of Task.new() can, and once")
+        if self._cancellable is not None and (self._checks or not (result or error)):
+            try:
+                self._cancellable.set_error_if_cancelled()
+            except Error as cancelled:
+                error = cancelled.copy()
+        self._end(result, error)
+
+    def run_in_thread(self, task_func: Callable[..., object]) -> None:
+        """
+        Call *task_func* with (this Task, its source object, None, the Cancellable) in a thread of its own.
+
+        See g_task_run_in_thread. *task_func* ends the operation. Its exceptions go to `threading.excepthook`.
+        """
+        arguments = (self, self._source, None, self._cancellable)
+        threading.Thread(target=task_func, args=arguments, name="unixconn: a Task", daemon=True).start()
+
+    def set_check_cancellable(self, check_cancellable: bool) -> None:
+        """Set whether the methods ``return_*`` look at the Cancellable (g_task_set_check_cancellable)."""
+        self._checks = bool(check_cancellable)
+
+    def set_name(self, name: str | None) -> None:
+        """Set the name that `get_name` returns (g_task_set_name)."""
+        if not self._is_own:
+            raise ValueError(f"{self!r} has its name from the method that made it")
+        self._name = "" if name is None else str(name)
+
+    def set_priority(self, priority: int) -> None:
+        """Set the priority of the callback (g_task_set_priority). Raises TypeError or OverflowError if it is none."""
+        self._priority = as_priority(priority, "priority")
+
     # --- Gio's getters ---
 
     def get_cancellable(self) -> Cancellable | None:
@@ -136,11 +234,11 @@ class Task(AsyncResult, Waiter):
 
     def get_check_cancellable(self) -> bool:
         """
-        Return True: the Cancellable ends the operation (g_task_get_check_cancellable).
+        Return whether the Cancellable ends the operation: True (g_task_get_check_cancellable).
 
-        Unlike in Gio, cancelling does not replace a result that is already there.
+        `set_check_cancellable` changes that. Unlike in Gio, cancelling does not replace a result that is already there.
         """
-        return True
+        return self._checks
 
     def get_return_on_cancel(self) -> bool:
         """Return False: a cancelled operation returns when it has ended (g_task_get_return_on_cancel)."""

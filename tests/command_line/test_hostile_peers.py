@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -55,7 +56,8 @@ def lingering():
             return made
 
         def let_go(made):
-            threads.append(threading.Thread(target=made.close))
+            # By ctypes, as PyPy's own functions would keep all other threads from running meanwhile.
+            threads.append(threading.Thread(target=ctypes.CDLL(None).close, args=(made.detach(),)))
             threads[-1].start()
 
         make.let_go = let_go

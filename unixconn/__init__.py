@@ -9,6 +9,17 @@ Pass file descriptors and credentials over Unix sockets: Gio.UnixConnection, wit
     >>> os.path.sameopenfile(0, fd)
     True
     >>> os.close(fd)
+
+Where to begin:
+
+- `UnixConnection` sends and receives: descriptors, credentials, and data with both. `connect`, `connect_async`,
+  `listen` and `serve` make connections by a path.
+- Methods named ``*_async`` return a `Future` for ``await``, or call a callback.
+- `Cancellable.with_timeout` makes a deadline for any call.
+- `Credentials` are the identity of a process. `FileDescriptor` owns a descriptor. `Error` is the base of all errors.
+
+The modules `unixconn.systemd`, `unixconn.anyio` and `unixconn.gi` are for service managers, for anyio, and for programs
+written for PyGObject.
 """
 
 import importlib

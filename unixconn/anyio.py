@@ -1,9 +1,9 @@
 """
-A stream of anyio over a UnixConnection.
+Use a UnixConnection as a stream of anyio.
 
-It is an `anyio.abc.UNIXSocketStream`, and works in both of anyio's backends. What anyio's own stream loses is an error
-here: descriptors for which the caller, or the process, has no room. Received descriptors are close-on-exec. Credentials
-are at hand by `UnixStream.connection`.
+`UnixStream` is an `anyio.abc.UNIXSocketStream`, and works in both of anyio's backends. If the caller or the process has
+no room for the descriptors of a message, it raises an Error; anyio's own stream loses them without a word. Received
+descriptors are close-on-exec. `UnixStream.connection` is the connection, for example for credentials.
 
 This module needs anyio 4.1 or later, which unixconn does not install.
 """

@@ -1,9 +1,11 @@
 """
-Programs written for PyGObject, as they are: ``gi`` and its namespaces Gio, GLib and GObject mean this library.
+Run programs written for PyGObject unchanged: ``gi`` and its namespaces Gio, GLib and GObject mean this library.
+
+The command runs a program:
 
     python -m unixconn.gi program.py argument...
 
-runs a program so. `install` does it for the current process:
+`install` does the same for the current process:
 
     import unixconn.gi
 

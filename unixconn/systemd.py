@@ -1,5 +1,5 @@
 """
-Socket activation and notifications: what systemd and other service managers pass to a service, and are told by it.
+Take over the sockets that a service manager, such as systemd, passes to a service, and send it notifications.
 
     from unixconn import systemd
 

@@ -69,15 +69,15 @@ Any program can send, with one or more messages on one or more connections. The
 data of a message are the names of its descriptors, joined by colons. If they
 are anything else, such as a single NUL, the descriptors are named "unknown".
 
-A sender can fill none of these up for the others:
+These limits keep a sender from stopping the others:
   connections       256, and 64 of a user; with fewer than 1024 free descriptors
                     a quarter of these, and of a user a quarter of that. The one
                     that has been silent for longest is closed, after all that
                     has come from it was received.
   a message         253 descriptors, the most that the kernel takes. If there is
                     no room for them, the connection is closed.
-  data              4096 bytes of a connection without descriptors, which are
-                    dropped. Who sends more is refused.
+  data              4096 bytes of a connection that come without descriptors.
+                    They are dropped. A sender of more is refused.
   names             255 characters each; with COMMAND, as many as fit into 128
                     KiB: 217 with --count 600.
   lines             10 in 10 seconds about what is refused or closed; the others

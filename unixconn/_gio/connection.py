@@ -83,11 +83,13 @@ class UnixConnection(SocketConnection):
 
     `unixconn.connect` connects to a path, `create_pair` makes two connections, and `from_socket` takes over a socket.
 
-    A method that sends or receives waits until that is done, unless the Socket is non-blocking. The Socket's timeout,
-    *cancellable*, closing the connection, and an exception of a signal handler end the wait, which consumes nothing.
+    A method that sends or receives waits until that is done, unless the Socket is non-blocking. These end the wait, and
+    then nothing was received: the Socket's timeout, *cancellable*, closing the connection, and an exception that a
+    signal handler raises.
 
     Errors of all these methods: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE,
-    the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError.
+    the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError. Each
+    code has a class, which is Python's own as well: TIMED_OUT is a TimeoutError, CLOSED a ConnectionError; see `Error`.
     """
 
     __module__ = "unixconn"
@@ -448,11 +450,11 @@ class UnixConnection(SocketConnection):
         """
         Receive one byte with the credentials of its sender; return the credentials.
 
-        SO_PASSCRED is on during the call, so the kernel adds the credentials of a peer that does not attach any. For a
-        byte that was sent before the call and carries none, the result is the credentials of the socket's peer, see
-        `get_peer_credentials`, with the ``source`` ``CredentialsSource.PEER`` instead of MESSAGE. If the program has
-        switched SO_PASSCRED on itself, see `pass_credentials`, nothing is known then, and the getters raise
-        INVALID_DATA: the sender may be the overflow user in a pid namespace that is not visible here. A pidfd and a
+        SO_PASSCRED is on during the call: the kernel adds the sender's credentials to a byte that is sent meanwhile.
+        Their ``source`` is ``CredentialsSource.MESSAGE``. A byte that was sent before the call may carry none. Then the
+        result is that of `get_peer_credentials`, and ``source`` is ``CredentialsSource.PEER``. But if the program has
+        switched SO_PASSCRED on itself, see `pass_credentials`, the sender of such a byte is unknown, and the getters
+        raise INVALID_DATA: it may be the overflow user in a pid namespace that is not visible here. A pidfd and a
         security label that come along, see `pass_pidfds`, are in the Credentials.
 
         Errors, besides those of all methods: `ClosedError` at the end of the stream, with Gio's code and text: FAILED,
@@ -483,8 +485,8 @@ class UnixConnection(SocketConnection):
         That is pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label
         (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state date
         from that call, whichever process has the other end now; ``source`` is ``CredentialsSource.PEER``. The getter of
-        a value that this kernel does not know raises NOT_SUPPORTED. If there is no room for the pidfd now, `get_pidfd`
-        and `is_alive` of the result raise TOO_MANY_OPEN_FILES. See unix(7) and socket(7).
+        a value that this kernel does not know raises NOT_SUPPORTED. If the descriptor table has no room for the pidfd,
+        `get_pidfd` and `is_alive` of the result raise TOO_MANY_OPEN_FILES. See unix(7) and socket(7).
 
         Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED if it is
         not a Unix socket.

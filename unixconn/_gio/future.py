@@ -54,7 +54,7 @@ def _open(lock: _thread.LockType) -> None:
 
 class Future(Task, Coroutine[object, object, ResultT_co]):
     """
-    A Task that can be awaited in asyncio, uvloop and trio, or waited for in a thread, by `result`.
+    A Task that can be awaited in asyncio, uvloop, trio, tornado and Twisted. In a thread, `result` waits for it.
 
     Methods named ``*_async`` return a Future if they are called without a callback argument. Cancelling the Future, or
     the task that awaits it, cancels the operation: data that have not arrived stay in the socket, and descriptors that

@@ -53,15 +53,17 @@ def listen(
     abstract name; a path that begins with "@" is a file. *path* can be a `UnixSocketAddress`, too. *type* is STREAM or
     SEQPACKET.
 
-    bind(2) gets the path as it is. A socket file on which no process listens any more is replaced. If several servers
-    start at the same time, one of them listens. The file is removed when this process closes the listener, by a
-    descriptor of its folder, which the listener keeps open. Nothing is done to a file that another user has put in its
-    place. docs/platforms.md says what this takes, and what is done without it.
+    The path is passed to bind(2) as it is, without resolving it. A socket file on which no process listens any more is
+    replaced. If several servers start at the same time, one of them listens, and the others get ADDRESS_IN_USE. The
+    file is removed when this process closes the listener, by a descriptor of the folder, which the listener keeps open.
+    A file that another user has put in its place stays. docs/platforms.md says what this takes of the system, and what
+    is done without it.
 
     *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set. On
-    Linux the file never has more than these. Without /proc there, and in a folder in which other users may replace the
-    file, it has no more than the umask leaves. *backlog* is the number of connections that the kernel queues. With
-    *pass_credentials*, each connection has `UnixConnection.pass_credentials` from its first byte on.
+    Linux the file never has more than these. If /proc is not mounted and other users may replace files in the folder,
+    it has no more than the umask leaves. *backlog* is the number of connections that the kernel queues. With
+    *pass_credentials*, each message carries its sender's credentials from the first byte of each connection on, see
+    `UnixConnection.pass_credentials`.
 
     Raises these Errors. That of a system call has *path* as its ``filename``:
 

@@ -18,8 +18,8 @@ Where to begin:
 - `Cancellable.with_timeout` makes a deadline for any call.
 - `Credentials` are the identity of a process. `FileDescriptor` owns a descriptor. `Error` is the base of all errors.
 
-The modules `unixconn.systemd`, `unixconn.anyio` and `unixconn.gi` are for service managers, for anyio, and for programs
-written for PyGObject.
+The modules `unixconn.systemd`, `unixconn.asyncio`, `unixconn.anyio` and `unixconn.gi` are for service managers, for the
+streams of asyncio and of anyio, and for programs written for PyGObject.
 """
 
 import importlib

@@ -120,6 +120,12 @@ class TestConnect:
         with pytest.raises(TypeError, match=re.escape("Call unixconn.listen(path)")):
             unixconn.UnixListener(path)
 
+    def test_a_path_in_the_place_of_an_address(self, pair, path):
+        """The TypeError says how to make one."""
+        for connect in (pair[0].connect, SocketClient.new().connect):
+            with pytest.raises(TypeError, match=re.escape("UnixSocketAddress.new(path) makes one")):
+                connect(path)
+
 
 class TestIterating:
     def test_until_closed(self, path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import sys
 
@@ -233,7 +234,7 @@ class TestEveryLoop:
             (("no", "s"), {}, (TypeError, "handler must be a coroutine function, not 'no'")),
             ((print, "s"), {"limit": 0}, (OverflowError, "limit")),
             ((print, "s"), {"limit": 1.5}, (TypeError, "limit")),
-            ((print, 5), {}, (TypeError, "int")),
+            ((print, 5), {}, (TypeError, "path must be .*, not 5")),
             ((print, ""), {}, (unixconn.Error, "must not be empty")),
             ((print, "no/such/folder"), {}, (FileNotFoundError, "no/such/folder")),
         ],
@@ -303,6 +304,26 @@ class TestManners:
         run(main)
         assert [str(each["exception"]) for each in reports] == ["the handler's"] * 2
         assert "the handler of <UnixConnection" in reports[0]["message"]
+
+    def test_a_plain_function(self, run, path):
+        """The TypeError names it, and what it returned."""
+        reports = []
+
+        def handler(connection):
+            return 7
+
+        async def main():
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reports.append(context))
+            with unixconn.listen(path) as listener:
+                task = asyncio.create_task(unixconn.serve(handler, listener))
+                with await unixconn.connect_async(path) as client:
+                    assert await client.get_input_stream().read_async(1) == b""
+                listener.close()
+                await task
+
+        run(main)
+        [report] = reports
+        assert re.fullmatch(r"handler must be a coroutine function, but <.*> returned 7", str(report["exception"]))
 
     def test_trio_raises(self, trio, path):
         """What a handler raises cancels the others, and is raised in a group."""

@@ -341,6 +341,8 @@ class TestFailures:
             with pytest.raises(TypeError, match="cancellable") as caught:
                 call(argument)
             assert ("Cancellable.with_timeout(seconds)" in str(caught.value)) is (argument == 5)
+        with pytest.raises(TypeError, match="the callback is the next argument"):
+            b.receive_credentials_async(print)
         assert not is_on(b)
 
 

@@ -275,14 +275,19 @@ def from_kernel(address: bytes) -> UnixSocketAddress | None:
 def check_address(address: object) -> None:
     """Raise TypeError if *address* is not a `SocketAddress`."""
     if not isinstance(address, SocketAddress):
-        raise TypeError(f"address must be a SocketAddress, not {address!r}")
+        raise _no_address("SocketAddress", address)
 
 
 def unix_address(value: object) -> UnixSocketAddress:
     """Return *value*. Raises TypeError if it is not a `UnixSocketAddress`."""
     if not isinstance(value, UnixSocketAddress):
-        raise TypeError(f"address must be a UnixSocketAddress, not {value!r}")
+        raise _no_address("UnixSocketAddress", value)
     return value
+
+
+def _no_address(kind: str, value: object) -> TypeError:
+    hint = ": UnixSocketAddress.new(path) makes one" if isinstance(value, (str, bytes, os.PathLike)) else ""
+    return TypeError(f"address must be a {kind}, not {value!r}{hint}")
 
 
 def name_of(address: SocketAddress | None) -> bytes:

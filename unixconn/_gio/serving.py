@@ -103,7 +103,7 @@ class _Tasks:
         task.add_done_callback(self._end)
 
     async def _handle(self, connection: SocketConnection) -> None:
-        await self._handler(connection)
+        await _awaitable(self._handler(connection), self._handler)
 
     def _end(self, task: Any) -> None:
         # Not in `_handle`: a task that is cancelled before its first step runs no line of it.
@@ -157,7 +157,7 @@ async def _serve_in_trio(handler: Handler, listener: SocketListener, limit: int,
 
     async def handle(connection: SocketConnection) -> None:
         try:
-            await handler(connection)
+            await _awaitable(handler(connection), handler)
         finally:
             free.release()
             connection.close()
@@ -172,6 +172,13 @@ async def _serve_in_trio(handler: Handler, listener: SocketListener, limit: int,
                 nursery.start_soon(handle, connection)
         finally:
             stop()
+
+
+def _awaitable(returned: Awaitable[object], handler: Handler) -> Awaitable[object]:
+    """Return what *handler* has *returned*. Raises TypeError if it was a plain function."""
+    if not hasattr(returned, "__await__"):
+        raise TypeError(f"handler must be a coroutine function, but {handler!r} returned {returned!r}")
+    return returned
 
 
 def _report_to_the_hook(_message: str, error: BaseException) -> None:

@@ -127,5 +127,9 @@ class Trigger:
 def check_cancellable(cancellable: object) -> None:
     """Raise TypeError for an argument *cancellable* that is neither a Cancellable nor None."""
     if cancellable is not None and not isinstance(cancellable, Trigger):
-        hint = ": a deadline is Cancellable.with_timeout(seconds)" if isinstance(cancellable, (int, float)) else ""
+        hint = ""
+        if isinstance(cancellable, (int, float)):
+            hint = ": a deadline is Cancellable.with_timeout(seconds)"
+        elif callable(cancellable):
+            hint = ": the callback is the next argument"
         raise TypeError(f"cancellable must be a Cancellable or None, not {cancellable!r}{hint}")

@@ -169,7 +169,12 @@ class Error(RuntimeError):
     An error with Gio's domain, code and message (GLib.Error).
 
     *message* is the text. *domain* is the name of a set of codes, and *code* is a code of that set: an `IOErrorEnum`
-    for the domain ``g-io-error-quark``. An error of a system call also has its ``errno`` and ``strerror``.
+    for the domain ``g-io-error-quark``. An error of a system call also has its ``errno`` and ``strerror``, and with a
+    path its ``filename``.
+
+    Many codes have a subclass, which is also Python's own exception for the case: `TimedOutError` is a TimeoutError,
+    `ClosedError` a ConnectionError, `NotFoundError` a FileNotFoundError, `PermissionDeniedError` a PermissionError.
+    ``partial`` has data that would otherwise be lost, such as those of a refused message.
     """
 
     __module__ = "unixconn"

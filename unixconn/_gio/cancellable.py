@@ -242,8 +242,8 @@ class Cancellable(Trigger, Object):
         PyGObject. This method hides `Object.connect`, which can be called as ``Object.connect(cancellable, "cancelled",
         ...)``.
 
-        Raises TypeError if *callback* is not callable. On a Cancellable with a deadline, both methods raise the Error
-        TOO_MANY_OPEN_FILES if there is no descriptor left for the thread.
+        Raises TypeError if *callback* is not callable. On a Cancellable with a deadline, this method and
+        `Object.connect` raise the Error TOO_MANY_OPEN_FILES if there is no descriptor left for the thread.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")

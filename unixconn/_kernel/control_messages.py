@@ -18,7 +18,7 @@ from _socket import CMSG_LEN, CMSG_SPACE
 from functools import cache, partial
 
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._kernel.handle import Use
+from unixconn._kernel.handle import Stack, Use
 from unixconn._kernel.native import ffi, lib, sendmsg
 from unixconn._kernel.platform import SYSTEM, set_close_on_exec
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
@@ -404,14 +404,14 @@ class Pool(Generic[BufferT]):
     """
     A pool of buffers that are not in use.
 
-    `pop` and `append` are the methods of a list. They are atomic with and without the GIL, so no two threads get the
+    `pop` and `append` are the methods of a `Stack`. They are atomic with and without the GIL, so no two threads get the
     same buffer, and no lock is needed. `pop` raises IndexError if all buffers are in use; the caller then makes another
     one by `make`. If an exception interrupts the use of a buffer, it is not returned, and the garbage collector frees
     it.
     """
 
     def __init__(self, make: Callable[[], BufferT]) -> None:
-        idle: list[BufferT] = []
+        idle = Stack()
         self.pop = idle.pop
         self.append = idle.append
         self.make = make

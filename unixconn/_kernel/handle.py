@@ -69,7 +69,13 @@ def _forget(use: weakref.ref[Use]) -> None:
         return
 
 
-IDLE_USES: list[Use] = []
+Stack: Any = list if sys.implementation.name == "pypy" else deque
+"""
+The type of a stack of idle objects, of which one at a time is in use: most often the only one.
+
+CPython's list gives its memory back when it has become empty, and asks for it again.
+"""
+IDLE_USES: Any = Stack()
 """The `Use` objects of calls that have ended, as making one takes longer than a system call. See `Pool`."""
 
 
@@ -478,14 +484,12 @@ class Handle:
         doing = "enabling SO_PASSCRED" if switched else "checking if SO_PASSCRED is enabled for socket"
         return translated(error, f"Error {doing}: ")
 
-    def switch_back_passcred(self, switched: list[bool]) -> None:
-        """Switch SO_PASSCRED off if *switched* has an item, unless an operation needs it; empty *switched*."""
-        if switched:
-            if self.passcred_users:  # a signal handler has started an operation meanwhile, which needs the option
-                self.switched_passcred = True
-            else:
-                self._switch_off_passcred()
-            switched.clear()
+    def switch_back_passcred(self) -> None:
+        """Switch SO_PASSCRED off after a call that has switched it on, unless an operation needs it by now."""
+        if self.passcred_users:  # a signal handler has started one meanwhile
+            self.switched_passcred = True
+        else:
+            self._switch_off_passcred()
 
     def _restore_passcred(self) -> None:
         """Restore the user's setting of SO_PASSCRED, as no operation needs the option any more."""

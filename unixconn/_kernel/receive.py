@@ -245,17 +245,17 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
         message = Incoming()
     message.room[0] = ROOM
     came = True
-    # Not empty while SO_PASSCRED has to be switched off again. It is recorded before the change: to switch the option
-    # off once too often does no harm.
-    switched: list[bool] = []
+    # Whether SO_PASSCRED has to be switched off again. It is recorded before the change: to switch the option off once
+    # too often does no harm.
+    switched = False
     try:
         if not handle.passcred_users and _HAS_OPTION:
             try:
                 if not handle.python.getsockopt(_LEVEL, _NAME):
-                    switched = [True]
+                    switched = True
                     handle.python.setsockopt(_LEVEL, _NAME, 1)
             except OSError as error:
-                raise handle.no_passcred(error, switched=bool(switched)) from None
+                raise handle.no_passcred(error, switched=switched) from None
         message.user = handle
         count = _recvmsg(handle.number, message.header, _FLAGS)
         message.user = None
@@ -273,7 +273,7 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
                 handle.passcred_users.add(token)
                 if switched:
                     handle.switched_passcred = True
-                    switched = []
+                    switched = False
         else:
             _take_credentials(handle, message, count, found, was_on=not (switched or handle.switched_passcred))
         if not switched:
@@ -285,14 +285,17 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
                     handle.switched_passcred = False
         # setsockopt() returns None. Only what it does not cover takes another call.
         elif handle.passcred_users or handle.python.setsockopt(_LEVEL, _NAME, 0) is not None:
-            handle.switch_back_passcred(switched)
+            handle.switch_back_passcred()
     except BaseException as error:  # the Error for a refused message, or an exception raised by a signal handler
         try:
             message.user = None
             _rescue_credentials(message, found)
-            handle.switch_back_passcred(switched)
+            if switched:
+                handle.switch_back_passcred()
+                switched = False
         finally:  # a handler may raise while the descriptors of a refused message are being closed
-            handle.switch_back_passcred(switched)
+            if switched:
+                handle.switch_back_passcred()
             if found and token is not None:
                 handle.leave_passcred(token)
         # If only switching back has failed, by setsockopt() in this frame, what came counts, or that nothing came.

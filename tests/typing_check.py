@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
     from typing_extensions import assert_type
 
-    from unixconn.anyio import UnixStream
+    from unixconn.anyio import UnixStream, UnixStreamListener
     from unixconn.asyncio import Server, StreamReader, StreamWriter, open_connection, start_server
 
 T = TypeVar("T")
@@ -488,6 +488,11 @@ async def serve_streams(reader: StreamReader, writer: StreamWriter) -> None:
     writer.write_fds(await reader.readline(), reader.take_fds())
 
 
+async def serve_anyio(stream: UnixStream) -> None:
+    """Be a handler of anyio."""
+    await stream.send(b"x")
+
+
 async def serve_asyncio_streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Be a handler that was written for asyncio."""
     writer.write(await reader.readline())
@@ -504,6 +509,8 @@ async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
     async for connection in unixconn.listen(path):
         assert_type(await connection.receive_fd_async(), int)
     assert_type(next(listen(path)), UnixConnection)
+    assert_type(listen(sock=3), UnixListener)
+    listen(path, sock=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     assert_type(listen(path).accept().connection.receive_fd(), int)
     with listen(path) as listener:
         assert_type(listener, UnixListener)
@@ -519,6 +526,8 @@ async def connections_by_a_path(path: Path, address: UnixSocketAddress) -> None:
             assert_type(stream, UnixStream)
             assert_type(await stream.receive_fds(1, 1), "tuple[bytes, list[int]]")
             assert_type(stream.connection.receive_fd(), int)
+            assert_type(await UnixStreamListener(listener).accept(), UnixStream)
+            await UnixStreamListener(listener).serve(serve_anyio)
         reader, writer = await open_connection(path, limit=100)
         assert_type((reader, writer), "tuple[StreamReader, StreamWriter]")
         assert_type(await reader.readline(), bytes)
@@ -714,8 +723,8 @@ def arguments_that_are_none(connection: UnixConnection) -> None:
     connection.send_fd(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     connection.send_fds(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     connection.send_fds(["0"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-    connection.send_fd_async(0, told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    connection.receive_fd_async(told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    connection.send_fd_async(0, told)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    connection.receive_fd_async(told)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     connection.receive_fd(0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Socket.new_from_fd(socket.socket())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     # Without a code, as mypy has changed it.
@@ -723,7 +732,7 @@ def arguments_that_are_none(connection: UnixConnection) -> None:
     UnixConnection()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     connect(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     connect("/run/socket", timeout=0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    listen("/run/socket", mode="0600")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    listen("/run/socket", mode="0600")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """
-Use a UnixConnection as a stream of anyio.
+Use a UnixConnection as a stream of anyio, and a UnixListener as a listener of such streams.
 
-`UnixStream` is an `anyio.abc.UNIXSocketStream`, and works in both of anyio's backends. If the caller or the process has
-no room for the descriptors of a message, it raises an Error; anyio's own stream loses them without a word. Received
-descriptors are close-on-exec. `UnixStream.connection` is the connection, for example for credentials.
+`UnixStream` is an `anyio.abc.UNIXSocketStream`, `UnixStreamListener` an `anyio.abc.SocketListener`. Both work in both of
+anyio's backends. If the caller or the process has no room for the descriptors of a message, `UnixStream` raises an Error;
+anyio's own stream loses them without a word. Received descriptors are close-on-exec. `UnixStream.connection` is the
+connection, for example for credentials.
 
 This module needs anyio 4.1 or later, which unixconn does not install.
 """
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard
-from anyio.abc import SocketAttribute, UNIXSocketStream
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard, sleep
+from anyio.abc import SocketAttribute, SocketListener, UNIXSocketStream
 from anyio.lowlevel import checkpoint
 
 from unixconn._base.errors import (
@@ -26,6 +27,8 @@ from unixconn._base.errors import (
 )
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.connection import UnixConnection
+from unixconn._gio.listening import UnixListener
+from unixconn._gio.serving import accepted, report_to_the_hook
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketType
 
@@ -35,9 +38,11 @@ if TYPE_CHECKING:
     from io import IOBase
     from typing import Any
 
+    from anyio.abc import TaskGroup
+
     from unixconn._kernel.message import Message
 
-__all__ = ["UnixStream"]
+__all__ = ["UnixStream", "UnixStreamListener"]
 
 
 class UnixStream(UNIXSocketStream):
@@ -172,6 +177,77 @@ class UnixStream(UNIXSocketStream):
             SocketAttribute.family: lambda: self._raw_socket.family,
             SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
             SocketAttribute.remote_address: lambda: self._raw_socket.getpeername(),  # noqa: PLW0108
+            SocketAttribute.raw_socket: lambda: self._raw_socket,
+        }
+
+
+class UnixStreamListener(SocketListener):
+    """
+    A listener of anyio over *listener*, which `unixconn.listen` makes: it accepts connections as `UnixStream`.
+
+    ``await listener.serve(handler)`` runs ``await handler(stream)`` for each connection in a task of its own, until it
+    is cancelled. The handler closes the stream. *listener* belongs to this object from then on: `aclose` closes it.
+
+    Raises TypeError if *listener* is not a `UnixListener`, and ValueError if its connections are not streams, but of
+    records.
+    """
+
+    def __init__(self, listener: UnixListener) -> None:
+        if not isinstance(listener, UnixListener):
+            raise TypeError(f"listener must be a UnixListener, not {listener!r}")
+        self._socket = listener._listening_socket()
+        if self._socket.get_socket_type() is not SocketType.STREAM:
+            raise ValueError(f"listener must be of streams, not of records: {listener!r}")
+        self._listener = listener
+        self._python_socket: socket.socket | None = None
+        self._accepting = ResourceGuard("accepting connections from")
+
+    @property
+    def listener(self) -> UnixListener:
+        """The listener of unixconn."""
+        return self._listener
+
+    async def accept(self) -> UnixStream:
+        """
+        Wait for a connection.
+
+        If there is no descriptor or memory for it, the Error goes to `sys.excepthook`, and the next attempt is made 0.1
+        seconds later. Raises ClosedResourceError when the listener is closed, and BusyResourceError while another task
+        accepts.
+        """
+        with self._accepting:
+            connection = await accepted(self._listener, sleep, report_to_the_hook)
+        if connection is None:
+            raise ClosedResourceError
+        assert isinstance(connection, UnixConnection)
+        return UnixStream(connection)
+
+    if TYPE_CHECKING:
+        # The streams have the class UnixStream.
+
+        async def serve(self, handler: Callable[[UnixStream], Any], task_group: TaskGroup | None = None) -> None:
+            """See `anyio.abc.Listener.serve`."""
+
+    async def aclose(self) -> None:
+        """Close the listener. What waits for it ends with ClosedResourceError. A second call does nothing."""
+        self._listener.close()
+        if self._python_socket is not None:
+            self._python_socket.close()
+        await checkpoint()
+
+    @property
+    def _raw_socket(self) -> socket.socket:
+        """A socket of the standard library, with a descriptor of its own, which `aclose` closes."""
+        if self._python_socket is None:
+            self._python_socket = self._socket._duplicate()
+        return self._python_socket
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of `anyio.abc.SocketAttribute` for Unix sockets that listen."""
+        return {
+            SocketAttribute.family: lambda: self._raw_socket.family,
+            SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
             SocketAttribute.raw_socket: lambda: self._raw_socket,
         }
 

@@ -596,6 +596,28 @@ class TestFromSocket:
                 assert isinstance(accepted, UnixConnection)
         assert path.exists()
 
+    def test_listen(self, listening, path):
+        """listen(sock=...) does it, too, and asks for credentials if it is told to."""
+        listener = unixconn.listen(sock=listening.detach(), pass_credentials=True)
+        with listener, unixconn.connect(path) as client, next(listener) as accepted:
+            client.send_message(b"x")
+            with accepted.receive_message(1) as message:
+                assert message.credentials.get_unix_pid() == os.getpid()
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ({}, TypeError, "takes a path"),
+            ({"path": "/s", "sock": 3}, TypeError, "'/s' and 3"),
+            ({"sock": 3, "mode": 0o600}, ValueError, "left out"),
+            ({"sock": 3, "backlog": 5}, ValueError, "left out"),
+        ],
+    )
+    def test_wrong_arguments_of_listen(self, arguments, error, text):
+        """A path or a socket, and what goes with it."""
+        with pytest.raises(error, match=text):
+            unixconn.listen(**arguments)
+
     @pytest.mark.parametrize("kind", ["bound", "pair", "datagram", "file"])
     def test_what_does_not_listen(self, path, kind):
         """It is an Error that names it, and it is left as it was."""

@@ -18,7 +18,8 @@ import unixconn
 from unixconn import IOErrorEnum, SocketType, UnixConnection
 
 anyio = optional("anyio")
-UnixStream = optional("unixconn.anyio").UnixStream
+door = optional("unixconn.anyio")
+UnixStream = door.UnixStream
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -243,6 +244,64 @@ class TestErrors:
                 UnixStream(each)
         with pytest.raises(TypeError, match="must be a UnixConnection, not 5"):
             UnixStream(5)
+
+
+class TestListener:
+    def test_serve(self, loop, tmp_path, null):
+        """A handler has a task for each stream; cancelling ends it, and the socket file is gone."""
+        path = tmp_path / "s"
+
+        async def handler(stream):
+            async with stream:
+                data, fds = await stream.receive_fds(100, 1)
+                await stream.send_fds(data, fds)
+                unixconn.close_fds(fds)
+
+        async def main():
+            async with door.UnixStreamListener(unixconn.listen(path)) as listener, anyio.create_task_group() as group:
+                group.start_soon(listener.serve, handler)
+                for _ in range(2):
+                    async with UnixStream(await unixconn.connect_async(path)) as stream:
+                        await stream.send_fds(b"x", [null])
+                        data, fds = await stream.receive_fds(9, 1)
+                        assert data == b"x"
+                        assert same(fds[0], null)
+                        unixconn.close_fds(fds)
+                group.cancel_scope.cancel()
+            assert not path.exists()
+
+        loop.run(main)
+
+    def test_accept(self, loop, tmp_path):
+        """One task accepts at a time, until the listener is closed; the attributes are those of the socket."""
+
+        async def main():
+            listener = door.UnixStreamListener(unixconn.listen(tmp_path / "s"))
+            assert isinstance(listener, anyio.abc.SocketListener)
+            assert listener.extra(anyio.abc.SocketAttribute.local_address) == str(tmp_path / "s")
+            assert listener.extra(anyio.abc.SocketAttribute.family) is socket.AF_UNIX
+
+            async def wait():
+                with pytest.raises(anyio.ClosedResourceError):
+                    await listener.accept()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                await anyio.sleep(0.01)
+                with pytest.raises(anyio.BusyResourceError):
+                    await listener.accept()
+                await listener.aclose()
+            await listener.aclose()
+
+        loop.run(main)
+
+    def test_what_is_no_listener_of_streams(self, tmp_path):
+        """It is refused."""
+        with pytest.raises(TypeError, match="must be a UnixListener, not 5"):
+            door.UnixStreamListener(5)
+        listener = unixconn.listen(tmp_path / "s", type=SocketType.SEQPACKET)
+        with listener, pytest.raises(ValueError, match="of streams"):
+            door.UnixStreamListener(listener)
 
 
 class TestAttributes:

@@ -169,6 +169,92 @@ TWISTED_BODIES = {
     """,
 }
 
+TWISTED_SERVER = """
+    from twisted.logger import globalLogPublisher
+
+    async def handler(connection):
+        await connection.send_fd_async(0)
+        os.close(await connection.receive_fd_async())
+        raise ZeroDivisionError
+
+    async def slow(connection):
+        try:
+            await connection.receive_fd_async()
+        finally:
+            cancelled.append(connection)
+
+    async def ask():
+        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=5) as client:
+            os.close(await client.receive_fd_async())
+            await client.send_fd_async(0)
+            assert await client.get_input_stream().read_async(1) == b""
+
+    log, cancelled = [], []
+    globalLogPublisher._observers[:] = []
+    globalLogPublisher.addObserver(log.append)
+
+    async def body():
+        listener = unixconn.listen("\\0unixconn-{reactor}")
+        server = defer.ensureDeferred(unixconn.serve(handler, listener, limit=1))
+        await defer.gatherResults([defer.ensureDeferred(ask()) for _ in range(3)])
+        listener.close()
+        await server
+        assert [each["log_failure"].type for each in log if "log_failure" in each] == [ZeroDivisionError] * 3
+        log.clear()
+        server = defer.ensureDeferred(unixconn.serve(slow, "\\0unixconn-{reactor}"))
+        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=5) as client:
+            for _ in range(5):
+                await pause(0.01)
+            server.cancel()
+            try:
+                await server
+            except defer.CancelledError:
+                pass
+            assert [each.is_closed() for each in cancelled] == [True]
+            cancelled.clear()
+
+    def pause(seconds):
+        waiting = defer.Deferred()
+        reactor.callLater(seconds, waiting.callback, None)
+        return waiting
+"""
+
+OTHER_CELLS = """
+    import threading
+
+    def in_a_thread():
+        got.append(theirs.receive_fd_async().result(20))
+
+    def received(connection, result):
+        got.append(connection.receive_fd_finish(result))
+
+    got = []
+"""
+"""What the table of loops says of callbacks, and of Future.result() in another thread."""
+
+TWISTED_CELLS = """
+    async def until(count):
+        while len(got) < count:
+            waiting = defer.Deferred()
+            reactor.callLater(0.001, waiting.callback, None)
+            await waiting
+
+    async def body():
+        theirs.receive_fd_async().add_done_callback(lambda future: got.append(future.result()))
+        await until(1)
+        thread = threading.Thread(target=in_a_thread)
+        thread.start()
+        ours.send_fd(0)
+        await until(2)
+        thread.join()
+        if "{reactor}" == "asyncio":
+            theirs.receive_fd_async(None, received)
+            ours.send_fd(0)
+            await until(3)
+        while got:
+            os.close(got.pop())
+"""
+
 TORNADO = """
     import asyncio, datetime, os, unixconn
     from tornado import gen, ioloop
@@ -190,6 +276,25 @@ TORNADO_BODIES = {
     "with_timeout": "os.close(await gen.with_timeout(datetime.timedelta(seconds=20), theirs.receive_fd_async()))",
     "convert_yielded": "os.close(await gen.convert_yielded(theirs.receive_fd_async()))",
     "multi": "os.close((await gen.multi([theirs.receive_fd_async()]))[0])",
+    "callback": """
+        got = []
+        theirs.receive_fd_async(None, lambda connection, result: got.append(connection.receive_fd_finish(result)))
+        while not got:
+            await gen.sleep(0.001)
+        os.close(got[0])""",
+    "result in a thread": """
+        loop = ioloop.IOLoop.current()
+        os.close(await loop.run_in_executor(None, lambda: theirs.receive_fd_async().result(20)))""",
+    "serve": """
+        os.close(await theirs.receive_fd_async())
+        with unixconn.listen("\\0unixconn-tornado") as listener:
+            async def handler(connection):
+                await connection.send_fd_async(0)
+            server = asyncio.ensure_future(unixconn.serve(handler, listener))
+            with await unixconn.connect_async("\\0unixconn-tornado") as client:
+                os.close(await client.receive_fd_async())
+            listener.close()
+            await server""",
 }
 
 
@@ -219,7 +324,17 @@ def test_twisted(reactor, case):
     run("twisted", TWISTED.replace("{reactor}", reactor).replace("{body}", textwrap.dedent(TWISTED_BODIES[case])))
 
 
+@pytest.mark.parametrize("case", ["serve", "other cells"])
+@pytest.mark.parametrize("reactor", ["asyncio", "epoll", "select"])
+def test_the_other_cells_of_twisted(reactor, case):
+    """serve() has a coroutine for each connection; done callbacks and threads; callbacks in asyncio's reactor."""
+    parts = [TWISTED_SERVER] if case == "serve" else [OTHER_CELLS, TWISTED_CELLS]
+    body = "\n".join(textwrap.dedent(each) for each in parts)
+    run("twisted", TWISTED.replace("{body}", body).replace("{reactor}", reactor))
+
+
 @pytest.mark.parametrize("case", TORNADO_BODIES)
 def test_tornado(case):
     """F24: tornado takes a Future for one of its own."""
-    run("tornado", textwrap.dedent(TORNADO).replace("{body}", TORNADO_BODIES[case]))
+    body = textwrap.indent(textwrap.dedent(TORNADO_BODIES[case]), " " * 8).strip()
+    run("tornado", textwrap.dedent(TORNADO).replace("{body}", body))

@@ -390,6 +390,6 @@ class TestManners:
 
     def test_without_a_loop(self, path):
         """The error says what is missing."""
-        with pytest.raises(RuntimeError, match="in asyncio or trio"):
+        with pytest.raises(RuntimeError, match=r"in asyncio, trio or Twisted, and .* ThreadedSocketService"):
             unixconn.serve(print, path).send(None)
         assert not path.exists()

@@ -37,17 +37,39 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
     from unixconn._kernel.descriptors import FileDescriptorLike
 
+_BACKLOG = 128
 
+
+@overload
 def listen(
     path: Name,
     *,
+    type: SocketType = ...,
+    mode: int | None = ...,
+    backlog: int = ...,
+    pass_credentials: bool = ...,
+) -> UnixListener: ...
+
+
+@overload
+def listen(*, sock: socket.socket | FileDescriptor | int, pass_credentials: bool = ...) -> UnixListener: ...
+
+
+def listen(
+    path: Name | None = None,
+    *,
     type: SocketType = SocketType.STREAM,  # noqa: A002 - Gio's name
     mode: int | None = None,
-    backlog: int = 128,
+    backlog: int = _BACKLOG,
     pass_credentials: bool = False,
+    sock: socket.socket | FileDescriptor | int | None = None,
 ) -> UnixListener:
     """
     Make the socket *path*, and return a listener that accepts connections on it.
+
+    Instead of *path*, *sock* may be a socket that listens already: a socket of the standard library, a
+    `FileDescriptor`, or a number, such as an inherited one. The listener takes over its descriptor, see
+    `UnixListener.from_socket`. Then only *pass_credentials* can be set, for connections that are made from then on.
 
     *path* is a string, bytes or an os.PathLike for a socket file. A string or bytes that begin with a NUL byte are an
     abstract name; a path that begins with "@" is a file. *path* can be a `UnixSocketAddress`, too. *type* is STREAM or
@@ -72,9 +94,19 @@ def listen(
     - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
     - one with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
-    Raises TypeError if an argument has a wrong type, OverflowError if *mode* is not from 0 to 0o7777, and ValueError
-    for the type DATAGRAM, on which nobody listens, and for the *mode* of an abstract name, which has none.
+    Raises TypeError if an argument has a wrong type or there is not one of *path* and *sock*, OverflowError if *mode*
+    is not from 0 to 0o7777, and ValueError for the type DATAGRAM, on which nobody listens, for the *mode* of an
+    abstract name, which has none, and for an argument that does not go with *sock*. For *sock*, raises the Errors of
+    `UnixListener.from_socket`.
     """
+    if sock is not None:
+        if path is not None:
+            raise TypeError(f"listen() takes either path or sock, and got both: {path!r} and {sock!r}")
+        if (type, mode, backlog) != (SocketType.STREAM, None, _BACKLOG):
+            raise ValueError("type, mode and backlog must be left out with sock, which listens already")
+        return UnixListener._over_socket(sock, pass_credentials)
+    if path is None:
+        raise TypeError("listen() takes a path, or sock=: a socket that listens already")
     address = address_of(path)
     if type not in (SocketType.STREAM, SocketType.SEQPACKET):
         raise ValueError(f"type must be SocketType.STREAM or SEQPACKET, not {type!r}: no other socket listens")
@@ -126,10 +158,8 @@ class UnixListener(SocketListener):
                 socket.bind(address, False)
             else:
                 self._file.bind(socket, mode)
-            if pass_credentials and SYSTEM.credentials_option is not None:
-                # A connection inherits the option. If it were set after accepting, the first messages would have no
-                # credentials.
-                socket.set_option(*SYSTEM.credentials_option, True)
+            if pass_credentials:
+                _pass_credentials(socket)
             # Until this call, connecting is refused.
             socket.set_listen_backlog(backlog)
             socket.listen()
@@ -164,6 +194,10 @@ class UnixListener(SocketListener):
         Raises the Error INVALID_ARGUMENT, and takes nothing over, if *sock* is no Unix socket that listens;
         FAILED for a number that is not open; and TOO_MANY_OPEN_FILES.
         """
+        return cls._over_socket(sock, False)
+
+    @classmethod
+    def _over_socket(cls, sock: socket.socket | FileDescriptor | int, pass_credentials: bool) -> Self:
         if not is_listening(sock):
             raise io_error(
                 IOErrorEnum.INVALID_ARGUMENT, f"sock must be a Unix socket that listens, and {sock!r} is not"
@@ -179,15 +213,21 @@ class UnixListener(SocketListener):
         address = taken.get_local_address()
         if isinstance(address, UnixSocketAddress):
             made._path = address._for_python()
+        if pass_credentials:
+            _pass_credentials(taken)
         made._take(taken)
         return made
+
+    def _listening_socket(self) -> Socket:
+        """Return the Socket. Raises the Error CLOSED."""
+        self._check()
+        return self._entries[0].socket
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pass the socket to another process of multiprocessing, or raise TypeError."""
         if passer() is None:
             return super().__reduce__()
-        self._check()
-        return type(self).from_socket, (Passing(self._entries[0].socket.get_fd()),)
+        return type(self).from_socket, (Passing(self._listening_socket().get_fd()),)
 
     def close(self) -> None:
         """
@@ -241,6 +281,13 @@ class UnixListener(SocketListener):
         async def __anext__(self) -> UnixConnection:
             """Wait for a connection."""
             raise NotImplementedError
+
+
+def _pass_credentials(socket: Socket) -> None:
+    """Have the kernel add credentials to the messages of each connection from its first byte on."""
+    if SYSTEM.credentials_option is not None:
+        # A connection inherits the option. If it were set after accepting, the first messages would have none.
+        socket.set_option(*SYSTEM.credentials_option, True)
 
 
 def is_listening(fd: FileDescriptorLike) -> bool:

@@ -1,4 +1,4 @@
-"""serve(): a task for each connection, in asyncio and trio."""
+"""serve(): a task for each connection, in asyncio, trio and Twisted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from unixconn._base.errors import ClosedError, Error
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.listener import AFTER_AN_ERROR, SocketListener
 from unixconn._gio.listening import listen
+from unixconn._io import twisted_reactor
+from unixconn._io.asyncio_loop import LoopUnderTwisted
 from unixconn._io.running_loop import running
 
 if TYPE_CHECKING:
@@ -54,13 +56,14 @@ async def serve(handler: Handler, path_or_listener: Name | SocketListener, *, li
 
     What a handler raises is treated as the loop's own servers do it. In asyncio it goes to the loop's exception
     handler, and the others run on, as in asyncio.start_unix_server. In trio it cancels the other handlers and is raised
-    here in an ExceptionGroup, as in trio.serve_listeners.
+    here in an ExceptionGroup, as in trio.serve_listeners. In a coroutine of Twisted (`ensureDeferred`) the handlers are
+    such coroutines, too, and Twisted's log gets the error; the others run on.
 
     If there is no descriptor or memory for a connection, the Error is reported, and accepting is tried again 0.1
-    seconds later. It is reported to asyncio's exception handler, or else to `sys.excepthook`.
+    seconds later. It is reported to asyncio's exception handler, to Twisted's log, or else to `sys.excepthook`.
 
     Raises TypeError if *handler* cannot be called or *limit* is no integer, OverflowError if *limit* is less than 1,
-    RuntimeError where neither asyncio nor trio runs, the errors of `listen`, and other Errors of `accept`, in trio
+    RuntimeError where none of these loops runs, the errors of `listen`, and other Errors of `accept`, in trio
     within the ExceptionGroup.
     """
     if not callable(handler):
@@ -68,10 +71,7 @@ async def serve(handler: Handler, path_or_listener: Name | SocketListener, *, li
     if isinstance(limit, (bool, float)):
         raise TypeError(f"limit must be an integer, not {limit!r}")
     limit = as_integer(limit, "limit", 1, INT_MAX)
-    loop = running()
-    if loop is None:
-        raise RuntimeError("serve() must be awaited in asyncio or trio, and neither runs in this thread")
-    serve_there = _serve_in_asyncio if loop.is_asyncio else _serve_in_trio
+    serve_there = _way_here()
     if isinstance(path_or_listener, SocketListener):
         await serve_there(handler, path_or_listener, limit, _nothing)
     else:
@@ -80,6 +80,19 @@ async def serve(handler: Handler, path_or_listener: Name | SocketListener, *, li
 
 
 serve.__module__ = "unixconn"
+
+
+def _way_here() -> Callable[..., Awaitable[None]]:
+    """Return the function for the loop that runs in this thread."""
+    loop = running()
+    if loop is None and not twisted_reactor.runs_here():
+        raise RuntimeError(
+            "serve() must be awaited in asyncio, trio or Twisted, and none of them runs in this thread: accept by "
+            "iterating over a listener, in a thread or greenlet for each connection, or use a ThreadedSocketService"
+        )
+    if loop is None or (isinstance(loop, LoopUnderTwisted) and not loop.runs_a_task()):
+        return _serve_in_twisted
+    return _serve_in_asyncio if loop.is_asyncio else _serve_in_trio
 
 
 def _nothing() -> None:
@@ -166,7 +179,7 @@ async def _serve_in_trio(handler: Handler, listener: SocketListener, limit: int,
         try:
             while True:
                 await free.acquire()
-                connection = await accepted(listener, trio.sleep, _report_to_the_hook)
+                connection = await accepted(listener, trio.sleep, report_to_the_hook)
                 if connection is None:
                     break
                 nursery.start_soon(handle, connection)
@@ -181,7 +194,76 @@ def _awaitable(returned: Awaitable[object], handler: Handler) -> Awaitable[objec
     return returned
 
 
-def _report_to_the_hook(_message: str, error: BaseException) -> None:
+class _Deferreds:
+    """The coroutines of the handlers, in Twisted."""
+
+    def __init__(self, handler: Handler, limit: int) -> None:
+        self.free = sys.modules["twisted.internet.defer"].DeferredSemaphore(limit)
+        self._handler = handler
+        self._running: set[Any] = set()
+        self._waiting: list[Any] = []
+
+    def start(self, connection: SocketConnection) -> None:
+        """Run the handler, which begins in this call. The caller has acquired `free` for it."""
+        deferred = sys.modules["twisted.internet.defer"].ensureDeferred(self._handle(connection))
+        self._running.add(deferred)
+        deferred.addBoth(self._end, deferred)
+
+    async def _handle(self, connection: SocketConnection) -> None:
+        try:
+            await _awaitable(self._handler(connection), self._handler)
+        except sys.modules["twisted.internet.defer"].CancelledError:
+            return
+        except Exception as error:  # noqa: BLE001 - goes to the log
+            self.report(f"the handler of {connection!r} failed", error)
+        finally:
+            self.free.release()
+            connection.close()
+
+    def _end(self, _result: object, deferred: object) -> None:
+        self._running.discard(deferred)
+        if not self._running:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
+
+    def report(self, message: str, error: BaseException) -> None:
+        """Write to Twisted's log."""
+        failure = sys.modules["twisted.python.failure"].Failure(error)
+        sys.modules["twisted.logger"].Logger("unixconn").failure("{message}", failure, message=message)
+
+    async def wait(self) -> None:
+        """Wait until all coroutines have ended."""
+        while self._running:
+            self._waiting.append(sys.modules["twisted.internet.defer"].Deferred())
+            await self._waiting[-1]
+
+    async def cancel(self) -> None:
+        """Cancel all coroutines, and wait until they have ended."""
+        for each in tuple(self._running):
+            each.cancel()
+        await self.wait()
+
+
+async def _serve_in_twisted(handler: Handler, listener: SocketListener, limit: int, stop: Callable[[], object]) -> None:
+    deferreds = _Deferreds(handler, limit)
+    try:
+        while True:
+            # Twisted does not let others have a turn by itself where nothing has to wait.
+            await twisted_reactor.sleep(0)
+            await deferreds.free.acquire()
+            connection = await accepted(listener, twisted_reactor.sleep, deferreds.report)
+            if connection is None:
+                break
+            deferreds.start(connection)
+        await deferreds.wait()
+    finally:
+        stop()
+        await deferreds.cancel()
+
+
+def report_to_the_hook(_message: str, error: BaseException) -> None:
+    """Call sys.excepthook."""
     sys.excepthook(type(error), error, error.__traceback__)
 
 

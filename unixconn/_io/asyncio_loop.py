@@ -304,5 +304,8 @@ class LoopUnderTwisted(AsyncioLoop):
 
     def wait(self, awaited: Awaited) -> Iterable[Any]:
         """See `Loop.wait`."""
-        is_task = sys.modules["asyncio"].current_task() is not None
-        return super().wait(awaited) if is_task else twisted_reactor.wait(awaited)
+        return super().wait(awaited) if self.runs_a_task() else twisted_reactor.wait(awaited)
+
+    def runs_a_task(self) -> bool:
+        """Return whether a task of asyncio runs, and not a coroutine of Twisted."""
+        return sys.modules["asyncio"].current_task() is not None

@@ -11,7 +11,7 @@ import sys
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Any
 
     from unixconn._io.event_loop import Awaited
@@ -53,3 +53,12 @@ def wait(awaited: Awaited) -> Iterable[Any]:
 def checkpoint() -> Iterable[Any]:
     """See `Loop.checkpoint`. Twisted's own Deferreds that are ready do not let others have a turn, either."""
     return ()
+
+
+def sleep(seconds: float) -> Awaitable[None]:
+    """Return a Deferred that the reactor fires after *seconds*."""
+    reactor: Any = sys.modules["twisted.internet.reactor"]
+    # With a function that cancels the timer, so that none is left.
+    deferred = sys.modules["twisted.internet.defer"].Deferred(lambda _: timer.cancel())
+    timer: Any = reactor.callLater(seconds, deferred.callback, None)
+    return deferred  # type: ignore[no-any-return]

@@ -201,6 +201,13 @@ class TestErrors:
             unixconn.connect(tmp_path / "s")
         assert caught.value.filename == str(tmp_path / "s")
 
+    @pytest.mark.parametrize("name", ["\0unixconn-nobody", b"\0unixconn-nobody"])
+    def test_an_abstract_name(self, name):
+        """It is named, too, with its NUL byte."""
+        with pytest.raises(ConnectionRefusedError, match="nobody") as caught:
+            unixconn.connect(name)
+        assert caught.value.filename == "\0unixconn-nobody"
+
 
 class TestIteration:
     """Every listener is an iterator."""

@@ -27,7 +27,7 @@ def with_streams(run):
                 try:
                     await asyncio.wait_for(function(reader, writer, theirs), 20)
                 finally:
-                    writer.close()
+                    writer.transport.abort()  # a peer that does not read would keep close() waiting
                     await writer.wait_closed()
 
         run(main)
@@ -245,7 +245,7 @@ class TestDescriptors:
                 os.close(fd)
                 writer.write(b"y")
                 writer.write(b"z")
-            assert writer.transport.get_write_buffer_size() > 100_000
+            assert writer.transport.get_write_buffer_size() > 50_000
             left, fds = 300_000, []
             text = b""
             while left or len(text) < 80:

@@ -200,9 +200,10 @@ def _check_listener(found: Credentials, uid: int) -> None:
 
 
 def about(error: ErrorT, address: UnixSocketAddress) -> ErrorT:
-    """Return *error* of a system call, with the path of *address* as its ``filename``, as Python's own have it."""
-    if address.get_address_type() is UnixSocketAddressType.PATH and isinstance(error, OSError):
-        error.filename = address.get_path()
+    """Return *error* of a system call, with the path or name in *address* as its ``filename``, as Python's own do."""
+    if isinstance(error, OSError):
+        name = address.get_path()
+        error.filename = name if address.get_address_type() is UnixSocketAddressType.PATH else f"\0{name}"
         if isinstance(error, NotFoundError) and error.filename.startswith("@"):
             error.__notes__.append(
                 'a path that begins with "@" is a file: an abstract name begins with a NUL byte, "\\0", in its place'

@@ -10,8 +10,10 @@ from functools import partial
 from unixconn._base.arguments import as_copy
 from unixconn._base.errors import ClosedError, Error, NotConnectedError, PeerClosedError, PeerResetError
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.operation import WRITABLE
 from unixconn._kernel.descriptors import Owner, as_descriptors, duplicate_all, listed
 from unixconn._kernel.receive_data import MOST_KEPT
+from unixconn._kernel.send import send_data
 from unixconn._kernel.sockets import SocketType as KernelSocket
 
 if TYPE_CHECKING:
@@ -115,7 +117,10 @@ class Transport(asyncio.WriteTransport):
         if not content or self._is_closing:
             return
         if self._sending is None:
-            error = self._send(content, fds)
+            try:
+                error = self._send(content, fds) if fds else self._send_alone(content)
+            except Error as caught:
+                error = caught.with_traceback(None)
             if error is not None:
                 if fds and not isinstance(error, (ClosedError, PeerClosedError, PeerResetError)):
                     raise error
@@ -137,6 +142,15 @@ class Transport(asyncio.WriteTransport):
         self._queue.append((data, owner))
         self._size += len(data)
         self._number += len(owner)
+
+    def _send_alone(self, data: bytes) -> Error | None:
+        """Send what the socket takes now, and start to send the rest; return the Error if there is one at once."""
+        handle = self.connection.get_socket()._handle
+        sent: list[int] = []
+        # Otherwise something else waits for its turn.
+        if WRITABLE not in handle.waiting and send_data(handle, data, sent) == len(data):
+            return None
+        return self._send(data[sum(sent) :], ())
 
     def _send(self, data: bytes | bytearray, fds: tuple[Any, ...] | Owner) -> Error | None:
         """Start to send; return the Error if there is one at once."""

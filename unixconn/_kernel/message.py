@@ -6,7 +6,7 @@ import _socket as socket
 from collections import deque
 from itertools import starmap
 
-from unixconn._base.errors import Error, IOErrorEnum, WouldBlockError, io_error, system_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     DATA_ALONE,
@@ -27,7 +27,6 @@ from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import recvmsg
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import NO_ROOM, RECEIVING, dropped, must_wait, peer_has_gone, sender
-from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
@@ -192,11 +191,16 @@ def receive_chosen(handle: Handle, most: int, choose: Callable[[bytes], int], fo
     returns for the bytes that are there: then the descriptors that come are those of these bytes. The same holds if
     the socket asks for credentials.
     """
-    try:
-        # MSG_CTRUNC says that control messages are there, for which this call has no room.
-        data, _, flags, _ = handle.call(KernelSocket.recvmsg, most, 0, _PEEK, context=RECEIVING)
-    except WouldBlockError:
-        return False
+    # The lines of `Handle.call`, which would make an Error where nothing is there yet.
+    with handle.lock.entered:
+        try:
+            # MSG_CTRUNC says that control messages are there, for which this call has no room.
+            data, _, flags, _ = handle.python.recvmsg(most, 0, _PEEK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            handle.check()
+            raise translated(error, RECEIVING) from None
     wanted = choose(data) if flags & socket.MSG_CTRUNC else len(data)
     # Without data it is the end, which receive_whole() reports.
     return receive_whole(handle, max(wanted, 1), found)

@@ -1,10 +1,10 @@
 """
 Use a UnixConnection as a stream of anyio, and a UnixListener as a listener of such streams.
 
-`UnixStream` is an `anyio.abc.UNIXSocketStream`, `UnixStreamListener` an `anyio.abc.SocketListener`. Both work in both of
-anyio's backends. If the caller or the process has no room for the descriptors of a message, `UnixStream` raises an Error;
-anyio's own stream loses them without a word. Received descriptors are close-on-exec. `UnixStream.connection` is the
-connection, for example for credentials.
+`UnixStream` is an `anyio.abc.UNIXSocketStream`, `UnixStreamListener` an `anyio.abc.SocketListener`. Both work in both
+of anyio's backends. If the caller or the process has no room for the descriptors of a message, `UnixStream` raises an
+Error; anyio's own stream loses them without a word. Received descriptors are close-on-exec. `UnixStream.connection` is
+the connection, for example for credentials.
 
 This module needs anyio 4.1 or later, which unixconn does not install.
 """

@@ -58,7 +58,8 @@ class StreamWriter(asyncio.StreamWriter):
         Send *data*, and with its first byte the descriptors *fds*, behind all that was written before, as `write` does.
 
         *fds* are numbers or objects with ``fileno()``. The caller may close them when the call returns: those that
-        have to wait are duplicated. Follow it with ``await writer.drain()``.
+        have to wait are duplicated. More than 253 go with the next bytes, as `UnixConnection.send_message` says. Follow
+        it with ``await writer.drain()``.
 
         Raises TypeError, ValueError or OverflowError for wrong arguments, among them *fds* without *data*. Raises an
         Error, and sends nothing, if the descriptors cannot be sent: FAILED for a number that is not open;

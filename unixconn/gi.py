@@ -16,7 +16,6 @@ The command runs a program:
 
 from __future__ import annotations
 
-import re
 import runpy
 import sys
 from importlib.machinery import ModuleSpec
@@ -26,6 +25,7 @@ from types import ModuleType
 
 import unixconn
 from unixconn._base import declarations
+from unixconn._base.object import DeclaredSignal, Object
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,10 +80,38 @@ _IN_GOBJECT = _GLIB - {
 }
 """The names of GLib that PyGObject has in GObject, too. It calls them deprecated."""
 
+
+def _threads_init() -> None:
+    """Do nothing, as PyGObject's function of this name does since its version 3.10."""
+
+
+def _type_register(kind: type, type_name: str | None = None) -> type:
+    """Return the class *kind*: a class registers itself, as in PyGObject since its version 2.8."""
+    return kind
+
+
+def _signal_new(name: str, kind: type[Object], flags: int, result: type | None, types: tuple[type, ...]) -> None:
+    """Add a signal to the class *kind*, as ``__gsignals__`` does. PyGObject returns its number, here there is none."""
+    kind._add_signal(DeclaredSignal(name, flags, result, types))
+
+
+def _stop_emission(instance: Object, detailed_signal: str) -> None:
+    instance.stop_emission_by_name(detailed_signal)
+
+
+_OLD: dict[str, Any] = {
+    "threads_init": _threads_init,
+    "type_register": _type_register,
+    "signal_new": _signal_new,
+    "signal_stop_emission_by_name": _stop_emission,
+}
+"""What older programs call."""
+
 _NAMES: dict[str, dict[str, str]] = {
     "Gio": {name: name for name in dir(unixconn) if not name.startswith("_") and name not in _OWN | _GLIB | _GOBJECT},
-    "GLib": {name: name for name in _GLIB},
+    "GLib": {**{name: name for name in _GLIB}, "threads_init": "threads_init"},
     "GObject": {
+        **{name: name for name in _OLD},
         **{name: name for name in _IN_GOBJECT},
         **{name: name for name in _GOBJECT},
         **{name: name for name in _CONSTANTS},
@@ -99,33 +127,20 @@ _NAMES: dict[str, dict[str, str]] = {
 }
 """The names of each namespace, and what they are called in unixconn."""
 
-_LEFT_OUT = {
-    "Gio": (
-        "Action|App|Ask|AsyncInitable|Bus|Charset|Converter|D[Bb]|DEBUG|DESKTOP|DRIVE|DatagramBased"
-        "|Debug|Desktop|Drive|Dtls|Emblem|FILE|File|IO(Ext|Module|Sched)|Icon|Inet|Initable|List|Loadable|MEMORY|MENU"
-        "|Memory|Menu|Mount|N(ATIVE|ETWORK|ative|etwork)|Notification|P(OWER|ROXY|assword|ermission|ollable|ower|ropert"
-        "|roxy)|Remote|Resolver|Resource|SETTINGS|Seekable|Settings|Simple|Srv|Static|Subprocess|T(LS|hemed|ls|est)"
-        "|Unix(Mount|PipeS)|V(FS|OLUME|fs|olume)|Zlib|action|app|async_init|bus|content|dbus|dtls|file|icon|initable"
-        "|io_(ext|mod|sched)|keyfile|memory|network|pollable|power|proxy|resolver|resource|settings|simple|tls"
-        "|unix_mount"
-    ),
-    "GLib": (
-        "Array|Async|Bookmark|Byte[^s]|CSET|Checksum|Cond|DATALIST|D(ATE|IR|ate|ir)|File|HOOK|H(ash|mac|ook)|IOCh|IOSt"
-        "|K(EY|ey)|List|L(OG|og)|M(apped|arkup|atch|utex)|Node|Normalize|O(PTION|nce|ption)|P(attern|rivate|tr)|Queue"
-        "|RW|Rand|Rec|Regex|S(PAWN|canner|equence|hell|lice|pawn|tring|trv)|T(est|hread|ime(r|V|Z)|oken|rash|ree)"
-        "|U(NICODE|RI|SER|nicode|ri)|VA|Variant|access|ascii|atomic|base64|bookmark|byte|chdir|checksum|compute|convert"
-        "|data(list|set)|date|dir|environ|file|find|get_(applic|charset|codeset|current|environ|home|host|language"
-        "|locale|os|prg|real_name|system|tmp|user)|hash|hmac|hook|io_(ch|create)|key|log|mark|option|path|pattern|random"
-        "|regex|sequence|shell|slice|spawn|str|test|thread|trash|unichar|unicode|uri|utf|uuid|variant"
-    ),
-    "GObject": (
-        "Binding|Closure|IOCh|Param(Spec[A-Z])|Type(C|Class|Instance|Interface|Module|Plugin)|Value|Weak|boxed|cclosure"
-        "|clear|enum|flags|param|pointer|spawn|type_|uri|value|signal_(add|chain|over|set)"
-    ),
-    "GioUnix": "Desktop|Mount|mount|FileDescriptorBased",
-    "GLibUnix": "open_pipe|set_fd",
-}
-"""How the names begin that are left out on purpose: they have nothing to do with sockets and their loop."""
+
+def _left_out(library: str) -> set[str]:
+    """Return the names of *library* that are left out: they have nothing to do with sockets and their loop."""
+    try:
+        from unixconn._gio.left_out import NAMES
+    except ImportError:
+        return set()
+    found, prefix = set(), ""
+    for word in NAMES[library].split():
+        if word.endswith(":"):
+            prefix = word[:-1]
+        else:
+            found.add(word[1:] if word[0] == "-" else prefix + word.strip("="))
+    return found
 
 
 class _Namespace(ModuleType):
@@ -134,11 +149,13 @@ class _Namespace(ModuleType):
     def __getattr__(self, name: str) -> Any:
         library = self.__name__.rpartition(".")[2]
         found = _NAMES[library].get(name)
+        if found is not None and name in _OLD:
+            return _OLD[name]
         if library == "GObject" and name in _CONSTANTS:
             return _CONSTANTS[name]
         if found is None:
             text = f"module {self.__name__!r} has no attribute {name!r}"
-            if re.match(_LEFT_OUT[library], name):
+            if name in _left_out(library):
                 text = f"{library}.{name} is not part of unixconn, on purpose: see docs/migrating.md"
             error: Any = AttributeError(text)
             # With these, the traceback of Python 3.10 and later suggests a similar name.

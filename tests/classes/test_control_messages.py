@@ -20,6 +20,7 @@ import unixconn
 from unixconn import (
     Credentials,
     Error,
+    FileDescriptor,
     SocketControlMessage,
     UnixConnection,
     UnixCredentialsMessage,
@@ -274,6 +275,24 @@ class TestFDList:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
+
+    def test_taken_and_looked_up(self, null):
+        """append_take() owns the number from then on; peek() and lookup() only show it."""
+        fds = UnixFDList.new()
+        number = os.dup(null)
+        assert fds.append_take(number) == 0
+        assert (fds.peek(0), fds.lookup(0), fds.lookup(1), fds.lookup(-1)) == (number, number, -1, -1)
+        with pytest.raises(IndexError, match="index_ 1 is outside of the list, which has 1"):
+            fds.peek(1)
+        with pytest.raises(ValueError, match=f"fd {number} is in the list already"):
+            fds.append_take(number)
+        with pytest.raises(TypeError, match="fd must be"):
+            fds.append_take(2.5)
+        taken = FileDescriptor(os.dup(null))
+        assert fds.append_take(taken) == 1
+        with pytest.raises(ValueError, match="closed"):
+            taken.fileno()
+        unixconn.close_fds(fds.steal_fds())
 
 
 class TestFDMessage:

@@ -13,7 +13,9 @@ from helpers import SO_PASSCRED, Background, drain, fill, new_socket, open_descr
 
 import unixconn
 from unixconn import (
+    Bytes,
     Cancellable,
+    CancelledError,
     Error,
     InvalidArgumentError,
     Socket,
@@ -367,6 +369,25 @@ class TestFlags:
 
 
 class TestSendAndReceive:
+    def test_as_bytes(self, sockets):
+        """receive_bytes() and receive_bytes_from() return Bytes; each kind of timeout ends the wait or does not."""
+        a, b = sockets
+        cancelled = Cancellable()
+        cancelled.cancel()
+        a.send(b"hello")
+        assert b.receive_bytes(2, -1) == Bytes(b"he")
+        assert b.receive_bytes_from(9, 0) == (Bytes(b"llo"), None)
+        for method in (b.receive_bytes, b.receive_bytes_from):
+            with pytest.raises(TimeoutError):
+                method(1, 1000)
+            with pytest.raises(CancelledError):
+                method(1, -1, cancelled)
+        b.set_blocking(False)
+        with pytest.raises(WouldBlockError):
+            b.receive_bytes(1, -1)
+        with pytest.raises(TypeError, match="timeout_us"):
+            b.receive_bytes(1, None)
+
     def test_data(self, sockets):
         """Send gives the count, receive the bytes, at most as many as asked for."""
         a, b = sockets

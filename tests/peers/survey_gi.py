@@ -93,7 +93,7 @@ def signals_of(cls):
 def described(value):
     """Return the description of what has a name."""
     if not isinstance(value, type):
-        return described_function(value, value) if callable(value) else {"value": plain(value)}
+        return {"parameters": parameters_of(value)} if callable(value) else {"value": plain(value)}
     if issubclass(value, (GObject.GEnum, GObject.GFlags)):
         return {"values": {name: int(each) for name, each in vars(value).items() if isinstance(each, value)}}
     members = {}

@@ -130,7 +130,7 @@ def io_error_quark() -> int:
 io_error_quark.__module__ = "unixconn"
 
 
-def quark_from_string(string: str | None) -> int:
+def quark_from_string(string: str | None = None) -> int:
     """
     Return the number that stands for *string*, such as the name of an error domain; 0 for None (g_quark_from_string).
 

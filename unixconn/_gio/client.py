@@ -187,7 +187,7 @@ class SocketClient(Object):
         """Return the address that the sockets are bound to before they connect, or None."""
         return self._local_address
 
-    def set_local_address(self, address: SocketAddress | None) -> None:
+    def set_local_address(self, address: SocketAddress | None = None) -> None:
         """
         Set the address that the sockets are bound to before they connect, or None.
 

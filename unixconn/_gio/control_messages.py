@@ -99,6 +99,34 @@ class UnixFDList(Object):
             if made:  # a signal handler has raised an exception
                 close_all(made)
 
+    def append_take(self, fd: int | FileDescriptor) -> int:
+        """
+        Add *fd*, which belongs to the list from now on, and return its index (g_unix_fd_list_append_take).
+
+        Raises the errors of `new_from_array`; *fd* then still belongs to the caller.
+        """
+        number = as_own_descriptor(fd)
+        if number in self._fds:
+            raise ValueError(f"fd {number} is in the list already, which would close it twice")
+        self._fds.extend(map(owner_of(fd, number).pop, (-1,)))
+        return len(self._fds) - 1
+
+    def peek(self, index_: int) -> int:
+        """
+        Return the number of the descriptor at *index_*, which still belongs to the list (g_unix_fd_list_peek).
+
+        Raises IndexError and OverflowError as `get` does.
+        """
+        found = self.lookup(index_)
+        if found < 0:
+            raise IndexError(f"index_ {index_} is outside of the list, which has {len(self._fds)} descriptors")
+        return found
+
+    def lookup(self, index_: int) -> int:
+        """Return what `peek` does, or -1 for an index outside the list (g_unix_fd_list_lookup)."""
+        index = as_integer(index_, "index_", -INT_MAX - 1, INT_MAX)
+        return self._fds[index] if 0 <= index < len(self._fds) else -1
+
     def get_length(self) -> int:
         """Return the number of descriptors in the list."""
         return len(self._fds)

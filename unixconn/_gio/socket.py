@@ -22,6 +22,7 @@ from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence, wit
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
 from unixconn._gio.future import Future
+from unixconn._gio.socket_bytes import receive_bytes, receive_bytes_from
 from unixconn._gio.socket_source import SocketSource
 from unixconn._gio.socket_types import (
     DONTWAIT,
@@ -688,6 +689,8 @@ class Socket(Object):
         if handle.leftovers:
             serve(handle, READABLE)  # an operation may be waiting for a descriptor
         return found[0]
+
+    receive_bytes, receive_bytes_from = receive_bytes, receive_bytes_from
 
     # --- datagrams: send_to, receive_from ---
 

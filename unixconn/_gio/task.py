@@ -204,7 +204,7 @@ class Task(AsyncResult, Waiter):
         """Set whether the methods ``return_*`` look at the Cancellable (g_task_set_check_cancellable)."""
         self._checks = bool(check_cancellable)
 
-    def set_name(self, name: str | None) -> None:
+    def set_name(self, name: str | None = None) -> None:
         """Set the name that `get_name` returns (g_task_set_name)."""
         if not self._is_own:
             raise ValueError(f"{self!r} has its name from the method that made it")

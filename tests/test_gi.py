@@ -98,6 +98,14 @@ class TestInstall:
         done = run("-c", "import sys, unixconn; unixconn.UnixConnection; assert 'unixconn.gi' not in sys.modules")
         assert (done.stderr, done.returncode) == ("", 0)
 
+    def test_no_loop_of_glib(self):
+        """use_glib_loop() needs PyGObject, and not what stands for it; with it: tests/peers/test_glib_loop.py."""
+        installed(
+            "try: unixconn.gi.use_glib_loop()\n"
+            "except RuntimeError as error: assert 'install() replaced it' in str(error)\n"
+            "else: raise AssertionError"
+        )
+
 
 class TestNames:
     def test_own_names(self):

@@ -12,10 +12,13 @@ The command runs a program:
     unixconn.gi.install()
 
     from gi.repository import Gio, GLib
+
+`use_glib_loop` is for programs that keep PyGObject, such as those with a window.
 """
 
 from __future__ import annotations
 
+import atexit
 import runpy
 import sys
 from importlib.machinery import ModuleSpec
@@ -27,11 +30,12 @@ import unixconn
 from unixconn._base import declarations
 from unixconn._base.object import DeclaredSignal, Object
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.glib_loop import attach
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["install"]
+__all__ = ["install", "use_glib_loop"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -209,6 +213,28 @@ def install(force: bool = False) -> bool:
         del sys.modules[name]
     sys.modules.update(made)
     return True
+
+
+_guests: list[Any] = []
+"""The source that `use_glib_loop` has made."""
+
+
+def use_glib_loop() -> None:
+    """
+    Have the main loop of PyGObject call the callbacks of this library, for a program that keeps PyGObject.
+
+    GLib's default loop then iterates unixconn's default context: callbacks of ``*_async``, signals of a
+    `SocketService`, `idle_add` and `timeout_add`. No thread is started. A second call does nothing. Call it in the
+    thread that runs GLib's loop. Raises ImportError without PyGObject, and RuntimeError if `install` has replaced it.
+    """
+    from gi.repository import GLib as glib  # type: ignore[import-not-found,unused-ignore]  # noqa: N813
+
+    if type(glib) is _Namespace:
+        raise RuntimeError("gi.repository.GLib is unixconn itself, which needs no other loop: install() replaced it")
+    if not _guests:
+        _guests.append(attach(glib, unixconn.MainContext.default()))
+        # PyGObject's destructor of a source fails once the interpreter shuts down.
+        atexit.register(_guests.clear)
 
 
 def _main() -> None:

@@ -193,9 +193,9 @@ class UnixConnection(SocketConnection):
         """
         Send the descriptor *fd* as `send_fd` does, and close it here; return True.
 
-        *fd*, a number or a FileDescriptor, belongs to the connection as soon as the call has begun: it is closed when
-        it was sent, and also if the call fails, is cancelled or interrupted. A FileDescriptor has no number any more
-        then. Prefer that: if a signal handler raises just before the call, nobody closes a number.
+        *fd* is a number or a FileDescriptor, which is detached at once. The descriptor is closed when it was sent, and
+        also if the call fails, is cancelled or interrupted. Prefer a FileDescriptor: if a signal handler raises just
+        before the call begins, nobody closes a number.
 
         Errors: those of `send_fd`. Raises TypeError for another object with ``fileno()``, which would close its
         descriptor as well, and ValueError for a FileDescriptor that was closed or detached.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
 import itertools
 import os
 import socket
@@ -16,11 +17,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import unixconn
 from unixconn import Cancellable, Error, FileDescriptor, MainContext, Socket, SocketType, UnixConnection
+from unixconn._cli.ending import Closer
+from unixconn._cli.main import main
+from unixconn._cli.receiver import Receiver
 
 PYPY = sys.implementation.name == "pypy"
 RETURN_IS_ATOMIC = not PYPY and sys.version_info >= (3, 11)
@@ -295,15 +300,17 @@ def in_loop(place: Place, owner: Any, name: str, *arguments: Any) -> Taken:
 
     task = loop.create_task(perform())
 
-    def end() -> None:
-        task.cancel()
-        # A handler may have raised in asyncio's own steps: the task may never end, or its end stop the loop early.
-        with contextlib.suppress(RuntimeError):
-            loop.run_until_complete(asyncio.wait([task], timeout=0.1))
-        loop.close()
-
-    place.keep(Closing(end))
+    place.keep(Closing(lambda: end_task(loop, task)))
     return loop.run_until_complete, (task,)
+
+
+def end_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """End a task, and its loop."""
+    task.cancel()
+    # A handler may have raised in asyncio's own steps: the task may never end, or its end stop the loop early.
+    with contextlib.suppress(RuntimeError):
+        loop.run_until_complete(asyncio.wait([task], timeout=0.1))
+    loop.close()
 
 
 def fds_and_more(place: Place) -> Taken:
@@ -330,6 +337,11 @@ def fd_list(place: Place) -> unixconn.UnixFDList:
 def plain(place: Place) -> socket.socket:
     """Return a socket of the standard library."""
     return place.keep(socket.socket(socket.AF_UNIX))  # type: ignore[no-any-return]
+
+
+def duplicate(place: Place) -> FileDescriptor:
+    """Return a FileDescriptor that has a socket which listens."""
+    return place.keep(FileDescriptor(os.dup(place.listening.get_fd())))  # type: ignore[no-any-return]
 
 
 def given(place: Place) -> FileDescriptor:
@@ -410,6 +422,58 @@ def serving(
 
     place.keep(Closing(lambda: shut(found)))
     return call, ()
+
+
+def receiver(place: Place) -> Taken:
+    """What ``unixconn receive`` does: a descriptor comes, and its name."""
+    path = place.new_path()
+    listener = place.keep(unixconn.listen(path, pass_credentials=True))
+    place.keep(unixconn.connect(path)).send_message(b"name", place.fds[:1])
+    closer = Closer()
+    place.keep(Closing(lambda: closer.__exit__(None, None, None)))
+    made = Receiver(
+        listener,
+        {os.geteuid()},
+        1,
+        place=lambda each: each,
+        room=100,
+        longest_name=255,
+        closer=closer,
+        say=str,
+        report=str,
+    )
+    # What comes in a callback goes no further, and then nothing else ends the loop.
+    unixconn.timeout_add(50, made._loop.quit)
+    return (lambda: [each.descriptor for each in made.run()]), ()
+
+
+def command(place: Place, name: str, *arguments: str) -> Taken:
+    """A command is run; whoever listens does not take the connection meanwhile."""
+    silence = contextlib.ExitStack()
+    for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
+        silence.enter_context(redirect(io.StringIO()))
+    place.keep(silence)
+    return without_result((main, ([name, os.fspath(place.address.get_path()), *arguments],)))
+
+
+def serving_tasks(place: Place) -> Taken:
+    """A connection has a task of its own in an event loop."""
+    path = place.new_path()
+    listener = place.keep(unixconn.listen(path))
+    place.keep(unixconn.connect(path))
+
+    async def handle(_: UnixConnection) -> None:
+        listener.close()
+
+    async def perform() -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(unixconn.serve(handle, listener), 0.05)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(perform())
+    place.keep(Closing(lambda: end_task(loop, task)))
+    return loop.run_until_complete, (task,)
 
 
 def called_at(place: Place) -> unixconn.SocketListener:
@@ -501,6 +565,9 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "Socket.new": lambda _: (Socket.new, (unixconn.SocketFamily.UNIX, STREAM, unixconn.SocketProtocol.DEFAULT)),
     "Socket.new_from_fd": lambda p: (Socket.new_from_fd, (given(p),)),
     "from_socket": lambda p: (UnixConnection.from_socket, (plain(p),)),
+    "borrow": lambda p: (UnixConnection.borrow, (plain(p),)),
+    "peer_credentials": lambda p: (lambda s: unixconn.peer_credentials(s).get_pidfd(), (p.b.get_socket().get_fd(),)),
+    "UnixListener.from_socket": lambda p: (unixconn.UnixListener.from_socket, (duplicate(p),)),
     "to_socket": lambda p: (p.b.to_socket, ()),
     "accept": lambda p: (called_at(p).accept, ()),
     "accept cancellable": lambda p: (called_at(p).accept, (p.cancellable,)),
@@ -515,6 +582,7 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "connect Future": lambda p: by_future(unixconn.SocketClient(), "connect", p.address),
     "connect asyncio": lambda p: in_loop(p, unixconn.SocketClient(), "connect", p.address),
     "connect": lambda p: (unixconn.connect, (p.address.get_path(),)),
+    "connect peer_uid": lambda p: (partial(unixconn.connect, peer_uid=os.geteuid()), (p.address.get_path(),)),
     "connect cancellable": lambda p: (unixconn.SocketClient().connect, (p.address, p.cancellable)),
     "listen": listening,
     "get_peer_credentials": lambda p: (p.b.get_peer_credentials, ()),
@@ -558,6 +626,20 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
 }
 
 
+PROGRAMS: dict[str, Callable[[Place], Taken]] = {
+    "serve": serving_tasks,
+    "command receive": receiver,
+    "command send": lambda p: command(p, "send", os.devnull),
+    "command send, refused": lambda p: command(p, "send", os.devnull, "--to-uid", "12345"),
+    "command peer": lambda p: command(p, "peer", "--json"),
+}
+"""
+What has thousands of steps, and threads that a handler can leave behind: for random moments alone.
+
+The commands themselves have no handler that raises, see _cli/ending.py.
+"""
+
+
 def came_with_pidfd(place: Place) -> UnixConnection:
     """Return a connection to which credentials came, with a pidfd."""
     a, b = (place.keep(each) for each in UnixConnection.create_pair())
@@ -587,12 +669,12 @@ def open_count(before: int = -1) -> int:
     """
     Return how many descriptors this process has, when nothing is left to collect.
 
-    It waits until these are *before*, for half a second: a thread may be about to close some.
+    It waits until these are *before*, for half a second: a thread may be about to close some, or a source of a command.
     """
-    while MainContext.default().iteration(False):
-        pass
     end = time.monotonic() + 0.5 * (before >= 0)
     while True:
+        while MainContext.default().iteration(False):
+            pass
         # A collection takes longer than most rounds.
         count = len(os.listdir("/proc/self/fd"))
         if count == before:

@@ -26,11 +26,12 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-from storm_operations import OPERATIONS, RETURN_IS_ATOMIC, Place, a_place, open_count
+from storm_operations import OPERATIONS, PROGRAMS, RETURN_IS_ATOMIC, Place, a_place, open_count
 
 import unixconn
 from unixconn import Error
 
+ALL = {**OPERATIONS, **PROGRAMS}
 LIBRARY = str(Path(unixconn.__file__).parent)
 AGAIN = 1.0
 """Seconds until the next try, as an exception in a finalizer goes no further."""
@@ -113,7 +114,7 @@ def stop_at(step: int) -> list[str]:
 
 def perform(place: Place, name: str, interrupt: Callable[[Callable[[], object]], object]) -> bool:
     """Perform an operation once, in *interrupt*, which may break it off; return whether it came to its end."""
-    function, arguments = OPERATIONS[name](place)
+    function, arguments = ALL[name](place)
     results: list[Any] = []
     ended: list[bool] = []
 
@@ -171,7 +172,7 @@ def main() -> int:
     total = 0
     print(f"{'operation':36}{'interruptions':>14}{'lost':>6}")
     with a_place() as place:
-        for name in OPERATIONS:
+        for name in ALL:
             if all(word in name for word in arguments.word):
                 hits, lost = storm(place, name, arguments.count, arguments.seed)
                 total += abs(lost)

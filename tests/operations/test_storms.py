@@ -63,8 +63,6 @@ def test_stopped_at_each_step(place, name):
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_short_storm(place, name):
     """Exceptions at random moments lose no descriptor (F1, F2, F5). `python tests/storms.py` makes it a long one."""
-    if name == "receive_fd Future" and not (PYPY or RETURN_IS_ATOMIC):
-        pytest.skip("an open fault: before CPython 3.11, one of about 9,000 interruptions loses the descriptor")
     hits, lost = storm(place, name, 300, seconds=0.3 if PYPY else 1)
     assert hits or not RETURN_IS_ATOMIC
     assert not lost

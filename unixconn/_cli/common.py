@@ -8,12 +8,23 @@ import grp
 import os
 import pwd
 import sys
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from unixconn import Error, IOErrorEnum
+from unixconn import Error, FileDescriptor, IOErrorEnum
+from unixconn._kernel.descriptors import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+# --- descriptors -----------------------------------------------------------------------------------------------------
+
+
+def new_descriptor(create: Callable[..., int], *arguments: Any) -> FileDescriptor:
+    """Call *create*, and return the owner of the descriptor that it returns. The owner exists before the call."""
+    made = FileDescriptor._empty()
+    adopt(made._owned, create, *arguments)
+    return made
+
 
 # --- options and exit codes ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from unixconn import FileDescriptor
-from unixconn._cli.common import LONGEST_NAME, UNKNOWN_NAME, CommandError, say
+from unixconn._cli.common import LONGEST_NAME, UNKNOWN_NAME, CommandError, new_descriptor, say
 from unixconn._cli.ending import restore_signals
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Numbers:
         self._owners: dict[int, FileDescriptor] = {}
         with ExitStack() as opened:
             while True:
-                descriptor = opened.enter_context(FileDescriptor(os.open(os.devnull, os.O_RDONLY)))
+                descriptor = opened.enter_context(new_descriptor(os.open, os.devnull, os.O_RDONLY))
                 if descriptor.fileno() >= self._first + count:
                     descriptor.close()
                     break

@@ -24,6 +24,7 @@ from unixconn._cli.common import (
     add_verbose,
     command_error,
     decoded,
+    new_descriptor,
     output,
     path_argument,
     progress,
@@ -235,7 +236,7 @@ def _receive(
                 listener = _listen(options)
                 to_undo.append(listener.close)
                 # So that its close() is not the last one, which closes what is in its queue: that may take long.
-                queue = FileDescriptor(os.dup(listener._entries[0].socket.get_fd()))
+                queue = new_descriptor(os.dup, listener._entries[0].socket.get_fd())
                 owned.callback(closer.close, queue)
                 owned.callback(_remove, listener)
             report(f"waiting for a sender on {path} ...")
@@ -271,7 +272,7 @@ def _passed_socket(options: _Options) -> FileDescriptor:
         # Above the numbers that COMMAND gets.
         number = listeners[0]._entries[0].socket.get_fd()
         # PyPy has no F_DUPFD_CLOEXEC.
-        descriptor = FileDescriptor(fcntl.fcntl(number, fcntl.F_DUPFD, LISTEN_FDS_START + options.count))
+        descriptor = new_descriptor(fcntl.fcntl, number, fcntl.F_DUPFD, LISTEN_FDS_START + options.count)
         os.set_inheritable(descriptor.fileno(), False)
         return descriptor
 
@@ -305,7 +306,7 @@ def _check_room(options: _Options) -> None:
     try:
         with ExitStack() as tried:
             for _ in range(needed):
-                tried.enter_context(FileDescriptor(os.open(os.devnull, os.O_RDONLY)))
+                tried.enter_context(new_descriptor(os.open, os.devnull, os.O_RDONLY))
     except OSError as error:
         text = f"--count {options.count} needs {needed} free descriptors: {error.strerror}; raise the limit (ulimit -n)"
         raise CommandError(text, os.EX_OSERR) from None

@@ -327,15 +327,12 @@ def _look(connection: UnixConnection) -> tuple[int, bool]:
     """
     if sys.platform != "linux":
         return _LONGEST, False
-    # Without closing the descriptor, which is the connection's.
-    peeking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection.get_socket().get_fd())
+    peek = connection.get_socket()._handle.python.recvmsg
     try:
         # There is no room for descriptors. The kernel reports with MSG_CTRUNC that there are some.
-        data, _, flags, _ = peeking.recvmsg(_LONGEST, _ROOM_FOR_CREDENTIALS, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        data, _, flags, _ = peek(_LONGEST, _ROOM_FOR_CREDENTIALS, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except ConnectionResetError:  # receiving finds the end
         return 0, False
-    finally:
-        peeking.detach()
     return len(data), bool(flags & socket.MSG_CTRUNC)
 
 

@@ -29,6 +29,7 @@ from unixconn._cli.common import (
     add_verbose,
     command_error,
     join_names,
+    new_descriptor,
     path_argument,
     progress,
     socket_name,
@@ -196,7 +197,7 @@ def _check_open(number: int) -> None:
 
 def _duplicate(number: int, name: str, owned: ExitStack) -> _NamedDescriptor:
     try:
-        return _NamedDescriptor(owned.enter_context(FileDescriptor(os.dup(number))), name)
+        return _NamedDescriptor(owned.enter_context(new_descriptor(os.dup, number)), name)
     except OSError as error:
         raise CommandError(f"descriptor {number}: {error.strerror}", os.EX_OSERR) from None
 
@@ -206,7 +207,7 @@ def _open(file: str, flags: int, owned: ExitStack) -> _NamedDescriptor:
         return _duplicate(_STDIN, "stdin", owned)
     try:
         # The umask applies to this mode, as with open() and the shell's >.
-        descriptor = FileDescriptor(os.open(file, flags, 0o666))
+        descriptor = new_descriptor(os.open, file, flags, 0o666)
     except OSError as error:
         code = os.EX_NOINPUT if flags == os.O_RDONLY else os.EX_CANTCREAT
         if error.errno == errno.EMFILE:

@@ -185,14 +185,17 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
         return self._outcome()
 
     def _outcome(self) -> ResultT_co:
-        self._seen = True
         if self._error is not None:
+            self._seen = True
             # No variable refers to the exception: the traceback of an asyncio.CancelledError would keep this frame, and
             # so this Future, alive.
             raise self._to_raise().with_traceback(None)
         if not self._result:
             raise ValueError(f"the result of {self._name} was already taken")
-        return self._result[0]  # type: ignore[no-any-return]
+        result = self._result[0]
+        # In the last step, as nobody closes what is in the result if a signal handler raises after it.
+        self._seen = True
+        return result  # type: ignore[no-any-return]
 
     def _to_raise(self) -> BaseException:
         error = self._make_cancelled_error()
@@ -295,8 +298,9 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
             if not resumed:  # the task that awaits was cancelled
                 self._abandon()
         if self._error is None and self._result:
+            result = self._result[0]
             self._seen = True
-            return self._result[0]  # type: ignore[no-any-return]
+            return result  # type: ignore[no-any-return]
         return self._outcome()
 
     __iter__ = __await__

@@ -299,7 +299,11 @@ def is_listening(fd: FileDescriptorLike) -> bool:
     """
     with Owner() as owner:
         duplicate_all(owner, (as_descriptor(fd),))
-        if not stat.S_ISSOCK(os.fstat(owner[0]).st_mode):
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(owner[0]).st_mode)
+        except OSError as error:
+            raise translated(error, "fstat: ") from None
+        if not is_socket:
             return False
         socket = adopt_socket(owner, KernelSocket)
     try:

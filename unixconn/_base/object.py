@@ -150,7 +150,7 @@ def converted(value: Any, kind: type, name: str) -> Any:
 class DeclaredSignal(Signal):
     """A signal that a program declares. Raises TypeError and ValueError for what is not supported."""
 
-    __slots__ = ("_kind", "_types", "cleanup", "detailed", "name", "run_first")
+    __slots__ = ("_kind", "_types", "cleanup", "detailed", "is_plain", "name", "plain", "run_first")
 
     def __init__(
         self, name: Any, flags: Any, result: Any, types: Any, accumulator: object = None, data: object = None
@@ -175,6 +175,13 @@ class DeclaredSignal(Signal):
         self.count = len(types)
         self._kind = None if result is None else checked_type(result, where)
         self._types = [checked_type(each, where) for each in types]
+        self.plain: list[Any] = [
+            each if each in (int, float, bool, str, object) or issubclass(each, Object) else None
+            for each in self._types
+        ]
+        """The types of the values of which those of exactly this type stay as they are; None for other types."""
+        self.is_plain = self._kind is None and not self.cleanup
+        """Whether `Object.emit` always returns None, and no default handler runs after all others."""
 
     def values(self, values: tuple[object, ...]) -> tuple[object, ...]:
         """Return *values* as handlers get them. Raises TypeError and OverflowError if they are not of the types."""
@@ -295,8 +302,12 @@ class Object:
     _uncalled: ClassVar[str] = ""
     """The names of virtual methods that a subclass can override in Gio. They are never called here."""
 
+    _plans: ClassVar[dict[str, tuple[str, Any]]] = {}
+    """The name and the `Signal` for each string, without a detail, that the class's objects have emitted."""
+
     def __init_subclass__(cls, **others: Any) -> None:
         super().__init_subclass__(**others)
+        cls._plans = {}
         cls._hears_notify = cls.do_notify is not Object.do_notify
         for name in cls._uncalled.split():
             if name in cls.__dict__:
@@ -710,19 +721,38 @@ class Object:
         has a result, this method returns the result of the last handler. Raises TypeError if the class has no signal of
         this name, or the number of values is not that of the signal.
         """
-        name, detail = self._parse(signal)
-        declared = self._signal(name)
-        assert declared is not None
-        count = declared.count
-        if len(values) != count:
-            raise TypeError(f"the signal {name!r} of {type(self).__name__} has {count} values, not {len(values)}")
+        try:
+            name, declared = self._plans[signal]
+            detail = ""
+        except (KeyError, TypeError):
+            name, detail, declared = self._plan(signal)
+        if len(values) != declared.count:
+            raise TypeError(
+                f"the signal {name!r} of {type(self).__name__} has {declared.count} values, not {len(values)}"
+            )
         if declared.default is not None:
             return self._emit(name, detail, *values)
-        assert isinstance(declared, DeclaredSignal)
-        values = declared.values(values)
+        for value, kind in zip(values, declared.plain):
+            # The lines of `converted`, for values that stay as they are.
+            if kind is not object and (
+                value.__class__ is not kind or (kind is int and not -INT_MAX <= value <= INT_MAX)  # type: ignore[operator]
+            ):
+                values = declared.values(values)
+                break
         result = self._emit(name, detail, *values)
+        if declared.is_plain:
+            return None
         last = getattr(self, declared.cleanup, None)
         return run_handler(declared.result, result if last is None else run_handler(last, *values))
+
+    @classmethod
+    def _plan(cls, name: str) -> tuple[str, str, Any]:
+        """Return what `_parse` does, and the signal."""
+        signal, detail = cls._parse(name)
+        declared = cls._signal(signal)
+        if not detail:
+            cls._plans[name] = signal, declared
+        return signal, detail, declared
 
     @classmethod
     def _parse(cls, name: str) -> tuple[str, str]:
@@ -762,30 +792,51 @@ class Object:
         return None if getattr(method, "__func__", method) is declared.default else method
 
     def _emit(self, signal: str, detail: str, *values: object) -> object:
-        declared: Any = self._signal(signal)
-        own = self._overridden(declared)
+        try:
+            declared = self._plans[signal][1]
+        except KeyError:
+            declared = self._plan(signal)[2]
+        own = getattr(self, declared.method, None)
+        if own is not None and getattr(own, "__func__", own) is declared.default:
+            own = None
+        handlers = self._handler_list
+        # Nested emissions count, too: `stop_emission_by_name` stops the innermost one.
+        if own is not None or (handlers is not None and len(handlers) != 1) or self._emission_stack:
+            return self._emit_to_all(signal, detail, declared, own, values)
+        for each in tuple(handlers or ()):
+            if each.signal == signal and not (each.blocked or (each.detail and each.detail != detail)):
+                # The lines of `run_handler`: most signals have one handler.
+                try:
+                    return each.call(self, *values)
+                except Exception:  # noqa: BLE001 - a handler that fails must not stop the others
+                    sys.excepthook(*sys.exc_info())
+        return None
+
+    def _emit_to_all(
+        self, signal: str, detail: str, declared: Any, own: Callable[..., object] | None, values: tuple[object, ...]
+    ) -> object:
+        """Do what `_emit` does for any number of handlers; *own* is the class's own one, if it has one."""
+        known = self._handler_list or ()
         result: object = None
-        if own is not None or self._handler_list is not None:
-            known = self._handler_list or ()
-            early: list[Handler | None] = []
-            late: list[Handler | None] = []
-            if own is not None:
-                (early if declared.run_first else late).append(None)
-            for each in tuple(known):
-                if each.signal == signal and (not each.detail or each.detail == detail):
-                    (late if each.after else early).append(each)
-            handlers = early + late
-            running = self._emission_stack
-            running.append(handlers)
-            for handler in handlers:
-                if handler is None:  # the turn of the class's own one
-                    result = run_handler(own, *values)  # type: ignore[arg-type]
-                # A handler may disconnect or block those that come after it.
-                elif handler in known and not handler.blocked:
-                    result = run_handler(handler.call, self, *values)
-                if result and declared.ends_when_true:
-                    break
-            running.pop()
+        early: list[Handler | None] = []
+        late: list[Handler | None] = []
+        if own is not None:
+            (early if declared.run_first else late).append(None)
+        for each in tuple(known):
+            if each.signal == signal and (not each.detail or each.detail == detail):
+                (late if each.after else early).append(each)
+        handlers = early + late
+        running = self._emission_stack
+        running.append(handlers)
+        for handler in handlers:
+            if handler is None:  # the turn of the class's own one
+                result = run_handler(own, *values)  # type: ignore[arg-type]
+            # A handler may disconnect or block those that come after it.
+            elif handler in known and not handler.blocked:
+                result = run_handler(handler.call, self, *values)
+            if result and declared.ends_when_true:
+                break
+        running.pop()
         return result
 
     _emission_stack: ClassVar[list[list[Handler | None]]] = []

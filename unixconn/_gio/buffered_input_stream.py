@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from functools import partial
 
-from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority, as_writable
+from unixconn._base.arguments import UINT_MAX, as_integer, as_priority, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
@@ -14,7 +13,9 @@ from unixconn._gio.asynchronous import AWAIT, finish, make_task, with_async
 from unixconn._gio.filter_streams import FilterInputStream
 from unixconn._gio.input_stream import InputStream, as_count
 from unixconn._gio.streams import Bytes, check_turn, closed, give_back_turn, start_exclusively
+from unixconn._gio.task import Task
 from unixconn._gio.transfers import Stepwise
+from unixconn._io.delivery import here
 from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.steps import complete_all
 
@@ -320,7 +321,7 @@ def _made(make: Callable[[T], U], steps: Steps[T]) -> Steps[U]:
     return make((yield from steps))
 
 
-def start_taking(
+def start_taking(  # noqa: C901, PLR0912 - one frame for each line
     stream: BufferedInputStream,
     name: str,
     take: Taking[T],
@@ -332,27 +333,42 @@ def start_taking(
     """Start to take something from the buffer of *stream*, which is pending meanwhile; see `start_exclusively`."""
     # The short door, for what is in the buffer already.
     if cancellable is None and not stream._closed:
-        if io_priority.__class__ is not int or not -INT_MAX <= io_priority <= INT_MAX:
+        if io_priority is not PRIORITY_DEFAULT:
             io_priority = as_priority(io_priority, "io_priority")
-        task = make_task(stream, name, None, callback, data)
+        if callable(callback):  # the lines of `make_task`, for the most usual arguments
+            task = Task(stream, name, None)
+            task._callback = callback
+            if data:
+                task._data = data
+            task._place = here()
+        else:
+            task = make_task(stream, name, None, callback, data)
         pending, token, over = stream._pending, object(), False
         try:
             pending.append(token)
             if pending == [token] and not task._is_held:
                 stream._checked = 0
-                error = None
                 try:
                     found = take(False)
                 except Error as caught:
-                    found, error = None, caught.with_traceback(None)
-                if found is not None or error is not None:
-                    task._before = partial(give_back_turn, stream, token)
+                    found, task._error = None, caught.with_traceback(None)
+                if found is not None or task._error is not None:
+                    # As in Gio, where it is a flag. `give_back_turn` would take a frame.
+                    task._before = pending.clear
                     if io_priority:
                         task._priority = io_priority
                     # The lines of `Task._end`.
-                    task._result, task._error, over = [found] if error is None else [], error, True
-                    task._tell()
-                    return task if callback is AWAIT else None  # type: ignore[return-value]
+                    if found is not None:
+                        task._result = [found]
+                    over = True
+                    if callback is AWAIT:
+                        task._tell()
+                        return task  # type: ignore[return-value]
+                    # The lines of `Task._tell`.
+                    task._due = task._was_missed = [(stream, task) + data]  # noqa: RUF005
+                    task._ended = True
+                    task._place.deliver(task)
+                    return None
         finally:
             if not over:
                 give_back_turn(stream, token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -146,6 +147,13 @@ class Own(Source):
         return self.called("dispatch")
 
 
+def not_open():
+    """Return the number of a descriptor that is not open, and that no new one gets."""
+    number = fcntl.fcntl(0, fcntl.F_DUPFD, 500)
+    os.close(number)
+    return number
+
+
 @pytest.fixture
 def reported(monkeypatch):
     """Return the types of the exceptions that went to sys.excepthook."""
@@ -259,14 +267,11 @@ class TestOwnSources:
 
     def test_a_descriptor_that_is_closed(self, loop):
         """check() is told once. GLib would ask again and again, without a pause."""
-        reading, writing = os.pipe()
         seen = []
         source = Own(check=lambda: seen.append(int(poll.revents)))
-        poll = PollFD(reading, IOCondition.IN)
+        poll = PollFD(not_open(), IOCondition.IN)
         source.add_poll(poll)
         source.attach()
-        os.close(reading)
-        os.close(writing)
         unixconn.timeout_add(30, loop.quit)
         loop.run()
         source.destroy()
@@ -345,14 +350,11 @@ class TestWatches:
 
     def test_one_that_is_not_open(self, loop):
         """The callback is told of NVAL once, and the source has ended."""
-        reading, writing = os.pipe()
-        os.close(reading)
-        os.close(writing)
-        seen = []
-        tag = unixconn.io_add_watch(reading, 0, IOCondition.IN, lambda *given: seen.append(given) or True)
+        number, seen = not_open(), []
+        tag = unixconn.io_add_watch(number, 0, IOCondition.IN, lambda *given: seen.append(given) or True)
         unixconn.timeout_add(20, loop.quit)
         loop.run()
-        assert seen == [(reading, IOCondition.NVAL)]
+        assert seen == [(number, IOCondition.NVAL)]
         assert loop.get_context().find_source_by_id(tag) is None
 
     def test_a_file(self, loop, tmp_path):

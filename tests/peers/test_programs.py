@@ -18,6 +18,23 @@ IMPORT = re.compile(r"^from gi\.repository import Gio, GLib(?:, GObject)?$", re.
 LIMIT = 30
 EXIT_CODES = {"supervisor": 5}
 """Of the programs that do not end with 0."""
+AT_END = """
+import atexit, gc, os, sys
+
+def count():
+    # What is cancelled at the end still has its callback to come.
+    while sys.modules["unixconn"].MainContext.default().iteration(False):
+        pass
+    for _ in range(3):
+        gc.collect()
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd") if int(fd) > 2]
+    found = [os.readlink(link) for link in links if os.path.lexists(link)]
+    with open(os.environ["LEFT"], "w") as file:
+        print(*[each for each in found if each.startswith(("socket:", "pipe:"))], file=file)
+
+atexit.register(count)
+"""
+"""Writes into a file the sockets and pipes that are open when Python ends."""
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -50,14 +67,16 @@ def test_it_prints_the_same_under_both(program: Path, way: str, tmp_path: Path) 
     """Only the line of the import differs, or nothing: ``python -m unixconn.gi`` runs the program as it is."""
     reference = run([need_gio(), "-X", "utf8", str(program)], tmp_path / "gio", {})
     assert reference.returncode == EXIT_CODES.get(program.stem, 0), reference.stderr
-    found = [str(Path(unixconn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    (tmp_path / "sitecustomize.py").write_text(AT_END)
+    found = [str(tmp_path), str(Path(unixconn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     started = [str(exchanged(program, tmp_path))] if way == "another import" else ["-m", "unixconn.gi", str(program)]
     ours = run(
         [sys.executable, "-X", "utf8", *started],
         tmp_path / "ours",
-        {"PYTHONPATH": os.pathsep.join(filter(None, found))},
+        {"PYTHONPATH": os.pathsep.join(filter(None, found)), "LEFT": str(tmp_path / "left")},
     )
     assert ours.stderr == ""
     assert ours.returncode == reference.returncode
     assert ours.stdout == reference.stdout
+    assert (tmp_path / "left").read_text() == "\n"
     assert ours.stdout.count("\n") > 5

@@ -234,6 +234,22 @@ class TestDescriptors:
 
         with_streams(main)
 
+    def test_that_are_left_at_the_end(self, with_streams, null):
+        """They are closed with the connection, also if the reader lives on."""
+
+        async def main(reader, writer, peer):
+            peer.send_message(b"xyz", [null])
+            assert await reader.read(1) == b"x"
+            fd = reader._kept.fds[0].fileno()
+            assert is_open(fd)
+            writer.close()
+            await writer.wait_closed()
+            assert not is_open(fd)
+            assert reader.take_fds() == []
+            assert await reader.read() == b""
+
+        with_streams(main)
+
     def test_written_in_order(self, with_streams, null):
         """They go with their bytes, however long those wait; the caller closes its own at once."""
 

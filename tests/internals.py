@@ -8,7 +8,18 @@ The tests in platforms/ and command_line/ name the modules that they are of.
 from unixconn._gio import client, connection, listener, socket, socket_file, streams, transfers
 from unixconn._gio.address import from_python
 from unixconn._gio.socket_types import connection_types
-from unixconn._io import asyncio_loop, main_context, reactor, receiving, sending, sending_data, steps, thread, waiter
+from unixconn._io import (
+    asyncio_loop,
+    blocking,
+    main_context,
+    reactor,
+    receiving,
+    sending,
+    sending_data,
+    steps,
+    thread,
+    waiter,
+)
 from unixconn._kernel import handle, message, receive, receive_data, send
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, close_all, duplicate_all
 from unixconn._kernel.platform import SYSTEM
@@ -17,6 +28,7 @@ __all__ = [
     "RETURN_IS_ATOMIC",
     "SYSTEM",
     "asyncio_loop",
+    "blocking",
     "client",
     "close_all",
     "connection",

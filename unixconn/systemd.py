@@ -79,8 +79,8 @@ def listen_fds(unset: bool = True) -> list[Passed]:
     With *unset*, the variables are removed from `os.environ`, also if there are none for this process, so that no child
     takes them for its own.
 
-    Raises the Error INVALID_DATA, and takes nothing over, if a variable makes no sense or one of the descriptors is not
-    open. See sd_listen_fds_with_names(3).
+    Raises the Error INVALID_DATA if a variable makes no sense or one of the descriptors is not open, and
+    TOO_MANY_OPEN_FILES. Nothing is taken over then. See sd_listen_fds_with_names(3).
     """
     try:
         count = _passed_count()
@@ -96,16 +96,30 @@ def listen_fds(unset: bool = True) -> list[Passed]:
                     IOErrorEnum.INVALID_DATA,
                     f"LISTEN_FDS is {count}, but descriptor {number} is not open: {error.strerror}",
                 ) from None
+        passed = _take(names, numbers)
         _unclaimed.clear()
-        owners = [FileDescriptor(number) for number in numbers]
-        return [
-            Passed(name, UnixListener.from_socket(owner) if is_listening(owner) else owner)
-            for name, owner in zip(names, owners)
-        ]
+        return passed
     finally:
         if unset:
             for variable in _LISTEN_VARIABLES:
                 os.environ.pop(variable, None)
+
+
+def _take(names: Iterable[str], numbers: range) -> list[Passed]:
+    """Return the owners of *numbers*. If that fails, nobody owns them."""
+    passed: list[Passed] = []
+    try:
+        for name, number in zip(names, numbers):
+            is_listener = is_listening(number)
+            passed.append(Passed(name, UnixListener.from_socket(number) if is_listener else FileDescriptor(number)))
+        return passed
+    finally:
+        if len(passed) < len(numbers):
+            for each in passed:
+                if isinstance(each.owner, UnixListener):
+                    each.owner._release([])
+                else:
+                    each.owner.detach()
 
 
 def _passed_count() -> int:

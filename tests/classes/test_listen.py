@@ -14,7 +14,7 @@ from pathlib import Path
 
 import internals
 import pytest
-from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, same
+from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, room, same
 from internals import SYSTEM
 from ways import failure
 
@@ -415,6 +415,29 @@ class TestPythonsSockets:
                 Connection.from_socket(other)
             one.send(b"x")
             assert other.recv(9) == b"x"
+
+    @pytest.mark.parametrize("given", [int, FileDescriptor, socket.socket])
+    def test_a_listener_without_room(self, path, given):
+        """A failure leaves the socket to its owner, with its descriptor and its timeout."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+            sock.listen()
+            sock.settimeout(5)
+            number = sock.fileno()
+            what = sock if given is socket.socket else given(sock.detach())
+            before = open_descriptors()
+            for count in range(9):
+                try:
+                    with room(count):
+                        listener = unixconn.UnixListener.from_socket(what)
+                    break
+                except unixconn.TooManyOpenFilesError:
+                    assert open_descriptors() == before
+                    assert what == number if given is int else what.fileno() == number
+            assert count > 1  # one is for a look at what it is
+            assert given is not socket.socket or sock.gettimeout() == 5
+            with listener, unixconn.connect(path), listener.accept().connection:
+                assert listener._entries[0].socket.get_fd() == number
 
     @needs_passed_pidfds
     @pytest.mark.parametrize("count", [0, 1, 3])

@@ -18,7 +18,8 @@ import weakref
 
 import pytest
 from helpers import PYPY, Background, Calls, collect, fill, open_descriptors, outcome_of_child, room, settle, threads
-from internals import RETURN_IS_ATOMIC, thread
+from internals import RETURN_IS_ATOMIC, blocking, thread
+from ways import failure, rest
 
 import unixconn
 from unixconn import (
@@ -306,6 +307,16 @@ class TestTold:
         iterate(lambda: calls)
         assert calls == [(threading.get_ident(),)]
 
+    def test_source_that_comes_late(self, calls):
+        """One that is attached after the deadline, which nobody has noticed yet, is ready once."""
+        source = Cancellable.with_timeout(0).source_new()
+        source.set_callback(lambda: calls() or True)
+        source.attach()
+        iterate(lambda: calls)
+        rest()
+        source.destroy()
+        assert len(calls) == 1
+
     def test_no_descriptor_left(self, pair, calls):
         """Who can not be told says so, and nothing is done; who waits in poll() needs none of a thread's."""
         cancellable = Cancellable.with_timeout(LATER)
@@ -362,6 +373,19 @@ class TestBlocking:
     def test_condition(self, pair):
         """A condition that does not come true."""
         self.check(functools.partial(pair[0].get_socket().condition_wait, IOCondition.IN))
+
+    def test_a_socket_that_is_ready_for_nothing(self, pair):
+        """poll() reports it each time, and no attempt finds anything: the wait ends all the same."""
+
+        class Never(blocking.Operation):
+            condition = IOCondition.IN | IOCondition.OUT
+
+            def attempt(self, result):
+                return False
+
+        never = Never(pair[0].get_socket()._handle)
+        never.timeout = SOON
+        assert failure(blocking.complete, never, None) == (24, "Socket I/O timed out")
 
     def test_the_socket_s_timeout_is_another(self, pair):
         """Whichever is first ends it, with its own text."""

@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -191,7 +193,7 @@ def test_a_small_table(door, file):
     with receiving(door, preexec_fn=limited(64)) as receiver:
         with connected(door) as sender:
             socket.send_fds(sender, [b"\0"], [0] * 253)
-            line = r"unixconn: refused process \d+ of .*: .*; there is no room for what it has sent: .*\n"
+            line = r"unixconn: refused process \d+ of .*: .*; .*: the descriptor table is full: .*\n"
             assert receiver.stderr.readline() == Lines(line)
             assert sender.recv(1) == b""
         send(door, file)
@@ -299,3 +301,80 @@ def test_a_datagram_socket_that_is_shut_down(door):
             one.setblocking(False)
             socket.send_fds(sender, [b"x"], [one.fileno()])
         assert end_of(receiver)[:2] == (0, "datagram\n")
+
+
+# --- denied by a security module --------------------------------------------------------------------------------------
+
+DENIALS = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int denies(const char *what)
+{
+    return access(what, F_OK) == 0;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    ssize_t (*call)(int, struct msghdr *, int) = dlsym(RTLD_NEXT, "recvmsg");
+    struct rlimit before, low;
+    if (denies("data")) {
+        errno = EACCES;
+        return -1;
+    }
+    if (!denies("descriptors"))
+        return call(fd, message, flags);
+    getrlimit(RLIMIT_NOFILE, &before);
+    low = before;
+    low.rlim_cur = dup(0);
+    close(low.rlim_cur);
+    setrlimit(RLIMIT_NOFILE, &low);
+    ssize_t count = call(fd, message, flags);
+    setrlimit(RLIMIT_NOFILE, &before);
+    return count;
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+    int (*call)(int, struct sockaddr *, socklen_t *, int) = dlsym(RTLD_NEXT, "accept4");
+    if (!denies("connection"))
+        return call(fd, address, size, flags);
+    close(call(fd, address, size, flags));
+    unlink("connection");
+    errno = EACCES;
+    return -1;
+}
+"""
+"""A library that is loaded first. What is denied are files of the working directory; see operations/test_denied.py."""
+
+
+@linux
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_what_is_denied_of_one_sender(door, file, tmp_path):
+    """F15: a denied descriptor, denied data or a denied connection of one sender does not end it for the others."""
+    (tmp_path / "denials.c").write_text(DENIALS)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "denials.so", "denials.c", "-ldl"], cwd=tmp_path, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(tmp_path / "denials.so")}
+    with receiving(door, "--count", 2, cwd=tmp_path, env=environment) as receiver:
+        send(door, file)
+        assert re.fullmatch(received(file.name, 1, 2), receiver.stderr.readline())
+        lines = []
+        for what in ("descriptors", "data", "connection"):
+            (tmp_path / what).touch()
+            with contextlib.suppress(OSError), connected(door) as client:
+                socket.send_fds(client, [b"x"], [0])
+                lines.append(receiver.stderr.readline())
+                # The receiver has closed it.
+                assert not client.recv(1)
+            (tmp_path / what).unlink(missing_ok=True)
+        send(door, file)
+        code, _, errors = end_of(receiver)
+    assert code == 0, errors
+    assert "so a security module" in lines[0]
+    assert all("Permission denied" in line for line in lines), lines
+    assert re.fullmatch(received(file.name, 2, 2), errors)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from unixconn import (
@@ -20,6 +21,7 @@ from unixconn import (
     UnixConnection,
     timeout_add,
 )
+from unixconn._base.errors import translated
 from unixconn._cli.common import split_names, user_name, with_name
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ _LONGEST = 65536
 """The most bytes that name the descriptors of one message: 253 names of 255 bytes, and what is between them."""
 _PAUSE = 10
 """Milliseconds until a connection is read again that brought no descriptors, or until the next try to accept one."""
+_PASSING = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+    *(errno.EACCES, errno.EPERM, errno.ECONNABORTED, errno.EPROTO),
+)
+"""Errors of accepting that say that there is no room, or that one connection is denied or has gone."""
 
 
 class ReceivedDescriptor(NamedTuple):
@@ -184,10 +191,12 @@ class Receiver:
         with self._ending_on_failure():
             try:
                 connection = listener.accept_finish(result).connection
-            except TooManyOpenFilesError as error:
-                text = error.message
+            except Error as error:
+                if getattr(error, "errno", None) not in _PASSING:
+                    raise
+                text = _text(error)
                 self._lines.add(lambda: f"a connection has to wait: {text}")
-                if self._peers:
+                if isinstance(error, TooManyOpenFilesError) and self._peers:
                     self._close_one(self._crowd())
                 timeout_add(_PAUSE, self._accept)
                 return
@@ -196,6 +205,11 @@ class Receiver:
                 self._admit(connection)
             except _RefusedError as refused:
                 self._lines.add(refused.line)
+                self._closer.close(connection)
+            except Error as error:
+                text = _text(error)
+                self._lines.add(lambda: f"closed a connection: {text}")
+                self._peers.pop(connection, None)
                 self._closer.close(connection)
             if self._closer.count < self._most:
                 self._accept()
@@ -221,7 +235,8 @@ class Receiver:
         """Close the connection of the user *uid* that has been silent for the longest time."""
         peer = next(peer for peer in self._peers.values() if peer.uid == uid)
         # Nothing that has come may be lost: what is in its queue is read first, and nothing more can come.
-        peer.connection.get_socket().shutdown(True, False)
+        with suppress(Error):  # it has ended by itself
+            peer.connection.get_socket().shutdown(True, False)
         peer.is_shut = True
         while peer.connection in self._peers and len(self._received) < self._count:
             self._read(peer)
@@ -266,9 +281,7 @@ class Receiver:
         except _RefusedError as refused:
             self._lines.add(refused.line)
         except Error as error:
-            text = error.message
-            if isinstance(error, TooManyOpenFilesError):
-                text = f"{text}; there is no room for what it has sent: raise the limit (ulimit -n)"
+            text = _text(error)
             self._lines.add(lambda: f"refused {_description(peer.pid, peer.uid)}: {text}")
         self._close(peer)
         return False
@@ -333,6 +346,8 @@ def _look(connection: UnixConnection) -> tuple[int, bool]:
         data, _, flags, _ = peek(_LONGEST, _ROOM_FOR_CREDENTIALS, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except ConnectionResetError:  # receiving finds the end
         return 0, False
+    except OSError as error:
+        raise translated(error, "Error receiving message: ") from None
     return len(data), bool(flags & socket.MSG_CTRUNC)
 
 
@@ -342,6 +357,11 @@ def _read_all(connection: UnixConnection, size: int) -> bytes:
     while len(data) < size:
         data += connection.receive_message(size - len(data)).data
     return data
+
+
+def _text(error: Error) -> str:
+    """Return what is said about *error*: its message, and why."""
+    return "; ".join([error.message, *error.__notes__])
 
 
 # --- who it is -------------------------------------------------------------------------------------------------------

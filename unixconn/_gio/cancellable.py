@@ -429,6 +429,7 @@ class CancellableSource(Source):
         """Do nothing: `_look` makes the source ready."""
 
     def _look(self) -> None:
-        """Become ready if the Cancellable is cancelled."""
-        if self._cancellable.is_cancelled():
+        """Become ready if the flag of the Cancellable is set."""
+        # Not already from the deadline on: the thread sets the flag then, and calls this again.
+        if self._cancellable._code is not None:
             self._make_ready()

@@ -26,7 +26,7 @@ from unixconn._io.receiving import (
 from unixconn._io.sending import GiveDescriptor, SendCredentials, SendDescriptor, SendDescriptors, SendFakeCredentials
 from unixconn._kernel.control_messages import INCOMING, INT_SIZE, IS_PYPY, ONE_DESCRIPTOR, ROOM, UCRED, Incoming
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, close_all, detach
+from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, attach, detach
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import recvmsg, sendmsg
 from unixconn._kernel.options import pass_credentials, pass_pidfds, refuse_rights
@@ -122,8 +122,8 @@ class UnixConnection(SocketConnection):
             detach(owner, sock)  # type: ignore[arg-type]  # no number, which has no getsockname
             made._take(adopt_socket(owner, KernelSocket))
         finally:
-            if owner:  # an exception raised by a signal handler
-                close_all(owner)
+            if owner:  # an Error, or an exception raised by a signal handler
+                attach(sock, owner)  # type: ignore[arg-type]
         return connection
 
     def to_socket(self) -> socket.socket:

@@ -16,7 +16,7 @@ from unixconn._gio.listener import SocketListener
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_file import SocketFile
 from unixconn._gio.socket_types import SocketProtocol, SocketType
-from unixconn._kernel.descriptors import Owner, as_descriptor, detach, duplicate_all
+from unixconn._kernel.descriptors import Owner, as_descriptor, attach, detach, duplicate_all, move_all
 from unixconn._kernel.file_descriptor import FileDescriptor, Passing
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.processes import passer
@@ -191,8 +191,8 @@ class UnixListener(SocketListener):
         has passed. A socket or FileDescriptor is left without a descriptor. The socket file, if there is one, is not
         removed when the listener is closed.
 
-        Raises the Error INVALID_ARGUMENT, and takes nothing over, if *sock* is no Unix socket that listens;
-        FAILED for a number that is not open; and TOO_MANY_OPEN_FILES.
+        Raises the Error INVALID_ARGUMENT if *sock* is no Unix socket that listens; FAILED for a number that is not
+        open; and TOO_MANY_OPEN_FILES. The descriptor still belongs to the caller then.
         """
         return cls._over_socket(sock, False)
 
@@ -204,19 +204,51 @@ class UnixListener(SocketListener):
             )
         made = cls.__new__(cls)
         SocketListener.__init__(made)
+        given = sock
         owner: list[int] = Owner()
-        if not isinstance(sock, (int, FileDescriptor)):
-            detach(owner, sock)
-            sock = FileDescriptor._empty()
-            sock._take_first(owner)
-        taken = Socket.new_from_fd(sock)
-        address = taken.get_local_address()
-        if isinstance(address, UnixSocketAddress):
-            made._path = address._for_python()
-        if pass_credentials:
-            _pass_credentials(taken)
-        made._take(taken)
-        return made
+        taken: Socket | None = None
+        is_taken = False
+        try:
+            if not isinstance(sock, (int, FileDescriptor)):
+                detach(owner, sock)
+                sock = FileDescriptor._empty()
+                sock._take_first(owner)
+            taken = Socket.new_from_fd(sock)
+            address = taken.get_local_address()
+            if isinstance(address, UnixSocketAddress):
+                made._path = address._for_python()
+            if pass_credentials:
+                _pass_credentials(taken)
+            is_taken = made._take(taken)
+            return made
+        finally:
+            if not is_taken:
+                made._give_back(given, sock, taken, owner)
+
+    def _give_back(
+        self,
+        given: socket.socket | FileDescriptor | int,
+        sock: socket.socket | FileDescriptor | int,
+        taken: Socket | None,
+        owner: list[int],
+    ) -> None:
+        """Move the descriptor back to *given*, from *taken*, from *sock*, or from *owner*; close the listener."""
+        if taken is not None:
+            taken._handle.release(owner)
+        elif isinstance(sock, FileDescriptor) and sock is not given:
+            move_all(sock._owned, owner)
+        self.close()
+        if isinstance(given, int):
+            owner.clear()
+        elif not isinstance(given, FileDescriptor):
+            attach(given, owner)
+        elif owner:
+            given._take_first(owner)
+
+    def _release(self, owner: list[int]) -> None:
+        """Move the descriptor of the socket to *owner*, and close the listener."""
+        self._entries[0].socket._handle.release(owner)
+        self.close()
 
     def _listening_socket(self) -> Socket:
         """Return the Socket. Raises the Error CLOSED."""

@@ -128,6 +128,9 @@ def _wait_and_try(
         behind = True
         if standing is None and operation.attempt(result):
             return
+        # poll() may report the condition again and again, and an attempt find nothing.
+        if deadline is not None and time.monotonic() >= deadline and standing is None:
+            raise timed_out()
 
 
 def _begin(operation: Operation[T], trigger: Trigger | None) -> None:

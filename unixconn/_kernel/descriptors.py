@@ -88,6 +88,22 @@ def detach(owner: list[int], sock: socket) -> None:
             owner.append(number)
 
 
+def attach(sock: socket, owner: list[int]) -> None:
+    """Undo `detach`: move the descriptor in *owner*, if there is one, back to *sock*."""
+    # The class that has detach() is that of the library, and not a class of the user with another constructor.
+    kind: Any = next(kind for kind in type(sock).__mro__ if "detach" in vars(kind))
+    timeout = sock.gettimeout()
+    try:
+        if owner:
+            kind.__init__(sock, sock.family, sock.type, sock.proto, owner[0])
+            owner.clear()
+            sock.settimeout(timeout)
+    finally:
+        if owner:  # an exception raised by a signal handler
+            sock.detach()
+            close_all(owner)
+
+
 _close = os.close
 
 

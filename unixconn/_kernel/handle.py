@@ -24,7 +24,7 @@ import sys
 import termios
 import weakref
 from collections import deque
-from itertools import chain, repeat
+from itertools import chain, repeat, starmap
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.lock import Lock, ending
@@ -311,6 +311,11 @@ class Handle:
             if self.waiting:
                 for each in [each for line in self.waiting.values() for each in line]:
                     each._look()
+
+    def release(self, owner: list[int]) -> None:
+        """Move the descriptor to *owner*, and close this Handle, of which nobody else knows yet."""
+        owner.extend(starmap(self.python.detach, ((),)))
+        self.close()
 
     def reap(self) -> None:
         """Close the descriptor if `close` was called and no `Use` refers to this Handle any more."""

@@ -78,6 +78,79 @@ async def send_fd(a, b):
     os.close(b.receive_fd())
 
 
+async def receive_fds(a, b):
+    """Receive the descriptors of a message that is there."""
+    a.send_fds([0, 0])
+    unixconn.close_fds(await b.receive_fds_async())
+
+
+async def receive_descriptor(a, b):
+    """Receive a descriptor that is there, as an object."""
+    a.send_fd(0)
+    (await b.receive_descriptor_async()).close()
+
+
+async def receive_descriptors(a, b):
+    """Receive descriptors that are there, as objects."""
+    a.send_fd(0)
+    for each in await b.receive_descriptors_async():
+        each.close()
+
+
+async def send_fds(a, b):
+    """Send descriptors, for which there is room."""
+    await a.send_fds_async([0, 0])
+    unixconn.close_fds(b.receive_fds())
+
+
+async def send_message(a, b):
+    """Send a message, for which there is room."""
+    await a.send_message_async(b"x")
+    b.receive_message(9).close()
+
+
+async def send_credentials(a, b):
+    """Send credentials, for which there is room."""
+    await a.send_credentials_async()
+    b.receive_credentials()
+
+
+async def receive_from(a, b):
+    """Receive bytes that are there, with their sender's address."""
+    a.send_message(b"x")
+    await b.get_socket().receive_from_async(9)
+
+
+async def send_to(a, b):
+    """Send bytes to the peer, for which there is room."""
+    await a.get_socket().send_to_async(None, b"x")
+    b.get_input_stream().read(9)
+
+
+async def read_all(a, b):
+    """Read all bytes, which are there."""
+    a.get_output_stream().write(b"xy")
+    assert await b.get_input_stream().read_all_async(2) == b"xy"
+
+
+async def skip(a, b):
+    """Skip a byte that is there."""
+    a.get_output_stream().write(b"x")
+    assert await b.get_input_stream().skip_async(1) == 1
+
+
+async def write_all(a, b):
+    """Write bytes, for which there is room."""
+    await a.get_output_stream().write_all_async(b"xy")
+    b.get_input_stream().read_all(2)
+
+
+async def fill(a, b):
+    """Fill a buffer with what is there."""
+    a.get_output_stream().write(b"x")
+    assert await unixconn.BufferedInputStream.new(b.get_input_stream()).fill_async(1) == 1
+
+
 async def fail(a, b):
     """Receive from a closed connection."""
     a.close()
@@ -97,11 +170,26 @@ STEPS = [
     receive_message,
     read,
     read_bytes,
+    receive_fds,
+    receive_descriptor,
+    receive_descriptors,
+    receive_from,
+    read_all,
+    skip,
+    fill,
     write,
+    write_all,
     send_fd,
+    send_fds,
+    send_message,
+    send_credentials,
+    send_to,
     fail,
     non_blocking,
 ]
+
+
+each_kind = pytest.mark.parametrize("kind", [unixconn.SocketService, unixconn.ThreadedSocketService])
 
 
 @contextlib.contextmanager
@@ -117,12 +205,12 @@ def records(count):
 
 
 @contextlib.contextmanager
-def service_of(path, served, kind=unixconn.SocketService):
+def service_of(path, served, kind):
     """Start a service, and let clients connect; return their number. *served* gets an item for each of them."""
     count = 4 * AT_ONCE
     with contextlib.ExitStack() as stack:
         service = stack.enter_context(kind(listen_backlog=count))
-        service.connect("run" if kind is unixconn.ThreadedSocketService else "incoming", lambda *_: served.append(True))
+        service.connect("incoming", lambda *_: served.append(True))
         address = unixconn.UnixSocketAddress.new(path)
         service.add_address(address, unixconn.SocketType.STREAM, unixconn.SocketProtocol.DEFAULT, None)
         for _ in range(count):
@@ -137,6 +225,61 @@ class TestTurns:
         a, b = pair
         # The loop may come back to the reader before the other task, which then waits for a second round.
         assert loop.run(lambda: most_in_a_row(loop, lambda: step(a, b))) <= 2 * AT_ONCE + 2
+
+    def test_read_line(self, loop, pair):
+        """S2: the same for lines that were read ahead."""
+        a, b = pair
+        stream = unixconn.DataInputStream.new(b.get_input_stream())
+        a.get_output_stream().write_all(b"\n" * 10 * AT_ONCE)
+        assert loop.run(lambda: most_in_a_row(loop, stream.read_line_async)) <= 2 * AT_ONCE + 2
+
+    def test_lines(self, loop, pair):
+        """S2: the same for `async for`, which takes some lines at once that were read ahead."""
+        a, b = pair
+        stream = unixconn.DataInputStream.new(b.get_input_stream())
+        a.get_output_stream().write_all(b"\n" * 10_000)
+        assert loop.run(lambda: most_in_a_row(loop, stream.__anext__, 10_000)) <= 2 * AT_ONCE * (AT_ONCE + 1) + 2
+
+    def test_connect(self, loop, tmp_path):
+        """S2: the same for connections to somebody who listens."""
+        path = str(tmp_path / "door")
+        with unixconn.listen(path) as listener:
+
+            async def connect():
+                with await unixconn.connect_async(path):
+                    listener.accept().connection.close()
+
+            assert loop.run(lambda: most_in_a_row(loop, connect, 4 * AT_ONCE)) <= 2 * AT_ONCE + 2
+
+    def test_serve(self, loop, tmp_path):
+        """S2: the same for the handlers of clients that are all there."""
+        path, count = str(tmp_path / "door"), 4 * AT_ONCE
+        rows, over = [0], []
+
+        async def main():
+            with unixconn.listen(path, backlog=count) as listener, contextlib.ExitStack() as stack:
+                for _ in range(count):
+                    stack.enter_context(unixconn.connect(path))
+
+                async def handle(_connection):
+                    rows[-1] += 1
+                    if sum(rows) == count:
+                        listener.close()
+
+                async def serve():
+                    await unixconn.serve(handle, listener)
+                    over.append(True)
+
+                async def other():
+                    while not over:
+                        rows.append(0)
+                        await loop.sleep(0)
+
+                await loop.together(other, serve)
+
+        loop.run(main)
+        assert sum(rows) == count
+        assert max(rows) <= 2 * AT_ONCE + 2
 
     def test_accept(self, loop, tmp_path):
         """S2: the same for clients that are all there, in `async for`."""
@@ -270,21 +413,23 @@ class TestTurns:
         loop.run(main)
         assert max(rows) <= 2 * AT_ONCE + 2
 
-    def test_service_in_a_context(self, tmp_path):
-        """S2: a service takes one client in each iteration, though all are there."""
+    @each_kind
+    def test_service_in_a_context(self, tmp_path, kind):
+        """S2: a service takes one client in each iteration, though all are there; also where each gets a thread."""
         context, served = MainContext.new(), []
-        with pushed(context), service_of(str(tmp_path / "door"), served) as clients:
-            for count in range(1, clients + 1):
-                while len(served) < count:
-                    context.iteration(True)
-                assert len(served) == count
+        with pushed(context), service_of(str(tmp_path / "door"), served, kind) as clients:
+            while len(served) < clients:
+                before = len(served)
+                context.iteration(True)
+                assert len(served) <= before + 1
 
-    def test_service_in_asyncio(self, run, tmp_path):
+    @each_kind
+    def test_service_in_asyncio(self, run, tmp_path, kind):
         """S2: a service lets other tasks run between clients that are all there."""
         rows, served = [], []
 
         async def main():
-            with service_of(str(tmp_path / "door"), served) as clients:
+            with service_of(str(tmp_path / "door"), served, kind) as clients:
                 while len(served) < clients:
                     before = len(served)
                     await asyncio.sleep(0)

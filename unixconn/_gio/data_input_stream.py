@@ -86,6 +86,8 @@ else:
     )
 
 _new = tuple.__new__
+_LINES_AT_ONCE = 32
+"""The most lines that `async for` takes out of the buffer between two awaits."""
 """Makes a Line of a tuple; its constructor is Python code, which would take one more frame."""
 
 _END = Line(b"", 0)
@@ -264,10 +266,15 @@ class DataInputStream(BufferedInputStream):
     def __aiter__(self) -> Self:
         return self
 
+    _lines_left = 0
+
     async def __anext__(self) -> bytes:
-        # A line that is in the buffer is no reason to pause. Other tasks have their turn when the buffer is empty.
-        if self._line_end and self._line_end in self._buffer:
+        # A line that is in the buffer is no reason to pause. But one byte may be a line, so other tasks have their turn
+        # after some lines as well, and not only when the buffer is empty.
+        if self._lines_left and self._line_end and self._line_end in self._buffer:
+            self._lines_left -= 1
             return self.read_line().line
+        self._lines_left = _LINES_AT_ONCE
         line = await self.read_line_async()
         if line is _END:
             raise StopAsyncIteration

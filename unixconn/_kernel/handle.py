@@ -20,6 +20,7 @@ from __future__ import annotations
 import _socket as socket
 import fcntl
 import os
+import select
 import sys
 import termios
 import weakref
@@ -127,6 +128,16 @@ _INT_SIZE = ffi.sizeof("int")
 _ioctl, _UNREAD, _NOTHING = fcntl.ioctl, termios.FIONREAD, bytes(_INT_SIZE)
 _NO_SIGPIPE: int | None = getattr(lib, "SO_NOSIGPIPE", None)
 """The option that suppresses SIGPIPE, on systems where that is an option of the socket and not a flag of each send."""
+
+
+def _is_readable(python: Any) -> bool:
+    """Return whether poll(2) reports *python*, a socket, as readable; True if nobody can say."""
+    poller = _poll()
+    poller.register(python, select.POLLIN)
+    try:
+        return bool(poller.poll(0))
+    except OSError:
+        return True
 
 
 # The socket of a Handle that is not open yet. It is closed, so each system call fails on it.
@@ -331,8 +342,9 @@ class Handle:
                 # Only a stream has no descriptors without bytes.
                 if not self.is_stream or _ioctl(self.python, _UNREAD, _NOTHING) != _NOTHING:
                     self._close_queue()
-            except OSError:  # it listens
-                self._close_queue()
+            except OSError:  # it listens, and descriptors may come with the connections that wait
+                if _is_readable(self.python):
+                    self._close_queue()
             except ValueError:  # it is closed
                 return
         self.python.close()

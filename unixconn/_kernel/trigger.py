@@ -69,11 +69,14 @@ class Trigger:
         Raises the Error TOO_MANY_OPEN_FILES if the descriptor table is full.
         """
         with self._lock.entered:
+            was_open = self._wakeup.is_open
             self._holders.append(holder)
             fd = -1
             try:
                 fd = self._wakeup.open()
-                self._show()
+                # A new descriptor is not readable.
+                if was_open or self._is_set():
+                    self._show()
             finally:
                 if fd < 0:
                     self._let_go(holder)

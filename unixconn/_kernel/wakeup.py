@@ -43,6 +43,11 @@ class Wakeup:
         self._owned: Owner = Owner()
         self._retired: list[int] = []
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open."""
+        return bool(self._owned)
+
     def open(self) -> int:
         """
         Open it if it is not open, and return the number of the descriptor to wait for.

@@ -159,6 +159,12 @@ def storm(place: Place, name: str, count: int, seed: int = 1, seconds: float = 1
     return alarm.hits, place.before - before
 
 
+def without_interruptions(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print an exception that ends this program, but none of those that are raised here and go no further."""
+    if not issubclass(kind, Interruption):
+        sys.__excepthook__(kind, error, trace)
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,7 +174,8 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ResourceWarning)
     # An exception in a destructor or a callback goes no further.
-    sys.unraisablehook = sys.excepthook = lambda *_: None
+    sys.unraisablehook = lambda *_: None
+    sys.excepthook = without_interruptions
     total = 0
     print(f"{'operation':36}{'interruptions':>14}{'lost':>6}")
     with a_place() as place:

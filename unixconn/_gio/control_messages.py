@@ -11,7 +11,7 @@ from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
-from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all
+from unixconn._kernel.descriptors import Owner, as_descriptor, duplicate_all, take
 from unixconn._kernel.file_descriptor import as_own_descriptor, owner_of
 from unixconn._kernel.outgoing import credentials_message
 from unixconn._kernel.platform import SYSTEM
@@ -90,14 +90,9 @@ class UnixFDList(Object):
         index = as_integer(index_, "index_", -INT_MAX - 1, INT_MAX)
         if not 0 <= index < len(self._fds):
             raise IndexError(f"index_ {index_} is outside of the list, which has {len(self._fds)} descriptors")
-        made: list[int] = []
-        try:
-            duplicate_all(made, (self._fds[index],))
-            number, made = made[0], []
-            return number
-        finally:
-            if made:  # a signal handler has raised an exception
-                close_all(made)
+        made = Owner()
+        duplicate_all(made, (self._fds[index],))
+        return take(made)
 
     def append_take(self, fd: int | FileDescriptor) -> int:
         """

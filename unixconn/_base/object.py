@@ -860,4 +860,10 @@ class Object:
                 del handlers[1:]
                 break
 
-    stop_emission = emit_stop_by_name = stop_emission_by_name
+    def stop_emission(self, detailed_signal: str) -> None:
+        """Stop the running emission of a signal, as `stop_emission_by_name` does."""
+        self.stop_emission_by_name(detailed_signal)
+
+    def emit_stop_by_name(self, detailed_signal: str) -> None:
+        """Stop the running emission of a signal, as `stop_emission_by_name` does."""
+        self.stop_emission_by_name(detailed_signal)

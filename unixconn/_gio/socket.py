@@ -9,6 +9,7 @@ from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._gio import socket_bytes
 from unixconn._gio.address import (
     SocketAddress,
     SocketFamily,
@@ -22,7 +23,6 @@ from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence, wit
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
 from unixconn._gio.future import Future
-from unixconn._gio.socket_bytes import receive_bytes, receive_bytes_from
 from unixconn._gio.socket_source import SocketSource
 from unixconn._gio.socket_types import (
     DONTWAIT,
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from unixconn._gio.asynchronous import Callback
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.socket_connection import SocketConnection
+    from unixconn._gio.streams import Bytes
     from unixconn._io.steps import Steps
     from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.receive_data import Received
@@ -690,7 +691,15 @@ class Socket(Object):
             serve(handle, READABLE)  # an operation may be waiting for a descriptor
         return found[0]
 
-    receive_bytes, receive_bytes_from = receive_bytes, receive_bytes_from
+    if TYPE_CHECKING:  # checkers differ in what they infer from an assignment
+
+        def receive_bytes(self, size: int, timeout_us: int, cancellable: Cancellable | None = None) -> Bytes: ...
+
+        def receive_bytes_from(
+            self, size: int, timeout_us: int, cancellable: Cancellable | None = None
+        ) -> tuple[Bytes, SocketAddress | None]: ...
+    else:
+        receive_bytes, receive_bytes_from = socket_bytes.receive_bytes, socket_bytes.receive_bytes_from
 
     # --- datagrams: send_to, receive_from ---
 

@@ -66,8 +66,13 @@ class Source(BasicSource):
     _kind: ClassVar[str | None] = None
     """The name of a source that was given none."""
 
-    def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
-        super().__init__(priority)
+    if TYPE_CHECKING:
+
+        def __init__(self, priority: int = PRIORITY_DEFAULT) -> None: ...
+
+    else:
+        # Without a frame of its own.
+        __init__ = BasicSource.__init__
 
     def __init_subclass__(cls, **others: Any) -> None:
         super().__init_subclass__(**others)
@@ -75,7 +80,8 @@ class Source(BasicSource):
             cls._is_polled = True
             # As with PyGObject, __init__ of a subclass need not call that of Source.
             setattr(cls, "__new__", _new_polled)  # noqa: B010 - type checkers would take it for the signature
-            cls._dispatch = Source._dispatch_polled  # type: ignore[method-assign,assignment]
+            for name in ("_dispatch", "_prepare", "_set"):
+                setattr(cls, name, getattr(Source, f"{name}_polled"))
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """
@@ -86,10 +92,9 @@ class Source(BasicSource):
         """
         self._set(callback, data or (None,))
 
-    def _set(self, callback: Callable[..., object], data: tuple[object, ...]) -> None:
+    def _set_polled(self, callback: Callable[..., object], data: tuple[object, ...]) -> None:
         super()._set(callback, data)
-        if self._is_polled:
-            self._given: tuple[Any, Any] = (callback, data)
+        self._given: tuple[Any, Any] = (callback, data)
 
     def get_priority(self) -> int:
         """Return the priority. Of several sources that are ready, the one with the lowest number is called first."""
@@ -173,9 +178,12 @@ class Source(BasicSource):
 
     def destroy(self) -> None:
         """Remove the source from its context (g_source_destroy). Its callback is not called again."""
-        super().destroy()
-        if self._is_polled and self._context is not None:
-            self._context._polled.pop(self, None)
+        # The lines of `BasicSource.destroy`.
+        self._destroyed = True
+        if self._context is not None:
+            self._context._sources.pop(self._id, None)
+            if self._is_polled:
+                self._context._polled.pop(self, None)
 
     # --- what a source with methods of its own waits for ---
 
@@ -247,10 +255,8 @@ class Source(BasicSource):
         if self._context is not None and self._context._waits:
             self._context._ring()
 
-    def _prepare(self) -> None:
-        if not self._is_polled:
-            self._make_ready()
-        elif self._context is not None:
+    def _prepare_polled(self) -> None:
+        if self._context is not None:
             self._context._polled[self] = None
             poll_in(self._context)
             self._wake()
@@ -420,7 +426,7 @@ class DescriptorSource(Source):
         if is_channel:
             self._given_name = "GIOChannel (Unix)"
 
-    _dispatch = Source._dispatch_polled
+    _dispatch, _prepare, _set = Source._dispatch_polled, Source._prepare_polled, Source._set_polled
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """Set *callback*, which is called with the descriptor, the conditions that hold, and *data*."""

@@ -306,10 +306,9 @@ def in_loop(place: Place, owner: Any, name: str, *arguments: Any) -> Taken:
 
 def end_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     """End a task, and its loop."""
-    if loop.is_running():
-        # On CPython 3.13, a handler has raised at the jump back in run_forever, which no `finally` covers.
-        loop._thread_id = None  # type: ignore[attr-defined]
-        asyncio._set_running_loop(None)
+    # A handler may have raised in the end of run_forever. On CPython 3.13, no `finally` covers the jump back before it.
+    loop._thread_id = None  # type: ignore[attr-defined]
+    asyncio._set_running_loop(None)
     task.cancel()
     # A handler may have raised in asyncio's own steps: the task may never end, or its end stop the loop early.
     with contextlib.suppress(RuntimeError):

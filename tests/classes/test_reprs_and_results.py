@@ -198,9 +198,9 @@ class TestReprs:
         with b.receive_message(9) as message:
             assert repr(message) == "<Message: 2 bytes, 1 descriptor, no credentials>"
         b.pass_credentials()
-        a.send_message(b"xy")
+        a.send_message(b"x")
         message = b.receive_message(9)
-        assert repr(message) == f"<Message: 2 bytes, 0 descriptors, {message.credentials!r}>"
+        assert repr(message) == f"<Message: 1 byte, 0 descriptors, {message.credentials!r}>"
 
     @pytest.mark.parametrize("kind", [UnixFDList, UnixFDMessage, UnixCredentialsMessage])
     def test_a_constructor_that_has_raised(self, kind):

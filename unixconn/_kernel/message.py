@@ -112,9 +112,10 @@ class Message:
         self.close()
 
     def __repr__(self) -> str:
+        size = "1 byte" if len(self.data) == 1 else f"{len(self.data)} bytes"
         fds = "1 descriptor" if len(self.fds) == 1 else f"{len(self.fds)} descriptors"
         credentials = "no credentials" if self.credentials is None else repr(self.credentials)
-        return f"<Message: {len(self.data)} bytes, {fds}, {credentials}>"
+        return f"<Message: {size}, {fds}, {credentials}>"
 
 
 def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:

@@ -723,8 +723,8 @@ def arguments_that_are_none(connection: UnixConnection) -> None:
     connection.send_fd(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     connection.send_fds(0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     connection.send_fds(["0"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-    connection.send_fd_async(0, told)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    connection.receive_fd_async(told)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    connection.send_fd_async(0, told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    connection.receive_fd_async(told)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     connection.receive_fd(0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Socket.new_from_fd(socket.socket())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     # Without a code, as mypy has changed it.

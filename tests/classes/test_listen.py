@@ -630,7 +630,7 @@ class TestFromSocket:
     @pytest.mark.parametrize(
         ("arguments", "error", "text"),
         [
-            ({}, TypeError, "takes a path"),
+            ({}, TypeError, "not None, unless there is a sock"),
             ({"path": "/s", "sock": 3}, TypeError, "'/s' and 3"),
             ({"sock": 3, "mode": 0o600}, ValueError, "left out"),
             ({"sock": 3, "backlog": 5}, ValueError, "left out"),

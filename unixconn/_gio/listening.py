@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 _BACKLOG = 128
+_TYPES = (SocketType.STREAM, SocketType.SEQPACKET)
+"""The types of sockets that listen."""
 
 
 @overload
@@ -106,9 +108,9 @@ def listen(
             raise ValueError("type, mode and backlog must be left out with sock, which listens already")
         return UnixListener._over_socket(sock, pass_credentials)
     if path is None:
-        raise TypeError("listen() takes a path, or sock=: a socket that listens already")
+        raise TypeError("path must be a string, bytes or an os.PathLike, not None, unless there is a sock that listens")
     address = address_of(path)
-    if type not in (SocketType.STREAM, SocketType.SEQPACKET):
+    if type not in _TYPES:
         raise ValueError(f"type must be SocketType.STREAM or SEQPACKET, not {type!r}: no other socket listens")
     if mode is not None:
         if isinstance(mode, (bool, float)):

@@ -147,6 +147,7 @@ def sent_to(place: Place) -> str:
 COMMANDS: dict[str, Callable[[Place], list[str]]] = {
     "receive": lambda p: ["receive", sent_to(p)],
     "receive --json": lambda p: ["receive", "--json", "--allow-uid", "0", sent_to(p)],
+    "receive COMMAND": lambda p: ["receive", sent_to(p), "--", "true"],
     "send": lambda p: ["send", os.fspath(p.address.get_path()), os.devnull],
     "send nobody": lambda p: ["send", os.fspath(dead(p))],
     "peer": lambda p: ["peer", os.fspath(p.address.get_path())],

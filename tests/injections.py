@@ -10,14 +10,16 @@ printed.
     python tests/injections.py receive_fd send_fd   # the operations whose names have one of these
     python tests/injections.py --sample 40          # each fortieth try
 
-Left out are EFAULT and EBADF, which a correct program does not meet, and close(), of which strace cannot let the kernel
-do its work before it fails.
+Left out are EFAULT and EBADF, which a correct program does not meet.
+
+    python tests/injections.py --closes         # close() and close_range(): see injected_closes.py. It needs gcc
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno as errnos
 import gc
 import json
 import os
@@ -37,6 +39,7 @@ from typing import Any, NamedTuple
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
 
+import injected_closes
 import internals
 import storm_operations
 import ways
@@ -99,6 +102,7 @@ ERRNOS: dict[str, tuple[str, ...]] = {
 """What the manual pages name, and what seccomp filters and security modules answer."""
 PASSING = ("EINTR", "EAGAIN")
 """The errnos with which a call is made again, so that it does not fail each time."""
+NEVER = 1 << 30
 EACH_TIME = 0
 """The "time" of a call that fails each time."""
 OTHERS = {
@@ -111,7 +115,7 @@ OTHERS = {
     "receive --json": ("recvmsg",),
 }
 """What fails in a way of calling, or in an operation, without the library: it is left out there."""
-SECONDS = 10
+SECONDS = 30
 """How long a try may take."""
 
 
@@ -203,7 +207,10 @@ def _do_command(case: Case, begin: Any, end: Any) -> None:
         arguments = COMMANDS[case.operation](place)
         begin()
         try:
-            command(arguments)
+            if "--" in arguments:  # in another process, which becomes COMMAND
+                os.waitpid(forked(lambda: sys.exit(command(arguments))), 0)
+            else:
+                command(arguments)
         finally:
             end()
             place.tidy([])
@@ -329,6 +336,33 @@ def attempt(case: Case, injection: Injection | None = None) -> tuple[str, list[s
         os.waitpid(pid, 0)
 
 
+def attempt_closes(case: Case, injection: Injection | None = None) -> tuple[str, int]:
+    """Do *case* in a child in which closes fail, or none; return the outcome and the number of its closes."""
+    report, to_report = os.pipe()
+    counts, to_count = os.pipe()
+    parent = os.getpid()
+
+    def begin() -> None:
+        if os.getppid() == parent:  # and not in the process that unblocks it
+            number = errnos.EEXIST if injection is None else getattr(errnos, injection.errno)
+            injected_closes.start(number, NEVER if injection is None else injection.time)
+
+    def end() -> None:
+        os.write(to_count, str(injected_closes.stop()).encode())
+
+    pid = forked(lambda: _child(case, begin, end, to_report))
+    for fd in (to_report, to_count):
+        os.close(fd)
+    try:
+        outcome = _read(report).decode() or "hangs, or died"
+        return outcome, int(_read(counts) or 0)
+    finally:
+        for fd in (report, counts):
+            os.close(fd)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def _read(fd: int, size: int = 8000) -> bytes:
     """Return what the child says; nothing if it takes too long."""
     is_there, _, _ = select.select([fd], [], [], SECONDS)
@@ -350,6 +384,14 @@ def injections(case: Case) -> Iterator[Injection]:
             yield from (Injection(call, errno, time) for time in times)
 
 
+def injected_into_closes(case: Case) -> Iterator[Injection]:
+    """Return which closes can fail in *case*."""
+    outcome, count = attempt_closes(case)
+    assert is_good(outcome), (case, outcome)
+    for number in ("EIO", "EINTR"):
+        yield from (Injection("close", number, time) for time in range(EACH_TIME if count else 1, min(count, 4) + 1))
+
+
 def is_good(outcome: str) -> bool:
     """Return whether an outcome is a success, or an Error of the library after which all goes on."""
     return outcome.startswith(("ok", "Error"))
@@ -361,16 +403,22 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="make each N-th try")
     parser.add_argument("--start", type=int, default=0, metavar="N", help="begin with this one")
     parser.add_argument("operation", nargs="*", help="a part of the name of an operation")
+    parser.add_argument("--closes", action="store_true", help="let close() and close_range() fail, and nothing else")
     arguments = parser.parse_args()
+    if arguments.closes and not injected_closes.is_loaded():
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, *sys.argv]
+            return subprocess.run(command, env=injected_closes.environment(Path(folder)), check=False).returncode
+    find, make = (injected_into_closes, attempt_closes) if arguments.closes else (injections, attempt)
     tries = bad = seen = 0
     began = time.monotonic()
     for case in cases(arguments.operation):
-        for injection in injections(case):
+        for injection in find(case):
             seen += 1
             if (seen - 1 - arguments.start) % arguments.sample:
                 continue
             tries += 1
-            outcome, _ = attempt(case, injection)
+            outcome, _ = make(case, injection)
             if not is_good(outcome):
                 bad += 1
                 print(json.dumps([*case, *injection, outcome]), flush=True)

@@ -109,10 +109,11 @@ class TestConnect:
     @pytest.mark.parametrize("wrong", [None, 5, object()])
     def test_wrong_types(self, wrong):
         """What is no path is a TypeError."""
+        text = f"path must be a string, bytes or an os.PathLike, not {wrong!r}"
         for call in (unixconn.connect, unixconn.listen):
-            with pytest.raises(
-                TypeError, match=re.escape(f"path must be a string, bytes or an os.PathLike, not {wrong!r}")
-            ):
+            if wrong is None and call is unixconn.listen:
+                text = "listen() takes a path, or sock="
+            with pytest.raises(TypeError, match=re.escape(text)):
                 call(wrong)
 
     def test_the_class_called_with_a_path(self, path):

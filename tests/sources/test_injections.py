@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import injected_closes
 import pytest
 from injections import Case, Injection, attempt, can_inject, cases, injections, is_good
 
@@ -33,3 +39,13 @@ def test_switching_back_before_a_wait(way):
     """F16: nothing has come yet, and SO_PASSCRED, which is still needed, cannot be switched off: it waits."""
     waits = Case("UnixConnection.receive_credentials", way, later=True)
     assert attempt(waits, Injection("setsockopt", "EPERM", 2))[0] == "ok"
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_a_close_that_fails(tmp_path):
+    """F16: close(2) has done its work before it reports a failure, so nothing comes of that."""
+    program = [sys.executable, Path(__file__).parents[1] / "injections.py", "--closes", "UnixListener"]
+    done = subprocess.run(
+        program, env=injected_closes.environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -23,6 +23,7 @@ from unixconn._kernel import epoll
 from unixconn._kernel.connect import accept
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.sockets import SocketType as KernelSocket
+from unixconn._kernel.sockets import close_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,7 @@ class _Gate:
     def close(self) -> None:
         """Close the epoll."""
         if self._epoll is not None:
-            self._epoll.close()
+            close_socket(self._epoll)
 
 
 class _GateHandle(Handle):

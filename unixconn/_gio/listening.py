@@ -21,7 +21,7 @@ from unixconn._kernel.file_descriptor import FileDescriptor, Passing
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.processes import passer
 from unixconn._kernel.sockets import SocketType as KernelSocket
-from unixconn._kernel.sockets import adopt_socket
+from unixconn._kernel.sockets import adopt_socket, close_socket
 
 if TYPE_CHECKING:
     import socket
@@ -347,4 +347,4 @@ def is_listening(fd: FileDescriptorLike) -> bool:
             and socket.getsockopt(python.SOL_SOCKET, python.SO_ACCEPTCONN) != 0
         )
     finally:
-        socket.close()
+        close_socket(socket)

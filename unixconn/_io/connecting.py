@@ -7,7 +7,7 @@ from unixconn._io.operation import READABLE, Operation
 from unixconn._kernel.connect import accept, connect
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.handle import Handle
-from unixconn._kernel.sockets import SocketType
+from unixconn._kernel.sockets import SocketType, close_socket
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -26,7 +26,7 @@ class Accept(Operation[SocketType]):
 
     def discard(self, result: SocketType) -> None:
         """Close the connection."""
-        result.close()
+        close_socket(result)
 
 
 class Connect(Operation[bool]):

@@ -6,8 +6,18 @@ import _socket as socket
 import os
 
 from unixconn._base.errors import system_error, translated
-from unixconn._base.typing import TypeVar
+from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel.native import ffi, lib
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Closeable(Protocol):
+        """What has a descriptor."""
+
+        def close(self) -> object:
+            """Close the descriptor."""
+
 
 SocketT = TypeVar("SocketT", bound=socket.socket)
 
@@ -58,6 +68,14 @@ def adopt_socket(owner: list[int], kind: type[SocketT]) -> SocketT:
         if owner:  # an Error, or an exception raised by a signal handler
             made.detach()
     return made
+
+
+def close_socket(sock: Closeable) -> None:
+    """Close *sock*, or an epoll. A failure of close(2) is ignored, as the kernel has closed the descriptor before."""
+    try:  # noqa: SIM105 - contextlib would be imported for this alone
+        sock.close()
+    except OSError:
+        pass
 
 
 def kernel_pair(kind: int) -> tuple[SocketType, SocketType]:

@@ -70,6 +70,9 @@ class Alarm:
                 self.armed = False
         except Interruption:
             pass
+        except KeyError as error:  # of threading.Thread.start, while it handles what was raised in it
+            if not isinstance(error.__context__, Interruption):
+                raise
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

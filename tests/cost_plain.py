@@ -61,6 +61,30 @@ def give_fd() -> Iterator[Any]:
     yield once
 
 
+@form()
+def receive_exactly() -> Iterator[Any]:
+    """Send 100 bytes and a descriptor, and receive them by their number."""
+    a, b = pair()
+
+    def once() -> None:
+        a.send_message(DATA, [NULL])
+        b.receive_exactly(100).close()
+
+    yield once
+
+
+@form()
+def peek_message() -> Iterator[Any]:
+    """Look at 100 bytes and a descriptor that stay where they are."""
+    a, b = pair()
+    a.send_message(DATA, [NULL])
+
+    def once() -> None:
+        b.peek_message(100).close()
+
+    yield once
+
+
 @form("message-both_cancellable")
 def message_with_cancellable_at_both_ends() -> Iterator[Any]:
     """Send and receive 100 bytes and a descriptor, each with a Cancellable that nobody cancels."""

@@ -113,7 +113,8 @@ class Place:
     def empty(connection: UnixConnection) -> None:
         """Take what has come."""
         inner = connection.get_socket()
-        if not (inner._handle.leftovers or select_in(inner.get_fd())):
+        handle = inner._handle
+        if not (handle.leftovers or handle.is_aside or select_in(inner.get_fd())):
             return
         inner.set_blocking(False)
         for receive in (lambda: connection.receive_message(10), connection.receive_fds):
@@ -196,6 +197,17 @@ def one_came(place: Place) -> UnixConnection:
         return fd_came(place)
     a, b = (place.keep(each) for each in UnixConnection.create_pair())
     a.send_fd(place.fds[0])
+    return b  # type: ignore[no-any-return]
+
+
+def too_few_came(place: Place) -> UnixConnection:
+    """Return a connection that keeps three bytes and two descriptors, as more bytes were asked for."""
+    a, b = (place.keep(each) for each in UnixConnection.create_pair())
+    a.send_message(b"abc", place.fds)
+    b.get_socket().set_blocking(False)
+    with contextlib.suppress(unixconn.WouldBlockError):
+        b.receive_exactly(6)
+    b.get_socket().set_blocking(True)
     return b  # type: ignore[no-any-return]
 
 
@@ -530,6 +542,17 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "receive_descriptor asyncio": lambda p: in_loop(p, fd_came(p), "receive_descriptor"),
     "receive_descriptors asyncio": lambda p: in_loop(p, fd_came(p, 1, 1), "receive_descriptors", 2),
     "receive_message asyncio": lambda p: in_loop(p, fds_came(p, 2), "receive_message", 9),
+    "receive_exactly": lambda p: (fds_came(p, 1, 1).receive_exactly, (6,)),
+    "receive_exactly_async": lambda p: in_context(fds_came(p, 1, 1), "receive_exactly", 6),
+    "receive_exactly Future": lambda p: by_future(fds_came(p, 1, 1), "receive_exactly", 6),
+    "receive_exactly asyncio": lambda p: in_loop(p, fds_came(p, 1, 1), "receive_exactly", 6),
+    "receive_exactly of what was kept": lambda p: (too_few_came(p).receive_exactly, (3,)),
+    "receive_message of what was kept": lambda p: (too_few_came(p).receive_message, (1,)),
+    "read of what was kept": lambda p: (too_few_came(p).get_input_stream().read, (1,)),
+    "close of what was kept": lambda p: (too_few_came(p).close, ()),
+    "peek_message": lambda p: (fds_came(p, 2).peek_message, (9,)),
+    "peek_message_async": lambda p: in_context(fds_came(p, 2), "peek_message", 9),
+    "peek_message of what was kept": lambda p: (too_few_came(p).peek_message, (9,)),
     "splice": lambda p: without_result(splicing(p)),
     "read_async": lambda p: in_context(kept_came(p).get_input_stream(), "read", 1, 0),
     "read": lambda p: (fd_came(p, 2).get_input_stream().read, (1,)),
@@ -545,6 +568,7 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "refused receive_fds too few": lambda p: (non_blocking(fd_came(p)).receive_fds, (2,)),
     "timed out receive_fd": lambda p: (p.silent().receive_fd, (p.deadline(),)),
     "timed out receive_fds": lambda p: (one_came(p).receive_fds, (2, p.deadline())),
+    "timed out receive_exactly": lambda p: (too_few_came(p).receive_exactly, (6, p.deadline())),
     "timed out receive_credentials": lambda p: (p.silent().receive_credentials, (p.deadline(),)),
     "timed out receive_message": lambda p: (p.silent(SEQPACKET).receive_message, (9, p.deadline())),
     "refused receive_fds_async": lambda p: in_context(fd_came(p, 2), "receive_fds", 1),

@@ -47,6 +47,7 @@ from unixconn import (
     IOErrorEnum,
     IOStream,
     IOStreamSpliceFlags,
+    JoinedMessage,
     MainContext,
     MainLoop,
     Message,
@@ -627,6 +628,12 @@ def methods_of_a_connection(connection: UnixConnection, result: AsyncResult) -> 
     assert_type(connection.receive_message_async(9), "Future[Message]")
     assert_type(result_of(lambda: connection.receive_message_async(9, None, told, "data")), None)
     assert_type(connection.receive_message_finish(result), Message)
+    assert_type(connection.receive_exactly(9), JoinedMessage)
+    assert_type(connection.receive_exactly_async(9), "Future[JoinedMessage]")
+    assert_type(connection.receive_exactly_finish(result).offsets, "tuple[range, ...]")
+    assert_type(connection.peek_message_async(9), "Future[Message]")
+    assert_type(connection.give_fd(FileDescriptor(3)), bool)
+    assert_type(connection.give_fd_async(3), "Future[bool]")
 
 
 def methods_of_streams(connection: SocketConnection, result: AsyncResult) -> None:

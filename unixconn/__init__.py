@@ -185,6 +185,7 @@ if TYPE_CHECKING:
         IOCondition as IOCondition,
         PollFD as PollFD,
     )
+    from unixconn._kernel.message import JoinedMessage as JoinedMessage
     from unixconn._kernel.message import Message as Message
 
 # The module of each public name. A module is imported when one of its names is first used, as PyGObject does with Gio's
@@ -202,7 +203,7 @@ _MODULES = {
     "_kernel.credentials": "Credentials CredentialsSource",
     "_kernel.descriptors": "close_fds",
     "_kernel.file_descriptor": "FileDescriptor",
-    "_kernel.message": "Message",
+    "_kernel.message": "JoinedMessage Message",
     "_kernel.native": "BACKEND",
     "_kernel.epoll": "IOCondition IO_ERR IO_HUP IO_IN IO_NVAL IO_OUT IO_PRI PollFD",
     "_io.main_context": (

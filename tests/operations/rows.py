@@ -132,6 +132,43 @@ class ReceiveMessage(Receiving):
         value.close()
 
 
+class ReceiveExactly(ReceiveMessage):
+    """Bytes of two messages; the descriptor comes with the first."""
+
+    name = "receive_exactly"
+    symbol = "unixconn_receive_exactly"
+
+    def arguments(self):
+        return {"size": 5}
+
+    def ready(self):
+        self.is_ready = True
+        self.peer.send_message(b"hel", [self.file()])
+        self.peer.send_message(b"lo")
+
+    def check(self, value):
+        assert value.offsets == (range(3),)
+        super().check(value)
+
+
+class PeekMessage(ReceiveMessage):
+    """What it leaves there is what `check` takes."""
+
+    name = "peek_message"
+    symbol = "unixconn_peek_message"
+    several = None
+
+    def done(self):
+        assert settle(lambda: self.owner.get_socket().get_available_bytes() > 0)
+        self.owner.receive_message(100).close()
+        self.forget()
+
+    def check(self, value):
+        with self.owner.receive_message(100) as message:
+            assert (message.data, len(message.fds)) == (value.data, 1)
+        super().check(value)
+
+
 class ReceiveCredentials(Receiving):
     name = "receive_credentials"
     symbol = "g_unix_connection_receive_credentials"

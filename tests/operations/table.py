@@ -18,6 +18,8 @@ OPERATIONS = {
     "UnixConnection.receive_descriptor": rows.ReceiveDescriptor,
     "UnixConnection.receive_descriptors": rows.ReceiveDescriptors,
     "UnixConnection.receive_message": rows.ReceiveMessage,
+    "UnixConnection.receive_exactly": rows.ReceiveExactly,
+    "UnixConnection.peek_message": rows.PeekMessage,
     "UnixConnection.send_fd": rows.SendFd,
     "UnixConnection.give_fd": rows.GiveFd,
     "UnixConnection.send_credentials": rows.SendCredentials,

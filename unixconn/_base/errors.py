@@ -180,7 +180,11 @@ class Error(RuntimeError):
     __module__ = "unixconn"
 
     partial: bytes = b""
-    """The data of a message that `UnixConnection.receive_message` refuses, as other contents of it are lost."""
+    """
+    The data of a message that `SocketConnection.receive_message` refuses, as other contents of it are lost.
+
+    For `SocketConnection.receive_exactly` all bytes that have come, which the next call gets as well.
+    """
 
     def __init__(self, message: str = "unknown error", domain: str = "pygi-error", code: int = 0) -> None:
         super().__init__(message)

@@ -16,6 +16,7 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.task import Task
 from unixconn._io import twisted_reactor
 from unixconn._io.asyncio_loop import ANYIO, AsyncioLoop
+from unixconn._io.operation import Operation
 from unixconn._io.running_loop import running
 from unixconn._io.thread import shared
 from unixconn._io.waiter import cancelled
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from unixconn._io.event_loop import Loop
-    from unixconn._io.operation import Operation
     from unixconn._io.reactor import Reactor
     from unixconn._io.steps import Both, Sequence
 else:
@@ -313,9 +313,17 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
     def _abandon(self) -> None:
         self.cancel()
         if not self._seen and self._result:
-            self._drop(self._result.pop())
+            self._withdraw_result(self._result.pop())
             self._error = cancelled()
         self._seen = True
+
+    def _withdraw_result(self, result: object) -> None:
+        # An operation that was held, see `Task._is_held`, is that of a step.
+        operation = self._operation if self._discard is None else getattr(self._discard, "__self__", None)
+        if isinstance(operation, Operation):
+            operation.withdraw(result)
+        else:
+            self._drop(result)
 
     # --- what makes it a coroutine that awaits itself ---
 

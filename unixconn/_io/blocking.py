@@ -81,7 +81,7 @@ def complete(  # noqa: C901 - one frame for each operation
         if result:
             if standing and isinstance(error, Error):  # another thread has sent it meanwhile
                 return result[0]
-            operation.discard(result[0])
+            operation.withdraw(result[0])
         if isinstance(error, Error):
             operation.explain(error)
         raise

@@ -81,6 +81,10 @@ class Operation(Generic[T]):
     def discard(self, result: T) -> None:
         """Close the descriptors of a result that no caller takes."""
 
+    def withdraw(self, result: T) -> None:
+        """Take back, at once, a result whose caller was cancelled or interrupted before it had it."""
+        self.discard(result)
+
 
 def would_block(handle: Handle) -> Error:
     """Return the Error for an operation on *handle* that would block and is not allowed to: usually WOULD_BLOCK."""

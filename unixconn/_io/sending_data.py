@@ -154,26 +154,14 @@ def _attached(credentials: Credentials | bool | None) -> bytes | None:
     return credentials_message(credentials._numbers)[2]
 
 
-def _indivisible(handle: Handle, count: int, size: int) -> Error:
-    """Return the Error for more descriptors than go with *size* bytes."""
-    if handle.is_stream:
-        text = f"each {MAX_DESCRIPTORS} go with a byte, and data have {size}"
-    else:
-        text = f"a record carries {MAX_DESCRIPTORS}: send several, or the descriptors with send_fds()"
-    return io_error(IOErrorEnum.INVALID_ARGUMENT, f"{SENDING}{count} descriptors are too many, as {text}")
-
-
 class SendWhole(Operation[int]):
     """
     Send all of *data*. Descriptors and credentials go with its first byte.
 
-    On a stream, descriptors that are too many for one message go with several: the first 253 and the credentials with
-    the first byte, the next ones with the second byte, and so on, and the last ones with all the rest.
-
     The result is the number of bytes.
     """
 
-    __slots__ = ("_credentials", "_data", "_given", "_message", "_messages", "_numbers", "_owned", "counts")
+    __slots__ = ("_credentials", "_data", "_given", "_message", "_numbers", "_owned", "counts")
 
     condition = WRITABLE
 
@@ -183,15 +171,12 @@ class SendWhole(Operation[int]):
         """
         Prepare to send.
 
-        *fds* are descriptors as `listed` returns them. See `_attached` for the errors of *credentials*, and
-        `without_byte` and `_indivisible` for those of too little data.
+        *fds* are at most 253 descriptors, as `listed` returns them. See `_attached` for the errors of *credentials*,
+        and `without_byte` for those of a stream.
         """
         attached = _attached(credentials)
         if not data and handle.is_stream and (fds or attached is not None):
             raise without_byte(fds or credentials)
-        self._messages = -(-len(fds) // MAX_DESCRIPTORS)
-        if self._messages > 1 and not (handle.is_stream and len(data) >= self._messages):
-            raise _indivisible(handle, len(fds), len(data))
         super().__init__(handle)
         self._data = data
         self._given = fds
@@ -210,15 +195,17 @@ class SendWhole(Operation[int]):
         """Send the rest, see `Operation.attempt`."""
         counts, size = self.counts, len(self._data)
         try:
-            if not counts and self._message is None and self._messages < 2:
+            if not counts and self._message is None:
                 # The first attempt, as in `SendDescriptor.attempt`.
                 count = len(self._numbers)
                 pool = message_pools[count if self._credentials is None else ~count]
-                value = pool.value_of(self._numbers)
-                sent = send_whole(self.handle, pool, value, self._credentials, self._data)
+                sent = send_whole(self.handle, pool, pool.value_of(self._numbers), self._credentials, self._data)
                 if sent < 0:
                     return False
                 counts.append(sent)
+                if sent == size:
+                    result.append(size)
+                    return True
             while not counts or sum(counts) < size:
                 if not send_message(self.handle, self._rest(), counts):
                     return False
@@ -229,27 +216,12 @@ class SendWhole(Operation[int]):
         result.append(size)
         return True
 
-    @property
-    def _gone(self) -> int:
-        """At least the number of descriptors that were sent."""
-        return MAX_DESCRIPTORS * min(sum(self.counts), self._messages)
-
     def _rest(self) -> Outgoing:
-        """Return the message with what is still to be sent, or with the next 253 descriptors if these are more."""
-        sent = sum(self.counts)
-        if self._messages > 1 and sent < self._messages:
-            controls: list[ControlMessage] = []
-            if self._credentials is not None and not sent:
-                controls.append((SOL_SOCKET, SCM_CREDENTIALS, self._credentials))
-            controls.append(rights_message(self._numbers[sent * MAX_DESCRIPTORS :][:MAX_DESCRIPTORS]))
-            message = Outgoing(controls, [self._data])
-            is_last = sent == self._messages - 1
-            message.select(sent, len(self._data) - sent if is_last else 1)
-            return message
+        """Return the message with what is still to be sent."""
         if self._message is None:
             self._message = Outgoing([], [self._data])
         if self.counts:
-            self._message.skip(sent)
+            self._message.skip(sum(self.counts))
         return self._message
 
     def check(self) -> None:
@@ -260,24 +232,19 @@ class SendWhole(Operation[int]):
         """Refuse a socket that would drop the descriptors silently, see `check_carries`."""
         if self._numbers:
             check_carries(self.handle, self._numbers)
-            if self._messages > 1:
-                check_open(self._numbers)  # as `SendDescriptors.begin` does
 
     def hold(self) -> None:
         """Duplicate the descriptors, as the caller may close them and their numbers may be reused."""
-        gone = min(self._gone, len(self._numbers))
-        if self.counts and gone == len(self._numbers):  # the descriptors were sent already
+        if self.counts:  # the descriptors were sent already
             return
         controls: list[ControlMessage] = []
         if self._credentials is not None:
             controls.append((SOL_SOCKET, SCM_CREDENTIALS, self._credentials))
         if self._numbers:
             self._owned = Owner()
-            duplicate_all(self._owned, self._numbers[gone:])
-            self._numbers = (*self._numbers[:gone], *self._owned)
+            duplicate_all(self._owned, self._numbers)
+            self._numbers = tuple(self._owned)
             self._given = ()
-            if self._messages > 1:
-                return
             controls.append(rights_message(self._numbers))
         self._message = Outgoing(controls, [self._data])
 
@@ -291,5 +258,76 @@ class SendWhole(Operation[int]):
             explain_unmapped(error, UCRED.unpack(self._credentials))
         sent = sum(self.counts)
         if sent:
-            count = "all" if self._gone >= len(self._numbers) else f"{self._gone} of {len(self._numbers)}"
-            error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with {count} descriptors")
+            error.__notes__.append(f"{sent} of {len(self._data)} bytes had been sent, with all descriptors")
+
+
+class SendInParts(SendWhole):
+    """
+    Send all of *data* on a stream, with descriptors that are too many for one message.
+
+    The first 253 and the credentials go with the first byte, the next ones with the second byte, and so on, and the
+    last ones with all the rest.
+    """
+
+    __slots__ = ("_messages",)
+
+    def __init__(
+        self, handle: Handle, data: bytes, fds: tuple[Any, ...], credentials: Credentials | bool | None
+    ) -> None:
+        """Prepare to send. Raises the Error INVALID_ARGUMENT for a record, and for too few bytes."""
+        super().__init__(handle, data, fds, credentials)
+        self._messages = -(-len(fds) // MAX_DESCRIPTORS)
+        if not handle.is_stream:
+            text = f"a record carries {MAX_DESCRIPTORS}: send several, or the descriptors with send_fds()"
+        elif len(data) < self._messages:
+            text = f"each {MAX_DESCRIPTORS} go with a byte, and data have {len(data)}"
+        else:
+            return
+        raise io_error(IOErrorEnum.INVALID_ARGUMENT, f"{SENDING}{len(fds)} descriptors are too many, as {text}")
+
+    @property
+    def _gone(self) -> int:
+        """The number of descriptors that were sent."""
+        return min(MAX_DESCRIPTORS * sum(self.counts), len(self._numbers))
+
+    def attempt(self, result: list[int]) -> bool:
+        """Send the rest, see `Operation.attempt`."""
+        while sum(self.counts) < len(self._data):
+            if not send_message(self.handle, self._rest(), self.counts):
+                return False
+        result.append(len(self._data))
+        return True
+
+    def _rest(self) -> Outgoing:
+        """Return the message with the next descriptors, or with what is still to be sent after them."""
+        sent = sum(self.counts)
+        if sent >= self._messages:
+            return super()._rest()
+        controls: list[ControlMessage] = []
+        if self._credentials is not None and not sent:
+            controls.append((SOL_SOCKET, SCM_CREDENTIALS, self._credentials))
+        controls.append(rights_message(self._numbers[sent * MAX_DESCRIPTORS :][:MAX_DESCRIPTORS]))
+        message = Outgoing(controls, [self._data])
+        message.select(sent, len(self._data) - sent if sent == self._messages - 1 else 1)
+        return message
+
+    def begin(self) -> None:
+        """See `SendDescriptors.begin`."""
+        super().begin()
+        check_open(self._numbers)
+
+    def hold(self) -> None:
+        """Duplicate the descriptors that were not sent yet."""
+        gone = self._gone
+        self._owned = Owner()
+        duplicate_all(self._owned, self._numbers[gone:])
+        self._numbers = (*self._numbers[:gone], *self._owned)
+        self._given = ()
+
+    def explain(self, error: Error) -> None:
+        """Add notes that say how many bytes and descriptors were sent."""
+        if self._gone < len(self._numbers):
+            if self.counts:
+                error.__notes__.append(f"{self._gone} of {len(self._numbers)} descriptors had been sent")
+        else:
+            super().explain(error)

@@ -170,7 +170,7 @@ class Waiter:
 
     def _discard_result(self) -> None:
         while self._result:
-            self._operation.discard(self._result.pop())
+            self._operation.withdraw(self._result.pop())
 
     def _give_up(self) -> None:
         if self._waits:

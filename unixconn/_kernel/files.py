@@ -43,6 +43,7 @@ def handle_of(fd: int) -> FileHandle:
     if handle is None or handle.number < 0:
         handle = FileHandle()
         handle.open(File(fd))
+        handle.is_aside = True
         _handles[fd] = handle
     return handle
 

@@ -154,10 +154,12 @@ class Handle:
         "_ending",
         "_guards",
         "closed",
+        "is_aside",
         "is_datagram",
         "is_sequence",
         "is_stream",
         "is_unix",
+        "kept",
         "leftovers",
         "listens",
         "lock",
@@ -204,8 +206,8 @@ class Handle:
         one that only asked for the bytes of their messages. The next operation that receives descriptors takes them;
         `close` closes them.
         """
-        self._ending: list[list[int]] = []
-        """Lists from `leftovers` that are being closed."""
+        self.is_aside: bool = False
+        """Whether bytes may come from elsewhere than the socket: from `kept`, or from a file."""
         self.waiting: dict[int, dict[Any, None]] = {}
         """The operations that wait in the background, one queue for each poll() event; see waiter.py."""
         # This is the last attribute: if it exists, the destructor relies on the others.
@@ -244,8 +246,31 @@ class Handle:
             close_socket(python)
         else:
             self._close_socket()
-        if self.leftovers or self._ending:
+        if self.leftovers or self.is_aside:
             self._close_leftovers()
+
+    def _begin_to_keep(self) -> None:
+        """Make what few Handles need."""
+        self._ending: list[list[int]] = []
+        """Lists from `leftovers` that are being closed."""
+        self.kept: deque[Any] = deque()
+        """
+        Messages that have left the socket and that no operation has returned: what `receive_exactly` has received in
+        vain. The next operation that receives data takes them; `close` closes them.
+        """
+        self._guards = [Guard(each) for each in (self.leftovers, self._ending) * 2]
+
+    def keep_messages(self, messages: Iterable[Any]) -> None:
+        """Put *messages*, which come in one step of the interpreter, the last one first, at the beginning of `kept`."""
+        with self.lock.entered:
+            if not hasattr(self, "_guards"):
+                self._begin_to_keep()
+            self.is_aside = True
+            self.kept.extendleft(messages)
+        if self.number < 0:
+            self.reap()
+        else:
+            self.wake()
 
     def keep(self, messages: list[list[int]]) -> bool:
         """
@@ -262,7 +287,7 @@ class Handle:
     def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:
         kept = False
         if messages and not hasattr(self, "_guards"):
-            self._guards = [Guard(each) for each in (self.leftovers, self._ending) * 2]
+            self._begin_to_keep()
         while messages:
             if messages[-1]:
                 # The list moves as a whole, in one step of the interpreter, so that no other thread finds an empty one.
@@ -315,7 +340,7 @@ class Handle:
             # As in `reap`, which would take the lock once more, and in `_is_used`.
             if self not in map(getattr, map(_called, [*_uses]), _USER, _NOBODY):
                 self._close_socket()
-                if self.leftovers or self._ending:
+                if self.leftovers or self.is_aside:
                     self._close_leftovers()
             if self._closing is not None:
                 self._closing._set()
@@ -358,6 +383,13 @@ class Handle:
             close_apart(python.detach)
 
     def _close_leftovers(self) -> None:
+        if not hasattr(self, "_guards"):
+            return
+        # `ending` calls this again only for what `close` can see.
+        self.is_aside = True
+        while self.kept:
+            self.kept[0].close()
+            self.kept.popleft()
         while self.leftovers or self._ending:
             # A list leaves the queue before it is closed, as another thread may take one at the same time.
             try:  # noqa: SIM105 - as above

@@ -5,8 +5,10 @@ from __future__ import annotations
 import _socket as socket
 from collections import deque
 from itertools import starmap
+from operator import setitem
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     DATA_ALONE,
@@ -30,8 +32,9 @@ from unixconn._kernel.receive import NO_ROOM, RECEIVING, dropped, must_wait, pee
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Self
 
@@ -44,6 +47,8 @@ _FLAGS = SYSTEM.receive_flags
 # With MSG_TRUNC the kernel returns the real length of a record that does not fit. On a stream the flag would discard
 # the data.
 _RECORD_FLAGS = SYSTEM.receive_flags | socket.MSG_TRUNC
+# By `Handle.is_stream`.
+_FLAGS_OF = (_RECORD_FLAGS, _FLAGS)
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _new = object.__new__
 
@@ -118,6 +123,131 @@ class Message:
         return f"<Message: {size}, {fds}, {credentials}>"
 
 
+class JoinedMessage(Message):
+    """
+    The message that `SocketConnection.receive_exactly` returns: the bytes of several reads, and what came with them.
+
+    ``credentials`` and ``pidfd`` are None, too, if the bytes are of more than one sender.
+    """
+
+    __module__ = "unixconn"
+
+    # For help(), which does not see the docstring below.
+    __slots__ = {
+        "offsets": (
+            "For each of the received descriptors the offsets in *data* of the bytes that came with it, a range. The "
+            "kernel does not report more: the descriptor was sent with one of these bytes."
+        ),
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: tuple[range, ...] = ()
+        """
+        For each of the received descriptors the offsets in *data* of the bytes that came with it, a range.
+
+        The kernel does not report more: the descriptor was sent with one of these bytes.
+        """
+
+
+def join(parts: Iterable[Message]) -> JoinedMessage:
+    """Return one message with what is in *parts*, which then own nothing that is not in it, but for their pidfds."""
+    made = JoinedMessage()
+    data: list[bytes] = []
+    offsets: list[range] = []
+    start = 0
+    senders: list[Message] = []
+    for part in parts:
+        data.append(part.data)
+        own = part.offsets if isinstance(part, JoinedMessage) else (range(len(part.data)),) * len(part.fds)
+        offsets += (range(start + each.start, start + each.stop) for each in own)
+        made.fds += part.fds
+        made.refused += part.refused
+        start += len(part.data)
+        senders.append(part)
+    made.data = b"".join(data)
+    made.offsets = tuple(offsets)
+    if senders and all(_have_one_sender(senders[0], each) for each in senders[1:]):
+        made.credentials, made.pidfd = senders[0].credentials, senders[0].pidfd
+    return made
+
+
+def _have_one_sender(one: Message, other: Message) -> bool:
+    if one.credentials is None or other.credentials is None:
+        return one.credentials is other.credentials
+    if one.credentials._numbers != other.credentials._numbers or one.credentials._label != other.credentials._label:
+        return False
+    # Another process may have got the pid meanwhile.
+    return one.pidfd is None or other.pidfd is None or one.pidfd.samefile(other.pidfd)
+
+
+def of_bytes(data: bytes) -> Message:
+    """Return a message of *data* alone."""
+    made = Message()
+    made.data = data
+    return made
+
+
+def take_kept(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
+    """
+    Move the first of `Handle.kept`, or its first *max_bytes* bytes, to *found*; return False if there is none.
+
+    The descriptors of a message that is divided go with its beginning.
+    """
+    with handle.lock.entered:
+        kept = handle.kept
+        if not kept:
+            return False
+        first = kept[0]
+        if len(first.data) <= max_bytes:
+            found.extend(map(deque.popleft, (kept,)))
+        else:
+            begin, rest = join((first,)), of_bytes(first.data[max_bytes:])
+            begin.data = first.data[:max_bytes]
+            rest.credentials = first.credentials
+            # In one step of the interpreter, so that no byte is in both, or in none.
+            deque(map(setitem, (found, kept), (slice(0, 0), 0), ([begin], rest)), 0)
+        if not kept:
+            handle.is_aside = False
+    return True
+
+
+def take_bytes(handle: Handle, target: int | memoryview, found: list[Any]) -> int:
+    """
+    Do what `receive_recorded` does with the first of `Handle.kept`: its descriptors are kept for who asks for them.
+
+    Returns the number of bytes, -1 if there are none.
+    """
+    parts: list[Message] = []
+    before = len(found)
+    try:
+        if not take_kept(handle, target if isinstance(target, int) else len(target), parts):
+            return -1
+    finally:
+        for each in parts:
+            _take_over(handle, each, target, found, before, [])
+    return len(parts[0].data)
+
+
+@ending
+def _take_over(
+    handle: Handle, part: Message, target: int | memoryview, found: list[Any], before: int, numbers: list[list[int]]
+) -> None:
+    """Put the bytes of *part* to *found*, which had *before* items, or into *target*, and keep its descriptors."""
+    data = part.data
+    if len(found) == before:
+        if not isinstance(target, int):
+            target[: len(data)] = data
+        found.append(data if isinstance(target, int) else len(data))
+    if part.fds and not handle.refuses:
+        numbers.append([])
+        for each in part.fds:
+            if not each.closed:
+                numbers[-1].extend(map(each._owned.pop, (-1,)))
+    handle.keep(numbers)
+    part.close()
+
+
 def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
     """
     Receive at most *max_bytes* of data, and what has come with them; return False if that would block, else True.
@@ -130,6 +260,8 @@ def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
     `dropped`, or MESSAGE_TOO_LARGE for a record of more than *max_bytes*. It has the data, see `Error.partial`. At the
     end of the connection it is CLOSED. Also raises the Error for recvmsg(2)'s errno.
     """
+    if handle.is_aside and take_kept(handle, max_bytes, found):
+        return True
     pool = MESSAGES if max_bytes <= ROOM_FOR_DATA else messages_of(max_bytes)
     try:
         message = pool.pop()
@@ -144,8 +276,7 @@ def receive_whole(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
     counts: list[int] = []
     try:
         message.user = handle
-        flags = _FLAGS if handle.is_stream else _RECORD_FLAGS
-        counts += starmap(_recvmsg, ((handle.number, message.header, flags),))
+        counts += starmap(_recvmsg, ((handle.number, message.header, _FLAGS_OF[handle.is_stream]),))
         message.user = None
         if handle.closed:
             handle.reap()
@@ -274,7 +405,7 @@ def _read(
     if contents.pidfds:
         made.pidfd = made.fds[-1]
         del made.fds[len(contents.descriptors) - made.refused :]
-    made.credentials = _credentials(contents)
+    made.credentials = credentials_of(contents)
     return contents.all_descriptors
 
 
@@ -304,7 +435,8 @@ def _refusal(
     return None
 
 
-def _credentials(contents: Contents) -> Credentials | None:
+def credentials_of(contents: Contents) -> Credentials | None:
+    """Return the sender's credentials, with a duplicate of the pidfd; None if the kernel has added none."""
     numbers = contents.credentials
     # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
     if numbers is None or (are_absent(*numbers) and not contents.pidfds):

@@ -24,6 +24,7 @@ from unixconn._kernel.control_messages import (
     messages_of,
 )
 from unixconn._kernel.handle import IDLE_USES, Use
+from unixconn._kernel.message import take_bytes
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import RECEIVING, Lost, must_wait
@@ -47,7 +48,10 @@ LOST = int(socket.MSG_CTRUNC)
 class Received:
     """A message that `receive_message` took from the socket."""
 
-    __slots__ = ("address", "data", "flags", "messages", "owner", "pidfds", "refused", "size")
+    __slots__ = ("address", "data", "flags", "messages", "owner", "pidfds", "refusals", "refused", "size")
+
+    refusals: int
+    """How many descriptors the socket has refused, if these were any."""
 
     def __init__(
         self,
@@ -109,6 +113,7 @@ def receive_message(handle: Handle, size: int, found: list[Received], flags: int
         if came:
             found.append(_received(handle, message, counts[0], size))
             if found[0].refused:
+                found[0].refusals = len(found[0].refused)
                 close_unwanted(found[0].refused)
     except BaseException as error:
         message.user = None
@@ -168,7 +173,7 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
     Raises the Error for recvmsg(2)'s errno, INVALID_DATA for damaged control messages, and TOO_MANY_OPEN_FILES, before
     anything is received, if more than MOST_KEPT descriptors are kept.
     """
-    if size > KEPT_DATA or handle.is_file:
+    if size > KEPT_DATA or handle.is_aside:
         return receive_recorded(handle, size, found)
     if handle.leftovers:
         check_kept(handle)
@@ -257,8 +262,11 @@ def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any])
 
     The standard library receives them: without a copy, and into memory that nobody has cleared.
     """
-    if handle.is_file:
-        return handle.python.read(handle, target, found)  # type: ignore[no-any-return]
+    if handle.is_aside:
+        if handle.is_file:
+            return handle.python.read(handle, target, found)  # type: ignore[no-any-return]
+        if handle.kept:
+            return take_bytes(handle, target, found)
     if handle.leftovers:
         check_kept(handle)
     try:

@@ -246,7 +246,7 @@ def _close(value: Any) -> None:
         if isinstance(each, int):
             os.close(each)
         elif each is not None:
-            each.close()
+            (each[0] if isinstance(each, tuple) else each).close()  # a tuple is what accept returns
 
 
 def _child(case: Case, begin: Any, end: Any, report: int) -> bool:

@@ -33,7 +33,7 @@ from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel import unpatched
 from unixconn._kernel.native import ffi, lib
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.sockets import SocketType, close_socket
+from unixconn._kernel.sockets import SocketType
 from unixconn._kernel.trigger import Trigger
 from unixconn._kernel.unwanted import Guard, close_apart, close_unwanted, holds_descriptors
 
@@ -243,7 +243,10 @@ class Handle:
         except AttributeError:  # an exception has interrupted the constructor
             return
         if self.number < 0:
-            close_socket(python)
+            try:  # noqa: SIM105 - the lines of close_socket(), without the call
+                python.close()
+            except OSError:
+                pass
         else:
             self._close_socket()
         if self.leftovers or self.is_aside:

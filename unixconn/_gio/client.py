@@ -14,7 +14,7 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection, UnixConnection
 from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
-from unixconn._gio.socket_types import SocketProtocol, SocketType
+from unixconn._gio.socket_types import SocketProtocol, SocketType, open_socket
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Connect
@@ -74,7 +74,8 @@ class ConnectNew(Operation[SocketConnection]):
 
     def begin(self) -> None:
         """See `Operation.begin`."""
-        self.handle.open(self.socket._open())
+        made = self.socket
+        self.handle.open(open_socket(made._family, made._type, made._protocol))
         if self._client._local_address is not None:
             self.socket.bind(self._client._local_address, False)
         self._connection = self.socket.connection_factory_create_connection()

@@ -6,7 +6,7 @@ import _socket as python
 import errno
 
 from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_timeout, as_writable
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.errors import Error, system_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
 from unixconn._gio import socket_bytes
@@ -38,6 +38,7 @@ from unixconn._gio.socket_types import (
     SocketType,
     connection_types,
     kind_of_socket,
+    open_socket,
 )
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
@@ -65,8 +66,8 @@ from unixconn._kernel.receive_data import (
     receive_message,
 )
 from unixconn._kernel.send import message_pools, send_data, send_whole
-from unixconn._kernel.sockets import NO_TIMEOUT, adopt_socket, kernel_pair
 from unixconn._kernel.sockets import SocketType as KernelSocket
+from unixconn._kernel.sockets import adopt_socket, kernel_pair
 from unixconn._kernel.trigger import check_cancellable
 from unixconn._kernel.unwanted import close_unwanted
 
@@ -219,32 +220,19 @@ class Socket(Object):
             check_cancellable(cancellable)
         if not self._handle.opened:
             if self._fd < 0:
-                self._handle.open(self._open())
+                self._handle.open(open_socket(self._family, self._type, self._protocol))
             else:
                 self._take(adopt_socket(owner_of(self._given, self._fd), KernelSocket))
             if self._keepalive:
                 self.set_option(python.SOL_SOCKET, python.SO_KEEPALIVE, True)
         return True
 
-    def _open(self) -> KernelSocket:
-        if self._family is _NO_FAMILY:
-            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown family was specified")
-        if self._protocol is _NO_PROTOCOL:
-            raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
-        try:
-            return KernelSocket(self._family, KERNEL_TYPES.get(self._type, 0) | NO_TIMEOUT, self._protocol)
-        except OSError as error:
-            raise translated(error, "Unable to create socket: ") from None
-
     @staticmethod
     def _pair(type: SocketType) -> tuple[Socket, Socket]:  # noqa: A002
         if type not in KERNEL_TYPES:
             raise TypeError(f"type must be SocketType.STREAM, DATAGRAM or SEQPACKET, not {type!r}")
         one, other = Socket._empty(), Socket._empty()
-        try:
-            ends = kernel_pair(KERNEL_TYPES[type])
-        except OSError as error:
-            raise translated(error, "Unable to create socket: ") from None
+        ends = kernel_pair(KERNEL_TYPES[type])
         one._take(ends[0])
         other._take(ends[1])
         return one, other

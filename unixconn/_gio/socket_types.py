@@ -1,4 +1,4 @@
-"""What Sockets are made of and return: types, protocols, flags, and the results of their methods."""
+"""What Sockets are made of and return: types, protocols, flags, new sockets, and the results of methods."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import _socket as python
 from enum import IntEnum, IntFlag
 
 from unixconn._base.arguments import as_member
+from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, named_tuple
 from unixconn._gio.address import SocketFamily
+from unixconn._kernel.sockets import NO_TIMEOUT
 
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
@@ -82,6 +84,18 @@ connection_types: dict[tuple[SocketFamily, SocketType, SocketProtocol] | None, t
 def kind_of_socket(family: Any, type: Any, protocol: Any) -> tuple[SocketFamily, SocketType, SocketProtocol]:  # noqa: A002
     """Return a key of `connection_types`. Raises TypeError if an argument is not a member of its enum."""
     return as_member(SocketFamily, family), as_member(SocketType, type), as_member(SocketProtocol, protocol)
+
+
+def open_socket(family: SocketFamily, type: SocketType, protocol: SocketProtocol) -> python.socket:  # noqa: A002
+    """Return a new socket, close-on-exec. Raises the Error for socket(2)'s errno, or INVALID_ARGUMENT."""
+    if family is SocketFamily.INVALID:
+        raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown family was specified")
+    if protocol is SocketProtocol.UNKNOWN:
+        raise io_error(IOErrorEnum.INVALID_ARGUMENT, "Unable to create socket: Unknown protocol was specified")
+    try:
+        return python.socket(family, KERNEL_TYPES.get(type, 0) | NO_TIMEOUT, protocol)
+    except OSError as error:
+        raise translated(error, "Unable to create socket: ") from None
 
 
 if TYPE_CHECKING:

@@ -80,11 +80,14 @@ def close_socket(sock: Closeable) -> None:
 
 def kernel_pair(kind: int) -> tuple[SocketType, SocketType]:
     """
-    Return two connected Unix sockets of the type *kind*, close-on-exec. Raises OSError for socketpair(2)'s errno.
+    Return two connected Unix sockets of the type *kind*, close-on-exec. Raises the Error for socketpair(2)'s errno.
 
     No step of Python comes between the system call and the owners of the descriptors, unlike in `socket.socketpair`.
     """
-    ends = socket.socketpair(_UNIX, kind)
+    try:
+        ends = socket.socketpair(_UNIX, kind)
+    except OSError as error:
+        raise translated(error, "Unable to create socket: ") from None
     if ends[0].gettimeout() is not None:  # of socket.setdefaulttimeout(), which has set O_NONBLOCK as well
         for each in ends:
             each.setblocking(True)

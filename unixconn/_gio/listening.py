@@ -17,9 +17,8 @@ from unixconn._gio.socket import Socket
 from unixconn._gio.socket_file import SocketFile
 from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._kernel.descriptors import Owner, as_descriptor, attach, detach, duplicate_all, move_all
-from unixconn._kernel.file_descriptor import FileDescriptor, Passing
+from unixconn._kernel.file_descriptor import FileDescriptor, Passing, passer
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.processes import passer
 from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.sockets import adopt_socket, close_socket
 

@@ -50,11 +50,10 @@ from unixconn._io.waiter import serve
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import duplicate_all
 from unixconn._kernel.epoll import IOCondition
-from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, owner_of
+from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, owner_of, passer
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.peer import peer_credentials
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.processes import passer
 from unixconn._kernel.receive import RECEIVING
 from unixconn._kernel.receive_data import (
     LOST,

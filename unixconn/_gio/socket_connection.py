@@ -22,9 +22,9 @@ from unixconn._io.receiving_data import PeekMessage, ReceiveExactly, ReceiveWhol
 from unixconn._io.sending_data import SendInParts, SendWhole
 from unixconn._kernel.control_messages import MAX_DESCRIPTORS, UCRED
 from unixconn._kernel.descriptors import listed
+from unixconn._kernel.file_descriptor import passer
 from unixconn._kernel.message import Message, receive_whole
 from unixconn._kernel.peer import peer_credentials
-from unixconn._kernel.processes import passer
 from unixconn._kernel.send import message_pools, packed, send_whole
 
 if TYPE_CHECKING:

@@ -15,19 +15,12 @@ from unixconn._gio.address import address_of
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._kernel.descriptors import Owner, close_all
-from unixconn._kernel.rename import rename_new
+from unixconn._kernel.socket_files import FILE, FOLDER, open_bound, rename_new
 
 if TYPE_CHECKING:
     from unixconn._gio.address import UnixSocketAddress
 
 _LINUX = sys.platform.startswith("linux")
-# PyPy has no name for it. This is the number on all machines that PyPy runs on.
-_O_PATH = getattr(os, "O_PATH", 0o10000000) if _LINUX else os.O_RDONLY
-# With O_PATH a folder need not be readable.
-_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | _O_PATH
-_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | _O_PATH
-_SIOCUNIXFILE = 0x89E0
-"""The ioctl(2) that opens the file to which a socket is bound, with O_PATH (linux/un.h)."""
 _ATTEMPTS, _PAUSE = 500, 0.002
 """How often to try to lock the folder, and the seconds between."""
 
@@ -62,7 +55,7 @@ class SocketFile:
         it is not a socket, or it is not the one that bind() has made; and the Error or OSError of a system call. Even
         then, `remove` has to be called.
         """
-        self._folder.extend(map(os.open, (self._parent or b".",), (_FOLDER,)))
+        self._folder.extend(map(os.open, (self._parent or b".",), (FOLDER,)))
         if mode is not None and _LINUX:
             # The file begins with the permissions of the socket, less the umask: never with more than asked for.
             os.fchmod(socket.get_fd(), mode)
@@ -142,7 +135,7 @@ class SocketFile:
         there was none before bind(), and nobody listens on it yet.
         """
         path = None
-        if not (_LINUX and _open_bound(socket, file)):
+        if not (_LINUX and open_bound(socket.get_fd(), file)):
             path = self._open(self._name, file)
         found = self._look(self._name)
         if found is None or (file and found != _identity(os.fstat(file[0]))):
@@ -193,7 +186,7 @@ class SocketFile:
         if not _LINUX:
             return path
         try:
-            file.extend(map(os.open, (path,), (_FILE,)))
+            file.extend(map(os.open, (path,), (FILE,)))
         except FileNotFoundError:
             return path
         return _path_of(file[0]) or path
@@ -282,15 +275,6 @@ class SocketFile:
             IOErrorEnum.ADDRESS_IN_USE,
             f"Error binding to address (GUnixSocketAddress): {self._address.get_path()} {why}",
         )
-
-
-def _open_bound(socket: Socket, file: Owner) -> bool:
-    """Open the file to which *socket* is bound into *file*; return whether the kernel does that."""
-    try:
-        file.extend(map(fcntl.ioctl, (socket.get_fd(),), (_SIOCUNIXFILE,)))
-    except OSError:
-        return False
-    return True
 
 
 def _identity(status: os.stat_result) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.native import recvmsg
+from unixconn._kernel.options import enter_passcred, leave_passcred
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import (
     must_wait,
@@ -267,12 +268,12 @@ class ReceiveCredentials(Operation[Credentials]):
         """Switch SO_PASSCRED on, so that the kernel adds credentials to the messages that are sent from now on."""
         # No attempt was made if others wait already.
         if self not in self.handle.passcred_users:
-            self.handle.enter_passcred(self)
+            enter_passcred(self.handle, self)
 
     def end(self) -> None:
         """Restore the user's setting of SO_PASSCRED."""
         if self.handle.passcred_users:
-            self.handle.leave_passcred(self)
+            leave_passcred(self.handle, self)
 
 
 class ReceiveCredentialsUnlocked(ReceiveCredentials):

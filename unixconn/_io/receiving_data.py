@@ -16,6 +16,7 @@ from unixconn._kernel.descriptors import duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.message import JoinedMessage, Message, credentials_of, join, of_bytes, receive_whole
+from unixconn._kernel.options import enter_passcred, leave_passcred
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import RECEIVING, dropped, peer_has_gone
 from unixconn._kernel.receive_data import MOST_DATA, Received, receive_message, receive_recorded
@@ -108,7 +109,7 @@ class ReceiveWhole(Operation[Message]):
     def begin(self) -> None:
         """Switch SO_PASSCRED on for a SOCK_SEQPACKET socket, see `receive_whole`."""
         if self.handle.is_sequence:
-            self.handle.enter_passcred(self)
+            enter_passcred(self.handle, self)
 
     def attempt(self, result: list[Message]) -> bool:
         """See `Operation.attempt`."""
@@ -117,7 +118,7 @@ class ReceiveWhole(Operation[Message]):
     def end(self) -> None:
         """Restore the user's setting of SO_PASSCRED."""
         if self.handle.is_sequence:
-            self.handle.leave_passcred(self)
+            leave_passcred(self.handle, self)
 
     def discard(self, result: Message) -> None:
         """Close the descriptors."""
@@ -259,7 +260,7 @@ class PeekMessage(Operation[Message]):
                 IOErrorEnum.NOT_SUPPORTED, "Only Linux duplicates descriptors for a peek, and this is not Linux"
             )
         if self.handle.is_sequence:
-            self.handle.enter_passcred(self)
+            enter_passcred(self.handle, self)
 
     def attempt(self, result: list[Message]) -> bool:
         """See `Operation.attempt`."""
@@ -311,7 +312,7 @@ class PeekMessage(Operation[Message]):
     def end(self) -> None:
         """Restore the user's setting of SO_PASSCRED, and close what was not handed over."""
         if self.handle.is_sequence:
-            self.handle.leave_passcred(self)
+            leave_passcred(self.handle, self)
         for each in self._made:
             each.close()
         for received in self._found:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import warnings
 from itertools import starmap
 
 from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, take
-from unixconn._kernel.processes import passer
 from unixconn._kernel.sockets import adopt_socket
 from unixconn._kernel.unwanted import close_left
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from types import TracebackType
-    from typing import IO, Any
+    from typing import IO, Any, Protocol
 
     from typing_extensions import Self
 
     from unixconn._kernel.descriptors import FileDescriptorLike
-    from unixconn._kernel.processes import Passed
+
+    class Passed(Protocol):
+        """A descriptor on its way to another process."""
+
+        def detach(self) -> int:
+            """Return the number of a duplicate, which the caller owns, in the process that calls this."""
 
 
 def _python_socket() -> type[socket.socket]:
@@ -246,6 +252,17 @@ class FileDescriptor:
             if self._warns:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             close_left(owned)
+
+
+def passer() -> Callable[[int], Passed] | None:
+    """Return the function by which multiprocessing passes a descriptor, None if something else calls ``__reduce__``."""
+    frame = sys._getframe(1)
+    # pickle is Python code on PyPy.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("unixconn", "pickle"):
+        frame = frame.f_back
+    # Looked up there, as this package does not import multiprocessing.
+    caller = frame.f_globals
+    return caller["DupFd"] if caller.get("__name__") == "multiprocessing.reduction" else None
 
 
 class Passing:

@@ -90,28 +90,15 @@ def _is_used(handle: Handle) -> bool:
     return handle in map(getattr, map(_called, [*_uses]), _USER, _NOBODY)
 
 
-# The Handles for which an operation has ever switched SO_PASSCRED on, used as a set.
-_receivers: dict[weakref.ref[Handle], None] = {}
 _poll = unpatched.function("poll")
 
 
-def _forget_receiver(gone: weakref.ref[Handle]) -> None:
-    _receivers.pop(gone, None)
-
-
 def _start_in_child() -> None:
-    """Forget the parent's other threads and their receivers, which a forked child does not have."""
+    """Forget the parent's other threads, which a forked child does not have."""
     for each in tuple(_uses):
         use = each()
         if use is not None:
             use.user = None
-    # The child shares the socket, and SO_PASSCRED is on for the parent's receivers. The child must not switch it off,
-    # so in the child it counts as the user's setting.
-    for receiver in tuple(_receivers):
-        handle = receiver()
-        if handle is not None:
-            handle.passcred_users.clear()
-            handle.switched_passcred = False
 
 
 os.register_at_fork(after_in_child=_start_in_child)
@@ -486,75 +473,3 @@ class Handle:
                 return
             if lib.setsockopt(self.number, level, name, ffi.new("int *", value), _INT_SIZE) < 0:
                 raise self.error(context)
-
-    # --- SO_PASSCRED --- The option belongs to the socket, which several receivers may use at the same time. If one of
-    # them switched the option off at its end, the kernel would add no credentials to the messages for the others, and
-    # these would report the process that made the socket instead of the sender. So the option stays on until the last
-    # receiver leaves.
-
-    def become_receiver(self) -> None:
-        """Have a forked child know that SO_PASSCRED may be on for this process."""
-        _receivers[weakref.ref(self, _forget_receiver)] = None
-        self.switched_passcred = False
-
-    def enter_passcred(self, token: object) -> None:
-        """Switch SO_PASSCRED on until `leave_passcred` was called for *token* and all other tokens."""
-        with self.lock.entered:
-            if self.switched_passcred is None:
-                self.become_receiver()
-            first = not self.passcred_users
-            self.passcred_users.add(token)
-            if first:
-                self._switch_on_passcred()
-
-    def leave_passcred(self, token: object) -> None:
-        """Undo `enter_passcred`, even one that failed half-way. The last token restores the user's setting."""
-        with self.lock.entered:
-            try:
-                self.passcred_users.discard(token)
-                if not self.passcred_users:
-                    self._restore_passcred()
-            except BaseException:  # a second call may find no users, and do nothing
-                if not self.passcred_users:
-                    self._restore_passcred()
-                raise
-
-    # The standard library is faster than cffi for an integer option on CPython, and as fast on PyPy.
-
-    def _switch_on_passcred(self) -> None:
-        """Switch SO_PASSCRED on, and record whether it was off. `receive_credentials` has the same lines."""
-        if _CREDENTIALS_NAME < 0:  # there is no such option: the sender attaches credentials, or messages carry none
-            return
-        try:
-            if not self.python.getsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME):
-                # Recorded before the change: switching the option off once too often does no harm.
-                self.switched_passcred = True
-                self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 1)
-        except OSError as error:
-            raise self.no_passcred(error, switched=bool(self.switched_passcred)) from None
-
-    def no_passcred(self, error: OSError, *, switched: bool) -> OSError | Error:
-        """Return the Error for *error*, with which SO_PASSCRED was not switched on."""
-        self.check()
-        doing = "enabling SO_PASSCRED" if switched else "checking if SO_PASSCRED is enabled for socket"
-        return translated(error, f"Error {doing}: ")
-
-    def switch_back_passcred(self) -> None:
-        """Switch SO_PASSCRED off after a call that has switched it on, unless an operation needs it by now."""
-        if self.passcred_users:  # a signal handler has started one meanwhile
-            self.switched_passcred = True
-        else:
-            self._switch_off_passcred()
-
-    def _restore_passcred(self) -> None:
-        """Restore the user's setting of SO_PASSCRED, as no operation needs the option any more."""
-        if self.switched_passcred and not self.passcred_users:  # a signal handler may have started one meanwhile
-            self._switch_off_passcred()
-            self.switched_passcred = False
-
-    def _switch_off_passcred(self) -> None:
-        if self.number >= 0:  # a closed socket has no setting to restore
-            try:  # noqa: SIM105 - contextlib would be imported for this alone
-                self.python.setsockopt(_CREDENTIALS_LEVEL, _CREDENTIALS_NAME, 0)
-            except OSError:  # a filter forbids it: what was received, or the Error, counts more than the option
-                pass

@@ -40,6 +40,7 @@ from unixconn._kernel.credentials import Credentials, CredentialsSource, are_abs
 from unixconn._kernel.descriptors import Owner, duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import ffi, recvmsg
+from unixconn._kernel.options import become_receiver, leave_passcred, no_passcred, switch_back_passcred
 from unixconn._kernel.peer import peer_credentials
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.send import AGAIN
@@ -231,7 +232,7 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
 
     SO_PASSCRED is on during the call, unless an operation has switched it on already. If the byte was sent before that,
     the kernel adds no credentials to it, and those of the socket's peer are returned. If the call would block, and a
-    *token* is given, the option stays on until `Handle.leave_passcred` is called for the token.
+    *token* is given, the option stays on until `leave_passcred` is called for the token.
 
     A message with descriptors, or without data, is refused: it is consumed, its descriptors are closed, and an Error is
     raised. Also raises the Error for the errno of recvmsg(2), getsockopt(2) and setsockopt(2).
@@ -255,7 +256,7 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
                     switched = True
                     handle.python.setsockopt(_LEVEL, _NAME, 1)
             except OSError as error:
-                raise handle.no_passcred(error, switched=switched) from None
+                raise no_passcred(handle, error, switched=switched) from None
         message.user = handle
         count = _recvmsg(handle.number, message.header, _FLAGS)
         message.user = None
@@ -267,9 +268,9 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
         elif (count < 0 and ffi.errno in AGAIN and not handle.is_datagram) or must_wait(handle, count):
             came = False
             if token is not None:
-                # As `Handle.enter_passcred` does, where the option is on already.
+                # As `enter_passcred` does, where the option is on already.
                 if handle.switched_passcred is None:
-                    handle.become_receiver()
+                    become_receiver(handle)
                 handle.passcred_users.add(token)
                 if switched:
                     handle.switched_passcred = True
@@ -278,26 +279,26 @@ def receive_credentials(handle: Handle, found: list[Credentials], token: object 
             _take_credentials(handle, message, count, found, was_on=not (switched or handle.switched_passcred))
         if not switched:
             if came and token is not None:
-                # As `Handle.leave_passcred` does.
+                # As `leave_passcred` does.
                 handle.passcred_users.discard(token)
                 if handle.switched_passcred and not handle.passcred_users:
                     handle.python.setsockopt(_LEVEL, _NAME, 0)
                     handle.switched_passcred = False
         # setsockopt() returns None. Only what it does not cover takes another call.
         elif handle.passcred_users or handle.python.setsockopt(_LEVEL, _NAME, 0) is not None:
-            handle.switch_back_passcred()
+            switch_back_passcred(handle)
     except BaseException as error:  # the Error for a refused message, or an exception raised by a signal handler
         try:
             message.user = None
             _rescue_credentials(message, found)
             if switched:
-                handle.switch_back_passcred()
+                switch_back_passcred(handle)
                 switched = False
         finally:  # a handler may raise while the descriptors of a refused message are being closed
             if switched:
-                handle.switch_back_passcred()
+                switch_back_passcred(handle)
             if found and token is not None:
-                handle.leave_passcred(token)
+                leave_passcred(handle, token)
         # If only switching back has failed, by setsockopt() in this frame, what came counts, or that nothing came.
         trace = error.__traceback__
         is_settled = found or not came

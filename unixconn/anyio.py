@@ -45,7 +45,36 @@ if TYPE_CHECKING:
 __all__ = ["UnixStream", "UnixStreamListener"]
 
 
-class UnixStream(UNIXSocketStream):
+class _HasSocket:
+    """What gives anyio a socket of the standard library, with a descriptor of its own."""
+
+    _python_socket: socket.socket | None = None
+
+    def __init__(self, sock: Socket) -> None:
+        self._socket = sock
+
+    @property
+    def _raw_socket(self) -> socket.socket:
+        """The socket, which is made when it is asked for, and which `_close` closes."""
+        if self._python_socket is None:
+            self._python_socket = self._socket._duplicate()
+        return self._python_socket
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of `anyio.abc.SocketAttribute` for Unix sockets that listen."""
+        return {
+            SocketAttribute.family: lambda: self._raw_socket.family,
+            SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
+            SocketAttribute.raw_socket: lambda: self._raw_socket,
+        }
+
+    def _close(self) -> None:
+        if self._python_socket is not None:
+            self._python_socket.close()
+
+
+class UnixStream(_HasSocket, UNIXSocketStream):
     """
     A stream of anyio over *connection*, which belongs to it from then on: `aclose` closes the connection.
 
@@ -58,10 +87,10 @@ class UnixStream(UNIXSocketStream):
     def __init__(self, connection: UnixConnection) -> None:
         if not isinstance(connection, UnixConnection):
             raise TypeError(f"connection must be a UnixConnection, not {connection!r}")
-        if connection.get_socket().get_socket_type() is not SocketType.STREAM:
+        super().__init__(connection.get_socket())
+        if self._socket.get_socket_type() is not SocketType.STREAM:
             raise ValueError(f"connection must be a stream, not one of records: {connection!r}")
         self._connection = connection
-        self._python_socket: socket.socket | None = None
         self._sending = ResourceGuard("sending to")
         self._receiving = ResourceGuard("receiving from")
 
@@ -148,8 +177,7 @@ class UnixStream(UNIXSocketStream):
     async def aclose(self) -> None:
         """Close the connection. What waits for it ends with ClosedResourceError. A second call does nothing."""
         self._connection.close()
-        if self._python_socket is not None:
-            self._python_socket.close()
+        self._close()
         await checkpoint()
 
     @contextmanager
@@ -163,25 +191,15 @@ class UnixStream(UNIXSocketStream):
             raise BrokenResourceError from error
 
     @property
-    def _raw_socket(self) -> socket.socket:
-        """A socket of the standard library, with a descriptor of its own, which `aclose` closes."""
-        if self._python_socket is None:
-            self._python_socket = self._connection.to_socket()
-        return self._python_socket
-
-    @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Those of `anyio.abc.SocketAttribute` for Unix sockets."""
-        # The socket is made when an attribute is asked for.
         return {
-            SocketAttribute.family: lambda: self._raw_socket.family,
-            SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
+            **super().extra_attributes,
             SocketAttribute.remote_address: lambda: self._raw_socket.getpeername(),  # noqa: PLW0108
-            SocketAttribute.raw_socket: lambda: self._raw_socket,
         }
 
 
-class UnixStreamListener(SocketListener):
+class UnixStreamListener(_HasSocket, SocketListener):
     """
     A listener of anyio over *listener*, which `unixconn.listen` makes: it accepts connections as `UnixStream`.
 
@@ -195,11 +213,10 @@ class UnixStreamListener(SocketListener):
     def __init__(self, listener: UnixListener) -> None:
         if not isinstance(listener, UnixListener):
             raise TypeError(f"listener must be a UnixListener, not {listener!r}")
-        self._socket = listener._listening_socket()
+        super().__init__(listener._listening_socket())
         if self._socket.get_socket_type() is not SocketType.STREAM:
             raise ValueError(f"listener must be of streams, not of records: {listener!r}")
         self._listener = listener
-        self._python_socket: socket.socket | None = None
         self._accepting = ResourceGuard("accepting connections from")
 
     @property
@@ -231,25 +248,8 @@ class UnixStreamListener(SocketListener):
     async def aclose(self) -> None:
         """Close the listener. What waits for it ends with ClosedResourceError. A second call does nothing."""
         self._listener.close()
-        if self._python_socket is not None:
-            self._python_socket.close()
+        self._close()
         await checkpoint()
-
-    @property
-    def _raw_socket(self) -> socket.socket:
-        """A socket of the standard library, with a descriptor of its own, which `aclose` closes."""
-        if self._python_socket is None:
-            self._python_socket = self._socket._duplicate()
-        return self._python_socket
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Those of `anyio.abc.SocketAttribute` for Unix sockets that listen."""
-        return {
-            SocketAttribute.family: lambda: self._raw_socket.family,
-            SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
-            SocketAttribute.raw_socket: lambda: self._raw_socket,
-        }
 
 
 def _too_many(message: Message, most: int) -> Exception:

@@ -112,7 +112,8 @@ class StreamReader(asyncio.StreamReader):
         """Read up to the first *separator*, and that, too. See asyncio.StreamReader."""
         ends = separator if isinstance(separator, tuple) else (separator,)
         self._choose = partial(self._up_to, ends)
-        return await super().readuntil(separator)  # type: ignore[arg-type]  # before Python 3.13 not a tuple
+        any_separator: Any = separator  # which may be a tuple from Python 3.13 on
+        return await super().readuntil(any_separator)
 
     def _up_to(self, ends: tuple[SizedBuffer, ...], data: bytes) -> int:
         """Return how many bytes of *data*, which follow the buffer, there are up to one of *ends*, or else all."""

@@ -46,6 +46,8 @@ class Operation:
     """Whether its wait has a timeout of a Socket's."""
     waits_anyway: tuple[str, ...] = ()
     """The ways in which it waits also on a Socket that is set not to block."""
+    plain_heeds_cancellable = True
+    """Whether a Cancellable ends the blocking method."""
     keeps_a_descriptor = False
     """Whether its result is a descriptor, or has one, that has to be closed."""
     begins_at_once = True

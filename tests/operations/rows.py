@@ -541,6 +541,8 @@ class Flush(Write):
     name = "flush"
     symbol = "g_output_stream_flush"
     waits = False
+    # As in Gio: the plain form does nothing that could be cancelled.
+    plain_heeds_cancellable = False
 
     def arguments(self):
         return {}

@@ -33,9 +33,9 @@ WOULD_BLOCK = 27
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
 
-def ways_with_a_cancellable(_row):
-    """Return the ways that take a Cancellable."""
-    return [way for way in WAYS if way != "plain"]
+def ways_with_a_cancellable(row):
+    """Return the ways in which a Cancellable ends the operation."""
+    return [way for way in WAYS if way != "plain" and (way != "cancellable" or row.plain_heeds_cancellable)]
 
 
 def background(_row):

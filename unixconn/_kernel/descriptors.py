@@ -90,8 +90,10 @@ def detach(owner: list[int], sock: socket) -> None:
 
 def attach(sock: socket, owner: list[int]) -> None:
     """Undo `detach`: move the descriptor in *owner*, if there is one, back to *sock*."""
-    # The class that has detach() is that of the library, and not a class of the user with another constructor.
-    kind: Any = next(kind for kind in type(sock).__mro__ if "detach" in vars(kind))
+    # The library's class, such as socket.socket or gevent's: not a user's, which may have another constructor, and not
+    # _socket.socket, whose constructor is a part of it.
+    kinds = [kind for kind in type(sock).__mro__ if "detach" in vars(kind) and kind.__module__ != "_socket"]
+    kind: Any = kinds[-1] if kinds else type(sock)
     timeout = sock.gettimeout()
     try:
         if owner:
@@ -100,7 +102,7 @@ def attach(sock: socket, owner: list[int]) -> None:
             sock.settimeout(timeout)
     finally:
         if owner:  # an exception raised by a signal handler
-            sock.detach()
+            kind.detach(sock)
             close_all(owner)
 
 

@@ -44,9 +44,9 @@ def _words(text: str) -> frozenset[str]:
 
 _OWN = _words(
     "Accepted AcceptedSocket AddressAdded BACKEND CancelledError ClosedError CredentialsSource Datagram FileDescriptor "
-    "Future Line Text InvalidArgumentError InvalidDataError Message NoSuchProcessError NotConnectedError NotFoundError "
-    "NotInitializedError NotSupportedError PeerClosedError PeerResetError PendingError PermissionDeniedError "
-    "RefusedError SocketMessage SocketOption SystemCallError TimedOutError TooManyOpenFilesError "
+    "Future JoinedMessage Line Text InvalidArgumentError InvalidDataError Message NoSuchProcessError NotConnectedError "
+    "NotFoundError NotInitializedError NotSupportedError PeerClosedError PeerResetError PendingError "
+    "PermissionDeniedError RefusedError SocketMessage SocketOption SystemCallError TimedOutError TooManyOpenFilesError "
     "TooManyReferencesError UnixListener WouldBlockError Written close_fds connect connect_async connect_finish listen "
     "peer_credentials serve"
 )

@@ -110,6 +110,8 @@ OTHERS = {
     "asyncio": ("recvfrom", "sendto", "epoll_wait", "epoll_pwait", "clone", "clone3"),
     # open()'s own, whose OSError is documented.
     "FileDescriptor.to_file": ("ioctl", "newfstatat"),
+    # The row's own, which makes the FileDescriptor that is given away.
+    "UnixConnection.give_fd": ("fcntl", "newfstatat", "fstat"),
     # The command closes the connection, and waits for another.
     "receive": ("recvmsg",),
     "receive --json": ("recvmsg",),

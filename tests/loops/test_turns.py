@@ -18,13 +18,25 @@ AT_ONCE = internals.asyncio_loop.AT_ONCE
 
 async def most_in_a_row(loop, step, count=10 * AT_ONCE):
     """Return how often *step* was awaited in a row, at most, before another task had its turn."""
+
+    async def again(count_one):
+        for _ in range(count):
+            count_one()
+            await step()
+
+    return max(await rows_of(loop, again))
+
+
+async def rows_of(loop, run):
+    """Return how often *run* called its argument in a row, each time before another task had its turn."""
     rows = [0]
     over = []
 
-    async def again():
-        for _ in range(count):
-            rows[-1] += 1
-            await step()
+    def count_one():
+        rows[-1] += 1
+
+    async def counted():
+        await run(count_one)
         over.append(True)
 
     async def other():
@@ -32,8 +44,8 @@ async def most_in_a_row(loop, step, count=10 * AT_ONCE):
             rows.append(0)
             await loop.sleep(0)
 
-    await loop.together(other, again)
-    return max(rows)
+    await loop.together(other, counted)
+    return rows
 
 
 async def send_and_receive_fd(a, b):
@@ -254,30 +266,26 @@ class TestTurns:
     def test_serve(self, loop, tmp_path):
         """S2: the same for the handlers of clients that are all there."""
         path, count = str(tmp_path / "door"), 4 * AT_ONCE
-        rows, over = [0], []
 
         async def main():
             with unixconn.listen(path, backlog=count) as listener, contextlib.ExitStack() as stack:
                 for _ in range(count):
                     stack.enter_context(unixconn.connect(path))
 
-                async def handle(_connection):
-                    rows[-1] += 1
-                    if sum(rows) == count:
-                        listener.close()
+                async def serve(count_one):
+                    served = []
 
-                async def serve():
+                    async def handle(_connection):
+                        count_one()
+                        served.append(True)
+                        if len(served) == count:
+                            listener.close()
+
                     await unixconn.serve(handle, listener)
-                    over.append(True)
 
-                async def other():
-                    while not over:
-                        rows.append(0)
-                        await loop.sleep(0)
+                return await rows_of(loop, serve)
 
-                await loop.together(other, serve)
-
-        loop.run(main)
+        rows = loop.run(main)
         assert sum(rows) == count
         assert max(rows) <= 2 * AT_ONCE + 2
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 
 import internals
@@ -30,6 +31,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     if hasattr(gc, "freeze"):
         gc.freeze()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep this environment's share of the tests: UNIXCONN_SHARES="py39-api=1/2 ..." has a part and a count for each."""
+    shares = dict(share.split("=") for share in os.environ.get("UNIXCONN_SHARES", "").split())
+    part, count = map(int, shares.get(os.environ.get("TOX_ENV_NAME", ""), "1/1").split("/"))
+    kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % count == part - 1]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=list(set(items).difference(kept)))
+        items[:] = kept
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

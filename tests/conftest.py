@@ -34,9 +34,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep this environment's share of the tests: UNIXCONN_SHARES="py39-api=1/2 ..." has a part and a count for each."""
+    """Keep this environment's share of the tests: a quarter of them with UNIXCONN_SHARES="py39-api=2/4 ..."."""
     shares = dict(share.split("=") for share in os.environ.get("UNIXCONN_SHARES", "").split())
-    part, count = map(int, shares.get(os.environ.get("TOX_ENV_NAME", ""), "1/1").split("/"))
+    part, count = (int(each) for each in shares.get(os.environ.get("TOX_ENV_NAME", ""), "1/1").split("/"))
     kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % count == part - 1]
     if len(kept) < len(items):
         config.hook.pytest_deselected(items=list(set(items).difference(kept)))

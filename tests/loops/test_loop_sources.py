@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from helpers import collect, forks, outcome_of_child, room
+from helpers import collect, forks, outcome_of_child, room, settle
 from loops.sources import spin
 
 import unixconn
@@ -94,6 +95,37 @@ class TestChildren:
         assert seen == [(child, status, "data")]
         with pytest.raises(ChildProcessError):
             os.waitpid(child, os.WNOHANG)
+
+    @pytest.mark.parametrize("descriptors", [0, 9])
+    def test_waits_without_a_thread(self, loop, descriptors):
+        """
+        A pidfd tells when the process ends, as Python warns about each fork of a process with several threads.
+
+        Without room for a descriptor, and where Python has no pidfds, a thread does.
+        """
+        child, seen = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "read line"), []
+        loop.get_context().iteration(False)
+        with room(descriptors):
+            before = threading.active_count()
+            unixconn.child_watch_add(child, lambda *arguments: (seen.append(arguments), loop.quit()))
+            has_pidfd = hasattr(os, "pidfd_open") and descriptors > 0
+            assert threading.active_count() - before == (not has_pidfd)
+            loop.get_context().iteration(False)
+            assert not seen
+            os.kill(child, signal.SIGTERM)
+            loop.run()
+        assert seen == [(child, signal.SIGTERM)]
+
+    def test_removed(self):
+        """The process is waited for, though the watch was removed."""
+        child = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "sleep 0.05")
+        unixconn.source_remove(unixconn.child_watch_add(child, print))
+
+        def is_reaped():
+            MainContext.default().iteration(False)
+            return not Path(f"/proc/{child}").exists()
+
+        assert settle(is_reaped)
 
     def test_mistakes(self):
         """No child, and wrong arguments."""
@@ -374,6 +406,18 @@ class TestWatches:
         with room(0):
             unixconn.io_add_watch(ours, IOCondition.IN, lambda *_: loop.quit())
             loop.run()
+
+    def test_removed_at_once(self, ends):
+        """A watch that is removed before the context was ever iterated leaves a context that works."""
+        context, seen = MainContext(), []
+        watch = unixconn.unix_fd_source_new(ends[0], IOCondition.IN)
+        watch.attach(context)
+        watch.destroy()
+        last = unixconn.idle_source_new()
+        last.set_callback(seen.append)
+        last.attach(context)
+        assert context.iteration(False)
+        assert seen == [None]
 
     def test_nested_loops(self, loop, ends):
         """A watch whose callback runs a loop is not called inside, and the loop waits."""

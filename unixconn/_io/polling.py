@@ -43,7 +43,7 @@ class PollingReactor(ContextReactor):
             return poll_in(self.context).wait(seconds)
         if not polled:
             self.__class__ = ContextReactor  # type: ignore[assignment]
-        if self._asks or not polled:
+        if not polled or self._asks:  # in this order, as a ContextReactor has no `_asks`
             return ContextReactor.wait(self, seconds)
         try:
             self._asks = True

@@ -9,16 +9,20 @@ import threading
 import time
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer
+from unixconn._base.errors import Error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext
 from unixconn._io.source import DescriptorSource, IdleSource, Source, TimeoutSource
+from unixconn._kernel.credentials import open_pidfd
 from unixconn._kernel.descriptors import as_descriptor
+from unixconn._kernel.epoll import IOCondition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from unixconn._kernel.descriptors import FileDescriptorLike
+    from unixconn._kernel.file_descriptor import FileDescriptor
 
 
 def idle_source_new() -> Source:
@@ -112,7 +116,7 @@ def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], 
 
 
 class _ChildSource(Source):
-    """A source that becomes ready when the child process *pid* has ended. A thread waits for that."""
+    """A source that becomes ready when the child process *pid* has ended."""
 
     __slots__ = ("_ended", "_pid")
 
@@ -136,8 +140,22 @@ class _ChildSource(Source):
     def _prepare(self) -> None:
         if self._ended[0]:
             self._make_ready()
-        else:
+            return
+        try:
+            pidfd = open_pidfd(self._pid)
+        except Error:  # an old Python or kernel, or no descriptor is free
             threading.Thread(target=self._wait, name=f"unixconn: child {self._pid}", daemon=True).start()
+        else:
+            # No thread, as Python warns about each fork of a process that has several.
+            watch = DescriptorSource(pidfd.fileno(), IOCondition.IN, pidfd)
+            watch.set_priority(self._priority)
+            watch.set_callback(self._reap)
+            watch.attach(self._context)
+
+    def _reap(self, pidfd: FileDescriptor, _condition: IOCondition) -> bool:
+        self._wait()
+        pidfd.close()
+        return False
 
     def _wait(self) -> None:
         # ChildProcessError: somebody else has taken the status meanwhile.

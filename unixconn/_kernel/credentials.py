@@ -192,7 +192,7 @@ class Credentials(Object):
         TOO_MANY_OPEN_FILES if the descriptor table is full, or was full when the kernel was asked.
         """
         if self._is_of_this_process():
-            return _own_pidfd()
+            return open_pidfd(os.getpid())._hand_over()
         return self._told(self._pidfd, "A pidfd is").dup()
 
     def is_alive(self) -> bool:
@@ -266,16 +266,21 @@ _REASONS = {
 }
 
 
-def _own_pidfd() -> FileDescriptor:
+def open_pidfd(pid: int) -> FileDescriptor:
+    """
+    Return a new pidfd of the process *pid*, this process or a child of it. One that is dropped is closed silently.
+
+    Raises the Error NOT_SUPPORTED if this Python or the kernel has no pidfds, and that for pidfd_open(2)'s errno.
+    """
     open_one: Any = getattr(os, "pidfd_open", None)
     if open_one is None:
         raise io_error(IOErrorEnum.NOT_SUPPORTED, "A pidfd is not known: this Python lacks os.pidfd_open()")
     made = FileDescriptor._empty()
     try:
-        adopt(made._owned, open_one, os.getpid())
+        adopt(made._owned, open_one, pid)
     except OSError as error:
         raise translated(error, "pidfd_open() (Linux 5.3 or later): ") from None
-    return made._hand_over()
+    return made
 
 
 _DEFAULT_OVERFLOW_ID = 65534

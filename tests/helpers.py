@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -223,6 +224,8 @@ def forked(function: Callable[[], object]) -> int:
     code = 1
     try:
         code = 0 if function() else 2
+    except BaseException:  # noqa: BLE001 - pytest shows it if the parent's test fails
+        traceback.print_exc()
     finally:
         os._exit(code)
 

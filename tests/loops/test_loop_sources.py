@@ -103,7 +103,7 @@ class TestChildren:
 
         Without room for a descriptor, and where Python has no pidfds, a thread does.
         """
-        child, seen = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "read line"), []
+        child, seen = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "100"), []
         loop.get_context().iteration(False)
         with room(descriptors):
             before = threading.active_count()

@@ -86,9 +86,9 @@ else:
     )
 
 _new = tuple.__new__
+"""Makes a Line of a tuple; its constructor is Python code, which would take one more frame."""
 _LINES_AT_ONCE = 32
 """The most lines that `async for` takes out of the buffer between two awaits."""
-"""Makes a Line of a tuple; its constructor is Python code, which would take one more frame."""
 
 _END = Line(b"", 0)
 """The line at the end of the stream. It is equal to an empty one."""

@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,14 @@ class Alarm:
             return
         self.hits += 1
         raise Interruption
+
+    def rounds(self, count: int, least: int) -> Iterator[int]:
+        """Count the rounds of a test: *count*, or more where a busy machine has not interrupted more than *least*."""
+        for number in range(20 * count):
+            if number >= count and self.hits > least:
+                return
+            yield number
+        raise AssertionError(f"{self.hits} of {20 * count} calls were interrupted, {least} are too few")
 
     def during(self, within: float, call: Callable[[], object]) -> None:
         """Run *call*, and raise in it, at a moment of the first *within* seconds; that ends it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import linecache
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,29 @@ class TestChildren:
 
 
 class TestSources:
+    def test_numbers_begin_again(self, monkeypatch):
+        """After the largest number come the smallest ones that are free, and each one can be removed."""
+        numbers = chain([2**32 - 1, 1, 2], [2, 3])
+        monkeypatch.setattr("unixconn._io.source.source_numbers", numbers)
+        context = MainContext.default()
+        made = [unixconn.idle_add(print) for _ in range(4)]
+        assert made == [2**32 - 1, 1, 2, 3]
+        assert context.find_source_by_id(2**32 - 1) is not None
+        for each in made:
+            assert unixconn.source_remove(each)
+
+    def test_numbers_fit_a_c_int(self, context):
+        """However many callbacks were called before."""
+        numbers = [unixconn.timeout_add(10_000, print)]
+        for _ in range(10):
+            context.invoke(print)
+            context.wakeup()
+            context.iteration(False)
+        numbers.append(unixconn.timeout_add(10_000, print))
+        assert numbers[1] == numbers[0] + 1
+        for each in numbers:
+            assert unixconn.source_remove(each)
+
     def test_new_sources(self):
         """They are called once attached; priorities are GLib's."""
         context, seen = MainContext(), []
@@ -268,6 +293,17 @@ class TestOwnSources:
         assert waiting.calls[:2] == ["prepare", "check"]
         waiting.destroy()
 
+    def test_destroyed_by_another(self):
+        """A source that the prepare() of a more urgent one destroys is not asked."""
+        context, other = MainContext(), Own(prepare=True)
+        source = Own(prepare=lambda: other.destroy() or (False, 0))
+        source.set_priority(-1)
+        source.attach(context)
+        other.attach(context)
+        assert not context.iteration(False)
+        assert (source.calls, other.calls) == (["prepare", "check"], [])
+        source.destroy()
+
     def test_iterating_inside(self):
         """A source that iterates its context in prepare() or check() is not asked in there."""
         context = MainContext()
@@ -330,6 +366,27 @@ class TestOwnSources:
         assert outcome_of_child(child) == 0
         source.destroy()
 
+    def test_wrong_descriptors(self):
+        """A PollFD takes only what poll(2) takes, which would otherwise end each iteration with an exception."""
+        poll = PollFD(3, 1)
+        for value, kind in [("x", TypeError), (None, TypeError), (2**31, OverflowError), (-(2**31) - 1, OverflowError)]:
+            with pytest.raises(kind, match=str(value)):
+                PollFD(value, 1)
+            with pytest.raises(kind, match=str(value)):
+                poll.fd = value
+        for value, kind in [("x", TypeError), (1 << 16, OverflowError), (-1, OverflowError)]:
+            with pytest.raises(kind, match=str(value)):
+                PollFD(3, value)
+            with pytest.raises(kind, match=str(value)):
+                poll.events = value
+        assert (poll.fd, poll.events) == (3, IOCondition.IN)
+        poll.fd, poll.events = -1, IOCondition.OUT | 64
+        source, context = Own(), MainContext()
+        source.add_poll(poll)
+        source.attach(context)
+        assert not context.iteration(False)
+        source.destroy()
+
     def test_mistakes(self):
         """The arguments have the types of GLib's."""
         source = Source()
@@ -344,6 +401,28 @@ class TestOwnSources:
             with pytest.raises(TypeError, match=r"'x'|None|3"):
                 call()
         assert unixconn.source_set_name_by_id(2**31, "name") is None
+
+
+class AtLine:
+    """A trace function that calls *call* before the line with the number *moment* of those that go to wait."""
+
+    def __init__(self, moment, call):
+        self._left = moment
+        self._call = call
+        self.is_last = False
+        """Whether that was the line that waits."""
+
+    def __call__(self, frame, event, _argument):
+        code = frame.f_code
+        if "unixconn" not in code.co_filename or code.co_name not in ("_look", "wait"):
+            return None
+        if event == "line" and self._left >= 0:
+            self.is_last = "_bell.acquire(timeout" in linecache.getline(code.co_filename, frame.f_lineno)
+            if not self._left or self.is_last:
+                self._call()
+                self._left = 0
+            self._left -= 1
+        return self
 
 
 class TestWatches:
@@ -418,6 +497,61 @@ class TestWatches:
         last.attach(context)
         assert context.iteration(False)
         assert seen == [None]
+
+    def test_without_a_callback(self, ends, reported):
+        """It ends, as in GLib."""
+        ours, theirs = ends
+        theirs.send(b"x")
+        context, watch = MainContext(), unixconn.unix_fd_source_new(ours, IOCondition.IN)
+        watch.attach(context)
+        assert context.iteration(False)
+        assert watch.is_destroyed()
+        assert reported == []
+
+    @pytest.mark.parametrize("had_another", [False, True])
+    def test_attached_at_any_moment(self, ends, had_another):
+        """A watch that is attached just when the context goes to wait is called, not only after the next event."""
+        ours, theirs = ends
+        theirs.send(b"x")
+        for moment in count():
+            context, seen = MainContext(), []
+            watch = unixconn.unix_fd_source_new(ours, IOCondition.IN)
+            watch.set_callback(lambda *_, seen=seen: seen.append("watch"))
+            if had_another:
+                other = unixconn.unix_fd_source_new(ours, IOCondition.IN)
+                other.attach(context)
+                other.destroy()
+            attaching = AtLine(moment, lambda watch=watch, context=context: watch.attach(context))
+            rescue = threading.Timer(5, context.wakeup)
+            rescue.start()
+            try:
+                sys.settrace(attaching)
+                context.iteration(True)
+            finally:
+                sys.settrace(None)
+                rescue.cancel()
+                rescue.join()
+            assert (moment, seen) == (moment, ["watch"])
+            if attaching.is_last:
+                break
+
+    @forks
+    def test_in_a_forked_child(self, ends):
+        """The parent's watch is called in the child, too, also after the child has started an operation."""
+        ours, theirs = ends
+        seen = []
+        number = unixconn.io_add_watch(ours, IOCondition.IN, lambda *_: seen.append(ours.recv(1)) or True)
+        MainContext.default().iteration(False)
+
+        def child():
+            a, b = UnixConnection.create_pair()
+            b.receive_fd_async(None, lambda *_: None)
+            theirs.send(b"x")
+            spin(lambda: seen)
+            return True
+
+        assert outcome_of_child(child) == 0
+        unixconn.source_remove(number)
 
     def test_nested_loops(self, loop, ends):
         """A watch whose callback runs a loop is not called inside, and the loop waits."""

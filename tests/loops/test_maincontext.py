@@ -409,6 +409,24 @@ class TestInvoke:
         drain(context)
         assert calls == ["inner", "outer"]
 
+    def test_owns_the_context(self, default):
+        """The thread that calls it is the owner meanwhile."""
+        owners = []
+        default.invoke(lambda: owners.append(default.is_owner()))
+        assert (owners, default.is_owner()) == ([True], False)
+
+    def test_that_raises(self, default, reports):
+        """The exception is reported, as it is where the function is called later, and the function is not called again."""
+        calls = []
+        default.invoke(lambda: calls.append(1) or 1 / 0)
+        assert (calls, [type(each) for each in reports]) == ([1], [ZeroDivisionError])
+
+    def test_returns_several(self, default):
+        """The first of several results counts, as in PyGObject."""
+        calls = []
+        default.invoke(lambda: calls.append(1) or (len(calls) < 2, True))
+        assert calls == [1, 1]
+
     def test_again(self, default):
         """Until it returns a false value."""
         calls = []

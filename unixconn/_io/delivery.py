@@ -155,6 +155,8 @@ def reactor_of(context: MainContext) -> ContextReactor:
     if known is None or not known.is_ours:
         # setdefault() does this in one step. Otherwise two threads could each make a reactor. The context would serve
         # only one of them, and the operations of the other would never end.
-        known = context._lent.setdefault(this_process(), ContextReactor(context))
+        # In a forked child, the parent's sources in `_polled` are asked, too.
+        kind = ContextReactor if known is None else type(known)
+        known = context._lent.setdefault(this_process(), kind(context))
         context._sockets = known
     return known  # type: ignore[no-any-return]

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections import deque
-from itertools import count
+from itertools import chain, count, repeat
 from operator import attrgetter
 from threading import get_ident
 
 from unixconn._base.arguments import UINT_MAX, as_integer, as_priority
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
+from unixconn._base.object import run_handler
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.wakeup import LONGEST_POLL
 
@@ -84,6 +85,8 @@ PRIORITY_DEFAULT_IDLE = 200
 PRIORITY_LOW = 300
 
 arrival_numbers = count(1)
+source_numbers = chain.from_iterable(repeat(range(1, UINT_MAX + 1)))
+"""The numbers of sources, which fit a C unsigned int: after the largest one they begin again."""
 
 
 class _Stack(threading.local):
@@ -183,8 +186,11 @@ class _Call(BasicSource):
 
 def _call_again_and_again(call: Callable[[], object]) -> None:
     # A function of its own: see "Signal handlers that raise" in CONTRIBUTING.md.
-    while call():
-        pass
+    again: Any = True
+    while again:
+        again = run_handler(call)
+        if isinstance(again, tuple):  # as in `BasicSource._dispatch`
+            again = again and again[0]
 
 
 class MainContext:
@@ -355,13 +361,14 @@ class MainContext:
         """
         ready = self._ready
         arrivals = self._arrivals
-        sockets = self._sockets
         clock = self._clock
         if self._taken:
             self._put_back()
         if arrivals:
             push_all(arrivals, ready)
         self._waits = True
+        # Only now: a source that is attached in another thread may bring the reactor, and rings from here on.
+        sockets = self._sockets
         try:
             # From here on each arrival rings the bell, even if a signal handler in this thread adds it. An arrival from
             # before has not rung it, so look for one.
@@ -445,7 +452,7 @@ class MainContext:
 
         The function is called now if the current thread is the context's: if it iterates the context, or if no thread
         does and the context is the current thread's default. Otherwise the context calls it later, with *priority*.
-        See g_main_context_invoke_full.
+        An exception that it raises goes to `sys.excepthook`, and ends the calls. See g_main_context_invoke_full.
 
         Raises TypeError if *function* is not callable or *priority* is not a number, and OverflowError for a *priority*
         that does not fit a C int.
@@ -456,7 +463,12 @@ class MainContext:
         is_default_here = MainContext.ref_thread_default() is self and not owner
         if is_default_here or owner == get_ident():
             with self._owner.entered:
-                _call_again_and_again(source._call)
+                outer = self._owner_thread
+                try:
+                    self._owner_thread = get_ident()
+                    _call_again_and_again(source._call)
+                finally:
+                    self._owner_thread = outer
         else:
             source._context = self
             source._prepare()

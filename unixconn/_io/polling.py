@@ -43,6 +43,8 @@ class PollingReactor(ContextReactor):
             return poll_in(self.context).wait(seconds)
         if not polled:
             self.__class__ = ContextReactor  # type: ignore[assignment]
+            if polled:  # another thread has attached a source just before
+                self.__class__ = PollingReactor
         if not polled or self._asks:  # in this order, as a ContextReactor has no `_asks`
             return ContextReactor.wait(self, seconds)
         try:
@@ -62,7 +64,7 @@ class PollingReactor(ContextReactor):
             # As in GLib, a source is not asked while a more urgent one is ready.
             if each._priority > most:
                 break
-            if not (each._due or each._blocks()):
+            if not (each._due or each._destroyed or each._blocks()):
                 asked.append(each)
                 is_ready, left = each._ask()
                 if is_ready:
@@ -90,8 +92,8 @@ class PollingReactor(ContextReactor):
         # A descriptor that is not open is reported once: it would end each wait at once.
         polls = [each for source in asked for each in source._polls if not each.revents & IOCondition.NVAL]
         for each in polls:
-            if each.fd >= 0:
-                wanted[each.fd] = wanted.get(each.fd, 0) | each.events
+            if each._fd >= 0:
+                wanted[each._fd] = wanted.get(each._fd, 0) | each._events
         if seconds:
             seconds = self._be_wakeable(seconds)
         watching = self._epoll
@@ -107,7 +109,7 @@ class PollingReactor(ContextReactor):
         if watching is not None and watching.fileno() in found:
             self._poll(watching, 0.0)
         for each in polls:
-            events = found.get(each.fd, 0) & (each.events | _UNASKED)
+            events = found.get(each._fd, 0) & (each._events | _UNASKED)
             each.revents = IOCondition(events) if events else _NONE
 
     def _be_wakeable(self, seconds: float) -> float:

@@ -7,7 +7,7 @@ import time
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, BasicSource, arrival_numbers, context_of
+from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, BasicSource, context_of, source_numbers
 from unixconn._io.polling import poll_in
 from unixconn._kernel.descriptors import as_descriptor
 from unixconn._kernel.epoll import IOCondition, PollFD
@@ -46,7 +46,7 @@ class Source(BasicSource):
     bool alone. After the wait, ``check()`` returns whether the source is ready. Then ``dispatch(callback, args)`` is
     called, both None without `set_callback`, until it returns a false value. A method that is missing is never ready,
     or calls the callback. If a method raises an exception, that goes to `sys.excepthook`, and the source is destroyed.
-    ``finalize()`` is called when the source is dropped.
+    With one of these three, ``finalize()`` is called when the source is dropped.
 
     A smaller *priority* is more urgent. Raises TypeError if it is not a number, and OverflowError if it does not fit a
     C int.
@@ -123,11 +123,14 @@ class Source(BasicSource):
         found = context_of(context)
         if self._destroyed or self._context is not None:
             raise ValueError(f"{self!r} was attached or destroyed before, and cannot be attached: make a new one")
+        sources, number = found._sources, next(source_numbers)
+        while number in sources:
+            number = next(source_numbers)
         self._context = found
-        self._id = next(arrival_numbers)
-        self._context._sources[self._id] = self
+        self._id = number
+        sources[number] = self
         self._prepare()
-        return self._id
+        return number
 
     def is_destroyed(self) -> bool:
         """Return whether the source was destroyed: by `destroy`, or because its callback has returned a false value."""
@@ -420,6 +423,7 @@ class DescriptorSource(Source):
     def __init__(self, number: int, condition: int, channel: object, *, is_channel: bool = False) -> None:
         super().__init__()
         self._depth = 0
+        self._given = (None, ())
         self._channel = channel
         self._given_polls = [PollFD(number, as_condition(condition))]
         self._is_channel = is_channel
@@ -439,10 +443,12 @@ class DescriptorSource(Source):
         return bool(self._polls[0].revents)
 
     def _run(self, callback: Any, data: Any) -> object:
+        if callback is None:
+            return False
         poll = self._polls[0]
         found = poll.revents
         # With io_add_watch, GLib leaves out what was not asked for. If that is all there is, it looks again and again.
-        told = found & poll.events or found if self._is_channel else found
+        told = found & poll._events or found if self._is_channel else found
         return callback(self._channel, told, *data) and not found & IOCondition.NVAL
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from enum import IntFlag
 
+from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel import unpatched
@@ -58,25 +59,40 @@ class PollFD:
     """
     A descriptor and the conditions to wait for (GLib.PollFD).
 
-    *fd* is the number of the descriptor, *events* the `IOCondition` to wait for.
+    *fd* is the number of the descriptor, *events* the `IOCondition` to wait for. Raises TypeError if one of them is not
+    a number, and OverflowError if *fd* does not fit a C int, or *events* is not from 0 to 65535.
     """
 
     __module__ = "unixconn"
 
-    # For help(), which does not see the docstrings below.
-    __slots__ = {
-        "events": "The conditions to wait for.",
-        "fd": "The number of the descriptor.",
-        "revents": "The conditions that hold.",
-    }
+    # For help(), which does not see the docstring below.
+    __slots__ = {"_events": "", "_fd": "", "revents": "The conditions that hold."}
 
     def __init__(self, fd: int = 0, events: int = 0) -> None:
-        self.fd: int = fd
-        """The number of the descriptor."""
-        self.events: IOCondition = IOCondition(events)
-        """The conditions to wait for."""
+        self.fd = fd
+        self.events = events
         self.revents: IOCondition = IOCondition(0)
         """The conditions that hold."""
+
+    # Checked here: poll(2) would refuse a wrong value in each iteration of a context.
+
+    @property
+    def fd(self) -> int:
+        """The number of the descriptor."""
+        return self._fd
+
+    @fd.setter
+    def fd(self, fd: int) -> None:
+        self._fd = as_integer(fd, "fd", -INT_MAX - 1, INT_MAX)
+
+    @property
+    def events(self) -> IOCondition:
+        """The conditions to wait for."""
+        return self._events
+
+    @events.setter
+    def events(self, events: int) -> None:
+        self._events = IOCondition(as_integer(events, "events", 0, 0xFFFF))
 
     def __repr__(self) -> str:
         return f"PollFD(fd={self.fd}, events={self.events!r}, revents={self.revents!r})"

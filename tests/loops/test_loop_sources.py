@@ -544,7 +544,7 @@ class TestWatches:
         MainContext.default().iteration(False)
 
         def child():
-            a, b = UnixConnection.create_pair()
+            _ours, b = UnixConnection.create_pair()
             b.receive_fd_async(None, lambda *_: None)
             theirs.send(b"x")
             spin(lambda: seen)

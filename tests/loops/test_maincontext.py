@@ -416,7 +416,7 @@ class TestInvoke:
         assert (owners, default.is_owner()) == ([True], False)
 
     def test_that_raises(self, default, reports):
-        """The exception is reported, as it is where the function is called later, and the function is not called again."""
+        """The exception is reported, as where the function is called later, and the function is not called again."""
         calls = []
         default.invoke(lambda: calls.append(1) or 1 / 0)
         assert (calls, [type(each) for each in reports]) == ([1], [ZeroDivisionError])

@@ -7,7 +7,14 @@ import time
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, BasicSource, context_of, source_numbers
+from unixconn._io.main_context import (
+    PRIORITY_DEFAULT,
+    PRIORITY_DEFAULT_IDLE,
+    BasicSource,
+    context_of,
+    default_context,
+    source_numbers,
+)
 from unixconn._io.polling import poll_in
 from unixconn._kernel.descriptors import as_descriptor
 from unixconn._kernel.epoll import IOCondition, PollFD
@@ -120,10 +127,11 @@ class Source(BasicSource):
         Raises ValueError if the source was attached or destroyed before, and TypeError if *context* is neither a
         MainContext nor None.
         """
-        found = context_of(context)
+        found = default_context if context is None else context_of(context)
         if self._destroyed or self._context is not None:
             raise ValueError(f"{self!r} was attached or destroyed before, and cannot be attached: make a new one")
-        sources, number = found._sources, next(source_numbers)
+        sources = found._sources
+        number = next(source_numbers)
         while number in sources:
             number = next(source_numbers)
         self._context = found

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,10 +89,9 @@ frontend all
 def haproxy():
     """The address of haproxy's stats socket, and the ports and paths at which it listens."""
     program = need("haproxy")
-    ports = []
-    for _ in range(3):
-        with socket.create_server((LOCALHOST, 0)) as server:
-            ports.append(server.getsockname()[1])
+    with ExitStack() as servers:  # all at a time, as each has to get another port
+        free = [servers.enter_context(socket.create_server((LOCALHOST, 0))) for _ in range(3)]
+        ports = [each.getsockname()[1] for each in free]
     with short_folder() as folder:
         paths = [f"{folder}/{number}" for number in range(FRONTENDS)]
         binds = [f"{LOCALHOST}:{port}" for port in ports] + [f"unix@{path}" for path in paths]

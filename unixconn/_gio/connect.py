@@ -80,28 +80,28 @@ def connect(
     """
     Connect to the socket *path*, and return the connection.
 
-    *path* is a string, bytes or an os.PathLike for a socket file. A string or bytes that begin with a NUL byte are an
-    abstract name, as they are for Python's own sockets; a path that begins with "@" is a file. *path* can be a
-    `UnixSocketAddress`, too. *type* is that of the listening socket: STREAM, SEQPACKET or DATAGRAM. *timeout* is the
-    time limit for connecting, and then the timeout of the connection's Socket, in whole seconds; 0 means no timeout.
-
-    *peer_uid* is the uid of the user who has to listen there. In a folder where others may create files, such as /tmp,
-    it keeps the caller from sending to whoever took the name first. It is compared with the credentials that the
-    listening process had when it called listen(2), see SO_PEERCRED in unix(7): for a socket of systemd's socket
-    activation these are systemd's. If another user listens, or one without a number in this user namespace, the
-    connection is closed, nothing is sent, and the Error is PERMISSION_DENIED.
+    - *path* is a string, bytes or an os.PathLike for a socket file, or a `UnixSocketAddress`. A string or bytes that
+      begin with a NUL byte are an abstract name. A path that begins with "@" is a file.
+    - *cancellable* ends the call early, from another thread or at a deadline.
+    - *type* is that of the listening socket: STREAM, SEQPACKET or DATAGRAM.
+    - *timeout* is the limit for connecting, and then the timeout of the connection's Socket, in whole seconds; 0 means
+      none. For fractions, pass a `Cancellable.with_timeout`.
+    - *peer_uid* is the uid of the user who has to listen there. Pass it in a folder where others may create files, such
+      as /tmp: there, anybody can listen on *path* first. It is compared with the uid that the listening process had
+      when it called listen(2) (SO_PEERCRED). For a socket of systemd's socket activation that is systemd's.
 
     Raises these Errors. That of a system call has *path* as its ``filename``:
 
-    - NOT_FOUND if there is no such file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, and otherwise the one
-      for connect(2)'s errno
+    - NOT_FOUND if there is no such file, CONNECTION_REFUSED if nobody listens
+    - PERMISSION_DENIED if this process may not connect, or if the user who listens is not *peer_uid*, or has no number
+      in this user namespace; nothing is sent then
     - TIMED_OUT after *timeout*, or after the deadline of *cancellable*; CANCELLED if *cancellable* is cancelled
     - INVALID_FILENAME for an empty *path*, FILENAME_TOO_LONG for one of more bytes than fit into an address
-    - NOT_SUPPORTED for *peer_uid* on a system that does not report a socket's peer, and with a datagram socket, which
-      has no peer that listens
+    - NOT_SUPPORTED for *peer_uid* with a datagram socket, and on a system that does not report a socket's peer
+    - otherwise the one for the errno of connect(2)
 
     Raises TypeError if an argument has a wrong type, OverflowError if *peer_uid* is not from 0 to 2**32 - 2, and
-    ValueError for a *timeout* with a fraction: `Cancellable.with_timeout` takes fractions.
+    ValueError for a *timeout* with a fraction.
     """
     operation = _operation(path, type, timeout, peer_uid)
     try:

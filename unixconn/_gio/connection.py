@@ -83,13 +83,17 @@ class UnixConnection(SocketConnection):
 
     `unixconn.connect` connects to a path, `create_pair` makes two connections, and `from_socket` takes over a socket.
 
-    A method that sends or receives waits until that is done, unless the Socket is non-blocking. These end the wait, and
-    then nothing was received: the Socket's timeout, *cancellable*, closing the connection, and an exception that a
-    signal handler raises.
+    A method that sends or receives waits until that is done. An exception that a signal handler raises ends the wait.
+    All these methods raise TypeError if *cancellable* is not a Cancellable, and the Errors:
 
-    Errors of all these methods: CLOSED, the connection was closed here; CANCELLED; TIMED_OUT; WOULD_BLOCK; BROKEN_PIPE,
-    the peer has closed its end; NOT_INITIALIZED, see `Socket`. A *cancellable* of another type is a TypeError. Each
-    code has a class, which is Python's own as well: TIMED_OUT is a TimeoutError, CLOSED a ConnectionError; see `Error`.
+    - CLOSED (`ClosedError`, a ConnectionError) if this process has closed the connection
+    - CANCELLED (`CancelledError`) if *cancellable* was cancelled
+    - TIMED_OUT (`TimedOutError`, a TimeoutError) after the Socket's timeout, or after the deadline of *cancellable*
+    - WOULD_BLOCK (`WouldBlockError`, a BlockingIOError) instead of waiting, if the Socket is non-blocking
+    - BROKEN_PIPE (`PeerClosedError`, a BrokenPipeError; `PeerResetError`) if the peer has closed its end
+    - NOT_INITIALIZED (`NotInitializedError`) if the Socket was made by its constructor, without `Socket.init`
+
+    After CANCELLED, TIMED_OUT and WOULD_BLOCK no message is lost: the next call receives it.
     """
 
     __module__ = "unixconn"
@@ -97,10 +101,11 @@ class UnixConnection(SocketConnection):
     @classmethod
     def create_pair(cls, type: SocketType = SocketType.STREAM) -> tuple[Self, Self]:  # noqa: A002 - as in Socket.new
         """
-        Make two connections, each the peer of the other, over close-on-exec sockets of *type*; see socketpair(2).
+        Make two connections, each the peer of the other, and return both; see socketpair(2).
 
-        Raises the Error TOO_MANY_OPEN_FILES if there is no room for two descriptors, and TypeError if *type* is not
-        STREAM, DATAGRAM or SEQPACKET.
+        *type* is STREAM, DATAGRAM or SEQPACKET. The sockets are close-on-exec.
+
+        Raises the Error TOO_MANY_OPEN_FILES if there is no room for two descriptors, and TypeError for another *type*.
         """
         one, other = Socket._pair(type)
         return cls._over(one), cls._over(other)
@@ -108,10 +113,12 @@ class UnixConnection(SocketConnection):
     @classmethod
     def from_socket(cls, sock: socket.socket | FileDescriptor | int) -> Self:
         """
-        Make a connection from *sock*, and take over its descriptor. A socket is left as after ``sock.detach()``.
+        Make a connection from *sock*, and take over its descriptor.
 
-        *sock* is a socket of the standard library, or what `Socket.new_from_fd` takes: a `FileDescriptor` or a number,
-        such as one that the parent process has passed. Raises the Error CLOSED for a closed socket, or as that does.
+        *sock* is a socket of the standard library, a `FileDescriptor`, or a number, such as one that the parent process
+        has passed. A socket or FileDescriptor is left as after ``sock.detach()``. On failure *sock* stays as it was.
+
+        Raises the Error CLOSED for a closed socket, and for the others what `Socket.new_from_fd` raises.
         """
         if not hasattr(sock, "getsockname"):
             return cls._over(Socket.new_from_fd(sock))
@@ -128,9 +135,9 @@ class UnixConnection(SocketConnection):
 
     def to_socket(self) -> socket.socket:
         """
-        Make a socket of the standard library, with a new descriptor for the same open socket.
+        Return a socket of the standard library, with a new descriptor for the same open socket.
 
-        Raises the Error CLOSED, and TOO_MANY_OPEN_FILES if there is no room for the descriptor.
+        Raises the Error CLOSED on a closed connection, TOO_MANY_OPEN_FILES if there is no room for the descriptor.
         """
         return self._socket._duplicate()
 
@@ -141,16 +148,20 @@ class UnixConnection(SocketConnection):
 
     def send_fd(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None) -> bool:
         """
-        Send the descriptor *fd*, a number or an object with ``fileno()``, with one NUL byte; return True.
+        Send the descriptor *fd* with one NUL byte, and return True.
 
-        The receiver gets a new descriptor for the same open file. *fd* still belongs to the caller, who may close it at
-        once. See unix(7), SCM_RIGHTS.
+        *fd* is a number or an object with ``fileno()``. The receiver gets a new descriptor for the same open file. *fd*
+        still belongs to the caller, who may close it at once. See unix(7), SCM_RIGHTS.
 
-        Errors, besides those of all methods: FAILED, ``dup: Bad file descriptor``, for a number that is not open;
-        TOO_MANY_OPEN_FILES, ``dup: ...``, if there is no room for the duplicate that a wait needs; FAILED with errno
-        ETOOMANYREFS, which may be tried again, if too many descriptors of this user are in flight; NOT_CONNECTED;
-        NOT_SUPPORTED if it is not a Unix socket. Raises TypeError, ValueError or OverflowError for an *fd* that cannot
-        be a descriptor.
+        Raises the Errors of all methods (see the class), and:
+
+        - FAILED, ``dup: Bad file descriptor``, for a number that is not open
+        - FAILED (`TooManyReferencesError`) if too many descriptors of this user are in flight; try again later
+        - TOO_MANY_OPEN_FILES, ``dup: ...``, if the call has to wait, and there is no room for a duplicate of *fd*
+        - PERMISSION_DENIED if the peer refuses descriptors, see `refuse_fds`
+        - NOT_CONNECTED without a peer, NOT_SUPPORTED if it is not a Unix socket
+
+        Raises TypeError, ValueError or OverflowError for an *fd* that cannot be a descriptor.
         """
         handle = self._socket._handle
         if (
@@ -191,14 +202,14 @@ class UnixConnection(SocketConnection):
 
     def give_fd(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None) -> bool:
         """
-        Send the descriptor *fd* as `send_fd` does, and close it here; return True.
+        Send the descriptor *fd* as `send_fd` does, close it here, and return True.
 
-        *fd* is a number or a FileDescriptor, which is detached at once. The descriptor is closed when it was sent, and
-        also if the call fails, is cancelled or interrupted. Prefer a FileDescriptor: if a signal handler raises just
-        before the call begins, nobody closes a number.
+        *fd* is a number or a FileDescriptor, which is detached at once. The descriptor is also closed if the call
+        fails, is cancelled or interrupted. Prefer a FileDescriptor: if a signal handler raises just before the call
+        begins, nobody closes a number.
 
-        Errors: those of `send_fd`. Raises TypeError for another object with ``fileno()``, which would close its
-        descriptor as well, and ValueError for a FileDescriptor that was closed or detached.
+        Raises the same Errors as `send_fd`; TypeError for another object with ``fileno()``, which would close its
+        descriptor as well; and ValueError for a FileDescriptor that was closed or detached.
         """
         operation = GiveDescriptor(self._socket._handle, fd)
         try:
@@ -216,15 +227,20 @@ class UnixConnection(SocketConnection):
 
     def receive_fd(self, cancellable: Cancellable | None = None) -> int:
         """
-        Receive one byte with one descriptor; return its number. It is close-on-exec, and the caller has to close it.
+        Receive one byte with one descriptor, and return its number, which the caller has to close.
 
-        Credentials and a pidfd that come along are dropped. A message with anything else is consumed, and the
-        descriptors in it are closed. See unix(7), SCM_RIGHTS.
+        The descriptor is close-on-exec. Credentials and a pidfd that come along are dropped. See unix(7), SCM_RIGHTS.
 
-        Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end of the stream;
-        FAILED, ``Expecting 1 control message, got 0``, for a byte without a descriptor, ``Expecting one fd, but got N``
-        for several, ``Unexpected type of ancillary data`` for credentials alone; TOO_MANY_OPEN_FILES if this process
-        has no free number for the descriptor, PERMISSION_DENIED if a security module denies it: it is lost then.
+        Raises the Errors of all methods (see the class), and:
+
+        - CLOSED, ``Connection closed by the peer``, at the end of the stream
+        - FAILED, ``Expecting 1 control message, got 0``, for a byte without a descriptor
+        - FAILED, ``Expecting one fd, but got N``, for several descriptors
+        - FAILED, ``Unexpected type of ancillary data``, for credentials without a descriptor
+        - TOO_MANY_OPEN_FILES if this process has no free number for the descriptor
+        - PERMISSION_DENIED if a security module denies the descriptor, or after `refuse_fds`
+
+        The last five consume the message, and close its descriptors.
         """
         handle = self._socket._handle
         if (
@@ -276,7 +292,11 @@ class UnixConnection(SocketConnection):
         return ReceiveDescriptor(self._socket._handle)
 
     def receive_descriptor(self, cancellable: Cancellable | None = None) -> FileDescriptor:
-        """Receive a descriptor as `receive_fd` does, with an owner, so that no exception can lose it."""
+        """
+        Receive a descriptor as `receive_fd` does, and return its owner, a `FileDescriptor`.
+
+        No exception can lose it: the owner closes the descriptor when it is dropped, at the latest.
+        """
         return self._socket._complete(ReceiveFileDescriptor(self._socket._handle), cancellable)
 
     @with_async("unixconn_receive_descriptor_async", returns="the FileDescriptor")
@@ -287,12 +307,13 @@ class UnixConnection(SocketConnection):
 
     def send_fds(self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = None) -> bool:
         """
-        Send the descriptors *fds*, numbers or objects with ``fileno()``; return True. They still belong to the caller.
+        Send the descriptors *fds* with one NUL byte, and return True.
 
-        A message of one NUL byte carries at most 253; more are split over several messages. If an error occurs after
-        some of the messages, these stay sent, and a note of the Error says so. See unix(7), SCM_RIGHTS.
+        *fds* are numbers or objects with ``fileno()``, which still belong to the caller. More than 253 go in several
+        messages, each with one byte. If an error occurs after some of these, they stay sent, and a note of the Error
+        says so. See unix(7), SCM_RIGHTS.
 
-        Errors: those of `send_fd`; ValueError for no descriptor at all.
+        Raises the same errors as `send_fd`, and ValueError for no descriptor at all.
         """
         handle = self._socket._handle
         if (
@@ -321,14 +342,14 @@ class UnixConnection(SocketConnection):
 
     def receive_fds(self, count: int | None = None, cancellable: Cancellable | None = None) -> list[int]:
         """
-        Receive descriptors; return their numbers. They are close-on-exec, and the caller has to close them.
+        Receive several descriptors, and return their numbers, which the caller has to close.
 
-        Without *count*, these are the descriptors of the next message, one or more. With it, there are exactly *count*,
-        from as many messages as that takes. CANCELLED and TIMED_OUT leave those that have come for the next receiver.
+        Without *count*, these are the descriptors of the next message, one or more. With it, these are exactly *count*,
+        from as many messages as that takes. All are close-on-exec.
 
-        Errors: those of `receive_fd`, except for those about the number of descriptors; FAILED, ``Expecting N fds, but
-        got M``, if a message brings more than are missing. These errors, and CLOSED at the end of the stream, close all
-        descriptors that have come.
+        Raises the same Errors as `receive_fd`, but with *count*, FAILED says ``Expecting N fds, but got M`` if a
+        message brings more than are missing. CANCELLED and TIMED_OUT leave the descriptors that have come for the next
+        call that receives descriptors. The other Errors close them.
         """
         handle = self._socket._handle
         owner: list[int] = []
@@ -363,7 +384,7 @@ class UnixConnection(SocketConnection):
     def receive_descriptors(
         self, count: int | None = None, cancellable: Cancellable | None = None
     ) -> list[FileDescriptor]:
-        """Receive descriptors as `receive_fds` does; return each as a FileDescriptor, which owns it."""
+        """Receive descriptors as `receive_fds` does, and return their owners, each a `FileDescriptor`."""
         return self._socket._complete(ReceiveFileDescriptors(self._socket._handle, _count(count)), cancellable)
 
     @with_async("unixconn_receive_descriptors_async", returns="the FileDescriptors")
@@ -372,15 +393,14 @@ class UnixConnection(SocketConnection):
 
     def refuse_fds(self, refused: bool = True) -> None:
         """
-        Refuse descriptors, or accept them again (SO_PASSRIGHTS).
+        Refuse descriptors, or with False accept them again (SO_PASSRIGHTS).
 
-        From Linux 6.16 on, a peer that sends a descriptor gets the Error PERMISSION_DENIED (EPERM), and nothing
-        arrives. Connections inherit the setting from a listening Socket whose option was set. Descriptors that were
-        sent before, and on an older kernel all descriptors, arrive and are closed: `receive_message` reports how many
-        these were, and the methods for descriptors raise PERMISSION_DENIED.
+        Call it if peers could fill the descriptor table, or send files whose close(2) waits: see docs/limits.md.
 
-        This is the remedy for peers that fill the descriptor table, or send files whose close(2) waits: see
-        docs/limits.md.
+        - From Linux 6.16 on, a peer that sends a descriptor gets the Error PERMISSION_DENIED (EPERM), and nothing
+          arrives. Connections inherit the setting from a listening Socket whose option was set.
+        - On an older kernel, and if they were sent before the call, descriptors arrive and are closed.
+          `Message.refused` is their number, and the methods that receive descriptors raise PERMISSION_DENIED.
         """
         refuse_rights(self._socket._handle, bool(refused))
 
@@ -388,12 +408,13 @@ class UnixConnection(SocketConnection):
 
     def send_credentials(self, cancellable: Cancellable | None = None) -> bool:
         """
-        Send this process's pid and its effective uid and gid with one NUL byte; return True.
+        Send this process's pid and its effective uid and gid with one NUL byte, and return True.
 
-        The kernel checks them. A receiver without SO_PASSCRED gets only the byte. See unix(7), SCM_CREDENTIALS.
+        The kernel checks them. A receiver gets them if it runs `receive_credentials`, or has called `pass_credentials`.
+        Any other receiver gets only the byte. See unix(7), SCM_CREDENTIALS.
 
-        Errors, besides those of all methods, all with the prefix ``Error sending credentials: ``: NOT_CONNECTED;
-        INVALID_ARGUMENT, with a note, in a user namespace that does not map the uid or gid.
+        Raises the Errors of all methods (see the class), NOT_CONNECTED without a peer, and INVALID_ARGUMENT in a user
+        namespace that does not map the uid or gid. All texts begin with ``Error sending credentials: ``.
         """
         handle = self._socket._handle
         try:
@@ -427,15 +448,18 @@ class UnixConnection(SocketConnection):
 
     def send_fake_credentials(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = None) -> bool:
         """
-        Send *pid*, *uid* and *gid* as credentials with one NUL byte; return True.
+        Send *pid*, *uid* and *gid* as credentials with one NUL byte, and return True.
 
         The kernel checks them: the *pid* of another process needs CAP_SYS_ADMIN; a *uid* that is not the real,
         effective or saved one needs CAP_SETUID, such a *gid* CAP_SETGID. See unix(7), SCM_CREDENTIALS.
 
-        Errors, besides those of `send_credentials` and with the same prefix: PERMISSION_DENIED for numbers that this
-        process may not claim; FAILED, a `NoSuchProcessError`, for a *pid* that no process has; NOT_SUPPORTED on other
-        systems than Linux. Raises TypeError for what is not a number, OverflowError for a number that cannot be a pid,
-        uid or gid.
+        Raises the same Errors as `send_credentials`, and:
+
+        - PERMISSION_DENIED for numbers that this process may not claim
+        - FAILED (`NoSuchProcessError`) for a *pid* that no process has
+        - NOT_SUPPORTED on other systems than Linux
+
+        Raises TypeError for what is not a number, OverflowError for a number that cannot be a pid, uid or gid.
         """
         try:
             return self._socket._complete(self._send_fake_credentials_operation(pid, uid, gid), cancellable)
@@ -448,19 +472,25 @@ class UnixConnection(SocketConnection):
 
     def receive_credentials(self, cancellable: Cancellable | None = None) -> Credentials:
         """
-        Receive one byte with the credentials of its sender; return the credentials.
+        Receive one byte with the credentials of its sender, and return these.
 
-        SO_PASSCRED is on during the call: the kernel adds the sender's credentials to a byte that is sent meanwhile.
-        Their ``source`` is ``CredentialsSource.MESSAGE``. A byte that was sent before the call may carry none. Then the
-        result is that of `get_peer_credentials`, and ``source`` is ``CredentialsSource.PEER``. But if the program has
-        switched SO_PASSCRED on itself, see `pass_credentials`, the sender of such a byte is unknown, and the getters
-        raise INVALID_DATA: it may be the overflow user in a pid namespace that is not visible here. A pidfd and a
-        security label that come along, see `pass_pidfds`, are in the Credentials.
+        The kernel adds them to a byte that is sent while SO_PASSCRED is on, as it is during the call:
 
-        Errors, besides those of all methods: `ClosedError` at the end of the stream, with Gio's code and text: FAILED,
-        ``Expecting to read a single byte ...``; FAILED, ``Unexpected type of ancillary data`` or ``Expecting 1 control
-        message, got 2``, for a message with descriptors, which is consumed, and the descriptors are closed;
-        NOT_SUPPORTED if it is not a Unix socket.
+        - A byte that was sent during the call, or after `pass_credentials`, has them. Then the ``source`` of the result
+          is ``CredentialsSource.MESSAGE``.
+        - A byte that was sent before may have none. Then the pid, uid and gid are those of the peer (SO_PEERCRED), and
+          the ``source`` is ``CredentialsSource.PEER``.
+        - After `pass_credentials`, a byte without credentials has an unknown sender, and the getters of the result
+          raise INVALID_DATA. The sender may be in a pid namespace that is not visible here.
+
+        A pidfd that comes along (see `pass_pidfds`) and a security label become part of the result.
+
+        Raises the Errors of all methods (see the class), and:
+
+        - FAILED, but as a `ClosedError`, ``Expecting to read a single byte ...``, at the end of the stream
+        - FAILED, ``Unexpected type of ancillary data`` or ``Expecting 1 control message, got 2``, for a message with
+          descriptors, which is consumed, and its descriptors are closed
+        - NOT_SUPPORTED if it is not a Unix socket
         """
         handle = self._socket._handle
         if cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()):
@@ -480,32 +510,40 @@ class UnixConnection(SocketConnection):
 
     def get_peer_credentials(self) -> Credentials:
         """
-        Return all that the kernel knows of the peer: the process that made the pair, or called connect() or listen().
+        Return the credentials of the peer: the process that made the pair, or called connect() or listen().
 
-        That is pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label
-        (SO_PEERSEC) and a pidfd (SO_PEERPIDFD), which is closed with the Credentials. All but the pidfd's state date
-        from that call, whichever process has the other end now; ``source`` is ``CredentialsSource.PEER``. The getter of
-        a value that this kernel does not know raises NOT_SUPPORTED. If the descriptor table has no room for the pidfd,
-        `get_pidfd` and `is_alive` of the result raise TOO_MANY_OPEN_FILES. See unix(7) and socket(7).
+        They are those of that call, even if another process has the other end now. The ``source`` of the result is
+        ``CredentialsSource.PEER``. It has all that the kernel knows; see unix(7) and socket(7):
 
-        Errors: CLOSED; NOT_INITIALIZED, see `Socket`; NOT_CONNECTED if the kernel knows no peer; NOT_SUPPORTED if it is
-        not a Unix socket.
+        - pid, effective uid and gid (SO_PEERCRED), supplementary groups (SO_PEERGROUPS), security label (SO_PEERSEC)
+        - a pidfd (SO_PEERPIDFD), which is closed with the result
+
+        The getter of an unknown value raises NOT_SUPPORTED, and `get_pidfd` and `is_alive` raise TOO_MANY_OPEN_FILES if
+        the descriptor table had no room for the pidfd.
+
+        Raises the Errors CLOSED and NOT_INITIALIZED (see the class), NOT_CONNECTED if the kernel knows no peer, and
+        NOT_SUPPORTED if it is not a Unix socket.
         """
         return peer_identity(self._socket._handle)
 
     def pass_credentials(self, wanted: bool = True) -> None:
         """
-        Set whether the kernel adds the sender's credentials to each message that is sent from now on (SO_PASSCRED).
+        Have the kernel add the sender's credentials to each message that is sent from now on (SO_PASSCRED).
 
-        Raises the Error NOT_SUPPORTED on a system without such an option.
+        With False, it no longer does. `receive_message` returns them. ``listen(path, pass_credentials=True)`` does this
+        from the first message of each connection on.
+
+        Raises the Error NOT_SUPPORTED on a system without such an option, and CLOSED on a closed connection.
         """
         pass_credentials(self._socket._handle, bool(wanted))
 
     def pass_pidfds(self, wanted: bool = True) -> None:
         """
-        Set whether the kernel adds a pidfd of the sender to each message that is sent from now on (SO_PASSPIDFD).
+        Have the kernel add a pidfd of the sender to each message that is sent from now on (SO_PASSPIDFD).
 
-        Raises the Error NOT_SUPPORTED before Linux 6.5.
+        With False, it no longer does. `receive_message` and `receive_credentials` return them.
+
+        Raises the Error NOT_SUPPORTED before Linux 6.5, and CLOSED on a closed connection.
         """
         pass_pidfds(self._socket._handle, bool(wanted))
 

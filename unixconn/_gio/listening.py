@@ -68,37 +68,33 @@ def listen(
     """
     Make the socket *path*, and return a listener that accepts connections on it.
 
-    Instead of *path*, *sock* may be a socket that listens already: a socket of the standard library, a
-    `FileDescriptor`, or a number, such as an inherited one. The listener takes over its descriptor, see
-    `UnixListener.from_socket`. Then only *pass_credentials* can be set, for connections that are made from then on.
+    - *path* is a string, bytes or an os.PathLike for a socket file, or a `UnixSocketAddress`. A string or bytes that
+      begin with a NUL byte are an abstract name. A path that begins with "@" is a file.
+    - *type* is STREAM or SEQPACKET.
+    - *mode* is the permissions of the file, such as 0o600; if it is None, the umask decides. Nobody can connect before
+      they are set. On Linux the file never has more than these.
+    - *backlog* is the number of connections that the kernel queues.
+    - With *pass_credentials*, each message carries its sender's credentials, from the first byte of each connection on:
+      see `UnixConnection.pass_credentials`.
+    - *sock*, instead of *path*, is a socket that listens already: a socket of the standard library, a `FileDescriptor`,
+      or a number, such as an inherited one. The listener takes over its descriptor, see `UnixListener.from_socket`.
+      Then only *pass_credentials* can be set, for connections that are made from then on.
 
-    *path* is a string, bytes or an os.PathLike for a socket file. A string or bytes that begin with a NUL byte are an
-    abstract name; a path that begins with "@" is a file. *path* can be a `UnixSocketAddress`, too. *type* is STREAM or
-    SEQPACKET.
-
-    The path is passed to bind(2) as it is, without resolving it. A socket file on which no process listens any more is
-    replaced. If several servers start at the same time, one of them listens, and the others get ADDRESS_IN_USE. The
-    file is removed when this process closes the listener, by a descriptor of the folder, which the listener keeps open.
-    A file that another user has put in its place stays. docs/platforms.md says what this takes of the system, and what
-    is done without it.
-
-    *mode* is the permissions of the file; if it is None, the umask decides. Nobody can connect before they are set. On
-    Linux the file never has more than these. If /proc is not mounted and other users may replace files in the folder,
-    it has no more than the umask leaves. *backlog* is the number of connections that the kernel queues. With
-    *pass_credentials*, each message carries its sender's credentials from the first byte of each connection on, see
-    `UnixConnection.pass_credentials`.
+    A socket file on which no process listens any more is replaced. If several servers start at the same time, one of
+    them listens, and the others get ADDRESS_IN_USE. Closing the listener removes the file, unless another one has taken
+    its place. For that, the listener keeps a descriptor of the folder open. docs/platforms.md says which features of
+    the system this needs, and what is done without them.
 
     Raises these Errors. That of a system call has *path* as its ``filename``:
 
     - ADDRESS_IN_USE if a process listens on *path*, the file is not a socket, or another server replaces it just now
-    - INVALID_FILENAME for an empty *path*
-    - FILENAME_TOO_LONG for a *path* of more bytes than fit into an address
-    - one with the code for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
+    - INVALID_FILENAME for an empty *path*, FILENAME_TOO_LONG for one of more bytes than fit into an address
+    - for *sock*, those of `UnixListener.from_socket`
+    - otherwise the one for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
-    Raises TypeError if an argument has a wrong type or there is not one of *path* and *sock*, OverflowError if *mode*
-    is not from 0 to 0o7777, and ValueError for the type DATAGRAM, on which nobody listens, for the *mode* of an
-    abstract name, which has none, and for an argument that does not go with *sock*. For *sock*, raises the Errors of
-    `UnixListener.from_socket`.
+    Raises TypeError if an argument has a wrong type, or if there is not one of *path* and *sock*; OverflowError if
+    *mode* is not from 0 to 0o7777; and ValueError for the type DATAGRAM, for the *mode* of an abstract name, and for an
+    argument that does not go with *sock*.
     """
     if sock is not None:
         if path is not None:

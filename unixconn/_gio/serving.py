@@ -46,25 +46,26 @@ async def serve(handler: Handler, path_or_listener: Name | SocketListener, *, li
     """
     Accept connections, and run ``await handler(connection)`` for each in a task of its own, until the listener closes.
 
-    *path_or_listener* is a listener, or what `listen` takes: a path, an abstract name or an address. A listener that
-    this call makes is closed at its end. Pass a listener to have it listen before the first await, or to set options.
-    *limit* is the number of tasks at a time. Further connections stay in the kernel's queue. A connection is closed
-    when its handler returns or raises.
+    - *path_or_listener* is a listener, or what `listen` takes: a path, an abstract name or an address. Pass a listener
+      to have it listen before the first await, or to set options. A listener that this call makes is closed at its end.
+    - *limit* is the number of tasks at a time. Further connections stay in the kernel's queue.
 
-    When the listener is closed, the call waits for the handlers that run, and returns. When the call is cancelled, it
-    closes the listener that it has made, cancels the handlers, waits for these, and ends as cancelled.
+    A connection is closed when its handler returns or raises. When the listener is closed, the call waits for the
+    handlers that run, and returns. When the call is cancelled, it closes the listener that it has made, cancels the
+    handlers, waits for these, and ends as cancelled.
 
-    What a handler raises is treated as the loop's own servers do it. In asyncio it goes to the loop's exception
-    handler, and the others run on, as in asyncio.start_unix_server. In trio it cancels the other handlers and is raised
-    here in an ExceptionGroup, as in trio.serve_listeners. In a coroutine of Twisted (`ensureDeferred`) the handlers are
-    such coroutines, too, and Twisted's log gets the error; the others run on.
+    An exception that a handler raises is treated as in the loop's own servers:
+
+    - In asyncio it goes to the loop's exception handler, and the others run on, as in asyncio.start_unix_server.
+    - In trio it cancels the others, and is raised here in an ExceptionGroup, as in trio.serve_listeners.
+    - In a coroutine of Twisted (`ensureDeferred`) it goes to Twisted's log, and the others run on.
 
     If there is no descriptor or memory for a connection, the Error is reported, and accepting is tried again 0.1
     seconds later. It is reported to asyncio's exception handler, to Twisted's log, or else to `sys.excepthook`.
 
-    Raises TypeError if *handler* cannot be called or *limit* is no integer, OverflowError if *limit* is less than 1,
-    RuntimeError where none of these loops runs, the errors of `listen`, and other Errors of `accept`, in trio
-    within the ExceptionGroup.
+    Raises TypeError if *handler* cannot be called or *limit* is no integer; OverflowError if *limit* is less than 1;
+    RuntimeError where none of these loops runs; the errors of `listen`; and other Errors of accepting, in trio within
+    the ExceptionGroup.
     """
     if not callable(handler):
         raise TypeError(f"handler must be a coroutine function, not {handler!r}")

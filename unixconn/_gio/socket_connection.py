@@ -76,6 +76,7 @@ class SocketConnection(IOStream):
         def _declared(self, *, socket: Socket) -> None: ...
 
         def __init__(self, *others, socket=None):
+            """Make a connection over *socket*, a `Socket`. Raises TypeError for anything else."""
             if others or not isinstance(socket, Socket):
                 raise _wrong_arguments(type(self), others, socket)
             super().__init__()
@@ -110,13 +111,15 @@ class SocketConnection(IOStream):
         Make a connection over the socket of *sock*, which belongs to somebody else and stays open.
 
         *sock* is a number, an object with ``fileno()`` such as a socket of the standard library, a transport or
-        StreamWriter of asyncio, or a stream of trio or anyio. The connection has a duplicate of the descriptor:
-        ``with UnixConnection.borrow(sock) as connection:`` closes that one alone. Both read from the same queue. While
-        a loop reads from the socket by itself, as asyncio's transports do, what arrives goes to whichever comes first:
-        call ``transport.pause_reading()`` before.
+        StreamWriter of asyncio, or a stream of trio or anyio. The connection has a duplicate of the descriptor, which
+        ``with UnixConnection.borrow(sock) as connection:`` closes.
+
+        Both read from the same queue. A transport of asyncio reads whatever arrives. So call
+        ``transport.pause_reading()`` before you receive.
 
         Raises the Error FAILED for a number that is not open, INVALID_ARGUMENT for one that is no socket, and
-        TOO_MANY_OPEN_FILES; TypeError for an object of another kind, and ValueError for one that is closed.
+        TOO_MANY_OPEN_FILES if there is no room for the duplicate; TypeError for an object of another kind; and
+        ValueError for one that is closed.
         """
         return cls._over(duplicate_of(sock))
 
@@ -240,19 +243,22 @@ class SocketConnection(IOStream):
         cancellable: Cancellable | None = None,
     ) -> int:
         """
-        Send all of *data*, a bytes-like object; return its length in bytes.
+        Send all of *data*, a bytes-like object, and return its length in bytes.
 
-        The descriptors *fds* and *credentials*, True for those of this process, go with the first byte of a stream that
-        takes the data in parts. After an error between two parts the peer has the first parts, and a note of the Error
-        says so. The parts of two threads that call this method at the same time may be mixed. As all plain methods that
-        send, this one waits for the rest of a message that the background has sent a part of. See unix(7).
+        *fds* are numbers or objects with ``fileno()``, which still belong to the caller. *credentials* are those to
+        send, True for those of this process. Both go with the first byte. See unix(7).
 
-        The kernel takes 253 descriptors at a time. On a stream, the second 253 go with the second byte, and so on, and
-        the last ones with all the rest of *data*: `receive_message` returns these parts one by one.
+        - A stream may take the data in parts. After an error between two parts the peer has the first parts, and a note
+          of the Error says so. If two threads call this method at the same time, their parts may be mixed.
+        - The kernel takes 253 descriptors at a time. On a stream, the second 253 go with the second byte, and so on,
+          and the last ones with all the rest of *data*. `receive_message` returns these parts one by one.
+        - If an asynchronous operation has sent a part of its message, the call waits for the rest of that first.
 
-        Errors: those of `UnixConnection.send_fd` and `UnixConnection.send_credentials`; MESSAGE_TOO_LARGE for a record
-        that the kernel does not take; INVALID_ARGUMENT for descriptors or credentials without data on a stream, where
-        they would be lost, for more than 253 descriptors in a record, and for more than 253 times the bytes of *data*.
+        Raises the same errors as `UnixConnection.send_fd` and `UnixConnection.send_credentials`, and:
+
+        - MESSAGE_TOO_LARGE for a record that the kernel does not take
+        - INVALID_ARGUMENT for descriptors or credentials without data on a stream, where they would be lost
+        - INVALID_ARGUMENT for more than 253 descriptors in a record, or for each byte of *data* on a stream
         """
         handle = self._socket._handle
         sent, tried = -1, False
@@ -296,17 +302,22 @@ class SocketConnection(IOStream):
 
     def receive_message(self, max_bytes: int, cancellable: Cancellable | None = None) -> Message:
         """
-        Receive at most *max_bytes* bytes, and the descriptors and credentials that come with them.
+        Receive at most *max_bytes* bytes, with their descriptors and credentials, and return a `Message`.
 
-        On a stream the bytes may be of several messages, but they end with the first message that has descriptors: so
-        these belong to the bytes that were sent last. On other sockets the bytes are one record, which may be empty.
-        Credentials and a pidfd come if `UnixConnection.pass_credentials` and `UnixConnection.pass_pidfds` ask for them.
-        A SEQPACKET connection always asks for credentials: they distinguish an empty record from the end.
+        - On a stream the bytes may be of several messages. They end with the first message that has descriptors, so
+          these belong to the bytes that were sent last. On other sockets the bytes are one record, which may be empty.
+        - Credentials and a pidfd come if `UnixConnection.pass_credentials` and `UnixConnection.pass_pidfds` have asked
+          for them. A SEQPACKET connection always asks for credentials, to distinguish an empty record from the end.
 
-        Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end; TOO_MANY_OPEN_FILES
-        if this process has no free number for each descriptor, PERMISSION_DENIED if a security module denies one, and
-        MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*. Then the message has left the socket: its
-        descriptors are closed, and its data, or the first *max_bytes* of it, are in the attribute `Error.partial`.
+        Raises the Errors of all methods (see `UnixConnection`), and:
+
+        - CLOSED, ``Connection closed by the peer``, at the end
+        - TOO_MANY_OPEN_FILES if this process has no free number for each descriptor
+        - PERMISSION_DENIED if a security module denies a descriptor
+        - MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*
+
+        The last three consume the message, and close its descriptors. Its data, or the first *max_bytes* of it, are in
+        the attribute `Error.partial`.
         """
         handle = self._socket._handle
         found: list[Message] = []
@@ -337,17 +348,22 @@ class SocketConnection(IOStream):
 
     def receive_exactly(self, size: int, cancellable: Cancellable | None = None) -> JoinedMessage:
         """
-        Receive *size* bytes of a stream, and the descriptors and credentials that come with them.
+        Receive *size* bytes of a stream, with their descriptors and credentials, and return a `JoinedMessage`.
 
-        The attribute ``offsets`` of the result says with which bytes each descriptor came. If the wait ends early, by
-        CANCELLED, TIMED_OUT or an exception of a signal handler, no byte and no descriptor is lost: the next
+        Its attribute ``offsets`` says with which bytes each descriptor came.
+
+        If the wait ends early, by CANCELLED, TIMED_OUT or an exception of a signal handler, nothing is lost. The next
         `receive_exactly`, `receive_message`, `peek_message` or read of the input stream gets what has come. The methods
         that receive one byte with a descriptor or with credentials, and those of the Socket, do not see it.
 
-        Errors, besides those of all methods: CLOSED, ``Connection closed by the peer``, at the end, TOO_MANY_OPEN_FILES
-        and PERMISSION_DENIED, see `receive_message`. Then the bytes that have come are in the attribute
-        `Error.partial`, and the next call gets them as well, with their descriptors. NOT_SUPPORTED if the socket is no
-        stream.
+        Raises the Errors of all methods (see `UnixConnection`), and:
+
+        - CLOSED, ``Connection closed by the peer``, at the end
+        - TOO_MANY_OPEN_FILES and PERMISSION_DENIED as `receive_message`
+        - NOT_SUPPORTED if the socket is no stream
+
+        With the first three, the bytes that have come are in the attribute `Error.partial`. The next call gets them as
+        well, with their descriptors.
         """
         return self._socket._complete(self._receive_exactly_operation(size), cancellable)
 
@@ -362,12 +378,13 @@ class SocketConnection(IOStream):
 
     def peek_message(self, max_bytes: int, cancellable: Cancellable | None = None) -> Message:
         """
-        Return what `receive_message` would receive, and leave it there (MSG_PEEK): the next call gets it once more.
+        Return what `receive_message` would receive, and leave it in the socket for the next call (MSG_PEEK).
 
-        The descriptors are duplicates, which belong to the Message. A record that is longer than *max_bytes* is no
-        Error: its first bytes come, and ``end_of_record`` is False.
+        The descriptors are duplicates, which belong to the `Message`. If a record is longer than *max_bytes*, its first
+        bytes come, and ``end_of_record`` is False.
 
-        Errors: those of `receive_message`, and nothing is lost with them; NOT_SUPPORTED on other systems than Linux.
+        Raises the same Errors as `receive_message`, but loses nothing with them; and NOT_SUPPORTED on other systems
+        than Linux.
         """
         return self._socket._complete(self._peek_message_operation(max_bytes), cancellable)
 

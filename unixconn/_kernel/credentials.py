@@ -64,17 +64,17 @@ class CredentialsSource(str, Enum):
 
 class Credentials(Object):
     """
-    The pid, uid and gid of a process, and what else is known about it (Gio.Credentials).
+    The identity of a process: pid, uid, gid, groups, security label and pidfd (Gio.Credentials).
 
-    ``Credentials()`` makes those of this process at this moment, with the effective uid and gid. The attribute
-    ``source``, a `CredentialsSource`, says where the values come from.
+    ``Credentials()`` makes those of this process, with the effective uid and gid. The attribute ``source``, a
+    `CredentialsSource`, says where the values come from.
 
     The values are of one moment. The process may have ended since, and another process may have its pid by now. Only
     `get_pidfd` and `is_alive` are safe from that, as they use a pidfd.
 
-    A method whose value is unknown raises an Error whose text says why. The uid or gid of a user or group that has no
-    number in this process's user namespace is unknown: the kernel shows the overflow id instead, usually 65534, which
-    another user or group may have here.
+    A getter of an unknown value raises an Error whose text says why. A uid or gid without a number in this process's
+    user namespace counts as unknown: the kernel shows the overflow id instead, usually 65534, which another user or
+    group may have here.
     """
 
     __module__ = "unixconn"
@@ -131,7 +131,7 @@ class Credentials(Object):
         """
         Return the pid, as this process's pid namespace numbers it (g_credentials_get_unix_pid).
 
-        Raises the Error INVALID_DATA if there is none: the process is in a pid namespace that is not visible here, or
+        Raises the Error INVALID_DATA if it is unknown: the process is in a pid namespace that is not visible here, or
         the socket has no peer.
         """
         if not self._numbers[0] or not self._has_user():
@@ -142,9 +142,10 @@ class Credentials(Object):
         """
         Return the uid (g_credentials_get_unix_user).
 
-        Raises the Error INVALID_DATA if there is none, or if the user has no number in this process's user namespace.
-        Unlike Gio's, this method also returns the uid of a process in another pid namespace, whose pid is unknown here:
-        the kernel has translated the uid to this process's user namespace.
+        It is known even if the pid is not, as that of a process in another pid namespace. There, Gio raises an error.
+
+        Raises the Error INVALID_DATA if it is unknown: the user has no number in this process's user namespace, or the
+        socket has no peer.
         """
         return self._id(_UID)
 
@@ -164,8 +165,8 @@ class Credentials(Object):
         A peer's groups come from SO_PEERGROUPS (Linux 4.13). With the source "self" they are those of this process, see
         getgroups(2).
 
-        Raises the Error NOT_SUPPORTED if they are unknown: for credentials of a message, as no message carries groups,
-        and for a peer on an older kernel.
+        Raises the Error NOT_SUPPORTED for credentials of a message, which carries no groups, for those of
+        `Socket.get_credentials`, and for a peer on an older kernel.
         """
         groups = self._told(self._groups, "The supplementary groups are")
         return [group for group in groups if not _is_overflow(group, _GID)]
@@ -187,9 +188,11 @@ class Credentials(Object):
         A pidfd always refers to the same process, even if the process has ended and another process has its pid. A
         peer's pidfd comes from SO_PEERPIDFD, that of a message from SCM_PIDFD.
 
-        Raises the Error NOT_SUPPORTED if there is no pidfd, as before Linux 6.5; FAILED (`NoSuchProcessError`) if the
-        process had ended before the kernel was asked for the pidfd, which Linux reports up to 6.15; and
-        TOO_MANY_OPEN_FILES if the descriptor table is full, or was full when the kernel was asked.
+        Raises the Errors:
+
+        - NOT_SUPPORTED if there is no pidfd, as before Linux 6.5
+        - FAILED (`NoSuchProcessError`), up to Linux 6.15, if the process had ended before the kernel was asked for it
+        - TOO_MANY_OPEN_FILES if the descriptor table is full, or was full when the kernel was asked
         """
         if self._is_of_this_process():
             return open_pidfd(os.getpid())._hand_over()
@@ -202,8 +205,8 @@ class Credentials(Object):
         The answer comes from the pidfd, never from the pid. The credentials of a message have one only if
         `UnixConnection.pass_pidfds` was called before it was sent.
 
-        Raises the Error NOT_SUPPORTED if there is no pidfd, TOO_MANY_OPEN_FILES if there was no room for it, and that
-        for poll(2)'s errno.
+        Raises the Error NOT_SUPPORTED if there is no pidfd, TOO_MANY_OPEN_FILES if there was no room for it, and
+        otherwise the Error for the errno of poll(2).
         """
         if self._is_of_this_process():
             return True

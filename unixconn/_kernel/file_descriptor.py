@@ -58,11 +58,11 @@ class FileDescriptor:
 
     def __init__(self, fd: int | FileDescriptor) -> None:
         """
-        Take over the descriptor *fd*.
+        Take over the descriptor *fd*, an integer or a FileDescriptor.
 
-        Raises TypeError if *fd* is neither an integer nor a FileDescriptor, including a file or a socket, which would
-        close its descriptor as well; ValueError for a negative number; OverflowError for a number that does not fit a C
-        int; OSError (EBADF) if no file is open under the number; and the Error for another errno of fstat(2).
+        Raises TypeError for anything else, such as a file or a socket, which would close its descriptor as well;
+        ValueError for a negative number; OverflowError for a number that does not fit a C int; OSError (EBADF) if no
+        file is open under the number; and the Error for another errno of fstat(2).
         """
         self._prepare()
         number = as_descriptor(fd) if fd.__class__ is int else as_own_descriptor(fd)
@@ -179,8 +179,8 @@ class FileDescriptor:
         """
         Return a socket of the standard library that takes over the descriptor.
 
-        Raises ValueError if this one was closed or detached, and the Error for the errno of getsockopt(2), fcntl(2) or
-        ioctl(2), such as that for a descriptor that is not a socket. It stays in this object then.
+        Raises ValueError if this one was closed or detached, and otherwise the Error for the errno of a system call,
+        such as INVALID_ARGUMENT for a descriptor that is not a socket. The descriptor stays in this object then.
         """
         number = self.fileno()
         try:
@@ -200,10 +200,10 @@ class FileDescriptor:
 
     def samefile(self, other: FileDescriptorLike) -> bool:
         """
-        Return whether *other*, a descriptor, refers to the same file, even if the file was opened twice.
+        Return whether *other* refers to the same file, even if the file was opened twice; see `os.path.sameopenfile`.
 
-        See `os.path.sameopenfile`. Raises ValueError if this one was closed or detached, TypeError, ValueError or
-        OverflowError if *other* cannot be a descriptor, and OSError (EBADF) if it is not open.
+        *other* is a number or an object with ``fileno()``. Raises ValueError if this one was closed or detached;
+        TypeError, ValueError or OverflowError if *other* cannot be a descriptor; and OSError (EBADF) if it is not open.
         """
         return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
 

@@ -55,10 +55,11 @@ _new = object.__new__
 
 class Message:
     """
-    A message that `UnixConnection.receive_message` returns: data, and what has come with them.
+    What `UnixConnection.receive_message` returns: data, descriptors and credentials.
 
-    The message owns its descriptors. ``with message:`` closes those that are still in it at the end of the block. To
-    keep one, take it out with ``message.fds.pop(0)``, or take its number with ``message.fds[0].detach()``.
+    The message owns its descriptors, which are close-on-exec. ``with message:`` closes those that are still in it at
+    the end of the block. To keep one, take it out with ``message.fds.pop(0)``, or take its number with
+    ``message.fds[0].detach()``.
     """
 
     __module__ = "unixconn"
@@ -125,9 +126,9 @@ class Message:
 
 class JoinedMessage(Message):
     """
-    The message that `SocketConnection.receive_exactly` returns: the bytes of several reads, and what came with them.
+    What `UnixConnection.receive_exactly` returns: the bytes of several reads, and what came with them.
 
-    ``credentials`` and ``pidfd`` are None, too, if the bytes are of more than one sender.
+    ``credentials`` and ``pidfd`` are also None if the bytes have more than one sender.
     """
 
     __module__ = "unixconn"
@@ -135,8 +136,8 @@ class JoinedMessage(Message):
     # For help(), which does not see the docstring below.
     __slots__ = {
         "offsets": (
-            "For each of the received descriptors the offsets in *data* of the bytes that came with it, a range. The "
-            "kernel does not report more: the descriptor was sent with one of these bytes."
+            "A range of offsets in *data* for each received descriptor: it was sent with one of these bytes. The "
+            "kernel does not report which one."
         ),
     }
 
@@ -144,9 +145,9 @@ class JoinedMessage(Message):
         super().__init__()
         self.offsets: tuple[range, ...] = ()
         """
-        For each of the received descriptors the offsets in *data* of the bytes that came with it, a range.
+        A range of offsets in *data* for each received descriptor: it was sent with one of these bytes.
 
-        The kernel does not report more: the descriptor was sent with one of these bytes.
+        The kernel does not report which one.
         """
 
 

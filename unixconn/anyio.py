@@ -2,11 +2,13 @@
 Use a UnixConnection as a stream of anyio, and a UnixListener as a listener of such streams.
 
 `UnixStream` is an `anyio.abc.UNIXSocketStream`, `UnixStreamListener` an `anyio.abc.SocketListener`. Both work in both
-of anyio's backends. If the caller or the process has no room for the descriptors of a message, `UnixStream` raises an
-Error; anyio's own stream loses them without a word. Received descriptors are close-on-exec. `UnixStream.connection` is
-the connection, for example for credentials.
+of anyio's backends. They need anyio 4.1 or later, which unixconn does not install.
 
-This module needs anyio 4.1 or later, which unixconn does not install.
+What `UnixStream` has beyond anyio's own stream:
+
+- If the caller or the process has no room for a descriptor, it raises an Error. anyio's stream loses it silently.
+- Received descriptors are close-on-exec.
+- The attribute ``connection`` is the `UnixConnection`, for example for credentials.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class _HasSocket:
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Those of `anyio.abc.SocketAttribute` for Unix sockets that listen."""
+        """The values of `anyio.abc.SocketAttribute` for a Unix socket that listens."""
         return {
             SocketAttribute.family: lambda: self._raw_socket.family,
             SocketAttribute.local_address: lambda: self._raw_socket.getsockname(),  # noqa: PLW0108
@@ -76,12 +78,16 @@ class _HasSocket:
 
 class UnixStream(_HasSocket, UNIXSocketStream):
     """
-    A stream of anyio over *connection*, which belongs to it from then on: `aclose` closes the connection.
+    A stream of anyio over *connection*, which belongs to the stream from then on: `aclose` closes both.
 
-    Raises TypeError if *connection* is not a UnixConnection, and ValueError if it is not a stream, but of records.
+    Raises TypeError if *connection* is not a UnixConnection, and ValueError if its socket is not a STREAM.
 
-    All methods raise anyio's errors: ClosedResourceError after `aclose`, BusyResourceError while another task sends or
-    receives, and BrokenResourceError if the peer has gone, or the connection was reset. Other Errors are unixconn's.
+    The methods raise anyio's errors where it has one, and otherwise unixconn's:
+
+    - ClosedResourceError after `aclose`
+    - BusyResourceError while another task sends or receives
+    - BrokenResourceError if the peer has gone, or the connection was reset
+    - EndOfStream from `receive` and `receive_fds` at the end of the data
     """
 
     def __init__(self, connection: UnixConnection) -> None:
@@ -206,8 +212,7 @@ class UnixStreamListener(_HasSocket, SocketListener):
     ``await listener.serve(handler)`` runs ``await handler(stream)`` for each connection in a task of its own, until it
     is cancelled. The handler closes the stream. *listener* belongs to this object from then on: `aclose` closes it.
 
-    Raises TypeError if *listener* is not a `UnixListener`, and ValueError if its connections are not streams, but of
-    records.
+    Raises TypeError if *listener* is not a `UnixListener`, and ValueError if its socket is not a STREAM.
     """
 
     def __init__(self, listener: UnixListener) -> None:

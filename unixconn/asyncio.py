@@ -1,10 +1,9 @@
 """
 asyncio's streams over a UnixConnection: they keep descriptors with their bytes.
 
-`open_connection` and `start_server` are for programs that are written for asyncio.open_unix_connection and
-asyncio.start_unix_server. A `StreamReader` and a `StreamWriter` have all that asyncio's own have, which are their base
-classes. Beyond that, `StreamWriter.write_fds` sends descriptors with bytes, and `StreamReader.take_fds` returns those
-that have come with the bytes read.
+`open_connection` and `start_server` take the place of asyncio.open_unix_connection and asyncio.start_unix_server.
+`StreamReader` and `StreamWriter` are subclasses of asyncio's own, with two more methods: `StreamWriter.write_fds` sends
+descriptors with bytes, and `StreamReader.take_fds` returns the descriptors that have come with the bytes read so far.
 """
 
 from __future__ import annotations
@@ -55,12 +54,11 @@ async def open_connection(
     """
     Connect to *path*, and return a reader and a writer, as asyncio.open_unix_connection does.
 
-    *path*, *timeout* and *peer_uid* are those of `connect`. *path* may also be a connection, which belongs to the
-    streams from then on: that of a handler of `serve`, one of `create_pair`, or one `from_socket`. *limit* is that of
-    asyncio: the most bytes of a line.
+    *path*, *timeout* (in seconds) and *peer_uid* are those of `connect`. *path* may also be a `UnixConnection`, which
+    belongs to the streams from then on. *limit* is that of asyncio: the most bytes of a line.
 
-    Raises the errors of `connect`, ValueError for a connection that is not a stream, but of records, and for a *limit*
-    of less than 1, and RuntimeError where asyncio does not run.
+    Raises the errors of `connect`; ValueError for a connection whose socket is not a STREAM, and for a *limit* of less
+    than 1; and RuntimeError where asyncio does not run.
     """
     asyncio.get_running_loop()
     if limit < 1:

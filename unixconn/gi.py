@@ -187,11 +187,11 @@ def _require_versions(requires: dict[str, str]) -> None:
 
 def install(force: bool = False) -> bool:
     """
-    Make ``gi`` and ``gi.repository`` mean this library, and return whether they do.
+    Make ``gi`` and ``gi.repository`` mean this library, and return True.
 
-    Where PyGObject is installed, this has no effect without *force*. Call it before the program imports ``gi``. The
-    namespaces are Gio, GLib, GObject, GioUnix and GLibUnix. A name of theirs that this library leaves out on purpose is
-    an AttributeError that says so.
+    Call it before the program imports ``gi``. Where PyGObject is installed, the call has no effect without *force*, and
+    returns False. The namespaces are Gio, GLib, GObject, GioUnix and GLibUnix. A name of theirs that this library
+    leaves out on purpose raises an AttributeError that says so.
     """
     if isinstance(sys.modules.get("gi.repository.Gio"), _Namespace):
         return True
@@ -221,11 +221,12 @@ _guests: list[Any] = []
 
 def use_glib_loop() -> None:
     """
-    Have the main loop of PyGObject call the callbacks of this library, for a program that keeps PyGObject.
+    Have PyGObject's main loop call the callbacks of this library, in a program that keeps PyGObject.
 
-    GLib's default loop then iterates unixconn's default context: callbacks of ``*_async``, signals of a
-    `SocketService`, `idle_add` and `timeout_add`. No thread is started. A second call does nothing. Call it in the
-    thread that runs GLib's loop. Raises ImportError without PyGObject, and RuntimeError if `install` has replaced it.
+    These are the callbacks of ``*_async``, the signals of a `SocketService`, `idle_add` and `timeout_add`. Call it in
+    the thread that runs GLib's default loop. No thread is started. A second call does nothing.
+
+    Raises ImportError without PyGObject, and RuntimeError if `install` has replaced it.
     """
     from gi.repository import GLib as glib  # type: ignore[import-not-found,unused-ignore]  # noqa: N813
 

@@ -1,5 +1,5 @@
 """
-Take over the sockets that a service manager, such as systemd, passes to a service, and send it notifications.
+Take over the sockets that a service manager, such as systemd, passes to a service, and notify the manager.
 
     from unixconn import systemd
 
@@ -73,14 +73,15 @@ def listen_fds(unset: bool = True) -> list[Passed]:
     Take over the descriptors that the service manager has passed, and return them with their names.
 
     They are the numbers from 3 on; the environment variable LISTEN_FDS says how many. They become close-on-exec. A
-    descriptor without a name is called "unknown". The list is empty if there are none, if LISTEN_PID or LISTEN_PIDFDID
-    means another process, and after an earlier call, whose result owns them.
+    descriptor without a name is called "unknown". See sd_listen_fds_with_names(3).
 
-    With *unset*, the variables are removed from `os.environ`, also if there are none for this process, so that no child
-    takes them for its own.
+    The list is empty if nothing was passed, if LISTEN_PID or LISTEN_PIDFDID names another process, and after an earlier
+    call, whose result owns the descriptors.
 
-    Raises the Error INVALID_DATA if a variable makes no sense or one of the descriptors is not open, and
-    TOO_MANY_OPEN_FILES. Nothing is taken over then. See sd_listen_fds_with_names(3).
+    With *unset*, the variables are removed from `os.environ` in any case, so that no child takes them for its own.
+
+    Raises the Error INVALID_DATA if a variable makes no sense or a descriptor is not open, and TOO_MANY_OPEN_FILES if
+    there is no room for a descriptor. Nothing is taken over then.
     """
     try:
         count = _passed_count()

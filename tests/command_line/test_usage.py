@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import stat
 
@@ -183,3 +184,19 @@ def test_help(command):
     for part in ("usage: unixconn", "examples:", "-h, --help", "exit codes (64 to 77 as in sysexits.h):"):
         assert part in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        ("receive", [0, 1, 64, 66, 71, 73, 74, 77, 126, 127, 130]),
+        ("send", [0, 1, 64, 66, 69, 71, 73, 74, 77, 130]),
+        ("peer", [0, 1, 64, 66, 69, 71, 74, 77, 130]),
+        ("demo", [0, 1, 64, 69, 74, 130]),
+        ("info", [0, 1, 64, 74, 130]),
+    ],
+)
+def test_help_lists_the_exit_codes_of_the_command(command, codes):
+    """And not those of the others."""
+    _, _, lines = run(command, "--help").stdout.partition("\nexit codes ")
+    assert [int(each) for each in re.findall(r"^  (\d+)", lines, re.MULTILINE)] == codes

@@ -181,7 +181,7 @@ class Error(RuntimeError):
 
     partial: bytes = b""
     """
-    The data of a message that `SocketConnection.receive_message` refuses, as other contents of it are lost.
+    The data of a message that `SocketConnection.receive_message` has refused.
 
     For `SocketConnection.receive_exactly` all bytes that have come, which the next call gets as well.
     """
@@ -359,7 +359,7 @@ class NotSupportedError(Error, OSError):
 
 
 class NotInitializedError(Error, ValueError):
-    """NOT_INITIALIZED: the Socket was not made by `Socket.new` or `Socket.new_from_fd`, nor by `Socket.init`."""
+    """NOT_INITIALIZED: the Socket was made by its constructor, and `Socket.init` was not called."""
 
     __module__ = "unixconn"
 

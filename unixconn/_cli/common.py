@@ -14,7 +14,7 @@ from unixconn import Error, FileDescriptor, IOErrorEnum
 from unixconn._kernel.descriptors import adopt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
@@ -28,20 +28,19 @@ def new_descriptor(create: Callable[..., int], *arguments: Any) -> FileDescripto
 
 # --- options and exit codes ------------------------------------------------------------------------------------------
 
-EXIT_CODES = """\
-exit codes (64 to 77 as in sysexits.h):
-  0    success
-  1    the reader of the output has closed it, or "unixconn demo" has failed
-  64   wrong options or arguments
-  66   a file, descriptor or socket does not exist, or cannot be read
-  69   nobody listens on the socket, the listener accepts no connections, or
-       PyGObject is missing (demo --peer gio)
-  71   another system error
-  73   a file or socket cannot be created
-  74   reading or writing failed
-  77   permission denied
-  130  ended by SIGINT, as by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP\
-"""
+_EXIT_CODES = {
+    os.EX_OK: "success",
+    1: "the reader of the output has closed it",
+    os.EX_USAGE: "wrong options or arguments",
+    os.EX_IOERR: "reading or writing failed",
+    130: "ended by SIGINT, as by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP",
+}
+"""Those of all commands, for their manuals."""
+NOT_THERE = {os.EX_NOINPUT: "a file, descriptor or socket does not exist, or cannot be read"}
+NOBODY_LISTENS = {os.EX_UNAVAILABLE: "nobody listens on the socket, or the listener accepts no connections"}
+CANNOT_CREATE = {os.EX_CANTCREAT: "a file or socket cannot be created"}
+OTHER_ERROR = {os.EX_OSERR: "another system error"}
+NO_PERMISSION = {os.EX_NOPERM: "permission denied"}
 
 INTERRUPTED = 130
 CONNECT_TIMEOUT = 5.0
@@ -73,24 +72,35 @@ Commands = argparse._SubParsersAction
 
 
 def add_command(
-    commands: Commands[Parser], name: str, run: Callable[[argparse.Namespace], int], about: str, text: str, usage: str
+    commands: Commands[Parser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    text: str,
+    usage: str,
+    codes: Mapping[int, str],
 ) -> Parser:
     """
     Add the command *name* to the parser, and return the command's own parser.
 
     *run* gets the parsed options, and returns the exit code. *about* describes the command in the list of commands,
-    *text* in its own manual, and *usage* shows its arguments.
+    *text* in its own manual, and *usage* shows its arguments. *codes* are its exit codes beside those of all commands.
     """
     parser = commands.add_parser(
         name,
         help=about,
         usage=f"unixconn {name} {usage}".rstrip(),
         description=text,
-        epilog=EXIT_CODES,
+        epilog=_manual_of_codes({**_EXIT_CODES, **codes}),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def _manual_of_codes(codes: Mapping[int, str]) -> str:
+    lines = (f"  {code:<5}{text}" for code, text in sorted(codes.items()))
+    return "\n".join(["exit codes (64 to 77 as in sysexits.h):", *lines])
 
 
 def add_verbose(parser: Parser) -> None:

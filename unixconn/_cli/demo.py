@@ -68,7 +68,11 @@ def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     about = "exchange an open file and credentials with a second process"
     text = "Start a second process, exchange an open file and credentials with it, and\nprint each step."
-    parser = add_command(commands, "demo", _run, about, text, "[--peer unixconn|gio]")
+    codes = {
+        1: "the demonstration has failed, or the reader of the output has closed it",
+        os.EX_UNAVAILABLE: "PyGObject is missing (--peer gio)",
+    }
+    parser = add_command(commands, "demo", _run, about, text, "[--peer unixconn|gio]", codes)
     parser.add_argument(
         "--peer",
         choices=tuple(IMPORTS),

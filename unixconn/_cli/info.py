@@ -21,7 +21,7 @@ def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     about = "show the layer in use, and the features of this machine's kernel"
     text = "Show the layer in use, and try on a socket pair which options this machine's\nkernel has."
-    add_command(commands, "info", _run, about, text, "")
+    add_command(commands, "info", _run, about, text, "", {})
 
 
 def _run(_namespace: argparse.Namespace) -> int:

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from unixconn import Cancellable, Error, connect
 from unixconn._cli.common import (
     CONNECT_TIMEOUT,
+    NO_PERMISSION,
+    NOBODY_LISTENS,
+    NOT_THERE,
+    OTHER_ERROR,
     Commands,
     Parser,
     add_command,
@@ -35,20 +39,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TEXT = """\
-Connect to the socket file PATH, and print which process serves it, according to
-the kernel: its pid, user, group, supplementary groups, security label and
-executable, and whether it is still alive. PATH "@NAME" is an abstract name, and
+Connect to the socket file PATH, and print what the kernel knows about the
+process that serves it: pid, user, group, supplementary groups, security label
+and executable, and whether it is alive. PATH "@NAME" is an abstract name, and
 "./@NAME" a file.
 
 This is the process that called listen(), with the credentials that it had then.
-It may have passed the socket on since: for a socket of systemd's socket
-activation, this is systemd, process 1.
+It may have passed the socket on. For a socket of systemd's socket activation,
+this is systemd, process 1.
 
 Facts that cannot be determined are printed as "unknown", with the reason. The
-executable is found by the pidfd of the process (Linux 6.5), as the pid may be
-another process's: a later one's, or in a /proc of another pid namespace. It is
-printed only if the process was alive after it was read, and is often not
-readable for processes of other users.
+executable needs Linux 6.5: the command checks by a pidfd that it belongs to
+this process, and not to another one with the same pid. The executables of
+other users' processes are often not readable.
 
 The server sees a connection that is closed without any data.
 
@@ -84,7 +87,8 @@ class _Facts(NamedTuple):
 
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
-    parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH")
+    codes = {**NOT_THERE, **NOBODY_LISTENS, **OTHER_ERROR, **NO_PERMISSION}
+    parser = add_command(commands, "peer", _run, "show which process serves a socket", _TEXT, "[OPTIONS] PATH", codes)
     parser.add_argument("path", metavar="PATH", type=path_argument, help="the socket file, or @NAME")
     parser.add_argument("--json", action="store_true", help="print a JSON object, with null for each unknown fact")
 

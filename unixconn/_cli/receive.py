@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from unixconn import Error, FileDescriptor, UnixListener, listen, systemd
 from unixconn._cli.common import (
+    CANNOT_CREATE,
     LONGEST_NAME,
+    NO_PERMISSION,
+    NOT_THERE,
+    OTHER_ERROR,
     CommandError,
     Commands,
     Parser,
@@ -44,26 +48,27 @@ if TYPE_CHECKING:
     from unixconn._cli.receiver import ReceivedDescriptor
 
 _TEXT = """\
-Listen on the socket file PATH, receive file descriptors from verified senders,
-and copy what each of them reads to standard output, one after the other, each
-until end of file.
+Listen on the socket file PATH, receive open files, and copy the content of each
+to standard output, one after the other.
 
-With COMMAND, execute that program instead. It gets the descriptors as a service
-of systemd does: as numbers 3 and up, with the variables LISTEN_FDS (their
-count), LISTEN_PID (the pid of the program) and LISTEN_FDNAMES (their names,
-joined by colons). See sd_listen_fds(3).
+With COMMAND, execute that program instead. It gets the files as a service of
+systemd gets its sockets, see sd_listen_fds(3): as descriptors 3 and up, with
+these variables:
+  LISTEN_FDS        the number of the descriptors
+  LISTEN_FDNAMES    their names, joined by colons
+  LISTEN_PID        the pid of the program
 
 PATH "@NAME" is an abstract name, and "./@NAME" a file. Without PATH, the
 command listens on the socket that a service manager has passed (LISTEN_FDS).
-The unit of that socket needs PassCredentials=yes, as a sender is identified by
-what the kernel adds to its message.
+The unit of that socket needs PassCredentials=yes, as the kernel adds the
+sender's credentials when a message is sent.
 
-The socket file has mode 0600, and is removed as soon as all descriptors have
+The socket file has mode 0600. It is removed as soon as all descriptors have
 arrived. A socket file that a dead process has left behind is replaced.
 
 The kernel reports which user has connected, and which user sends a message.
-Both must be the user of this process, or a user that --allow-uid names; this
-holds for root too. Other senders are reported on standard error, their
+Both must be the user of this process, or a user that --allow-uid names. This
+holds for root, too. Other senders are reported on standard error, their
 descriptors are closed, and the command keeps waiting.
 
 Any program can send, with one or more messages on one or more connections. The
@@ -71,17 +76,17 @@ data of a message are the names of its descriptors, joined by colons. If they
 are anything else, such as a single NUL, the descriptors are named "unknown".
 
 These limits keep a sender from stopping the others:
-  connections       256, and 64 of a user; with fewer than 1024 free descriptors
-                    a quarter of these, and of a user a quarter of that. The one
-                    that has been silent for longest is closed, after all that
-                    has come from it was received.
+  connections       256, and 64 of one user. With fewer than 1024 free
+                    descriptors, a quarter of their number, and a quarter of
+                    that for one user. If there is one too many, the one that
+                    has been silent for longest is read to its end and closed.
   a message         253 descriptors, the most that the kernel takes. If there is
                     no room for them, the connection is closed.
   data              4096 bytes of a connection that come without descriptors.
                     They are dropped. A sender of more is refused.
-  names             255 characters each; with COMMAND, as many as fit into 128
-                    KiB: 217 with --count 600.
-  lines             10 in 10 seconds about what is refused or closed; the others
+  names             255 characters each. With COMMAND, all names have to fit
+                    into 128 KiB: with --count 600, 217 characters each.
+  lines             10 in 10 seconds about what is refused or closed. The others
                     are counted.
 
 examples:
@@ -89,12 +94,15 @@ examples:
   unixconn receive ./door --stdin -- wc -l
   unixconn receive ./door --count 2 -- sh -c 'cmp /dev/fd/3 /dev/fd/4'\
 """
-_EXIT_CODES = """
-  126  COMMAND cannot be executed
-  127  COMMAND was not found
-Once COMMAND runs, the exit code is its own.\
-"""
 _COMMAND_NOT_FOUND = 127
+_EXIT_CODES = {
+    **NOT_THERE,
+    **OTHER_ERROR,
+    **CANNOT_CREATE,
+    **NO_PERMISSION,
+    CANNOT_EXECUTE: "COMMAND cannot be executed",
+    _COMMAND_NOT_FOUND: "COMMAND was not found",
+}
 _PASSED = "the socket of the service manager"
 _MOST_READ_AT_ONCE = 65536
 # PyPy has no name for it. This is the number on all machines that PyPy runs on.
@@ -134,8 +142,9 @@ def split_command(arguments: list[str]) -> tuple[list[str], list[str] | None]:
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     about = "receive open files: copy them out, or run a command with them"
-    parser = add_command(commands, "receive", _run, about, _TEXT, "[OPTIONS] [PATH] [-- COMMAND [ARGUMENT ...]]")
-    parser.epilog = f"{parser.epilog}{_EXIT_CODES}"
+    usage = "[OPTIONS] [PATH] [-- COMMAND [ARGUMENT ...]]"
+    parser = add_command(commands, "receive", _run, about, _TEXT, usage, _EXIT_CODES)
+    parser.epilog = f"{parser.epilog}\nOnce COMMAND runs, the exit code is its own."
     parser.order = "COMMAND stands after --"
     about = "the socket file to listen on, or @NAME (default: the socket that a service manager has passed)"
     parser.add_argument("path", metavar="PATH", nargs="?", type=path_argument, help=about)
@@ -144,7 +153,7 @@ def add(commands: Commands[Parser]) -> None:
         metavar="N",
         type=_count,
         default=1,
-        help="end after N descriptors (default: 1); further ones are closed",
+        help="end after N descriptors (default: 1), and close further ones",
     )
     parser.add_argument(
         "--allow-uid",
@@ -154,10 +163,10 @@ def add(commands: Commands[Parser]) -> None:
         action="append",
         default=[],
         help="also accept descriptors from this user, a name or a uid; may be repeated. The socket file then has mode "
-        "0666, and other users are refused after they have connected",
+        "0666: other users can connect, and are refused then",
     )
     parser.add_argument(
-        "--stdin", action="store_true", help="pass the one descriptor to COMMAND as its standard input instead"
+        "--stdin", action="store_true", help="pass the descriptor to COMMAND as its standard input instead"
     )
     parser.add_argument(
         "--json",

@@ -21,7 +21,12 @@ from unixconn import (
     connect,
 )
 from unixconn._cli.common import (
+    CANNOT_CREATE,
     CONNECT_TIMEOUT,
+    NO_PERMISSION,
+    NOBODY_LISTENS,
+    NOT_THERE,
+    OTHER_ERROR,
     CommandError,
     Commands,
     Parser,
@@ -46,16 +51,16 @@ _TEXT = """\
 Send open files to the receiver that listens on the socket file PATH: each
 FILE, opened for reading ("-" is standard input), then the descriptors that
 --fd names. If neither is given, send standard input. The credentials of this
-process are sent too. PATH "@NAME" is an abstract name, and "./@NAME" a file.
+process are sent, too. PATH "@NAME" is an abstract name, and "./@NAME" a file.
 
-The receiver gets descriptors of the same open files, and may use them as this
-process could, whatever its own permissions are. They are named after their
-files. The command ends when the kernel has accepted the descriptors; only the
-receiver reports whether it has accepted them too.
+The receiver gets descriptors of the same open files, named after these. It may
+use them as this process could, whatever its own permissions are. The command
+ends when the kernel has taken the descriptors. Whether the receiver accepts
+them, only the receiver reports.
 
 In a folder where others may create files, such as /tmp, anybody can listen on
-PATH first. Then name the user who has to listen: --to-user. If another one
-does, nothing is sent, and the exit code is 77.
+PATH first. There, name the user who has to listen by --to-user. If another
+one does, nothing is sent, and the exit code is 77.
 
 Options stand before PATH, or after the last FILE.
 
@@ -92,7 +97,8 @@ class _NamedDescriptor(NamedTuple):
 def add(commands: Commands[Parser]) -> None:
     """Add this command to the parser."""
     usage = "[OPTIONS] PATH [FILE ...] [--fd N ...]"
-    parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage)
+    codes = {**NOT_THERE, **NOBODY_LISTENS, **OTHER_ERROR, **CANNOT_CREATE, **NO_PERMISSION}
+    parser = add_command(commands, "send", _run, "send open files to a process that receives", _TEXT, usage, codes)
     parser.order = "options stand before PATH, or after the last FILE"
     about = "the socket file that the receiver listens on, or @NAME"
     parser.add_argument("path", metavar="PATH", type=path_argument, help=about)

@@ -45,13 +45,13 @@ def _with_fileno(sock: Any) -> Any:
 
 def peer_credentials(sock: Any) -> Credentials:
     """
-    Return what the kernel knows of the peer of *sock*, a socket that belongs to somebody else and stays as it is.
+    Return the credentials of the peer of *sock*, a socket that belongs to somebody else and stays open.
 
     *sock* is a number, an object with ``fileno()`` such as a socket of the standard library, a transport or
     StreamWriter of asyncio, or a stream of trio or anyio. The result is that of `UnixConnection.get_peer_credentials`.
 
-    Raises the errors of that method, the Error FAILED for a number that is not open, INVALID_ARGUMENT for one that is
-    no socket, TOO_MANY_OPEN_FILES if there is no descriptor left for the duplicate that the call makes, TypeError for
+    Raises the Errors of that method, and those of `UnixConnection.borrow`, as the call makes a duplicate: FAILED for a
+    number that is not open, INVALID_ARGUMENT for one that is no socket, and TOO_MANY_OPEN_FILES. Raises TypeError for
     an object of another kind, and ValueError for one that is closed.
     """
     socket = duplicate_of(sock)

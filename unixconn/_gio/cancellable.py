@@ -123,12 +123,11 @@ class Cancellable(Trigger, Object):
         From the deadline on, operations end with the Error TIMED_OUT, unless `cancel` was called before. `reset`
         removes the deadline.
 
-        - A blocking method that waits looks at the clock itself.
-        - The descriptor, handlers and operations in the background need a thread. One thread serves all deadlines. It
-          also runs the handlers, so a handler should not block.
+        - A blocking method that waits looks at the clock itself. Handlers, asynchronous operations and the descriptor
+          of `get_fd` need a thread. One thread serves all deadlines. It also runs the handlers, which should not block.
         - A Cancellable that is dropped before its deadline runs no handlers.
         - In a forked child, the copy has the same deadline. The child runs the parent's handlers only if it uses the
-          copy itself, by `get_fd`, `connect` or an operation in the background.
+          copy itself, by `get_fd`, `connect` or an asynchronous operation.
 
         Raises TypeError if *seconds* is not a number, ValueError if it is negative or NaN, and, for a subclass with a
         `do_cancelled`, the Error TOO_MANY_OPEN_FILES if there is no descriptor left for the thread.
@@ -142,10 +141,10 @@ class Cancellable(Trigger, Object):
 
     def cancel(self) -> None:
         """
-        Set the flag, make the descriptor readable, and run the handlers in this thread (g_cancellable_cancel).
+        Set the flag, end the operations, and run the handlers in this thread (g_cancellable_cancel).
 
-        Does nothing if the flag is set already. Operations that wait end with the Error CANCELLED, or TIMED_OUT after
-        the deadline of `with_timeout`, and have consumed nothing.
+        Operations that wait end with the Error CANCELLED, or TIMED_OUT after the deadline of `with_timeout`, and have
+        consumed nothing. The descriptor of `get_fd` becomes readable. Does nothing if the flag is set already.
         """
         self._cancel(IOErrorEnum.CANCELLED)
 

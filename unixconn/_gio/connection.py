@@ -233,7 +233,7 @@ class UnixConnection(SocketConnection):
 
         Raises the Errors of all methods (see the class), and:
 
-        - CLOSED, ``Connection closed by the peer``, at the end of the stream
+        - CLOSED, ``Connection closed by the peer``, at the end of the stream; INVALID_ARGUMENT without a peer
         - FAILED, ``Expecting 1 control message, got 0``, for a byte without a descriptor
         - FAILED, ``Expecting one fd, but got N``, for several descriptors
         - FAILED, ``Unexpected type of ancillary data``, for credentials without a descriptor
@@ -474,14 +474,13 @@ class UnixConnection(SocketConnection):
         """
         Receive one byte with the credentials of its sender, and return these.
 
-        The kernel adds them to a byte that is sent while SO_PASSCRED is on, as it is during the call:
+        A byte has credentials if its sender has attached them by `send_credentials`, or if it was sent while
+        SO_PASSCRED was on, as it is during the call. The ``source`` of the result says what was found:
 
-        - A byte that was sent during the call, or after `pass_credentials`, has them. Then the ``source`` of the result
-          is ``CredentialsSource.MESSAGE``.
-        - A byte that was sent before may have none. Then the pid, uid and gid are those of the peer (SO_PEERCRED), and
-          the ``source`` is ``CredentialsSource.PEER``.
-        - After `pass_credentials`, a byte without credentials has an unknown sender, and the getters of the result
-          raise INVALID_DATA. The sender may be in a pid namespace that is not visible here.
+        - ``CredentialsSource.MESSAGE``: the byte has credentials.
+        - ``CredentialsSource.PEER``: it has none. The pid, uid and gid are those of the peer (SO_PEERCRED).
+        - ``CredentialsSource.MESSAGE``, and the getters raise INVALID_DATA: it has none in spite of
+          `pass_credentials`. The sender may be in a pid namespace that is not visible here.
 
         A pidfd that comes along (see `pass_pidfds`) and a security label become part of the result.
 

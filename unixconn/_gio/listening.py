@@ -185,11 +185,11 @@ class UnixListener(SocketListener):
         Make a listener from *sock*, a socket that listens already, and take over its descriptor.
 
         *sock* is a socket of the standard library, a `FileDescriptor`, or a number, such as one that a service manager
-        has passed. A socket or FileDescriptor is left without a descriptor. The socket file, if there is one, is not
-        removed when the listener is closed.
+        has passed. A socket or FileDescriptor is left without a descriptor. Closing the listener does not remove the
+        socket file.
 
-        Raises the Error INVALID_ARGUMENT if *sock* is no Unix socket that listens; FAILED for a number that is not
-        open; and TOO_MANY_OPEN_FILES. The descriptor still belongs to the caller then.
+        Raises the Error INVALID_ARGUMENT if *sock* is no Unix socket that listens, FAILED for a number that is not
+        open, and TOO_MANY_OPEN_FILES if there is no room for a descriptor. Then *sock* stays as it was.
         """
         return cls._over_socket(sock, False)
 

@@ -97,13 +97,14 @@ class Socket(Object):
     """
     A socket (Gio.Socket), made by `new` or `new_from_fd`.
 
-    The descriptor is closed by `close`, at the end of ``with socket:`` and ``async with socket:``, and when the object
-    is dropped.
+    ``with socket:`` and ``async with socket:`` close it at the end of the block. A Socket that is dropped is closed.
 
-    The methods raise the Error CLOSED on a closed Socket, and NOT_INITIALIZED on a Socket that the constructor has
-    made, until `init` is called. A method that has to wait ends with the Error TIMED_OUT when the Socket's timeout has
-    passed, with CANCELLED when its *cancellable* is cancelled, and with CLOSED when the Socket is closed. If the Socket
-    is non-blocking, it raises WOULD_BLOCK instead of waiting. A *cancellable* that is not a Cancellable is a TypeError.
+    All methods raise TypeError if *cancellable* is not a Cancellable, and the Errors:
+
+    - CLOSED if the Socket is closed, also while a method waits
+    - NOT_INITIALIZED if the constructor has made the Socket, and `init` was not called
+    - CANCELLED if *cancellable* is cancelled; TIMED_OUT after its deadline, or after the Socket's timeout
+    - WOULD_BLOCK instead of waiting, if the Socket is non-blocking
     """
 
     __module__ = "unixconn"
@@ -175,9 +176,8 @@ class Socket(Object):
         Make a new socket, close-on-exec.
 
         Raises the Error INVALID_ARGUMENT for the family INVALID and the protocol UNKNOWN, NOT_SUPPORTED for a type or
-        protocol that the family does not have, TOO_MANY_OPEN_FILES if this process or the system has no free
-        descriptor, and otherwise the Error for the errno of socket(2). Raises TypeError if an argument is not a member
-        of its enum.
+        protocol that the family does not have, TOO_MANY_OPEN_FILES if there is no free descriptor, and otherwise the
+        Error for the errno of socket(2). Raises TypeError if an argument is not a member of its enum.
         """
         made = cls(family=family, type=type, protocol=protocol)
         made.init(None)
@@ -186,13 +186,13 @@ class Socket(Object):
     @classmethod
     def new_from_fd(cls, fd: int | FileDescriptor) -> Self:
         """
-        Make a Socket from the descriptor *fd*, which belongs to the Socket from now on, and becomes close-on-exec.
+        Make a Socket that takes over the descriptor *fd*, which becomes close-on-exec.
 
         *fd* is a number or a `FileDescriptor`, from which the descriptor is detached. O_NONBLOCK is not changed, as all
         processes that have the socket share it. On failure *fd* still belongs to the caller.
 
-        Raises the Error FAILED for a number that is not open, and INVALID_ARGUMENT for a descriptor that is not a
-        socket. Raises TypeError for a file or a socket object, which would close its descriptor as well, and TypeError,
+        Raises the Error FAILED for a number that is not open, and INVALID_ARGUMENT for a descriptor that is no socket.
+        Raises TypeError for a file or a socket object, which would close its descriptor as well, and TypeError,
         ValueError or OverflowError for an *fd* that cannot be a descriptor.
         """
         made: Any = Socket._empty() if cls is Socket else cls()
@@ -304,8 +304,7 @@ class Socket(Object):
         """
         Set the number of connections that may wait to be accepted, from the next call of `listen` on.
 
-        Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is negative or does not
-        fit a C int.
+        Raises TypeError for a *backlog* that is not a number, OverflowError for one that is negative or no C int.
         """
         number = as_integer(backlog, "backlog", 0, INT_MAX)
         if self._listen_backlog != number:
@@ -416,8 +415,8 @@ class Socket(Object):
         """
         Bind the socket to *address*, and return True. *allow_reuse* has no effect on a Unix socket.
 
-        Raises the Error ADDRESS_IN_USE for an address that is taken, FAILED (EAFNOSUPPORT) for a socket of another
-        family, and otherwise the Error for the errno of bind(2). TypeError if *address* is not a `UnixSocketAddress`.
+        Raises the Error ADDRESS_IN_USE for an address that is taken, NOT_SUPPORTED for a socket of another family, and
+        otherwise the Error for the errno of bind(2). Raises TypeError if *address* is not a `UnixSocketAddress`.
         """
         name = unix_address(address)._for_python()
         self._check()
@@ -566,15 +565,17 @@ class Socket(Object):
         """
         Send the bytes of *vectors* with control *messages*, and return the number of bytes sent; see sendmsg(2).
 
-        *address* is the receiver on a socket without a connection, None for the peer. *vectors* is a sequence of
-        bytes-like objects; one NUL byte is sent if it is empty. *messages* is a sequence of control messages or None,
-        *flags* are those of sendmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT the Error is WOULD_BLOCK if the method
-        would have to wait. A stream may send only the first part of the bytes: the control messages go with that part.
+        *address* is the receiver on a socket without a connection, None for the peer. *vectors* are bytes-like objects;
+        if there are none, one NUL byte is sent. *messages* are control messages, or None. *flags* are those of
+        sendmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT the method raises WOULD_BLOCK instead of waiting. A stream
+        may send only the first part of the bytes: the control messages go with that part.
 
-        Raises the Error INVALID_ARGUMENT for more than 253 descriptors, and on a stream for control messages without a
-        byte to go with, other than an out-of-band one; NOT_SUPPORTED for descriptors on no Unix socket;
-        PERMISSION_DENIED for credentials that are not those of this process; NOT_CONNECTED without a peer; BROKEN_PIPE
-        if the peer has gone; and otherwise the Error for the errno of sendmsg(2).
+        Raises these Errors, and otherwise the one for the errno of sendmsg(2):
+
+        - INVALID_ARGUMENT for more than 253 descriptors, and on a stream for control messages without in-band bytes
+        - NOT_SUPPORTED for descriptors on a socket that is no Unix socket
+        - PERMISSION_DENIED for credentials that are not those of this process
+        - NOT_CONNECTED without a peer, BROKEN_PIPE if the peer has gone
         """
         name = name_of(address)
         controls = [as_control_message(each)._pack() for each in messages or ()]
@@ -593,13 +594,13 @@ class Socket(Object):
         """
         Receive bytes into *vectors*, and the control messages that come with them; see recvmsg(2).
 
-        *vectors* is a sequence of writable buffers, such as bytearrays; if it is empty, one byte is received and
-        dropped. *flags* are those of recvmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT, MSG_OOB and MSG_ERRQUEUE the
-        Error is WOULD_BLOCK if nothing is there. MSG_WAITALL has no effect: see `InputStream.read_all`.
+        *vectors* are writable buffers, such as bytearrays; if there are none, one byte is received and dropped. *flags*
+        are those of recvmsg(2), see `SocketMsgFlags`. With MSG_DONTWAIT, MSG_OOB and MSG_ERRQUEUE the method raises
+        WOULD_BLOCK instead of waiting. MSG_WAITALL has no effect: see `InputStream.read_all`.
 
-        Return (size, address, messages, flags), a `SocketMessage`. Control messages of unknown types are dropped, and
-        the descriptors in them closed. If the kernel has dropped descriptors, because this process had no free number
-        for them or a security module denies them, the flags have MSG_CTRUNC.
+        Returns (size, address, messages, flags), a `SocketMessage`. Control messages of unknown types are dropped, and
+        their descriptors closed. The flags have MSG_CTRUNC if the kernel has dropped descriptors, because this process
+        had no free number for them, or because a security module denies them.
 
         Raises the Error BROKEN_PIPE if the peer has closed the socket with data unread, INVALID_ARGUMENT for a stream
         without a peer, and otherwise the Error for the errno of recvmsg(2). Raises TypeError for a buffer that is not

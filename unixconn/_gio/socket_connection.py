@@ -311,7 +311,7 @@ class SocketConnection(IOStream):
 
         Raises the Errors of all methods (see `UnixConnection`), and:
 
-        - CLOSED, ``Connection closed by the peer``, at the end
+        - CLOSED, ``Connection closed by the peer``, at the end; INVALID_ARGUMENT for a stream without a peer
         - TOO_MANY_OPEN_FILES if this process has no free number for each descriptor
         - PERMISSION_DENIED if a security module denies a descriptor
         - MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*

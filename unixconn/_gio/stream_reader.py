@@ -41,13 +41,14 @@ class StreamReader(asyncio.StreamReader):
     The receiving side of a connection, as asyncio.StreamReader, with descriptors and credentials.
 
     `open_connection` and `start_server` make it. It receives when one of its methods needs more bytes. It reads ahead
-    only bytes with which no descriptors have come; otherwise it takes no more than the method returns. So it is the
-    kernel that holds what the program has not read, and stops a peer that sends too much.
+    only bytes without descriptors. So the kernel holds most of what the program has not read, and stops a peer that
+    sends too much.
 
-    While more than 253 descriptors have come that `take_fds` has not returned, a method that needs more bytes raises
-    the Error TOO_MANY_OPEN_FILES. So a peer makes a reader keep at most 506 descriptors.
+    The methods that need more bytes raise these Errors:
 
-    If the connection breaks, the methods raise its Error, such as a `PeerResetError`, which is a ConnectionResetError.
+    - TOO_MANY_OPEN_FILES while the reader has more than 253 descriptors that `take_fds` has not returned, so that it
+      keeps at most 506
+    - that of the connection if it breaks, such as a `PeerResetError`, which is a ConnectionResetError
     """
 
     __module__ = "unixconn.asyncio"
@@ -73,8 +74,8 @@ class StreamReader(asyncio.StreamReader):
         """
         Return the descriptors that have come with the bytes read so far, in their order, each of them once.
 
-        The caller closes them. With *count*, these are the first *count* ones. A descriptor comes with the first byte
-        of the message with which it was sent. Descriptors that no call returns are closed with the connection.
+        With *count*, these are the first *count* ones. The caller has to close them. A descriptor comes with the first
+        byte of the message with which it was sent. Those that no call returns are closed with the connection.
 
         Raises the Error FAILED, and returns none, if there are fewer than *count*.
         """

@@ -70,8 +70,8 @@ class Task(AsyncResult, Waiter):
     """
     A pending asynchronous operation, and later its result (Gio.Task).
 
-    Methods named ``*_async`` make Tasks, and give them to the callback. The result can be taken once, by a method named
-    ``*_finish`` or by one named ``propagate_*``; an Error is raised each time. Descriptors in a result that was not
+    Methods named ``*_async`` make Tasks, and pass them to the callback. The result can be taken once, by a method named
+    ``*_finish`` or by one named ``propagate_*``. An Error is raised each time. Descriptors in a result that was not
     taken are closed when the Task is dropped.
     """
 

@@ -33,6 +33,7 @@ from unixconn._gio.listening import UnixListener
 from unixconn._gio.serving import accepted, report_to_the_hook
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketType
+from unixconn._kernel.file_descriptor import give_back
 
 if TYPE_CHECKING:
     import socket
@@ -105,13 +106,20 @@ class UnixStream(_HasSocket, UNIXSocketStream):
         """
         Make a stream from a connected Unix socket of the standard library, or from a number, and take it over.
 
-        Raises the Errors of `UnixConnection.from_socket` and `Socket.new_from_fd`.
+        Raises the Errors of `UnixConnection.from_socket` and `Socket.new_from_fd`, and ValueError for a socket that is
+        not a stream. It still belongs to the caller then.
         """
         if isinstance(sock_or_fd, int):
             made = UnixConnection._over(Socket.new_from_fd(sock_or_fd))
         else:
             made = UnixConnection.from_socket(sock_or_fd)
-        return cls(made)
+        try:
+            return cls(made)
+        except ValueError:
+            owner: list[int] = []
+            made.get_socket()._handle.release(owner)
+            give_back(sock_or_fd, owner)
+            raise
 
     @property
     def connection(self) -> UnixConnection:

@@ -17,7 +17,7 @@ import re
 from itertools import repeat
 
 from unixconn._base.arguments import INT_MAX, as_seconds
-from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, named_tuple
 from unixconn._gio.address import SocketFamily, UnixSocketAddress, UnixSocketAddressType
 from unixconn._gio.control_messages import UnixFDMessage
@@ -26,7 +26,7 @@ from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._kernel import epoll
 from unixconn._kernel.credentials import Credentials
-from unixconn._kernel.descriptors import Owner, close_all, close_fds, make_pipe
+from unixconn._kernel.descriptors import Owner, close_all, close_fds, listed, make_pipe
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.unpatched import new_poll
 
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
         name: str
         """Its name, from FileDescriptorName= or FDNAME=. Several may have the same one."""
         owner: UnixListener | FileDescriptor
-        """A `UnixListener` for a listening Unix stream socket, a `FileDescriptor` for anything else."""
+        """A `UnixListener` for a Unix socket that listens, a `FileDescriptor` for anything else."""
 
 else:
     Passed = named_tuple(
         "Passed",
         "A descriptor that the service manager has passed.",
         name="Its name, from FileDescriptorName= or FDNAME=. Several may have the same one.",
-        owner="A `UnixListener` for a listening Unix stream socket, a `FileDescriptor` for anything else.",
+        owner="A `UnixListener` for a Unix socket that listens, a `FileDescriptor` for anything else.",
     )
     Passed.__module__ = __name__
 
@@ -153,7 +153,10 @@ def _own_pidfd_id() -> int | None:
             found = os.fstat(pidfd.fileno())
     except Error:
         return None
-    plain = epoll.new()
+    try:
+        plain = epoll.new()
+    except OSError as error:
+        raise translated(error, "epoll_create1: ") from None
     try:
         # Before Linux 6.9, a pidfd is one of the anonymous files, which share one number. An epoll still is.
         is_anonymous = os.fstat(plain.fileno()).st_dev == found.st_dev
@@ -197,7 +200,7 @@ def notify(*, fds: Iterable[FileDescriptorLike] = (), unset: bool = False, **var
     and the Error for the errno of sendmsg(2), such as NOT_FOUND or CONNECTION_REFUSED if the manager has gone.
     """
     text = "\n".join(_line(name, value) for name, value in variables.items())
-    fds = list(fds)
+    fds = listed(fds)
     if not text:
         raise ValueError("notify() needs a variable, such as READY=1")
     if fds and not variables.keys() & {"FDSTORE", "BARRIER"}:
@@ -236,7 +239,10 @@ def notify_barrier(timeout: float = 5.0, *, unset: bool = False) -> bool:
     seconds = as_seconds(timeout, "timeout")
     # The manager closes its copy of the writing end when it comes to the message: then the reading end is at its end.
     with Owner() as reading, Owner() as writing:
-        make_pipe(reading)
+        try:
+            make_pipe(reading)
+        except OSError as error:
+            raise translated(error, "pipe: ") from None
         writing.extend(map(reading.pop, (1,)))
         if not notify(BARRIER=1, fds=writing, unset=unset):
             return False

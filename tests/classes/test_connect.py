@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import pickle
 import socket
 
 import pytest
-from helpers import open_sockets
+from helpers import open_sockets, room
 from ways import iterate
 
 import unixconn
@@ -200,6 +202,54 @@ class TestErrors:
         with pytest.raises(ConnectionRefusedError) as caught:
             unixconn.connect(tmp_path / "s")
         assert caught.value.filename == str(tmp_path / "s")
+
+    @pytest.mark.parametrize(
+        "act", [unixconn.connect, lambda *given, **named: unixconn.connect_async(*given, **named).result(20)]
+    )
+    @pytest.mark.parametrize("limit", ["timeout", "cancellable"])
+    def test_timed_out(self, tmp_path, act, limit):
+        """After either limit."""
+        path = str(tmp_path / "s")
+        arguments = {"timeout": 1} if limit == "timeout" else {"cancellable": Cancellable.with_timeout(0.05)}
+        with unixconn.listen(path, backlog=0), unixconn.connect(path):
+            with pytest.raises(TimeoutError, match=r"Could not connect: .* timed out") as caught:
+                act(path, **arguments)
+            assert caught.value.filename == path
+        assert pickle.loads(pickle.dumps(caught.value)).filename == path
+
+    def test_cancelled(self, tmp_path):
+        """It has no path, and is no OSError."""
+        cancellable = Cancellable()
+        cancellable.cancel()
+        with pytest.raises(unixconn.CancelledError) as caught:
+            unixconn.connect(tmp_path / "s", cancellable)
+        assert not isinstance(caught.value, OSError)
+
+    @pytest.mark.parametrize(
+        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(20), unixconn.listen]
+    )
+    def test_without_a_free_descriptor(self, tmp_path, act):
+        """Before the first attempt, too."""
+        path = str(tmp_path / "s")
+        with pytest.raises(unixconn.TooManyOpenFilesError) as caught, room(0):
+            act(path)
+        assert caught.value.filename == path
+
+    @pytest.mark.parametrize("kind", ["listener", "file", "abstract"])
+    def test_in_use(self, tmp_path, kind):
+        """It is the OSError of bind(2), whoever has found out."""
+        path = ABSTRACT if kind == "abstract" else str(tmp_path / "s")
+        with contextlib.ExitStack() as stack:
+            if kind == "file":
+                (tmp_path / "s").touch()
+            else:
+                stack.enter_context(unixconn.listen(path))
+            with pytest.raises(OSError, match="Error binding to address") as caught:
+                unixconn.listen(path)
+        assert isinstance(caught.value, unixconn.SystemCallError)
+        assert caught.value.code == unixconn.IOErrorEnum.ADDRESS_IN_USE
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert (error.errno, error.filename) == (errno.EADDRINUSE, path)
 
     @pytest.mark.parametrize("name", ["\0unixconn-nobody", b"\0unixconn-nobody"])
     def test_an_abstract_name(self, name):

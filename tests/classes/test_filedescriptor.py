@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import select
@@ -118,8 +119,12 @@ def test_wrong_values(wrong, error):
     """What can not be a descriptor is refused by name, and one that is not open."""
     with pytest.raises(error, match=str(wrong)):
         FileDescriptor(wrong)
-    with pytest.raises(OSError, match="Bad file"):
+    with pytest.raises(unixconn.SystemCallError, match="fstat: Bad file descriptor") as caught:
         FileDescriptor(987)
+    assert isinstance(caught.value, OSError)
+    assert (caught.value.code, caught.value.errno) == (unixconn.IOErrorEnum.FAILED, errno.EBADF)
+    with FileDescriptor(os.dup(0)) as made, pytest.raises(unixconn.SystemCallError, match="fstat: Bad file descriptor"):
+        made.samefile(987)
 
 
 def test_detach(number):

@@ -660,8 +660,29 @@ class TestFromSocket:
         listening.close()
         with pytest.raises(Error, match="Bad file descriptor"):
             UnixListener.from_socket(1_000_000)
-        with pytest.raises((ValueError, Error), match="-1"):
+        with pytest.raises(unixconn.ClosedError, match=r"sock must be open, and .*-1"):
             UnixListener.from_socket(listening)
+
+    def test_what_is_not_taken(self, listening):
+        """Another object would close its descriptor as well; what stands for a number is one."""
+
+        class Numbered:
+            def __index__(self):
+                return listening.fileno()
+
+        class Owning:
+            def fileno(self):
+                return listening.fileno()
+
+        for given in (Owning(), "3", None, True, 3.0):
+            with pytest.raises(TypeError, match=re.escape(repr(given))):
+                UnixListener.from_socket(given)
+        with UnixListener.from_socket(Numbered()) as listener:
+            number = listening.detach()
+            os.fstat(number)
+        assert repr(listener).endswith("closed>")
+        with pytest.raises(OSError):
+            os.fstat(number)
 
 
 @pytest.mark.parametrize("free", range(8))

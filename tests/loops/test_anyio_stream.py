@@ -15,7 +15,7 @@ from loops.event_loops import OnAnyio
 from ways import optional
 
 import unixconn
-from unixconn import IOErrorEnum, SocketType, UnixConnection
+from unixconn import FileDescriptor, IOErrorEnum, SocketType, UnixConnection
 
 anyio = optional("anyio")
 door = optional("unixconn.anyio")
@@ -331,6 +331,26 @@ class TestAttributes:
                 async with await UnixStream.from_socket(ours.detach()) as stream:
                     theirs.send(b"x")
                     assert await stream.receive() == b"x"
+
+        run(main)
+
+    @pytest.mark.parametrize("form", ["socket", "number", "descriptor"])
+    def test_of_records(self, run, form):
+        """A socket of records is refused, and stays with its owner."""
+
+        async def main(_a, _b):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.settimeout(5)
+            with ours, theirs:
+                owner = FileDescriptor(ours.detach()) if form == "descriptor" else None
+                with pytest.raises(ValueError, match="not one of records"):
+                    await UnixStream.from_socket(owner or (ours if form == "socket" else ours.fileno()))
+                if owner is not None:
+                    ours = owner.to_socket()
+                theirs.send(b"x")
+                with ours:
+                    assert ours.recv(1) == b"x"
+                    assert form == "descriptor" or ours.gettimeout() == 5
 
         run(main)
 

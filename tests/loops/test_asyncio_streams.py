@@ -373,6 +373,26 @@ class TestWriting:
 
         with_streams(main)
 
+    @pytest.mark.parametrize("end", ["close", "abort", "break"])
+    def test_descriptors_after_the_end(self, with_streams, null, end):
+        """The caller learns that they are not sent, which bytes alone leave to drain(), and still has them."""
+
+        async def main(_reader, writer, peer):
+            if end == "break":
+                peer.close()
+                writer.write_fds(b"x", [null])
+            else:
+                getattr(writer.transport, end)()
+            for _ in "12":
+                with pytest.raises(unixconn.ClosedError, match="sends no descriptors"):
+                    writer.write_fds(b"x", [null])
+            writer.write(b"x")
+            writer.write_fds(b"x", [])
+            os.fstat(null)
+
+        with contextlib.suppress(ConnectionError):
+            with_streams(main)
+
     def test_abort(self, with_streams, null):
         """It drops what waits, and its descriptors."""
 

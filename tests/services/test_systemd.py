@@ -14,7 +14,7 @@ import textwrap
 import threading
 
 import pytest
-from helpers import open_descriptors
+from helpers import open_descriptors, room
 
 import unixconn
 from unixconn import Error, IOErrorEnum, systemd
@@ -355,6 +355,18 @@ class TestNotify:
             systemd.notify_barrier(timeout=0.01)
         assert open_descriptors() == before
         told(manager)
+
+    @pytest.mark.parametrize("free", range(4))
+    def test_without_free_descriptors(self, manager, free):
+        """That is the Error TOO_MANY_OPEN_FILES of whichever call finds none."""
+        with pytest.raises(unixconn.TooManyOpenFilesError), room(free):
+            systemd.notify_barrier(timeout=20)
+
+    @pytest.mark.parametrize("given", ["01", b"01", 0, sys.__stdin__])
+    def test_what_is_no_list(self, manager, given):
+        """A file is no list of its lines."""
+        with pytest.raises(TypeError, match="fds must be a list"):
+            systemd.notify(FDSTORE=1, fds=given)
 
     @pytest.mark.skipif(shutil.which("systemd-notify") is None, reason="systemd is not installed")
     def test_as_systemd_notify_does(self, manager):

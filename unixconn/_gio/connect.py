@@ -57,16 +57,17 @@ class _Connect(ConnectNew):
 
     def attempt(self, result: list[SocketConnection]) -> bool:
         """See `Operation.attempt`."""
-        try:
-            if not connect_new(self.handle, self._address._for_python()):
-                return False
-            if self._peer_uid is not None:
-                _check_listener(self.socket.get_credentials(), self._peer_uid)
-        except Error as error:
-            raise about(error, self._address) from None
+        if not connect_new(self.handle, self._address._for_python()):
+            return False
+        if self._peer_uid is not None:
+            _check_listener(self.socket.get_credentials(), self._peer_uid)
         self._is_connected = True
         result.append(self._connection)
         return True
+
+    def explain(self, error: Error) -> None:
+        """See `Operation.explain`: *error* names the path."""
+        about(error, self._address)
 
 
 def connect(
@@ -90,7 +91,7 @@ def connect(
       as /tmp: there, anybody can listen on *path* first. It is compared with the uid that the listening process had
       when it called listen(2) (SO_PEERCRED). For a socket of systemd's socket activation that is systemd's.
 
-    Raises these Errors. That of a system call has *path* as its ``filename``:
+    Raises these Errors. TIMED_OUT and those of system calls have *path* as their ``filename``:
 
     - NOT_FOUND if there is no such file, CONNECTION_REFUSED if nobody listens
     - PERMISSION_DENIED if this process may not connect, or if the user who listens is not *peer_uid*, or has no number
@@ -200,7 +201,7 @@ def _check_listener(found: Credentials, uid: int) -> None:
 
 
 def about(error: ErrorT, address: UnixSocketAddress) -> ErrorT:
-    """Return *error* of a system call, with the path or name in *address* as its ``filename``, as Python's own do."""
+    """Return *error*. An OSError gets the path or name in *address* as its ``filename``, as Python's own have it."""
     if isinstance(error, OSError):
         name = address.get_path()
         error.filename = name if address.get_address_type() is UnixSocketAddressType.PATH else f"\0{name}"

@@ -16,8 +16,8 @@ from unixconn._gio.listener import SocketListener
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_file import SocketFile
 from unixconn._gio.socket_types import SocketProtocol, SocketType
-from unixconn._kernel.descriptors import Owner, as_descriptor, attach, detach, duplicate_all, move_all
-from unixconn._kernel.file_descriptor import FileDescriptor, Passing, passer
+from unixconn._kernel.descriptors import Owner, as_descriptor, detach, duplicate_all, move_all, not_open
+from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, give_back, passer
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.sockets import adopt_socket, close_socket
@@ -85,7 +85,7 @@ def listen(
     its place. For that, the listener keeps a descriptor of the folder open. docs/platforms.md says which features of
     the system this needs, and what is done without them.
 
-    Raises these Errors. That of a system call has *path* as its ``filename``:
+    Raises these Errors. ADDRESS_IN_USE and those of system calls have *path* as their ``filename``:
 
     - ADDRESS_IN_USE if a process listens on *path*, the file is not a socket, or another server replaces it just now
     - INVALID_FILENAME for an empty *path*, FILENAME_TOO_LONG for one of more bytes than fit into an address
@@ -188,25 +188,31 @@ class UnixListener(SocketListener):
         has passed. A socket or FileDescriptor is left without a descriptor. Closing the listener does not remove the
         socket file.
 
-        Raises the Error INVALID_ARGUMENT if *sock* is no Unix socket that listens, FAILED for a number that is not
-        open, and TOO_MANY_OPEN_FILES if there is no room for a descriptor. Then *sock* stays as it was.
+        Raises the Error INVALID_ARGUMENT if *sock* is no Unix socket that listens, CLOSED for a socket that is closed,
+        FAILED for a number that is not open, and TOO_MANY_OPEN_FILES if there is no room for a descriptor; and
+        TypeError for anything else, such as another object with ``fileno()``. Then *sock* stays as it was.
         """
         return cls._over_socket(sock, False)
 
     @classmethod
-    def _over_socket(cls, sock: socket.socket | FileDescriptor | int, pass_credentials: bool) -> Self:
+    def _over_socket(cls, given: socket.socket | FileDescriptor | int, pass_credentials: bool) -> Self:
+        sock: Any = given
+        is_socket = hasattr(sock, "getsockname")
+        if not is_socket:
+            as_own_descriptor(sock, "sock")
+        elif sock.fileno() < 0:
+            raise not_open(sock)
         if not is_listening(sock):
             raise io_error(
                 IOErrorEnum.INVALID_ARGUMENT, f"sock must be a Unix socket that listens, and {sock!r} is not"
             )
         made = cls.__new__(cls)
         SocketListener.__init__(made)
-        given = sock
         owner: list[int] = Owner()
         taken: Socket | None = None
         is_taken = False
         try:
-            if not isinstance(sock, (int, FileDescriptor)):
+            if is_socket:
                 detach(owner, sock)
                 sock = FileDescriptor._empty()
                 sock._take_first(owner)
@@ -235,12 +241,7 @@ class UnixListener(SocketListener):
         elif isinstance(sock, FileDescriptor) and sock is not given:
             move_all(sock._owned, owner)
         self.close()
-        if isinstance(given, int):
-            owner.clear()
-        elif not isinstance(given, FileDescriptor):
-            attach(given, owner)
-        elif owner:
-            given._take_first(owner)
+        give_back(given, owner)
 
     def _release(self, owner: list[int]) -> None:
         """Move the descriptor of the socket to *owner*, and close the listener."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import sys
 import time
 
-from unixconn._base.errors import Error, IOErrorEnum, NotFoundError, PermissionDeniedError, RefusedError, io_error
+from unixconn._base.errors import (
+    IO_ERROR_DOMAIN,
+    Error,
+    IOErrorEnum,
+    NotFoundError,
+    PermissionDeniedError,
+    RefusedError,
+    SystemCallError,
+)
 from unixconn._base.lock import this_process
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.address import address_of
@@ -271,10 +280,14 @@ class SocketFile:
         os.unlink(aside, dir_fd=folder)
 
     def _taken(self, why: str = "is in use") -> Error:
-        return io_error(
-            IOErrorEnum.ADDRESS_IN_USE,
+        error = SystemCallError(
             f"Error binding to address (GUnixSocketAddress): {self._address.get_path()} {why}",
+            IO_ERROR_DOMAIN,
+            IOErrorEnum.ADDRESS_IN_USE,
         )
+        # Those of bind(2) for a path that is taken.
+        error.errno, error.strerror = errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)
+        return error
 
 
 def _identity(status: os.stat_result) -> tuple[int, int] | None:

@@ -8,7 +8,15 @@ from collections import deque
 from functools import partial
 
 from unixconn._base.arguments import as_copy
-from unixconn._base.errors import ClosedError, Error, NotConnectedError, PeerClosedError, PeerResetError
+from unixconn._base.errors import (
+    ClosedError,
+    Error,
+    IOErrorEnum,
+    NotConnectedError,
+    PeerClosedError,
+    PeerResetError,
+    io_error,
+)
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import WRITABLE
 from unixconn._kernel.descriptors import Owner, as_descriptors, duplicate_all, listed
@@ -62,10 +70,10 @@ class StreamWriter(asyncio.StreamWriter):
         it with ``await writer.drain()``.
 
         Raises TypeError, ValueError or OverflowError for wrong arguments, among them *fds* without *data*. Raises an
-        Error, and sends nothing, if the descriptors cannot be sent: FAILED for a number that is not open;
-        TOO_MANY_OPEN_FILES if there is no room for the duplicates; PERMISSION_DENIED if the peer refuses descriptors;
-        FAILED with errno ETOOMANYREFS if too many are in flight. If an Error comes up later, it ends the connection:
-        then `drain` raises it.
+        Error, and sends nothing, if the descriptors cannot be sent: CLOSED if the writer is closed, or its connection
+        has broken; FAILED for a number that is not open; TOO_MANY_OPEN_FILES if there is no room for the duplicates;
+        PERMISSION_DENIED if the peer refuses descriptors; FAILED with errno ETOOMANYREFS if too many are in flight. If
+        an Error comes up later, it ends the connection: then `drain` raises it.
         """
         self._sender.write_fds(data, fds)
 
@@ -115,6 +123,8 @@ class Transport(asyncio.WriteTransport):
             raise ValueError("data must not be empty: the descriptors go with its first byte")
         if self._is_shut:
             raise RuntimeError("write_eof() was called, and nothing can be sent after that")
+        if fds and self._is_closing:
+            raise io_error(IOErrorEnum.CLOSED, "the writer is closed, and sends no descriptors any more")
         if not content or self._is_closing:
             return
         if self._sending is None:
@@ -126,7 +136,13 @@ class Transport(asyncio.WriteTransport):
                 if fds and not isinstance(error, (ClosedError, PeerClosedError, PeerResetError)):
                     raise error
                 self._end(error)
-        elif fds:
+        else:
+            self._put_behind(content, fds)
+        self._control_flow()
+
+    def _put_behind(self, content: bytes, fds: tuple[Any, ...]) -> None:
+        """Have *content* and *fds* sent after all that is being sent."""
+        if fds:
             operation = self.connection._send_message_operation(content, fds)  # checks the arguments
             operation.check()
             owner = Owner()
@@ -137,7 +153,6 @@ class Transport(asyncio.WriteTransport):
             self._size += len(content)
         else:
             self._append(bytearray(content), Owner())
-        self._control_flow()
 
     def _append(self, data: bytearray, owner: Owner) -> None:
         self._queue.append((data, owner))

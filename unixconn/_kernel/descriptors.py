@@ -16,7 +16,7 @@ from collections import deque
 from itertools import chain, starmap
 
 from unixconn._base.arguments import INT_MAX
-from unixconn._base.errors import IOErrorEnum, io_error, translated
+from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -79,13 +79,18 @@ def detach(owner: list[int], sock: socket) -> None:
     """Move the descriptor of *sock*, a socket of the standard library, to *owner*. Raises CLOSED if it is closed."""
     number = sock.fileno()
     if number < 0:
-        raise io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
+        raise not_open(sock)
     try:
         owner.extend(starmap(sock.detach, ((),)))
     finally:
         # detach() is Python code: a signal handler may have raised when the socket had let go of the descriptor.
         if not owner and sock.fileno() < 0:
             owner.append(number)
+
+
+def not_open(sock: object) -> Error:
+    """Return the Error for a socket of the standard library that is closed."""
+    return io_error(IOErrorEnum.CLOSED, f"sock must be open, and {sock!r} is not")
 
 
 def attach(sock: socket, owner: list[int]) -> None:

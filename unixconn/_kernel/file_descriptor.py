@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import warnings
@@ -10,7 +9,7 @@ from itertools import starmap
 
 from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, take
+from unixconn._kernel.descriptors import Owner, as_descriptor, attach, close_all, duplicate_all, take
 from unixconn._kernel.sockets import adopt_socket
 from unixconn._kernel.unwanted import close_left
 
@@ -61,16 +60,14 @@ class FileDescriptor:
         Take over the descriptor *fd*, an integer or a FileDescriptor.
 
         Raises TypeError for anything else, such as a file or a socket, which would close its descriptor as well;
-        ValueError for a negative number; OverflowError for a number that does not fit a C int; OSError (EBADF) if no
-        file is open under the number; and the Error for another errno of fstat(2).
+        ValueError for a negative number; OverflowError for a number that does not fit a C int; and the Error for the
+        errno of fstat(2): FAILED (EBADF), an OSError, if no file is open under the number.
         """
         self._prepare()
         number = as_descriptor(fd) if fd.__class__ is int else as_own_descriptor(fd)
         try:
             os.fstat(number)
         except OSError as error:
-            if error.errno == errno.EBADF:
-                raise
             raise translated(error, "fstat: ") from None
         if number is fd:
             self._owned.append(number)
@@ -203,9 +200,14 @@ class FileDescriptor:
         Return whether *other* refers to the same file, even if the file was opened twice; see `os.path.sameopenfile`.
 
         *other* is a number or an object with ``fileno()``. Raises ValueError if this one was closed or detached;
-        TypeError, ValueError or OverflowError if *other* cannot be a descriptor; and OSError (EBADF) if it is not open.
+        TypeError, ValueError or OverflowError if *other* cannot be a descriptor; and the Error FAILED (EBADF) if it is
+        not open.
         """
-        return os.path.sameopenfile(self.fileno(), as_descriptor(other, "other"))
+        number = self.fileno()
+        try:
+            return os.path.sameopenfile(number, as_descriptor(other, "other"))
+        except OSError as error:
+            raise translated(error, "fstat: ") from None
 
     def __eq__(self, other: object) -> bool:
         """
@@ -298,6 +300,16 @@ def as_own_descriptor(value: Any, name: str = "fd") -> int:
             "detach() returns, or a duplicate made by os.dup()"
         )
     return as_descriptor(value, name)
+
+
+def give_back(given: Any, owner: list[int]) -> None:
+    """Move the descriptor in *owner*, if there is one, back to *given*: a socket, a FileDescriptor or a number."""
+    if hasattr(given, "getsockname"):
+        attach(given, owner)
+    elif not isinstance(given, FileDescriptor):
+        owner.clear()
+    elif owner:
+        given._take_first(owner)
 
 
 def owner_of(fd: Any, number: int) -> list[int]:

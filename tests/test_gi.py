@@ -185,6 +185,17 @@ class TestCommand:
         assert "program.py" in done.stderr
         assert "mine" in done.stderr
 
+    def test_help(self):
+        """--help shows how it is used, and is not taken for a program."""
+        done = run("-m", "unixconn.gi", "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("usage: python -m unixconn.gi program.py")
+
+    def test_a_program_that_does_not_exist(self):
+        """It is named in one line, without a traceback."""
+        done = run("-m", "unixconn.gi", "absent.py")
+        assert (done.returncode, done.stderr) == (2, "python -m unixconn.gi: 'absent.py' does not exist\n")
+
     def test_no_program(self):
         """It says how it is used."""
         done = run("-m", "unixconn.gi")

@@ -238,11 +238,24 @@ def use_glib_loop() -> None:
         atexit.register(_guests.clear)
 
 
+_USAGE = """\
+usage: python -m unixconn.gi program.py [argument...]
+
+Run a program written for PyGObject: gi and gi.repository mean unixconn.\
+"""
+
+
 def _main() -> None:
     if len(sys.argv) < 2:
-        print("usage: python -m unixconn.gi program.py [argument...]", file=sys.stderr)
+        print(_USAGE, file=sys.stderr)
         sys.exit(2)
     program = sys.argv[1]
+    if program in ("-h", "--help"):
+        print(_USAGE)
+        return
+    if not Path(program).exists():
+        print(f"python -m unixconn.gi: {program!r} does not exist", file=sys.stderr)
+        sys.exit(2)
     install(force=True)
     del sys.argv[0]
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):

@@ -116,11 +116,10 @@ class DataInputStream(BufferedInputStream):
     """
     A stream that reads lines, and numbers in binary form (Gio.DataInputStream).
 
-    It is an iterator and an asynchronous iterator, too: ``for line in stream`` and ``async for line in stream`` give
-    the lines as bytes, without their ends.
+    ``for line in stream`` and ``async for line in stream`` yield the lines as bytes, without their ends.
 
-    A line has no greatest length, as in Gio: the buffer grows until the line has ended. A program that reads from a
-    peer that it does not trust calls `fill` instead, which never reads more than `get_buffer_size`.
+    A line may be of any length, as in Gio: the buffer grows until the line has ended. If you do not trust the peer,
+    call `fill` instead, which never reads more than `get_buffer_size` bytes.
     """
 
     __module__ = "unixconn"

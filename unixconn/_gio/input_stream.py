@@ -60,21 +60,23 @@ def as_count(count: int) -> int:
 
 class InputStream(Object):
     """
-    The bytes that come from the peer of a connection (Gio.InputStream), as its `get_input_stream` returns it.
+    The stream of the bytes that come from the peer (Gio.InputStream). A connection's `get_input_stream` returns it.
 
-    A read waits even if the Socket is non-blocking; each of its steps waits for at most the Socket's timeout. One
-    operation is pending at a time. Closing the stream leaves the connection and its Socket alone.
+    - A read waits even if the Socket is non-blocking. Each of its steps waits for at most the Socket's timeout.
+    - Closing the stream leaves the connection and its Socket open.
+    - The stream is also a file object, as far as io.BufferedReader needs.
 
-    If a byte that is read carries a descriptor, the descriptor is kept. The next `receive_fd` of the connection returns
-    it; otherwise it is closed with the connection. While more than 253 descriptors are kept, a read raises the Error
-    TOO_MANY_OPEN_FILES and receives nothing. If this process has no free number for the descriptor, the byte is read,
-    and the next `receive_fd` raises the Error. A program that expects no descriptors calls `UnixConnection.refuse_fds`,
-    and then none are kept.
+    If a byte that is read carries a descriptor, the next `receive_fd` of the connection returns that, or raises the
+    Error if this process had no free number for it. Otherwise the descriptor is closed with the connection. A program
+    that expects no descriptors calls `UnixConnection.refuse_fds`.
 
-    The stream is a file object too, as far as io.BufferedReader needs.
+    The methods that read raise these Errors:
 
-    The reading methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, another
-    operation is pending; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has reset the connection.
+    - CLOSED if the stream or its Socket is closed
+    - PENDING if another operation is pending
+    - CANCELLED if *cancellable* was cancelled, TIMED_OUT after its deadline or the Socket's timeout
+    - BROKEN_PIPE if the peer has reset the connection
+    - TOO_MANY_OPEN_FILES while more than 253 descriptors are kept for `receive_fd`; nothing is read then
     """
 
     __module__ = "unixconn"

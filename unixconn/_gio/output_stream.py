@@ -101,16 +101,18 @@ _CLOSE_SOURCE, _CLOSE_TARGET = map(int, (OutputStreamSpliceFlags.CLOSE_SOURCE, O
 
 class OutputStream(Object):
     """
-    The bytes that go to the peer of a connection (Gio.OutputStream), as its `get_output_stream` returns it.
+    The stream of the bytes that go to the peer (Gio.OutputStream). A connection's `get_output_stream` returns it.
 
-    A write waits even if the Socket is non-blocking; each of its steps waits for at most the Socket's timeout. One
-    operation is pending at a time. Nothing is buffered. Closing the stream leaves the connection and its Socket alone.
+    - A write waits even if the Socket is non-blocking. Each of its steps waits for at most the Socket's timeout.
+    - Nothing is buffered. Closing the stream leaves the connection and its Socket open.
+    - The stream is also a file object, as far as io.BufferedWriter needs.
 
-    The stream is a file object too, as far as io.BufferedWriter needs.
+    The methods that write raise TypeError for a str, which has to be encoded, and these Errors:
 
-    The writing methods have these errors in common: CLOSED, the stream or its Socket was closed; PENDING, another
-    operation is pending; CANCELLED; TIMED_OUT; BROKEN_PIPE, the peer has closed its end. A str is a TypeError: it has
-    to be encoded.
+    - CLOSED if the stream or its Socket is closed
+    - PENDING if another operation is pending
+    - CANCELLED if *cancellable* was cancelled, TIMED_OUT after its deadline or the Socket's timeout
+    - BROKEN_PIPE if the peer has closed its end
     """
 
     __module__ = "unixconn"

@@ -40,8 +40,8 @@ class SocketService(SocketListener):
     `sys.excepthook`, and the service tries again 0.1 seconds later.
 
     Signal: ``incoming``, with the connection and the source_object of `add_socket`. A handler that returns True ends
-    the emission. A connection to which no handler keeps a reference is closed; on PyPy, soon afterwards, by a
-    collection that the service asks for. Handlers that close their connections spare PyPy that.
+    the emission. A connection to which no handler keeps a reference is closed. PyPy needs a garbage collection for
+    that, unless the handlers close their connections.
     """
 
     __module__ = "unixconn"

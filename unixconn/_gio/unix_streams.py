@@ -71,7 +71,7 @@ class UnixInputStream(InputStream):
     A read waits until poll(2) says that the descriptor is ready. So it can be cancelled, whether or not the descriptor
     has O_NONBLOCK, which is not changed. A regular file is always ready.
 
-    The descriptors that a peer sends over a socket are lost here: a connection over the socket keeps them.
+    If it is a socket, descriptors that a peer sends are lost here. A connection over the socket keeps them.
     """
 
     __module__ = "unixconn"

@@ -48,12 +48,16 @@ class Source(BasicSource):
     `Cancellable.source_new` and `Socket.create_source` return sources, which the caller has to `attach`. `idle_add` and
     `timeout_add` make and attach one themselves. A plain ``Source(priority)`` is an idle source, which is always ready.
 
-    A subclass may have methods of its own, as with PyGObject. Each iteration calls ``prepare()``, which returns whether
-    the source is ready and after how many milliseconds to ask again, -1 for no limit: ``(False, 100)``. It may return a
-    bool alone. After the wait, ``check()`` returns whether the source is ready. Then ``dispatch(callback, args)`` is
-    called, both None without `set_callback`, until it returns a false value. A method that is missing is never ready,
-    or calls the callback. If a method raises an exception, that goes to `sys.excepthook`, and the source is destroyed.
-    With one of these three, ``finalize()`` is called when the source is dropped.
+    A subclass may have methods of its own, as with PyGObject. Each iteration calls them in this order:
+
+    - ``prepare()`` returns whether the source is ready, and after how many milliseconds to ask again, -1 for no limit:
+      ``(False, 100)``. It may return a bool alone. Without this method the source is not ready.
+    - ``check()``, after the wait, returns whether the source is ready. Without this method it is not.
+    - ``dispatch(callback, args)`` is called if the source is ready; both are None without `set_callback`. The source is
+      destroyed when it returns a false value. Without this method the callback is called.
+
+    If a method raises an exception, that goes to `sys.excepthook`, and the source is destroyed. With one of these
+    three, ``finalize()`` is called when the source is dropped.
 
     A smaller *priority* is more urgent. Raises TypeError if it is not a number, and OverflowError if it does not fit a
     C int.

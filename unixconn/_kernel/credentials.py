@@ -39,25 +39,20 @@ class CredentialsSource(str, Enum):
     """
     Where credentials come from, which decides how far they can be trusted.
 
+    - SELF: made by this program, for its own process or with values set by hand. The kernel has not verified them.
+    - MESSAGE: received with a message (SCM_CREDENTIALS): those of its sender. The kernel has verified them, but lets
+      the superuser claim to be another process.
+    - PEER: read from the socket (SO_PEERCRED): those of the process that called connect(), listen() or socketpair().
+      The kernel has verified them. But another process may have the socket now, and write to it.
+
     Each member equals its name in lower case: ``credentials.source == "peer"``.
     """
 
     __module__ = "unixconn"
 
     SELF = "self"
-    """Made by this program, for its own process or with values set by hand. The kernel does not vouch for them."""
     MESSAGE = "message"
-    """
-    Received with a message (SCM_CREDENTIALS): those of the process that sent it.
-
-    The kernel vouches for them, but lets the superuser claim to be another process.
-    """
     PEER = "peer"
-    """
-    Read from the socket (SO_PEERCRED): those of the process that called connect(), listen() or socketpair().
-
-    The kernel vouches for them. The socket may have passed to another process since, which then is the one that writes.
-    """
 
     __str__ = str.__str__
 

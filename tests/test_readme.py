@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
+import inspect
 import os
 import re
 import runpy
@@ -109,6 +111,19 @@ def test_the_table_of_methods():
     names = re.findall(r"`(\w+)`", table)
     assert "receive_fd" in names
     assert [name for name in names if not hasattr(unixconn.UnixConnection, name)] == []
+
+
+def test_the_table_of_errors():
+    """Each class of errors is in docs/calls.md, with its code and Python's exception."""
+    text = (ROOT / "docs" / "calls.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z_]+) \| `(\w+)` \| (?:`(\w+)`)?", text, re.MULTILINE)
+    for code, name, parent in rows:
+        kind = getattr(unixconn, name)
+        assert inspect.getdoc(kind).startswith(code)
+        assert issubclass(kind, getattr(builtins, parent or "RuntimeError"))
+    kinds = [name for name in unixconn.__all__ if isinstance(getattr(unixconn, name), type)]
+    kinds = {name for name in kinds if issubclass(getattr(unixconn, name), unixconn.Error)}
+    assert kinds - {"Error", "GError", "SystemCallError"} == {name for _, name, _ in rows}
 
 
 def test_the_docstring_of_the_package_runs():

@@ -592,6 +592,20 @@ class TestWeakReferences:
         assert called == [(1, "x")]
         assert found() is None
 
+    @pytest.mark.parametrize("in_a_cycle", [False, True])
+    def test_callback_of_a_reference_that_nobody_keeps(self, in_a_cycle):
+        """It is called as well, once, as with PyGObject."""
+        one, called = UnixFDList.new(), []
+        if in_a_cycle:
+            one.itself = one
+        one.weak_ref(called.append, 1)
+        one.weak_ref(called.append, 2)
+        collect()
+        assert called == []
+        del one
+        collect()
+        assert sorted(called) == [1, 2]
+
 
 class TestPropertiesThemselves:
     def test_what_they_tell(self):

@@ -247,6 +247,17 @@ class TestOwner:
         assert (is_open(reader), is_open(writer)) == (False, True)
         os.close(writer)
 
+    @pytest.mark.parametrize("kind", [UnixInputStream, UnixOutputStream])
+    def test_setting_of_a_descriptor_s_owner(self, kind):
+        """The stream takes the descriptor over, and nobody closes its number a second time."""
+        given = FileDescriptor(os.dup(0))
+        number = given.fileno()
+        stream = kind.new(given, False)
+        stream.set_close_fd(True)
+        assert given.closed
+        stream.close()
+        assert not is_open(number)
+
     def test_closed_number_is_left_alone(self, pipe):
         """Another stream of the number does not close what has it by now."""
         source, _ = pipe

@@ -11,12 +11,20 @@ import threading
 import weakref
 
 import pytest
-from helpers import PYPY, collect, is_open, open_descriptors, same
+from helpers import PYPY, collect, is_open, open_descriptors, same, settle
 from loops.event_loops import later, pairs, take, taken, wait_for
 from ways import optional
 
 import unixconn
 from unixconn import Cancellable, Credentials, Future
+
+
+async def ask_for_the_loop():
+    """Start and end an operation."""
+    a, b = unixconn.UnixConnection.create_pair()
+    with a, b:
+        a.send_credentials()
+        await b.receive_credentials_async()
 
 
 class TestAsyncio:
@@ -539,6 +547,39 @@ class TestAsyncio:
         run(main)
         collect()
         assert set(open_descriptors()) == before
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_closed_loop_in_which_something_waits(self):
+        """When another loop has come, it is garbage with all that waits in it, and so are their descriptors."""
+        before, loops = open_descriptors(), []
+
+        def leave_waiting():
+            loop = asyncio.new_event_loop()
+            loop.set_exception_handler(lambda *_: None)
+            a, b = unixconn.UnixConnection.create_pair()
+
+            async def receive():
+                await b.receive_fd_async()
+                a.close()
+
+            async def main():
+                a.receive_fd_async().add_done_callback(lambda _: loop.stop())
+                return loop.create_task(receive()), await asyncio.sleep(0.01)
+
+            loop.run_until_complete(main())
+            loop.close()
+            loops.append(weakref.ref(loop))
+
+        leave_waiting()
+        leave_waiting()
+        collect()
+        assert loops[0]() is None
+        with contextlib.closing(asyncio.new_event_loop()) as last:
+            last.run_until_complete(ask_for_the_loop())
+        del last
+        collect()
+        assert loops[1]() is None
+        assert settle(lambda: collect() or open_descriptors() == before)
 
     def test_storm(self, run):
         """Tasks that are cancelled at any moment lose nothing, and close nothing twice."""

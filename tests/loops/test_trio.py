@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import pytest
-from helpers import Background, in_child, settle
+from helpers import Background, collect, in_child, settle
 from loops.event_loops import later, taken
 
 from unixconn import MainContext
@@ -150,6 +151,23 @@ class TestTrio:
         future = trio.run(main)
         assert future.done()
         assert future.cancelled()
+
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_nothing_of_a_run_is_kept(self, trio, pair, null, waits):
+        """It is garbage after its end, whether or not an operation had to wait in it."""
+        a, b = pair
+
+        async def main():
+            if waits:
+                later(a.send_fd, null)
+            else:
+                a.send_fd(null)
+            assert await taken(b.receive_fd_async())
+            return weakref.ref(trio.lowlevel.current_trio_token())
+
+        token = trio.run(main)
+        collect()
+        assert token() is None
 
     def test_timeout_of_the_socket_is_taken_back(self, trio, pair, null):
         """Of an operation that has ended no task is left that waits for its timeout."""

@@ -254,6 +254,8 @@ class Handler:
 
 
 _handler_numbers = itertools.count(1)
+_weak_refs: dict[int, Callable[[], Object | None]] = {}
+"""The weak references with a callback, which Python does not call for a reference that is gone, by their identities."""
 _LARGEST_NUMBER = 2**64 - 1
 """The largest handler number that GLib's gulong holds."""
 
@@ -423,11 +425,21 @@ class Object:
         """
         Return a weak reference: a function that returns this object, or None when the object is gone.
 
-        *callback*, unless it is None, is called with *data* when the object is destroyed.
+        *callback*, unless it is None, is called with *data* when the object is destroyed. The caller need not keep the
+        reference for that.
         """
         if callback is None:
             return weakref.ref(self)
-        return weakref.ref(self, lambda _gone: callback(*data))
+
+        kept = _weak_refs
+
+        def call(gone: object) -> None:
+            del kept[id(gone)]
+            callback(*data)
+
+        made = weakref.ref(self, call)
+        kept[id(made)] = made
+        return made
 
     # --- properties ---
 

@@ -37,11 +37,10 @@ class _Descriptor:
     def __init__(self, fd: FileDescriptorLike, closes: bool) -> None:
         self._number = as_own_descriptor(fd) if closes else as_descriptor(fd)
         self._handle = handle_of(self._number)
+        self._given = fd  # it may close its descriptor when it is dropped
         self.closes = bool(closes)
         if closes:
             self._handle.python.own(owner_of(fd, self._number))
-        else:
-            self._given = fd  # it may close its descriptor when it is dropped
 
     def get_fd(self) -> int:
         return -1 if self._handle.number < 0 else self._number
@@ -54,7 +53,7 @@ class _Descriptor:
         # If it is closed, the number may be another file's by now.
         if self._handle.number >= 0:
             if closes:
-                self._handle.python.own([self._number])
+                self._handle.python.own(owner_of(self._given, self._number))
             else:
                 self._handle.python.disown()
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from unixconn._io.event_loop import Loop
 
 _asyncio_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop] = weakref.WeakKeyDictionary()
-_trio_runs: weakref.WeakKeyDictionary[Any, TrioRun] = weakref.WeakKeyDictionary()
+_of_this_run: list[Any] = []
+"""trio's RunVar for the reactor of a run, which goes with the run."""
 
 
 def _none() -> None:
@@ -33,7 +34,6 @@ def _forget_in_child() -> None:
     global _latest  # noqa: PLW0603 - the cache, too
     _latest = _none
     _asyncio_loops.clear()
-    _trio_runs.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
@@ -56,9 +56,12 @@ def running() -> Loop | None:
         except (AttributeError, KeyError, RuntimeError):  # trio is just being imported, or does not run in this thread
             pass
         else:
-            run = _trio_runs.get(token)
-            if run is None or run._ended:
-                run = _trio_runs[token] = TrioRun(token)
+            if not _of_this_run:
+                _of_this_run.append(sys.modules["trio"].lowlevel.RunVar("unixconn", None))
+            run: TrioRun | None = _of_this_run[0].get()
+            if run is None or run.is_closed:
+                run = TrioRun(token)
+                _of_this_run[0].set(run)
             _latest = weakref.ref(run)
             return run
     return running_asyncio()
@@ -80,6 +83,11 @@ def running_asyncio() -> AsyncioLoop | None:
         return latest
     known = _asyncio_loops.get(loop)
     if known is None:
+        # The dictionary keeps the operations that still wait in a closed loop, and these may keep the loop alive.
+        for reference in _asyncio_loops.keyrefs():
+            before = reference()
+            if before is not None and before.is_closed():
+                _asyncio_loops.pop(before, None)
         kind = LoopUnderTwisted if "twisted.internet.reactor" in sys.modules else AsyncioLoop
         known = _asyncio_loops[loop] = kind(loop)
     _latest = weakref.ref(known)

@@ -70,7 +70,7 @@ async def open_connection(
 
 class Server(asyncio.AbstractServer):
     """
-    What accepts connections, as asyncio.Server does; `start_server` makes it.
+    A server that accepts connections, as asyncio.Server does; `start_server` makes it.
 
     ``async with server:`` closes it at the end of the block, and waits as `wait_closed` does.
     """
@@ -157,9 +157,10 @@ class Server(asyncio.AbstractServer):
 
     async def serve_forever(self) -> None:
         """
-        Wait until the server is closed, and for what `wait_closed` waits. If the call is cancelled, close the server.
+        Wait until the server and all connections that it has accepted are closed.
 
-        Raises the Error if accepting fails for good.
+        If the call is cancelled, it closes the server, and waits for the connections. Raises the Error if accepting
+        fails for good.
         """
         try:
             await asyncio.shield(self._accepting)
@@ -168,7 +169,7 @@ class Server(asyncio.AbstractServer):
             await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed, and until the connections that it has accepted are."""
+        """Wait until the server and all connections that it has accepted are closed."""
         await asyncio.wait([self._accepting])
         while self._open:
             await asyncio.wait([each.ended for each in self._open])
@@ -184,10 +185,13 @@ async def start_server(
     """
     Accept connections, and call ``client_connected_cb(reader, writer)`` for each, as asyncio.start_unix_server does.
 
-    If it is a coroutine function, it runs in a task of its own. An exception goes to the loop's exception handler, and
-    closes the connection. *path_or_listener* is what `listen` takes, or a listener, which belongs to the server from
-    then on. *limit* is that of `open_connection`. The number of connections has no limit: for one, await
-    `open_connection` in the handler of `serve`.
+    - *client_connected_cb* is a function, or a coroutine function, which runs in a task of its own. An exception goes
+      to the loop's exception handler, and closes the connection.
+    - *path_or_listener* is what `listen` takes, or a listener, which belongs to the server from then on.
+    - *limit* is that of asyncio: the most bytes of a line.
+
+    The number of connections has no limit. To set one, call `serve`, and ``open_connection(connection)`` in its
+    handler.
 
     Raises TypeError if *client_connected_cb* cannot be called, ValueError for a *limit* of less than 1, RuntimeError
     where asyncio does not run, and the errors of `listen`.

@@ -69,11 +69,15 @@ class StreamWriter(asyncio.StreamWriter):
         have to wait are duplicated. More than 253 go with the next bytes, as `UnixConnection.send_message` says. Follow
         it with ``await writer.drain()``.
 
-        Raises TypeError, ValueError or OverflowError for wrong arguments, among them *fds* without *data*. Raises an
-        Error, and sends nothing, if the descriptors cannot be sent: CLOSED if the writer is closed, or its connection
-        has broken; FAILED for a number that is not open; TOO_MANY_OPEN_FILES if there is no room for the duplicates;
-        PERMISSION_DENIED if the peer refuses descriptors; FAILED with errno ETOOMANYREFS if too many are in flight. If
-        an Error comes up later, it ends the connection: then `drain` raises it.
+        Raises these Errors if the descriptors cannot be sent, and sends nothing then:
+
+        - CLOSED if the writer is closed, or its connection has broken
+        - FAILED for a number that is not open, or (`TooManyReferencesError`) if too many descriptors are in flight
+        - TOO_MANY_OPEN_FILES if there is no room for the duplicates
+        - PERMISSION_DENIED if the peer refuses descriptors
+
+        An Error that comes up later ends the connection, and `drain` raises it. Raises TypeError, ValueError or
+        OverflowError for wrong arguments, such as *fds* without *data*; and RuntimeError after `write_eof`.
         """
         self._sender.write_fds(data, fds)
 

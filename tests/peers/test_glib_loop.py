@@ -139,9 +139,52 @@ while unixconn.MainContext.default().iteration(False):
 PROGRAMS = {"receive": RECEIVE, "sources": SOURCES, "watches": WATCHES, "service": SERVICE, "future": FUTURE}
 
 
-@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_in_glibs_loop(program: str, tmp_path: Path) -> None:
-    """The callbacks run in the thread of GLib's loop, which sleeps meanwhile."""
+AWAIT = """
+import asyncio, faulthandler, os, sys, threading
+faulthandler.dump_traceback_later(60, exit=True)
+from gi.events import GLibEventLoopPolicy
+from gi.repository import GLib
+import unixconn
+
+asyncio.set_event_loop_policy(GLibEventLoopPolicy())
+events = asyncio.get_event_loop_policy().get_event_loop()
+loop, seen, path = GLib.MainLoop(), [], sys.argv[1]
+
+async def client():
+    with await unixconn.connect_async(path) as connection:
+        await connection.send_fd_async(0)
+
+async def talk():
+    ours, theirs = unixconn.UnixConnection.create_pair()
+    GLib.timeout_add(20, lambda: ours.send_fd(0) and False)
+    fd = await theirs.receive_fd_async()
+    seen.append(os.path.sameopenfile(fd, 0))
+    os.close(fd)
+    waiting = asyncio.ensure_future(theirs.receive_fd_async())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    try:
+        await waiting
+    except asyncio.CancelledError:
+        seen.append("cancelled")
+    with ours, theirs, unixconn.listen(path) as listener:
+        task = events.create_task(client())
+        with (await listener.accept_async()).connection as accepted:
+            os.close(await accepted.receive_fd_async())
+        await task
+    seen.append(threading.active_count())
+    loop.quit()
+
+task = events.create_task(talk())
+GLib.idle_add(seen.append, "idle")
+loop.run()
+task.result()
+assert seen == ["idle", True, "cancelled", 1], seen
+"""
+
+
+def output_of(program: str, folder: Path) -> tuple[int, str]:
+    """Run *program* where PyGObject is; return its exit code and what it wrote to stderr."""
     folders = [str(Path(unixconn.__file__).parents[1])]
     if sys.implementation.name == "cpython":  # PyPy's cffi is beside its standard library
         folders.append(str(Path(pytest.importorskip("cffi").__file__).parents[1]))
@@ -154,7 +197,7 @@ def test_in_glibs_loop(program: str, tmp_path: Path) -> None:
     if found.returncode:
         pytest.skip("the Python that has PyGObject cannot load this Python's cffi")
     done = subprocess.run(
-        [interpreter, "-W", "ignore::DeprecationWarning", "-c", BEGIN + program + END, str(tmp_path / "s")],
+        [interpreter, "-W", "ignore::DeprecationWarning", "-c", program, str(folder / "s")],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -162,4 +205,17 @@ def test_in_glibs_loop(program: str, tmp_path: Path) -> None:
         timeout=100,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_in_glibs_loop(program: str, tmp_path: Path) -> None:
+    """The callbacks run in the thread of GLib's loop, which sleeps meanwhile."""
+    assert output_of(BEGIN + program + END, tmp_path) == (0, "")
+
+
+def test_await_in_glibs_loop(tmp_path: Path) -> None:
+    """PyGObject runs asyncio in GLib's loop, and a Future is awaited there, without another thread."""
+    if output_of("import gi.events", tmp_path)[0]:
+        pytest.skip("gi.events is of PyGObject 3.50")
+    assert output_of(AWAIT, tmp_path) == (0, "")

@@ -252,6 +252,19 @@ class TestListener:
                 with SocketClient().connect(address):
                     assert listener.get_property("listen-backlog") == 5
 
+    def test_backlog_beside_a_closed_socket(self, address, tmp_path):
+        """A socket that the user has closed is passed over, as in Gio."""
+        with SocketListener() as listener:
+            sockets = []
+            listener.connect("event", lambda _listener, _event, made: sockets.append(made))
+            listener.add_address(UnixSocketAddress.new(tmp_path / "other"), *STREAM)
+            listener.add_address(address, *STREAM)
+            sockets[0].close()
+            listener.set_backlog(0)
+            with SocketClient().connect(address):
+                cancellable = Cancellable.with_timeout(0.02)
+                assert failure(SocketClient().connect, address, cancellable)[0] == 24
+
     def test_ports(self, listener):
         """They are NOT_SUPPORTED."""
         assert failure(listener.add_inet_port, 80, None)[0] == 15

@@ -28,6 +28,15 @@ def loop():
     return MainLoop()
 
 
+@pytest.fixture
+def arrived():
+    """A list to which Python's handler of SIGUSR1 appends "handler"."""
+    found = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: found.append("handler"))
+    yield found
+    signal.signal(signal.SIGUSR1, before)
+
+
 class TestSignals:
     def test_until_false(self, loop):
         """The function is called for each signal until it returns a false value; Python's handler is then restored."""
@@ -46,6 +55,38 @@ class TestSignals:
         loop.run()
         assert seen == [(1, "x")] * 2
         assert signal.getsignal(signal.SIGUSR1) is before
+
+    def test_removed_in_another_thread(self, arrived):
+        """The next signal goes to Python's handler, and is not lost."""
+        number = unixconn.unix_signal_add(0, signal.SIGUSR1, print)
+        thread = threading.Thread(target=unixconn.source_remove, args=(number,))
+        thread.start()
+        thread.join()
+        for _ in "12":
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert settle(lambda: arrived)
+            assert arrived.pop() == "handler"
+        assert unixconn.source_remove(unixconn.unix_signal_add(0, signal.SIGUSR1, print))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert settle(lambda: arrived)
+
+    def test_beside_a_later_handler(self, arrived):
+        """A handler that the program has set meanwhile stays, and gives way to another source."""
+        context = MainContext.default()
+        number = unixconn.unix_signal_add(0, signal.SIGUSR1, lambda: arrived.append("source") or True)
+        signal.signal(signal.SIGUSR1, lambda *_: arrived.append("later"))
+        other = unixconn.unix_signal_add(0, signal.SIGUSR1, lambda: arrived.append("other") or True)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        spin(lambda: len(arrived) == 2, context)
+        assert arrived == ["source", "other"]
+        assert unixconn.source_remove(number)
+        assert unixconn.source_remove(other)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert settle(lambda: arrived[2:] == ["later"])
+        number = unixconn.unix_signal_add(0, signal.SIGUSR1, print)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        assert unixconn.source_remove(number)
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
 
     def test_while_the_loop_waits(self, loop):
         """A signal from another process ends the wait; each of several sources is called."""

@@ -316,8 +316,11 @@ class SocketListener(Object):
         """
         self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
         for entry in tuple(self._entries):
-            entry.socket.set_listen_backlog(self._backlog)
-            entry.socket.listen()
+            try:
+                entry.socket.set_listen_backlog(self._backlog)
+                entry.socket.listen()
+            except ClosedError:  # the user has closed this socket
+                continue
 
     def add_socket(self, socket: Socket, source_object: Object | None = None) -> bool:
         """

@@ -76,8 +76,9 @@ class StreamWriter(asyncio.StreamWriter):
         - TOO_MANY_OPEN_FILES if there is no room for the duplicates
         - PERMISSION_DENIED if the peer refuses descriptors
 
-        An Error that comes up later ends the connection, and `drain` raises it. Raises TypeError, ValueError or
-        OverflowError for wrong arguments, such as *fds* without *data*; and RuntimeError after `write_eof`.
+        An Error that comes up later ends the connection, and `drain` raises it, or a ConnectionResetError. Raises
+        TypeError, ValueError or OverflowError for wrong arguments, such as *fds* without *data*; and RuntimeError after
+        `write_eof`.
         """
         self._sender.write_fds(data, fds)
 

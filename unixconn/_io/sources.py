@@ -57,8 +57,26 @@ class _Signals:
         self.before: dict[int, Any] = {}
 
     def arrive(self, number: int, _frame: object) -> None:
-        for each in list(self.sources.get(number, ())):
+        known = list(self.sources.get(number, ()))
+        for each in known:
             each._make_ready()
+        if not known:  # another thread has destroyed the last one, and could not restore the handler
+            self.restore(number)
+            signal.raise_signal(number)
+
+    def listen(self, number: int) -> None:
+        """Have Python call `arrive` for the signal *number*. Only the main thread can do that."""
+        found = signal.getsignal(number)
+        if found != self.arrive:
+            self.before[number] = found
+            signal.signal(number, self.arrive)
+
+    def restore(self, number: int) -> None:
+        """Undo `listen`, unless the program has set another handler since."""
+        if signal.getsignal(number) == self.arrive:
+            before = self.before.get(number)
+            signal.signal(number, signal.SIG_DFL if before is None else before)
+        self.before.pop(number, None)
 
 
 _signals = _Signals()
@@ -77,8 +95,7 @@ class _SignalSource(Source):
         known = _signals.sources.setdefault(self._number, [])
         if self not in known:
             known.append(self)
-            if self._number not in _signals.before:
-                _signals.before[self._number] = signal.signal(self._number, _signals.arrive)
+            _signals.listen(self._number)
 
     def destroy(self) -> None:
         """See `Source.destroy`."""
@@ -86,10 +103,9 @@ class _SignalSource(Source):
         known = _signals.sources.get(self._number, [])
         if self in known:
             known.remove(self)
-        # Only the main thread can restore the handler. It does nothing without a source.
+        # Only the main thread can restore the handler. After another one, `arrive` does.
         if not known and self._number in _signals.before and threading.current_thread() is threading.main_thread():
-            before = _signals.before.pop(self._number)
-            signal.signal(self._number, signal.SIG_DFL if before is None else before)
+            _signals.restore(self._number)
 
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -99,7 +115,8 @@ def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], 
     """
     Have the default context call *handler* with *data* after each signal *signum* (g_unix_signal_add_full).
 
-    *handler* is called until it returns a false value. Python's handler of the signal is then restored. Several signals
+    *handler* is called until it returns a false value. Python's handler of the signal is then restored, unless the
+    program has set another one since. Several signals
     before the call may count as one. Returns the number of the source, for `source_remove`.
 
     *signum* is SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH; any other raises ValueError, as does a call

@@ -35,6 +35,15 @@ def answer_each(connection, raw, descriptor, listener):
         raw.close()
 
 
+def answer_on_all(listener, count):
+    """Answer *count* connections, with the type of the object that came with their socket: run in a child."""
+    with listener:
+        for _ in range(count):
+            accepted, source = listener.accept()
+            with accepted:
+                accepted.send_message(type(source).__name__.encode())
+
+
 def answer_from(queue):
     """Answer on what a queue has: run in a child."""
     answer(queue.get())
@@ -88,6 +97,22 @@ class TestProcesses:
             assert (tmp_path / "s").exists()
         process.close()
 
+    def test_a_listener_of_several_sockets(self, context, tmp_path):
+        """A SocketListener takes its sockets along, and the objects that belong to them."""
+        ours, theirs = UnixConnection.create_pair()
+        with ours, theirs, unixconn.SocketListener() as listener:
+            for name, source in (("a", None), ("b", theirs)):
+                address = unixconn.UnixSocketAddress.new(str(tmp_path / name))
+                listener.add_address(address, unixconn.SocketType.STREAM, unixconn.SocketProtocol.DEFAULT, source)
+            process = context.Process(target=answer_on_all, args=(listener, 2))
+            process.start()
+            for name, kind in (("a", b"NoneType"), ("b", b"UnixConnection")):
+                with unixconn.connect(tmp_path / name) as client:
+                    assert client.receive_message(100).data == kind
+            process.join()
+            assert process.exitcode == 0
+        process.close()
+
     def test_a_queue(self, context):
         """A queue takes a connection, and so does a pipe, which pickles in the same way."""
         ours, theirs = UnixConnection.create_pair()
@@ -132,6 +157,13 @@ class TestElsewhere:
                 with pytest.raises(TypeError, match="cannot be"):
                     act(each)
 
+    def test_a_service(self):
+        """Its handlers would be missing in the other process."""
+        service = unixconn.SocketService.new()
+        with pytest.raises(TypeError, match="SocketService"):
+            reduction.ForkingPickler.dumps(service)
+        service.close()
+
     def test_closed_ones(self):
         """What is closed cannot be passed, and the error says so."""
         one, other = UnixConnection.create_pair()
@@ -140,7 +172,9 @@ class TestElsewhere:
         descriptor = FileDescriptor(os.dup(0))
         descriptor.close()
         before = open_descriptors()
-        for each in (one, one.get_socket()):
+        listener = unixconn.SocketListener()
+        listener.close()
+        for each in (one, one.get_socket(), listener):
             with pytest.raises(unixconn.ClosedError):
                 reduction.ForkingPickler.dumps(each)
         with pytest.raises(ValueError, match="closed or detached"):

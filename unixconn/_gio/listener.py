@@ -21,6 +21,7 @@ from unixconn._io.blocking import complete
 from unixconn._io.operation import READABLE, Operation
 from unixconn._kernel import epoll
 from unixconn._kernel.connect import accept
+from unixconn._kernel.file_descriptor import passer
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.sockets import SocketType as KernelSocket
 from unixconn._kernel.sockets import close_socket
@@ -28,7 +29,7 @@ from unixconn._kernel.sockets import close_socket
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import ClassVar, NamedTuple
+    from typing import Any, ClassVar, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
     from unixconn._kernel.epoll import Epoll
@@ -430,6 +431,14 @@ class SocketListener(Object):
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pass the sockets to another process of multiprocessing, or raise TypeError."""
+        # A subclass has more than the sockets: handlers of a service, which the other process would not have.
+        if type(self) is not SocketListener or passer() is None:
+            return super().__reduce__()
+        self._check()
+        return _listener_of, (self._backlog, [(each.socket, each.source_object) for each in tuple(self._entries)])
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state()}>"
 
@@ -553,3 +562,11 @@ class SocketListener(Object):
 
     # fmt: on
     # --- end of the generated part ---
+
+
+def _listener_of(backlog: int, entries: list[tuple[Socket, Object | None]]) -> SocketListener:
+    """Make a listener of what `SocketListener.__reduce__` has passed."""
+    made = SocketListener(listen_backlog=backlog)
+    for socket, source_object in entries:
+        made.add_socket(socket, source_object)
+    return made

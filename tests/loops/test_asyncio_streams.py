@@ -373,6 +373,33 @@ class TestWriting:
 
         with_streams(main)
 
+    @pytest.mark.parametrize(
+        ("method", "argument"),
+        [
+            ("readuntil", "\n"),
+            ("readuntil", ["\n"]),
+            ("readuntil", 10),
+            ("readuntil", None),
+            ("read", 1.5),
+            ("read", "1"),
+            ("readexactly", 1.5),
+            ("readexactly", None),
+        ],
+    )
+    def test_wrong_arguments_while_descriptors_come(self, with_streams, null, method, argument):
+        """They are a TypeError of the call, which the loop survives, and nothing is lost."""
+
+        async def main(reader, _writer, peer):
+            waiting = asyncio.ensure_future(getattr(reader, method)(argument))
+            await turns()
+            peer.send_message(b"a line\n", fds=[null])
+            with pytest.raises(TypeError):
+                await asyncio.wait_for(waiting, 20)
+            assert await reader.readline() == b"a line\n"
+            unixconn.close_fds([each.detach() for each in reader.take_fds()])
+
+        with_streams(main)
+
     @pytest.mark.parametrize("end", ["close", "abort", "break"])
     def test_descriptors_after_the_end(self, with_streams, null, end):
         """The caller learns that they are not sent, which bytes alone leave to drain(), and still has them."""

@@ -6,8 +6,9 @@ import asyncio
 from collections import deque
 from functools import partial
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, index
 
+from unixconn._base.arguments import as_copy
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, TimedOutError, WouldBlockError, io_error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.asynchronous import AWAIT, start
@@ -101,22 +102,24 @@ class StreamReader(asyncio.StreamReader):
 
     async def read(self, n: int = -1) -> bytes:
         """Read at most *n* bytes; without *n*, until the end. See asyncio.StreamReader."""
-        self._choose = partial(_at_most, n)
+        self._choose = partial(_at_most, index(n))
         return await super().read(n)
 
     async def readexactly(self, n: int) -> bytes:
         """Read *n* bytes. See asyncio.StreamReader."""
-        self._choose = lambda data: _at_most(n - len(self._buffer), data)
+        most = index(n)
+        self._choose = lambda data: _at_most(most - len(self._buffer), data)
         return await super().readexactly(n)
 
     async def readuntil(self, separator: Separator = b"\n") -> bytes:
         """Read up to the first *separator*, and that, too. See asyncio.StreamReader."""
         ends = separator if isinstance(separator, tuple) else (separator,)
-        self._choose = partial(self._up_to, ends)
+        # What cannot be one is refused here: the loop could not tell the caller.
+        self._choose = partial(self._up_to, tuple(map(as_copy, ends)))
         any_separator: Any = separator  # which may be a tuple from Python 3.13 on
         return await super().readuntil(any_separator)
 
-    def _up_to(self, ends: tuple[SizedBuffer, ...], data: bytes) -> int:
+    def _up_to(self, ends: tuple[bytes, ...], data: bytes) -> int:
         """Return how many bytes of *data*, which follow the buffer, there are up to one of *ends*, or else all."""
         size = len(data)
         for each in ends:

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
-from worker import MODULES, Operation, connections, serve
+from worker import LINES, MODULES, PAYLOAD, Operation, connections, serve
 
 Receive = Callable[[], Awaitable[int]]
 
@@ -52,7 +52,31 @@ def callbacks(module: Any, glib: Any) -> dict[str, Operation]:
                 iterate(True)
             received.clear()
 
-    return {"callback there": there, "callback later": later}
+    return {"callback there": there, "callback later": later, "line callback": partial(lines, module, iterate)}
+
+
+def lines(module: Any, iterate: Callable[[bool], object], times: int) -> None:
+    """Write *times* lines, `LINES` at once, and read them one after the other, each from the callback of the last."""
+    one, other = connections(module, *socket.socketpair())
+    writer, reader = one.get_output_stream(), module.DataInputStream.new(other.get_input_stream())
+    data = (PAYLOAD[1:] + b"\n") * LINES
+    left = 0
+
+    def ended(stream: Any, result: Any) -> None:
+        nonlocal left
+        stream.read_line_finish(result)
+        left -= 1
+        if left:
+            stream.read_line_async(0, None, ended)
+
+    for _ in itertools.repeat(None, times // LINES):
+        writer.write_all(data)
+        left = LINES
+        reader.read_line_async(0, None, ended)
+        while left:
+            iterate(True)
+    one.close()
+    other.close()
 
 
 # --- await ---

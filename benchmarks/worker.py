@@ -30,6 +30,8 @@ SIZES = {"stream 100": 100, "stream 64K": 65_536}
 """The bytes that go through the streams in each operation."""
 PAYLOAD = bytes(100)
 """The bytes of a message that a descriptor comes with."""
+LINES = 50
+"""The lines that are written at once, and then read one by one."""
 MANY = 64
 """The number of descriptors in a message, besides one."""
 
@@ -43,7 +45,13 @@ def gio_interface(module: Any, path: str) -> dict[str, Operation]:
     """Return the operations of *module*, unixconn or Gio, which have the same interface; *path* is for a socket."""
     one, other = connections(module, *socket.socketpair())
     file = os.open(os.devnull, os.O_RDONLY)
-    operations = {**passing(module, one, other, file), **streams(one, other), **connecting(module, path)}
+    operations: dict[str, Operation] = {
+        **passing(module, one, other, file),
+        **streams(one, other),
+        "line": partial(line, one.get_output_stream(), module.DataInputStream.new(other.get_input_stream())),
+        "signal": partial(signal, speaker(module)),
+        **connecting(module, path),
+    }
     return {**operations, **beyond_gio(one, other, file, module.close_fds)} if hasattr(one, "send_fds") else operations
 
 
@@ -80,6 +88,30 @@ def streams(one: Any, other: Any) -> dict[str, Operation]:
             reader.read_bytes(size)
 
     return {name: partial(stream, size) for name, size in SIZES.items()}
+
+
+def line(writer: Any, reader: Any, times: int) -> None:
+    """Write *times* lines, `LINES` at once, and read them."""
+    data = (PAYLOAD[1:] + b"\n") * LINES
+    for _ in itertools.repeat(None, times // LINES):
+        writer.write_all(data)
+        for _ in itertools.repeat(None, LINES):
+            reader.read_line()
+
+
+def speaker(module: Any) -> Any:
+    """Return an object of *module* with a signal, and a handler for it."""
+    gobject = importlib.import_module("gi.repository.GObject") if module.__name__ == MODULES["Gio"] else module
+    flags = gobject.SignalFlags.RUN_LAST
+    made = type("Speaker", (gobject.Object,), {"__gsignals__": {"said": (flags, None, (int,))}})()
+    made.connect("said", lambda _speaker, _number: None)
+    return made
+
+
+def signal(speaking: Any, times: int) -> None:
+    """Emit the signal of *speaking* *times* times."""
+    for _ in itertools.repeat(None, times):
+        speaking.emit("said", 1)
 
 
 def connecting(module: Any, path: str) -> dict[str, Operation]:

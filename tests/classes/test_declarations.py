@@ -293,6 +293,29 @@ class TestProperties:
         Built()
         assert seen == [(1, 0), (0, 0)]
 
+    def test_a_subclass_declares_it_anew(self):
+        """The subclass's declaration counts for it: what it takes, and whether it can be set."""
+
+        class Base(Object):
+            fixed = Property(type=int, default=1, flags=ParamFlags.READABLE)
+            limited = Property(type=int, default=1, maximum=5)
+
+        class Derived(Base):
+            fixed = Property(type=int, default=5)
+            limited = Property(type=str, default="x")
+            third = Property(type=int)
+
+        made = Derived(fixed=4)
+        made.fixed += 1
+        made.set_property("limited", "text")
+        assert (made.fixed, made.limited) == (5, "text")
+        found = Derived.list_properties()
+        assert [(each.name, each.value_type) for each in found] == [("fixed", int), ("limited", str), ("third", int)]
+        assert [Derived.find_property(each.name) for each in found] == found
+        assert Base.find_property("limited").maximum == 5
+        with pytest.raises(TypeError, match="'fixed'"):
+            Base(fixed=4)
+
     def test_found_by_name(self):
         """find_property() returns None for a name that is none."""
         assert Framer.find_property("some_text") is Framer.find_property("some-text") is not None

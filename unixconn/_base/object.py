@@ -450,8 +450,9 @@ class Object:
 
     @classmethod
     def list_properties(cls) -> list[Property]:
-        """Return the properties of this class and of its base classes."""
-        return [each for base in reversed(cls.__mro__) for each in base.__dict__.get("_properties", ())]
+        """Return the properties of this class and of its base classes, of each name the one that the class has."""
+        every = (each for base in reversed(cls.__mro__) for each in base.__dict__.get("_properties", ()))
+        return list({each.name: each for each in every}.values())
 
     @classmethod
     def _property(cls, name: str) -> Property:
@@ -466,7 +467,11 @@ class Object:
     def find_property(cls, property_name: str) -> Property | None:
         """Return the property *property_name* of this class, None if it has none (g_object_class_find_property)."""
         wanted = property_name.replace("_", "-")
-        return next((each for each in cls.list_properties() if each.name == wanted), None)
+        for base in cls.__mro__:
+            for each in base.__dict__.get("_properties", ()):
+                if each.name == wanted:
+                    return each  # type: ignore[no-any-return]
+        return None
 
     def get_property(self, name: str) -> Any:
         """

@@ -445,7 +445,6 @@ def receiver(place: Place) -> Taken:
     listener = place.keep(unixconn.listen(path, pass_credentials=True))
     place.keep(unixconn.connect(path)).send_message(b"name", place.fds[:1])
     closer = Closer()
-    place.keep(Closing(lambda: closer.__exit__(None, None, None)))
     made = Receiver(
         listener,
         {os.geteuid()},
@@ -457,6 +456,19 @@ def receiver(place: Place) -> Taken:
         say=str,
         report=str,
     )
+
+    def end() -> None:
+        # A command that is broken off ends its process. Here its accept goes on, and so do its connections.
+        listener.close()
+        while MainContext.default().iteration(False):
+            pass
+        for peer in tuple(made._peers.values()):
+            made._close(peer)
+        # A handler may have raised while one thread was being started: then there are two.
+        for _ in range(2):
+            closer.__exit__(None, None, None)
+
+    place.keep(Closing(end))
     # What comes in a callback goes no further, and then nothing else ends the loop.
     unixconn.timeout_add(50, made._loop.quit)
     return (lambda: [each.descriptor for each in made.run()]), ()

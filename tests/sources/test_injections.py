@@ -9,7 +9,7 @@ from pathlib import Path
 
 import injected_closes
 import pytest
-from injections import Case, Injection, attempt, can_inject, cases, injections, is_good
+from injections import EACH_TIME, Case, Injection, attempt, can_inject, cases, injections, is_good
 
 pytestmark = [
     pytest.mark.skipif(not can_inject(), reason="strace is not there, or may not trace"),
@@ -39,6 +39,13 @@ def test_switching_back_before_a_wait(way):
     """F16: nothing has come yet, and SO_PASSCRED, which is still needed, cannot be switched off: it waits."""
     waits = Case("UnixConnection.receive_credentials", way, later=True)
     assert attempt(waits, Injection("setsockopt", "EPERM", 2))[0] == "ok"
+
+
+def test_looking_at_a_descriptor_that_is_given_away():
+    """F16: fstat(2) fails for an open file, such as one of a server that is gone: the descriptor is closed."""
+    gives = Case("give_fd cancelled", "call", later=False)
+    [look] = {"fstat", "newfstatat"}.intersection(attempt(gives)[1])
+    assert attempt(gives, Injection(look, "EIO", EACH_TIME))[0].startswith("Error 19: ")
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")

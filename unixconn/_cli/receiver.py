@@ -258,10 +258,12 @@ class Receiver:
         return False
 
     def _close(self, peer: _Peer) -> None:
-        if self._peers.pop(peer.connection, None) is not None:
+        if peer.connection in self._peers:
             if peer.source is not None:
                 peer.source.destroy()
             self._closer.close(peer.connection)
+            # Last: until then another call can finish what was broken off.
+            del self._peers[peer.connection]
 
     # --- messages ---
 

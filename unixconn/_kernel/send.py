@@ -328,8 +328,12 @@ def check_open(numbers: Iterable[int]) -> None:
     for number in numbers:
         try:
             os.fstat(number)
-        except (OSError, OverflowError):
+        except OverflowError:
             raise _not_open(number) from None
+        except OSError as error:
+            # Any other errno is one of an open file, such as ESTALE where a server has lost it.
+            if error.errno == errno.EBADF:
+                raise _not_open(number) from None
 
 
 def _not_open(fd: int) -> Error:

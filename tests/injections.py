@@ -116,6 +116,8 @@ OTHERS = {
     # The command closes the connection, and waits for another.
     "receive": ("recvmsg", "getsockopt"),
     "receive --json": ("recvmsg", "getsockopt"),
+    # And the fork of the process that becomes COMMAND, which is made here.
+    "receive COMMAND": ("recvmsg", "getsockopt", "clone", "clone3"),
 }
 """What fails in a way of calling, or in an operation, without the library: it is left out there."""
 REPEATED = {name: ("accept4",) for name in COMMANDS if name.startswith("receive")}
@@ -213,7 +215,7 @@ def _do_command(case: Case, begin: Any, end: Any) -> None:
         begin()
         try:
             if "--" in arguments:  # in another process, which becomes COMMAND
-                os.waitpid(forked(lambda: sys.exit(command(arguments))), 0)
+                os.waitpid(forked(lambda: command(arguments) == os.EX_OK), 0)
             else:
                 command(arguments)
         finally:

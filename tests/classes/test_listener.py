@@ -112,6 +112,51 @@ class TestListener:
             with SocketClient().connect(UnixSocketAddress.new(tmp_path / "third")):
                 do(listener, name)[0].close()
 
+    @pytest.mark.parametrize("adds", ["child", "parent"])
+    def test_a_socket_that_another_process_adds(self, listener, address, tmp_path, adds):
+        """It is for that process alone: the other one still waits, and both accept on the socket that they share."""
+        other = UnixSocketAddress.new(tmp_path / "other")
+        ours, theirs = socket.socketpair()
+
+        def is_ready():
+            return bool(select.select([listener._handle.number], [], [], 0)[0])
+
+        def add_and_look():
+            listener.add_address(other, *STREAM)
+            with SocketClient().connect(other):
+                return is_ready()
+
+        def child():
+            if adds == "child":
+                assert add_and_look()
+                with SocketClient().connect(other):
+                    theirs.send(b"x")
+                    theirs.recv(1)
+            else:
+                theirs.send(b"x")
+                theirs.recv(1)
+                assert not is_ready()
+                theirs.send(b"x")
+            return True
+
+        with ours, theirs:
+            started = Background(lambda: outcome_of_child(child))
+            ours.recv(1)
+            if adds == "parent":
+                assert add_and_look()
+                with SocketClient().connect(other):
+                    ours.send(b"x")
+                    ours.recv(1)
+            else:
+                assert not is_ready()
+                ours.send(b"x")
+            assert started.outcome() == 0
+        with SocketClient().connect(address):
+            assert is_ready()
+            listener.accept().connection.close()
+        listener.close()
+        assert outcome_of_child(lambda: True) == 0
+
     def test_a_child_closes_its_own(self, listener, address):
         """What a forked process closes is not closed here, and nothing goes round and round for it."""
         waiting = Background(listener.accept)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _socket as python
+import os
 from enum import IntEnum
+from weakref import ref
 
 from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from unixconn._gio.asynchronous import Callback
     from unixconn._kernel.epoll import Epoll
 
+
+_READABLE = epoll.READABLE
 
 ListenerT = TypeVar("ListenerT", bound="SocketListener")
 ConnectionT_co = TypeVar("ConnectionT_co", bound=SocketConnection, covariant=True)
@@ -140,15 +144,37 @@ class _Gate:
     family = python.AF_UNSPEC
     type = python.SOCK_STREAM
 
-    def __init__(self) -> None:
+    def __init__(self, entries: list[_Entry]) -> None:
+        self._entries = entries
         self._epoll: Epoll | None = None
 
-    def register(self, *numbers: int) -> None:
+    def register(self, number: int, closing: int) -> None:
         """Make the epoll readable while one of the descriptors is."""
-        if self._epoll is None:
-            self._epoll = epoll.new()
-        for number in numbers:
-            self._epoll.register(number, epoll.READABLE)
+        watching = self._epoll
+        if watching is None:
+            watching = self._epoll = epoll.new()
+            _gates.add(ref(self, _gates.discard))
+        watching.register(number, _READABLE)
+        watching.register(closing, _READABLE)
+
+    def renew(self) -> None:
+        """
+        Replace the epoll by another one with the same number, in a forked child.
+
+        Otherwise a socket that one of the two processes adds would end the waits of the other one, too, which cannot
+        accept on it.
+        """
+        if self.fileno() < 0:
+            return
+        made = epoll.new()
+        try:
+            for each in tuple(self._entries):
+                if each.socket.get_fd() >= 0:
+                    made.register(each.socket.get_fd(), _READABLE)
+                    made.register(each.hold(), _READABLE)
+            os.dup2(made.fileno(), self.fileno(), inheritable=False)
+        finally:
+            made.close()
 
     def fileno(self) -> int:
         """Return the epoll's descriptor."""
@@ -158,6 +184,23 @@ class _Gate:
         """Close the epoll."""
         if self._epoll is not None:
             close_socket(self._epoll)
+
+
+_gates: set[ref[_Gate]] = set()
+"""All gates that have an epoll, for the child of a fork."""
+
+
+def _start_in_child() -> None:
+    for each in tuple(_gates):
+        gate = each()
+        if gate is not None:
+            try:  # noqa: SIM105 - contextlib would be imported for this alone
+                gate.renew()
+            except (OSError, ValueError):  # no descriptor is free, so that the two go on to share it; or it is closed
+                pass
+
+
+os.register_at_fork(after_in_child=_start_in_child)
 
 
 class _GateHandle(Handle):
@@ -284,7 +327,7 @@ class SocketListener(Object):
         # this Socket are those of the waits: without a limit.
         self._socket = Socket()
         self._socket._handle = self._handle = _GateHandle()
-        self._gate = _Gate()
+        self._gate = _Gate(self._entries)
         self._accept_as(Socket.connection_factory_create_connection)
         self._closed = False
 
@@ -409,7 +452,10 @@ class SocketListener(Object):
                 entry.let_go()
                 entry.socket.close()
                 # This comes last: if a signal handler raises an exception before, the next close() finds the entry.
-                _forget(self._entries, entry)
+                try:  # noqa: SIM105 - the lines of `_forget`, without the call
+                    self._entries.remove(entry)
+                except ValueError:  # another thread has just removed it
+                    pass
 
     def _check(self) -> None:
         if self._closed:

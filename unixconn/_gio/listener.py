@@ -166,12 +166,12 @@ class _Gate:
         """
         if self.fileno() < 0:
             return
+        still_open = [each for each in self._entries if each.socket.get_fd() >= 0]
         made = epoll.new()
         try:
-            for each in tuple(self._entries):
-                if each.socket.get_fd() >= 0:
-                    made.register(each.socket.get_fd(), _READABLE)
-                    made.register(each.hold(), _READABLE)
+            for each in still_open:
+                made.register(each.socket.get_fd(), _READABLE)
+                made.register(each.hold(), _READABLE)
             os.dup2(made.fileno(), self.fileno(), inheritable=False)
         finally:
             made.close()

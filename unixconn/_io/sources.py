@@ -116,8 +116,8 @@ def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], 
     Have the default context call *handler* with *data* after each signal *signum* (g_unix_signal_add_full).
 
     *handler* is called until it returns a false value. Python's handler of the signal is then restored, unless the
-    program has set another one since. Several signals
-    before the call may count as one. Returns the number of the source, for `source_remove`.
+    program has set another one since. Several signals before the call may count as one. Returns the number of the
+    source, for `source_remove`.
 
     *signum* is SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH; any other raises ValueError, as does a call
     outside of the main thread. Raises TypeError if *handler* is not callable.

@@ -152,6 +152,7 @@ class TestNames:
         installed(
             "from gi.repository import GLib, GObject\n"
             "GLib.threads_init(); GObject.threads_init()\n"
+            "assert GLib.main_context_default() is GObject.main_context_default() is GLib.MainContext.default()\n"
             "class Own(GObject.Object): pass\n"
             "GObject.type_register(Own)\n"
             "GObject.signal_new('spoken', Own, GObject.SignalFlags.RUN_LAST, None, (int,))\n"
@@ -176,6 +177,23 @@ class TestCommand:
         assert (done.stdout, done.stderr) == ("__main__ ['--one', 'two'] beside unixconn True\n", "")
         assert done.returncode == 7
 
+    def test_it_is_main_until_the_end(self, tmp_path):
+        """Its threads and what atexit calls find it as __main__, with an absolute __file__, as Python starts it."""
+        (tmp_path / "program.py").write_text(
+            "import atexit, os, sys, threading\n"
+            "started = threading.Event()\n"
+            "def show(who): import __main__ as found; print(who, found.show is show, found.__spec__, found.word)\n"
+            "atexit.register(show, 'atexit')\n"
+            "def work(): threading.main_thread().join(); show('thread')\n"
+            "threading.Thread(target=work).start()\n"
+            "def noted(value: int): pass\n"
+            "print(__file__ == os.path.abspath(sys.argv[0]), sys.argv, noted.__annotations__)\n"
+            "word = 'last'"
+        )
+        done = run("-m", "unixconn.gi", "program.py", cwd=tmp_path)
+        lines = "True ['program.py'] {'value': <class 'int'>}\nthread True None last\natexit True None last\n"
+        assert (done.stdout, done.stderr, done.returncode) == (lines, "", 0)
+
     def test_an_exception(self, tmp_path):
         """The traceback is the program's, and the exit code 1."""
         program = tmp_path / "program.py"
@@ -195,6 +213,12 @@ class TestCommand:
         """It is named in one line, without a traceback."""
         done = run("-m", "unixconn.gi", "absent.py")
         assert (done.returncode, done.stderr) == (2, "python -m unixconn.gi: 'absent.py' does not exist\n")
+
+    def test_a_directory(self, tmp_path):
+        """It is named in one line, too."""
+        done = run("-m", "unixconn.gi", "folder", cwd=(tmp_path / "folder").mkdir() or tmp_path)
+        line = "python -m unixconn.gi: 'folder' is a directory, and not a program\n"
+        assert (done.returncode, done.stderr) == (2, line)
 
     def test_no_program(self):
         """It says how it is used."""

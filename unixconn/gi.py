@@ -19,7 +19,7 @@ The command runs a program:
 from __future__ import annotations
 
 import atexit
-import runpy
+import builtins
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -103,7 +103,13 @@ def _stop_emission(instance: Object, detailed_signal: str) -> None:
     instance.stop_emission_by_name(detailed_signal)
 
 
+def _main_context_default() -> unixconn.MainContext:
+    """Return the default context, as `MainContext.default` does."""
+    return unixconn.MainContext.default()
+
+
 _OLD: dict[str, Any] = {
+    "main_context_default": _main_context_default,
     "threads_init": _threads_init,
     "type_register": _type_register,
     "signal_new": _signal_new,
@@ -113,7 +119,7 @@ _OLD: dict[str, Any] = {
 
 _NAMES: dict[str, dict[str, str]] = {
     "Gio": {name: name for name in dir(unixconn) if not name.startswith("_") and name not in _OWN | _GLIB | _GOBJECT},
-    "GLib": {**{name: name for name in _GLIB}, "threads_init": "threads_init"},
+    "GLib": {**{name: name for name in _GLIB}, **{name: name for name in ("main_context_default", "threads_init")}},
     "GObject": {
         **{name: name for name in _OLD},
         **{name: name for name in _IN_GOBJECT},
@@ -256,11 +262,20 @@ def _main() -> None:
     if not Path(program).exists():
         print(f"python -m unixconn.gi: {program!r} does not exist", file=sys.stderr)
         sys.exit(2)
+    if Path(program).is_dir():
+        print(f"python -m unixconn.gi: {program!r} is a directory, and not a program", file=sys.stderr)
+        sys.exit(2)
     install(force=True)
     del sys.argv[0]
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         sys.path[0] = str(Path(program).resolve().parent)
-    runpy.run_path(program, run_name="__main__")
+    # As Python starts a program. runpy takes the module away at the end of its code, before its threads have ended.
+    module: Any = ModuleType("__main__")
+    module.__file__ = str(Path(program).absolute())
+    module.__builtins__ = builtins
+    sys.modules["__main__"] = module
+    code = compile(Path(program).read_bytes(), module.__file__, "exec", dont_inherit=True)
+    exec(code, vars(module))
 
 
 if __name__ == "__main__":

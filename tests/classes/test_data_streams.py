@@ -21,6 +21,7 @@ from unixconn import (
     FilterInputStream,
     FilterOutputStream,
     Line,
+    SocketMessage,
     Text,
     TimedOutError,
     TooManyOpenFilesError,
@@ -441,6 +442,7 @@ class TestFilters:
 
 
 def test_the_results_have_names():
-    """For those that print them."""
-    assert repr(Line(b"x", 1)) == "Line(line=b'x', length=1)"
-    assert repr(Text(None, 0)) == "Text(text=None, length=0)"
+    """For those that print them: as PyGObject prints them."""
+    assert repr(Line(b"x", 1)) == "(b'x', length=1)"
+    assert repr(Text(None, 0)) == "(None, length=0)"
+    assert str(SocketMessage(1, None, [], 0)) == "(1, address=None, messages=[], flags=0)"

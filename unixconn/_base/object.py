@@ -373,7 +373,8 @@ class Object:
                 self.do_set_property(spec, found)
 
         setattr(cls, spec.writer, write_checked)
-        cls._properties = (*known, spec)
+        # In the order in which GLib lists them.
+        cls._properties = tuple(sorted((*known, spec), key=lambda each: each.name))
         if spec.flags & 12:
             cls._initial = (*cls._initial, spec)
 

@@ -11,7 +11,7 @@ from collections import namedtuple
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Generic, TypeVar, overload
+    from typing import Any, Generic, TypeVar, overload
 else:
 
     class Generic:
@@ -44,4 +44,17 @@ def named_tuple(name: str, doc: str, /, **fields: str) -> type:
     return made
 
 
-__all__ = ["TYPE_CHECKING", "Generic", "TypeVar", "named_tuple", "overload"]
+def result_tuple(name: str, doc: str, /, **fields: str) -> type:
+    """Return what `named_tuple` does, for a result of Gio: printed, it is what PyGObject prints."""
+    made: Any = named_tuple(name, doc, **fields)
+    made.__repr__ = _shown
+    return made  # type: ignore[no-any-return]
+
+
+def _shown(result: Any) -> str:
+    """Return the values of *result*, with the names of all but the first: that one is the return value in C."""
+    named = [f"{name}={value!r}" for name, value in zip(result._fields[1:], result[1:])]
+    return f"({', '.join([repr(result[0]), *named])})"
+
+
+__all__ = ["TYPE_CHECKING", "Generic", "TypeVar", "named_tuple", "overload", "result_tuple"]

@@ -9,7 +9,7 @@ from functools import partial
 from unixconn._base.arguments import as_integer, as_member
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
-from unixconn._base.typing import TYPE_CHECKING, named_tuple, overload
+from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
 from unixconn._gio.buffered_input_stream import BufferedInputStream, start_taking
 from unixconn._gio.streams import give_back_turn
@@ -72,13 +72,13 @@ if TYPE_CHECKING:
         """The number of bytes of the text in UTF-8."""
 
 else:
-    Line = named_tuple(
+    Line = result_tuple(
         "Line",
         "The result of `DataInputStream.read_line`.",
         line="The bytes of the line, without its end.",
         length="The number of these bytes.",
     )
-    Text = named_tuple(
+    Text = result_tuple(
         "Text",
         "The result of `DataInputStream.read_line_utf8` and `DataInputStream.read_upto`.",
         text="The text; None at the end of the stream.",

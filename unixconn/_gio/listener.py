@@ -10,7 +10,7 @@ from weakref import ref
 from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
-from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, named_tuple, overload
+from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, result_tuple
 from unixconn._gio.address import SocketAddress, check_address
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
@@ -84,19 +84,19 @@ if TYPE_CHECKING:
         """The address that the listener is bound to."""
 
 else:
-    Accepted = named_tuple(
+    Accepted = result_tuple(
         "Accepted",
         "The result of `SocketListener.accept`.",
         connection="The connection to the peer.",
         source_object="The object that was given to the listener together with the address or the Socket.",
     )
-    AcceptedSocket = named_tuple(
+    AcceptedSocket = result_tuple(
         "AcceptedSocket",
         "The result of `SocketListener.accept_socket`.",
         socket="The Socket to talk to the peer.",
         source_object="The object that was given to the listener together with the address or the Socket.",
     )
-    AddressAdded = named_tuple(
+    AddressAdded = result_tuple(
         "AddressAdded",
         "The result of `SocketListener.add_address`.",
         ok="Always True: a failure is raised as an Error.",

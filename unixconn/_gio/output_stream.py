@@ -7,7 +7,7 @@ from functools import partial
 
 from unixconn._base.arguments import as_bytes, as_copy, as_member
 from unixconn._base.object import Object, Property
-from unixconn._base.typing import TYPE_CHECKING, named_tuple, overload
+from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.streams import (
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         """The number of bytes written."""
 
 else:
-    Written = named_tuple(
+    Written = result_tuple(
         "Written",
         "The result of `OutputStream.write_all`.",
         ok="Always True: a failure is raised as an Error.",

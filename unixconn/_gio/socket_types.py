@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 
 from unixconn._base.arguments import as_member
 from unixconn._base.errors import IOErrorEnum, io_error, translated
-from unixconn._base.typing import TYPE_CHECKING, named_tuple
+from unixconn._base.typing import TYPE_CHECKING, result_tuple
 from unixconn._gio.address import SocketFamily
 from unixconn._kernel.sockets import NO_TIMEOUT
 
@@ -129,19 +129,19 @@ if TYPE_CHECKING:
         """The kernel's msg_flags, see recvmsg(2)."""
 
 else:
-    SocketOption = named_tuple(
+    SocketOption = result_tuple(
         "SocketOption",
         "The result of `Socket.get_option`.",
         ok="Always True: a failure is raised as an Error.",
         value="The value of the option.",
     )
-    Datagram = named_tuple(
+    Datagram = result_tuple(
         "Datagram",
         "The result of `Socket.receive_from`.",
         data="The bytes of the datagram, as many as there was room for.",
         address="The sender's address, None for a sender without a name.",
     )
-    SocketMessage = named_tuple(
+    SocketMessage = result_tuple(
         "SocketMessage",
         "The result of `Socket.receive_message`.",
         size="The number of data bytes received.",

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         Signal as Signal,
         SignalFlags as SignalFlags,
     )
+    from unixconn._base.enums import GEnum as GEnum, GFlags as GFlags
     from unixconn._base.object import (
         Object as Object,
         signal_accumulator_true_handled as signal_accumulator_true_handled,
@@ -199,6 +200,7 @@ _MODULES = {
         "quark_from_string quark_to_string"
     ),
     "_base.declarations": "ParamFlags Property Signal SignalFlags",
+    "_base.enums": "GEnum GFlags",
     "_base.object": "Object signal_accumulator_true_handled",
     "_kernel.credentials": "Credentials CredentialsSource",
     "_kernel.descriptors": "close_fds",

@@ -58,7 +58,7 @@ _GLIB = _words(
     "unix_signal_add quark_from_string quark_to_string Idle Timeout io_add_watch source_set_name_by_id "
     "unix_fd_add_full unix_fd_source_new IO_IN IO_PRI IO_OUT IO_ERR IO_HUP IO_NVAL"
 )
-_GOBJECT = _words("Object ParamFlags Property Signal SignalFlags signal_accumulator_true_handled")
+_GOBJECT = _words("GEnum GFlags Object ParamFlags Property Signal SignalFlags signal_accumulator_true_handled")
 _CONSTANTS = {
     name: value for name, value in vars(declarations).items() if name.startswith(("PARAM_", "SIGNAL_", "TYPE_"))
 }

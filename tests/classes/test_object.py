@@ -64,6 +64,12 @@ class TestProperties:
         assert message.props.fd_list is message.get_fd_list()
         assert "fd_list" in dir(message.props)
 
+    def test_props_as_a_list(self, pair):
+        """They can be iterated, and not deleted."""
+        assert list(pair[0].props) == pair[0].list_properties() != []
+        with pytest.raises(TypeError, match="'closed'"):
+            del pair[0].props.closed
+
     def test_constructor(self):
         """A property is a keyword of the constructor, and never positional."""
         fds = UnixFDList.new()
@@ -79,6 +85,8 @@ class TestProperties:
         assert sock.get_properties("timeout", "blocking", "listen-backlog") == (0, True, 10)
         sock.set_properties(timeout=3, listen_backlog=4)
         assert sock.get_properties("listen_backlog", "timeout") == (4, 3)
+        with pytest.raises(TypeError, match="name"):
+            sock.get_properties()
 
     def test_setting(self, pair):
         """set_property and props call the setter."""

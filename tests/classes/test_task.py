@@ -147,6 +147,24 @@ class TestFinish:
             last = depth()
         assert last <= first + 1
 
+    def test_an_error_that_comes_with_a_cancelled_cancellable(self, pair, calls):
+        """It is CANCELLED as long as the Cancellable is, as in Gio, unless the Task is not to look at it."""
+        a, _ = pair
+        a.close()
+        cancellable = Cancellable()
+        a.receive_fd_async(cancellable, calls)
+        iterate(lambda: calls)
+        closed = failure(a.receive_fd_finish, calls.result)
+        assert closed == (18, "Socket is already closed")
+        cancellable.cancel()
+        for method in (a.receive_fd_finish, Task.propagate_int):
+            assert failure(method, calls.result) == CANCELLED
+        calls.result.set_check_cancellable(False)
+        assert failure(a.receive_fd_finish, calls.result) == closed
+        calls.result.set_check_cancellable(True)
+        cancellable.reset()
+        assert failure(a.receive_fd_finish, calls.result) == closed
+
     def test_success_of_one_that_has_waited(self, pair, calls):
         """It is the same with one that has ended later, in another context than the one that is iterated."""
         a, b = pair

@@ -9,7 +9,7 @@ import time
 import pytest
 from helpers import PASSCRED, Calls, adopt, fill, same
 from operations.kinds import KINDS, SENDING, check, finish, make_ready, start
-from ways import failure, iterate, rest
+from ways import CANCELLED, failure, iterate, rest
 
 from unixconn import Cancellable, Error, UnixConnection
 
@@ -119,7 +119,7 @@ class TestErrors:
         iterate(lambda: following)
 
     def test_a_descriptor_that_is_not_open(self, pair, calls):
-        """It is a result, like every Error; it wins over closed and cancelled, as in Gio."""
+        """It is a result, like every Error, and wins over closed. A cancelled Cancellable makes it CANCELLED."""
         a, b = pair
         fd = os.dup(0)
         os.close(fd)
@@ -131,6 +131,8 @@ class TestErrors:
         a.send_fd_async(fd, None, calls)
         assert calls == []
         iterate(lambda: len(calls) == 3)
+        cancelled = calls.pop(1)
+        assert failure(a.send_fd_finish, cancelled[1]) == CANCELLED
         for _, result in calls:
             code, text = failure(a.send_fd_finish, result)
             assert code == 0

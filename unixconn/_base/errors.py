@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
-from enum import IntEnum
 
 from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.enums import GEnum
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IO_ERROR_DOMAIN = "g-io-error-quark"
 
 
-class IOErrorEnum(IntEnum):
+class IOErrorEnum(GEnum, prefix="G_IO_ERROR_"):
     """The codes of the domain ``g-io-error-quark`` (Gio.IOErrorEnum)."""
 
     __module__ = "unixconn"

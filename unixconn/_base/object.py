@@ -18,7 +18,7 @@ from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Any, ClassVar
 
@@ -74,6 +74,12 @@ class Props:
     def __setattr__(self, name: str, value: object) -> None:
         getattr(self, name)
         self._object.set_property(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise TypeError(f"properties cannot be deleted, such as {name!r}")
+
+    def __iter__(self) -> Iterator[Property]:
+        return iter(self._object.list_properties())
 
     def __dir__(self) -> list[str]:
         return [each.name.replace("-", "_") for each in self._object.list_properties()]
@@ -483,7 +489,13 @@ class Object:
         return getattr(self, self._property(name).getter)()
 
     def get_properties(self, *names: str) -> tuple[Any, ...]:
-        """Return the values of the properties *names*, in their order; see `get_property`."""
+        """
+        Return the values of the properties *names*, in their order; see `get_property`.
+
+        Raises TypeError if there is no name.
+        """
+        if not names:
+            raise TypeError("get_properties() needs the name of a property")
         return tuple(self.get_property(name) for name in names)
 
     def set_property(self, name: str, value: object) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from _socket import AF_UNIX
 from abc import abstractmethod
-from enum import IntEnum
 
 from unixconn._base.arguments import as_member
+from unixconn._base.enums import GEnum
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ _PATH_ROOM = SYSTEM.path_room
 _FAMILY_SIZE = 2
 
 
-class SocketFamily(IntEnum):
+class SocketFamily(GEnum, prefix="G_SOCKET_FAMILY_"):
     """Families of addresses (Gio.SocketFamily)."""
 
     __module__ = "unixconn"
@@ -38,7 +38,7 @@ class SocketFamily(IntEnum):
     IPV6 = 10
 
 
-class UnixSocketAddressType(IntEnum):
+class UnixSocketAddressType(GEnum, prefix="G_UNIX_SOCKET_ADDRESS_"):
     """Kinds of names of a Unix socket (Gio.UnixSocketAddressType)."""
 
     __module__ = "unixconn"

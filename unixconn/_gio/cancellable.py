@@ -402,6 +402,8 @@ class CancellableSource(Source):
 
     __slots__ = ("_cancellable",)
 
+    _kind = "GCancellable"
+
     def __init__(self, cancellable: Cancellable) -> None:
         super().__init__()
         self._cancellable = cancellable

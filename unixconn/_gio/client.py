@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from unixconn._base.arguments import as_member, as_timeout
+from unixconn._base.enums import GEnum
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, overload
@@ -34,7 +33,7 @@ _CONNECT = "g_socket_client_connect_async"
 CONNECTING = "Could not connect: "
 
 
-class SocketClientEvent(IntEnum):
+class SocketClientEvent(GEnum, prefix="G_SOCKET_CLIENT_"):
     """The steps on the way to a connection, in the signal ``event`` of a SocketClient (Gio.SocketClientEvent)."""
 
     __module__ = "unixconn"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from enum import IntEnum
 from functools import partial
 
 from unixconn._base.arguments import as_integer, as_member
+from unixconn._base.enums import GEnum
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unixconn._gio.task import AsyncResult
 
 
-class DataStreamByteOrder(IntEnum):
+class DataStreamByteOrder(GEnum, prefix="G_DATA_STREAM_BYTE_ORDER_"):
     """The order of the bytes of a number (Gio.DataStreamByteOrder)."""
 
     __module__ = "unixconn"
@@ -41,7 +41,7 @@ class DataStreamByteOrder(IntEnum):
     """The order of this machine."""
 
 
-class DataStreamNewlineType(IntEnum):
+class DataStreamNewlineType(GEnum, prefix="G_DATA_STREAM_NEWLINE_TYPE_"):
     """What ends a line (Gio.DataStreamNewlineType)."""
 
     __module__ = "unixconn"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
-
 from unixconn._base.arguments import as_member, as_priority
+from unixconn._base.enums import GFlags
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from unixconn._io.steps import Steps
 
 
-class IOStreamSpliceFlags(IntFlag):
+class IOStreamSpliceFlags(GFlags, prefix="G_IO_STREAM_SPLICE_"):
     """Flags of `IOStream.splice_async`: what it waits for, and what it closes at its end (Gio.IOStreamSpliceFlags)."""
 
     __module__ = "unixconn"

@@ -245,7 +245,7 @@ NAMES = {
     "GObject": (
         "-BaseFinalizeFunc -BaseInitFunc Binding: = Flags Group TransformFunc -BoxedCopyFunc -BoxedFreeFunc -CClosure "
         "-Callback -ClassFinalizeFunc -ClassInitFunc Closure: = Marshal Notify NotifyData -ConnectFlags -EnumValue "
-        "-FlagsValue -GBoxed -GEnum -GFlags -GInterface -GObjectWeakRef -GParamSpec -GPointer -GType G_: MAXDOUBLE "
+        "-FlagsValue -GBoxed -GInterface -GObjectWeakRef -GParamSpec -GPointer -GType G_: MAXDOUBLE "
         "MAXFLOAT MAXINT MAXINT16 MAXINT32 MAXINT64 MAXINT8 MAXLONG MAXOFFSET MAXSHORT MAXSIZE MAXSSIZE MAXUINT "
         "MAXUINT16 MAXUINT32 MAXUINT64 MAXUINT8 MAXULONG MAXUSHORT MINDOUBLE MINFLOAT MININT MININT16 MININT32 "
         "MININT64 MININT8 MINLONG MINOFFSET MINSHORT MINSSIZE -IOCondition IO_FLAG_: APPEND GET_MASK IS_READABLE "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _socket as python
 import os
-from enum import IntEnum
 from weakref import ref
 
 from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.enums import GEnum
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, result_tuple
@@ -46,7 +46,7 @@ AFTER_AN_ERROR = 0.1
 """Seconds until who serves tries again after accepting has failed, for example because the descriptor table is full."""
 
 
-class SocketListenerEvent(IntEnum):
+class SocketListenerEvent(GEnum, prefix="G_SOCKET_LISTENER_"):
     """The steps of making a listening socket, in the signal ``event`` of a SocketListener (Gio.SocketListenerEvent)."""
 
     __module__ = "unixconn"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
 from functools import partial
 
 from unixconn._base.arguments import as_bytes, as_copy, as_member
+from unixconn._base.enums import GFlags
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
 from unixconn._gio.asynchronous import AWAIT, finish, with_async
@@ -85,7 +85,7 @@ def _all_written(size: int) -> Written:
     return _written((True, size))
 
 
-class OutputStreamSpliceFlags(IntFlag):
+class OutputStreamSpliceFlags(GFlags, prefix="G_OUTPUT_STREAM_SPLICE_"):
     """Flags of `OutputStream.splice`: what it closes at its end (Gio.OutputStreamSpliceFlags)."""
 
     __module__ = "unixconn"

@@ -6,7 +6,7 @@ import _socket as python
 import errno
 
 from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_timeout, as_writable
-from unixconn._base.errors import Error, system_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
 from unixconn._gio import socket_bytes
@@ -213,10 +213,12 @@ class Socket(Object):
         """
         Open the socket, or take over the descriptor, that the constructor was given; return True.
 
-        The method does not wait, so *cancellable* has no effect. Raises the same errors as `new` and `new_from_fd`.
+        Raises the same errors as `new` and `new_from_fd`, and the Error NOT_SUPPORTED for any *cancellable*, as in Gio:
+        the method does not wait.
         """
         if cancellable is not None:
             check_cancellable(cancellable)
+            raise io_error(IOErrorEnum.NOT_SUPPORTED, "Cancellable initialization not supported")
         if not self._handle.opened:
             if self._fd < 0:
                 self._handle.open(open_socket(self._family, self._type, self._protocol))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _socket as python
-from enum import IntEnum, IntFlag
 
 from unixconn._base.arguments import as_member
+from unixconn._base.enums import GEnum, GFlags
 from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, result_tuple
 from unixconn._gio.address import SocketFamily
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unixconn._gio.socket_connection import SocketConnection
 
 
-class SocketType(IntEnum):
+class SocketType(GEnum, prefix="G_SOCKET_TYPE_"):
     """Types of sockets (Gio.SocketType)."""
 
     __module__ = "unixconn"
@@ -39,7 +39,7 @@ KERNEL_TYPES = {
 GIO_TYPES = {kernel: gio for gio, kernel in KERNEL_TYPES.items()}
 
 
-class SocketProtocol(IntEnum):
+class SocketProtocol(GEnum, prefix="G_SOCKET_PROTOCOL_"):
     """Protocols (Gio.SocketProtocol)."""
 
     __module__ = "unixconn"
@@ -56,7 +56,7 @@ FAMILIES = {int(each): each for each in SocketFamily}
 PROTOCOLS = {int(each): each for each in SocketProtocol}
 
 
-class SocketMsgFlags(IntFlag):
+class SocketMsgFlags(GFlags, prefix="G_SOCKET_MSG_"):
     """
     The flags of sendmsg(2) and recvmsg(2) that have names in Gio (Gio.SocketMsgFlags).
 

@@ -236,7 +236,8 @@ class Task(AsyncResult, Waiter):
         """
         Return whether the Cancellable ends the operation: True (g_task_get_check_cancellable).
 
-        `set_check_cancellable` changes that. Unlike in Gio, cancelling does not replace a result that is already there.
+        `set_check_cancellable` changes that. An Error that is the result is replaced by CANCELLED as long as the
+        Cancellable is cancelled, as in Gio. A value is not replaced, unlike in Gio.
         """
         return self._checks
 
@@ -299,6 +300,9 @@ class Task(AsyncResult, Waiter):
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
+            # As in Gio, for an Error. A value stays the result: it may be a message, which would be lost.
+            if self._cancellable is not None and self._checks:
+                self._cancellable.set_error_if_cancelled()
             # A copy: the traceback of the raised error refers to frames that refer to this Task. With the error itself
             # that would be a cycle, and the Task would stay alive until a garbage collection.
             raise self._error.copy()

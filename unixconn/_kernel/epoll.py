@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import select
-from enum import IntFlag
 
 from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.enums import GFlags
 from unixconn._base.errors import IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel import unpatched
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
             """Close the descriptor."""
 
 
-class IOCondition(IntFlag):
+class IOCondition(GFlags, prefix="G_IO_"):
     """The conditions of a descriptor, with the numbers of poll(2) (GLib.IOCondition)."""
 
     __module__ = "unixconn"
 
     IN = select.POLLIN
     """There are data to read, or a connection to accept."""
-    PRI = select.POLLPRI
-    """There are urgent data to read."""
     OUT = select.POLLOUT
     """Data can be written without blocking."""
+    PRI = select.POLLPRI
+    """There are urgent data to read."""
     ERR = select.POLLERR
     """There is an error. It is reported even if it was not asked for."""
     HUP = select.POLLHUP

@@ -234,3 +234,52 @@ def socket_of_properties():
     """A Socket's constructor takes its settings."""
     s = Gio.Socket(family=UNIX, type=STREAM, protocol=DEFAULT, keepalive=True, blocking=False, timeout=3)
     return [s.init(None), s.get_keepalive(), s.get_blocking(), s.get_timeout(), attempt(s.init, 5)]
+
+
+def socket_init_with_a_cancellable():
+    """Refused, whether the Cancellable is cancelled or not; the Socket can still be opened, and then refuses it."""
+    s = Gio.Socket(family=UNIX, type=STREAM, protocol=DEFAULT)
+    refused = [attempt(s.init, each) for each in (Gio.Cancellable(), cancelled())]
+    return [*refused, s.init(None), attempt(s.init, Gio.Cancellable())]
+
+
+def names_of_enums():
+    """Those of C, the short ones and the long ones; a second name of a member is that of the first."""
+    kinds = [
+        Gio.SocketFamily,
+        Gio.SocketType,
+        Gio.SocketProtocol,
+        Gio.UnixSocketAddressType,
+        Gio.SocketClientEvent,
+        Gio.SocketListenerEvent,
+        Gio.DataStreamByteOrder,
+        Gio.DataStreamNewlineType,
+    ]
+    errors = [getattr(Gio.IOErrorEnum, name) for name in ("FAILED", "CONNECTION_CLOSED", "NOT_DIRECTORY", "WRONG_ETAG")]
+    members = [getattr(kind, name) for kind in kinds for name in sorted(dir(kind)) if name.isupper()]
+    return [[each.value_name, each.value_nick] for each in (*errors, *members)]
+
+
+def names_of_flags():
+    """Those of all that are set, and of the first; what stands for 0 is always among them, and the first of nothing."""
+    kinds = [Gio.SocketMsgFlags, GLib.IOCondition, Gio.OutputStreamSpliceFlags, Gio.IOStreamSpliceFlags]
+    return [
+        [each.value_names, each.value_nicks, each.first_value_name, each.first_value_nick]
+        for kind in kinds
+        for each in map(kind, range(8))
+    ]
+
+
+def props_as_a_list():
+    """They can be iterated, but not deleted; and there is no getting no property."""
+    ours, _theirs = pair()
+    names = [[each.name for each in one.props] for one in (ours, Gio.UnixFDMessage(), Gio.Cancellable())]
+    return [names, attempt(delattr, ours.props, "closed"), attempt(ours.get_properties)]
+
+
+def name_of_a_cancellable_s_source():
+    """It is that of the class, until it gets another."""
+    source = Gio.Cancellable().source_new()
+    found = [source.get_name()]
+    source.set_name("mine")
+    return [*found, source.get_name()]

@@ -186,3 +186,33 @@ def flush_cancelled():
     ours, _theirs = pair()
     stream = ours.get_output_stream()
     return [attempt(stream.flush, cancelled()), stream.is_closing()]
+
+
+def failures_of_a_cancelled_operation():
+    """An Error is CANCELLED as long as the Cancellable is, and is itself again after a reset."""
+    found = []
+    loop = GLib.MainLoop()
+
+    def taken(each, result, finish, cancellable):
+        cancellable.cancel()
+        found.append([attempt(finish, result), attempt(finish, result), result.had_error()])
+        cancellable.reset()
+        found[-1].append(attempt(finish, result))
+        loop.quit()
+
+    def run(start, finish, *arguments):
+        cancellable = Gio.Cancellable()
+        start(*arguments, cancellable, taken, finish, cancellable)
+        loop.run()
+
+    ours, _theirs = pair()
+    output, incoming = ours.get_output_stream(), ours.get_input_stream()
+    ours.set_pending()
+    run(ours.close_async, ours.close_finish, 0)
+    ours.clear_pending()
+    ours.close()
+    run(ours.send_credentials_async, ours.send_credentials_finish)
+    run(output.write_async, output.write_finish, b"x", 0)
+    run(incoming.read_bytes_async, incoming.read_bytes_finish, 1, 0)
+    run(ours.connect_async, ours.connect_finish, Gio.UnixSocketAddress.new("/nowhere"))
+    return found

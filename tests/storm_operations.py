@@ -321,6 +321,8 @@ def end_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     # A handler may have raised in the end of run_forever. On CPython 3.13, no `finally` covers the jump back before it.
     loop._thread_id = None  # type: ignore[attr-defined]
     asyncio._set_running_loop(None)
+    # They would keep the loop, and with it what the library has for it.
+    sys.set_asyncgen_hooks(None, None)
     task.cancel()
     # A handler may have raised in asyncio's own steps: the task may never end, or its end stop the loop early.
     with contextlib.suppress(RuntimeError):

@@ -68,6 +68,31 @@ def test_a_short_storm(place, name):
     assert not lost
 
 
+def test_asyncio_stopped_at_its_own_end(place):
+    """A loop that was broken off before it restored the hooks of asynchronous generators is dropped all the same."""
+    stopped = []
+
+    def look(frame, event, _argument):
+        if event == "call" and frame.f_code.co_name == "_set_coroutine_origin_tracking":
+            stopped.append(True)
+            if len(stopped) == 2:  # the first one is at the beginning
+                raise Interruption
+
+    def stop(call):
+        try:
+            sys.setprofile(look)
+            call()
+        except Interruption:
+            pass
+        finally:
+            sys.setprofile(None)
+
+    before = place.before = open_count(place.before)
+    perform(place, "serve", stop)
+    assert len(stopped) == 2
+    assert open_count(before) == before
+
+
 @pytest.mark.parametrize("receive", ["receive_fds", "receive_descriptors"])
 def test_what_is_refused_is_not_given_back(pair, null, receive):
     """A handler that raises while a refused message is being closed leaves nothing to the next operation (F1)."""

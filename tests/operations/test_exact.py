@@ -221,6 +221,21 @@ class TestExactly:
             assert (message.data, message.offsets) == (b"abcdef", (range(2),))
 
     @needs_passed_pidfds
+    def test_a_full_table_and_a_pidfd(self, pair):
+        """No byte comes twice if there was no room for the sender's pidfd, and the sender is not invented."""
+        a, b = pair
+        b.pass_credentials()
+        b.pass_pidfds()
+        a.send_message(b"ab")
+        with room(0), pytest.raises(TooManyOpenFilesError) as caught:
+            b.receive_exactly(4)
+        assert caught.value.partial == b"ab"
+        assert "2 of 4 bytes had come" in caught.value.__notes__[-1]
+        a.send_message(b"cd")
+        with b.receive_exactly(4) as message:
+            assert (message.data, message.credentials) == (b"abcd", None)
+
+    @needs_passed_pidfds
     def test_the_sender(self, pair, files):
         """Its credentials and pidfd are there if all bytes have one sender, and are not invented if not."""
         a, b = pair

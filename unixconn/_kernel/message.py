@@ -358,12 +358,16 @@ def _rescue(
     found: list[Message],
 ) -> None:
     """Append what came in *message* to *found* if that is whole; otherwise close the descriptors."""
+    # Nothing has come, or `_read` has refused it and emptied the buffer: read once more, it would look whole.
+    is_empty = message.room[0] >= ROOM
     try:
-        if counts:
+        if not is_empty:
             is_given = owners and owners[0]
             descriptors = [] if is_given else _read(handle, message, counts[0], max_bytes, made, owners)
             _hand_over(made, owners, descriptors, found)
     except Error:
+        is_empty = True
+    if is_empty:
         message.discard()
 
 

@@ -83,6 +83,12 @@ class TestNames:
         with pytest.raises(ImportError, match="Cancelable"):
             exec("from unixconn import Cancelable")
 
+    @pytest.mark.parametrize("name", ["Gio.File", "Gio.bus_get_sync", "GLib.Variant", "GObject.BindingFlags"])
+    def test_a_name_that_is_left_out(self, name):
+        """The error says so, for programs whose import was changed, as in `unixconn.gi`."""
+        with pytest.raises(AttributeError, match=f"^{name} is not part of unixconn, on purpose: see docs/mig"):
+            getattr(unixconn, name.partition(".")[2])
+
     @pytest.mark.skipif(sys.version_info < (3, 10), reason="tracebacks suggest names from Python 3.10 on")
     def test_a_suggestion(self):
         """The traceback that Python prints has it."""

@@ -252,7 +252,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         if name not in _HOMES:
-            error = AttributeError(f"module 'unixconn' has no attribute {name!r}")
+            error = AttributeError(_left_out(name) or f"module 'unixconn' has no attribute {name!r}")
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, sys.modules[__name__]
             raise error
@@ -269,6 +269,17 @@ if not TYPE_CHECKING:
             raise
         value = globals()[name] = getattr(module, name)
         return value
+
+    def _left_out(name):
+        """Return what there is to say of *name* if a library of GLib has it, and this one not, on purpose."""
+        # Python asks for a module of the package first as for an attribute.
+        if name.startswith("_") or name in ("anyio", "asyncio", "gi", "systemd"):
+            return None
+        try:
+            from unixconn.gi import _LIBRARIES, _about
+        except (ImportError, OSError):
+            return None
+        return next(filter(None, (_about(library, name) for library in _LIBRARIES)), None)
 
     def __dir__():
         return sorted({*__all__, *(name for name in globals() if name.startswith("_"))})

@@ -153,6 +153,17 @@ def _left_out(library: str) -> set[str]:
     return found
 
 
+_LIBRARIES = ("Gio", "GLib", "GObject")
+"""The libraries whose names are names of unixconn, too."""
+
+
+def _about(library: str, name: str) -> str | None:
+    """Return what to say of *name* if it is left out, or None."""
+    if name not in _left_out(library):
+        return None
+    return f"{library}.{name} is not part of unixconn, on purpose: see docs/migrating.md"
+
+
 class _Namespace(ModuleType):
     """What ``gi.repository`` has under the name of a library."""
 
@@ -164,10 +175,8 @@ class _Namespace(ModuleType):
         if library == "GObject" and name in _CONSTANTS:
             return _CONSTANTS[name]
         if found is None:
-            text = f"module {self.__name__!r} has no attribute {name!r}"
-            if name in _left_out(library):
-                text = f"{library}.{name} is not part of unixconn, on purpose: see docs/migrating.md"
-            error: Any = AttributeError(text)
+            text = _about(library, name)
+            error: Any = AttributeError(text or f"module {self.__name__!r} has no attribute {name!r}")
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, self
             raise error

@@ -156,11 +156,15 @@ if TYPE_CHECKING:
         SOURCE_REMOVE as SOURCE_REMOVE,
         MainLoop as MainLoop,
         idle_add as idle_add,
-        source_remove as source_remove,
         timeout_add as timeout_add,
         timeout_add_seconds as timeout_add_seconds,
     )
-    from unixconn._io.source import Idle as Idle, Source as Source, Timeout as Timeout
+    from unixconn._io.source import (
+        Idle as Idle,
+        Source as Source,
+        Timeout as Timeout,
+        source_remove as source_remove,
+    )
     from unixconn._io.sources import (
         child_watch_add as child_watch_add,
         get_monotonic_time as get_monotonic_time,
@@ -211,8 +215,8 @@ _MODULES = {
     "_io.main_context": (
         "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext"
     ),
-    "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add source_remove timeout_add timeout_add_seconds",
-    "_io.source": "Idle Source Timeout",
+    "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add timeout_add timeout_add_seconds",
+    "_io.source": "Idle Source Timeout source_remove",
     "_io.sources": (
         "child_watch_add get_monotonic_time get_real_time idle_source_new io_add_watch source_set_name_by_id "
         "timeout_source_new unix_fd_add_full unix_fd_source_new unix_signal_add"

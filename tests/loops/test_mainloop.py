@@ -324,12 +324,13 @@ class TestFunctions:
         assert calls == ["soon"]
         source_remove(number)
 
-    def test_remove(self):
+    @pytest.mark.parametrize("remove", [source_remove, unixconn.Source.remove])
+    def test_remove(self, remove):
         """What was removed is not called."""
         calls = []
         numbers = [idle_add(calls.append, 1), timeout_add(0, calls.append, 2), timeout_add_seconds(0, calls.append, 3)]
         assert len(set(numbers)) == 3
-        assert [source_remove(each) for each in numbers] == [True, True, True]
+        assert [remove(each) for each in numbers] == [True, True, True]
         assert drain() == 0
         assert calls == []
 

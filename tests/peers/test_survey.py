@@ -53,8 +53,8 @@ DIFFERENCES = {
         "left out: the steps of an iteration by hand"
     ),
     r"G(Lib|Object)\.(MainContext\.find_source|Source\.remove)_by_\w+": "finds a source by the address of its data",
-    r"G(Lib|Object)\.Source\.(new|set_funcs|set_callback_indirect|set_static_name|set_name_by_id|remove)": (
-        "for C: a subclass, set_callback, set_name, source_remove and source_set_name_by_id are these"
+    r"G(Lib|Object)\.Source\.(new|set_funcs|set_callback_indirect|set_static_name|set_name_by_id)": (
+        "for C: a subclass, set_callback, set_name and source_set_name_by_id are these"
     ),
     r"G(Lib|Object)\.Source\.(\w+_child_source|get_current_time)": "left out: sources within sources; deprecated",
     # what is not there for Unix sockets

@@ -89,7 +89,7 @@ def main(folder):
     loop.run()
     thread.join()
     print("client:", heard, panel.clients)
-    print(GLib.source_remove(panel.watch))
+    print(GLib.Source.remove(panel.watch))
     panel.socket.close()
 
 

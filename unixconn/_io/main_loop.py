@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from unixconn._base.arguments import UINT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext, context_of
@@ -125,25 +123,3 @@ def timeout_add_seconds(
 
 
 timeout_add_seconds.__module__ = "unixconn"
-
-
-def source_remove(tag: int) -> bool:
-    """
-    Remove the source with the number *tag* from the default context, and return True (g_source_remove).
-
-    Returns False, with a RuntimeWarning, if there is no such source, for example because its function has returned a
-    false value. Raises TypeError if *tag* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
-    """
-    source = MainContext.default()._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
-    if source is None:
-        warnings.warn(
-            f"the default context has no source with the number {tag}: it has ended, or there never was one",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return False
-    source.destroy()
-    return True
-
-
-source_remove.__module__ = "unixconn"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
@@ -39,6 +40,28 @@ class _Tag(PollFD):
     """What `Source.add_unix_fd` returns."""
 
     __slots__ = ()
+
+
+def source_remove(tag: int) -> bool:
+    """
+    Remove the source with the number *tag* from the default context, and return True (g_source_remove).
+
+    Returns False, with a RuntimeWarning, if there is no such source, for example because its function has returned a
+    false value. Raises TypeError if *tag* is not a number, and OverflowError if it is not from 0 to 2**32 - 1.
+    """
+    source = default_context._sources.get(as_integer(tag, "tag", 0, UINT_MAX))
+    if source is None:
+        warnings.warn(
+            f"the default context has no source with the number {tag}: it has ended, or there never was one",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    source.destroy()
+    return True
+
+
+source_remove.__module__ = "unixconn"
 
 
 class Source(BasicSource):
@@ -199,6 +222,8 @@ class Source(BasicSource):
             self._context._sources.pop(self._id, None)
             if self._is_polled:
                 self._context._polled.pop(self, None)
+
+    remove = staticmethod(source_remove)
 
     # --- what a source with methods of its own waits for ---
 

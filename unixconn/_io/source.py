@@ -223,7 +223,13 @@ class Source(BasicSource):
             if self._is_polled:
                 self._context._polled.pop(self, None)
 
-    remove = staticmethod(source_remove)
+    if TYPE_CHECKING:
+
+        @staticmethod
+        def remove(tag: int) -> bool: ...
+
+    else:
+        remove = staticmethod(source_remove)
 
     # --- what a source with methods of its own waits for ---
 

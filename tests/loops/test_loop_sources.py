@@ -191,6 +191,27 @@ class TestSources:
         for each in made:
             assert unixconn.source_remove(each)
 
+    @pytest.mark.parametrize("make", [lambda: unixconn.timeout_source_new(0), unixconn.idle_source_new])
+    def test_broken_off_before_it_waits_again(self, make):
+        """A signal handler raises after the callback: the source is destroyed, and not one that is never called."""
+        context, source, calls = MainContext(), make(), []
+
+        def look(frame, event, _argument):
+            if calls and event == "call" and frame.f_code.co_name == "_prepare":
+                raise KeyboardInterrupt
+
+        source.set_callback(lambda _: calls.append(1) or True)
+        number = source.attach(context)
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                sys.setprofile(look)
+                context.iteration(True)
+            finally:
+                sys.setprofile(None)
+        assert source.is_destroyed()
+        assert context.find_source_by_id(number) is None
+        assert not context.iteration(False)
+
     def test_numbers_fit_a_c_int(self, context):
         """However many callbacks were called before."""
         numbers = [unixconn.timeout_add(10_000, print)]

@@ -139,16 +139,18 @@ class BasicSource:
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
-            again: object = False
+            stays = False
             try:
                 again = self._call()
-                if isinstance(again, tuple):  # as in PyGObject, where the first of several results counts
-                    again = bool(again and again[0])
+                # As in PyGObject, the first of several results counts.
+                if again and (again is True or not isinstance(again, tuple) or again[0]):
+                    if not self._destroyed:
+                        self._prepare()
+                    # Only now: a source that is broken off while it prepares would never be called again.
+                    stays = True
             finally:
-                if not again:
+                if not stays:
                     self.destroy()
-                elif not self._destroyed:
-                    self._prepare()
 
 
 class _Call(BasicSource):

@@ -173,6 +173,7 @@ if TYPE_CHECKING:
         io_add_watch as io_add_watch,
         source_set_name_by_id as source_set_name_by_id,
         timeout_source_new as timeout_source_new,
+        timeout_source_new_seconds as timeout_source_new_seconds,
         unix_fd_add_full as unix_fd_add_full,
         unix_fd_source_new as unix_fd_source_new,
         unix_signal_add as unix_signal_add,
@@ -219,7 +220,7 @@ _MODULES = {
     "_io.source": "Idle Source Timeout source_remove",
     "_io.sources": (
         "child_watch_add get_monotonic_time get_real_time idle_source_new io_add_watch source_set_name_by_id "
-        "timeout_source_new unix_fd_add_full unix_fd_source_new unix_signal_add"
+        "timeout_source_new timeout_source_new_seconds unix_fd_add_full unix_fd_source_new unix_signal_add"
     ),
     "_gio.address": "SocketAddress SocketFamily UnixSocketAddress UnixSocketAddressType",
     "_gio.borrowing": "peer_credentials",

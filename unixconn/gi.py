@@ -56,7 +56,7 @@ _GLIB = _words(
     "PRIORITY_HIGH_IDLE PRIORITY_LOW PollFD SOURCE_CONTINUE SOURCE_REMOVE Source idle_add source_remove timeout_add "
     "timeout_add_seconds child_watch_add get_monotonic_time get_real_time idle_source_new timeout_source_new "
     "unix_signal_add quark_from_string quark_to_string Idle Timeout io_add_watch source_set_name_by_id "
-    "unix_fd_add_full unix_fd_source_new IO_IN IO_PRI IO_OUT IO_ERR IO_HUP IO_NVAL"
+    "unix_fd_add_full unix_fd_source_new timeout_source_new_seconds IO_IN IO_PRI IO_OUT IO_ERR IO_HUP IO_NVAL"
 )
 _GOBJECT = _words("GEnum GFlags Object ParamFlags Property Signal SignalFlags signal_accumulator_true_handled")
 _CONSTANTS = {
@@ -70,6 +70,7 @@ _IN_GOBJECT = _GLIB - {
     "get_real_time",
     "idle_source_new",
     "timeout_source_new",
+    "timeout_source_new_seconds",
     "unix_signal_add",
     "unix_fd_add_full",
     "unix_fd_source_new",

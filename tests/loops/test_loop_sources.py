@@ -236,6 +236,22 @@ class TestSources:
             context.iteration(True)
         assert set(seen) == {late, idle}
 
+    def test_a_timeout_in_seconds(self):
+        """The unit is the only difference."""
+        context, seen = MainContext(), []
+        for seconds in (1000, 1, 0):
+            source = unixconn.timeout_source_new_seconds(seconds)
+            source.set_callback(lambda each: seen.append(each), seconds)
+            source.attach(context)
+        start = time.monotonic()
+        while len(seen) < 2:
+            context.iteration(True)
+        assert seen == [0, 1]
+        assert time.monotonic() - start >= 1
+        for wrong, kind in [(-1, OverflowError), (2**32, OverflowError), ("1", TypeError)]:
+            with pytest.raises(kind):
+                unixconn.timeout_source_new_seconds(wrong)
+
 
 class Own(Source):
     """A source with methods that return what they are given, and that counts their calls."""

@@ -39,6 +39,15 @@ def timeout_source_new(interval: int) -> Source:
     return TimeoutSource(as_integer(interval, "interval", 0, UINT_MAX) / 1000)
 
 
+def timeout_source_new_seconds(interval: int) -> Source:
+    """
+    Return a source that is ready every *interval* seconds (g_timeout_source_new_seconds).
+
+    Raises the errors of `timeout_source_new`.
+    """
+    return TimeoutSource(as_integer(interval, "interval", 0, UINT_MAX))
+
+
 def get_monotonic_time() -> int:
     """Return the microseconds of a clock that is never set, the one of `time.monotonic` (g_get_monotonic_time)."""
     return time.monotonic_ns() // 1000
@@ -276,6 +285,7 @@ for _each in (
     io_add_watch,
     source_set_name_by_id,
     timeout_source_new,
+    timeout_source_new_seconds,
     unix_fd_add_full,
     unix_fd_source_new,
     unix_signal_add,

@@ -9,11 +9,13 @@ import re
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import internals
 import pytest
+import storms
 from helpers import Background, needs_passed_pidfds, open_descriptors, outcome_of_child, room, same
 from internals import SYSTEM
 from ways import failure
@@ -698,3 +700,27 @@ def test_with_few_descriptors(path, free):
         else:
             assert free > 2
     assert not path.exists()
+
+
+@pytest.mark.skipif(not storms.RETURN_IS_ATOMIC, reason="a result may be lost between the return and the list")
+def test_an_exception_at_each_step(tmp_path, monkeypatch):
+    """A signal handler that raises while the socket is made leaves no file behind, wherever it does."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    path = tmp_path / "door"
+    seen, step, left = [], 0, []
+    while len(seen) >= step:
+        step += 1
+        made = []
+        try:
+            seen = storms.stop_at(step)
+            made.extend(map(unixconn.listen, (path,)))
+        except storms.Interruption:
+            pass
+        finally:
+            sys.setprofile(None)
+        for each in made:
+            each.close()
+        if path.exists():
+            left.append(seen[step - 1])
+            path.unlink()
+    assert (left, step > 20) == ([], True)

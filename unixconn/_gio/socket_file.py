@@ -74,9 +74,13 @@ class SocketFile:
                 self._remove_dead()
                 # Two descriptors for `_identify`: if it had none, the file that bind() has made would stay.
                 file.extend(map(os.dup, self._folder * 2))
-                socket.bind(self._address, False)
-                close_all(file)
-                self._identify(socket, file)
+                try:
+                    socket.bind(self._address, False)
+                    close_all(file)
+                    self._identify(socket, file)
+                finally:
+                    if self._found is None:
+                        self._identify_bound(socket)
             finally:
                 for each in lock:
                     # If another thread has forked meanwhile, the child has the lock, too, until it closes its copy.
@@ -102,12 +106,7 @@ class SocketFile:
         The socket has to be open still: until it is closed, no other file gets the file's number.
         """
         try:
-            if (
-                self._folder
-                and self._found is not None
-                and self._process is this_process()
-                and self._look(self._name) == self._found
-            ):
+            if self._found is not None and self._process is this_process() and self._look(self._name) == self._found:
                 os.unlink(self._name, dir_fd=self._folder[0])
         except OSError:  # another process has removed it, or this one has no permission any more
             pass
@@ -154,6 +153,15 @@ class SocketFile:
             if not isinstance(error, (RefusedError, PermissionDeniedError)):
                 raise self._taken()
         self._found = found
+
+    def _identify_bound(self, socket: Socket) -> None:
+        """Do `_identify` once more if an exception of a signal handler interrupted it: `remove` needs its result."""
+        try:
+            if socket._handle.python.getsockname():
+                with Owner() as file:
+                    self._identify(socket, file)
+        except (Error, OSError):  # it is not the file that bind() has made, or the socket is not bound
+            pass
 
     def _set_mode(self, mode: int, file: Owner) -> None:
         """Set the permissions that the umask has kept from the file, or that another system than Linux has."""
@@ -206,11 +214,11 @@ class SocketFile:
 
         Raises the Error ADDRESS_IN_USE if a process listens on it, or it is not a socket.
         """
-        folder = self._folder[0]
         try:
-            found = os.stat(self._name, dir_fd=folder, follow_symlinks=False)
+            found = os.stat(self._name, dir_fd=self._folder[0], follow_symlinks=False)
         except FileNotFoundError:
             return
+        folder = self._folder[0]
         if not stat.S_ISSOCK(found.st_mode):
             raise self._taken("exists, and is not a socket")
         if self._is_alive(self._name):

@@ -73,9 +73,12 @@ class TestResults:
         [constructor] = [each for each in found.body if getattr(each, "name", "") == "__init__"]
         written = {
             field.target.attr: ast.literal_eval(text.value)
-            for field, text in zip(constructor.body[::2], constructor.body[1::2])
+            for field, text in zip(constructor.body, constructor.body[1:])
+            if isinstance(field, ast.AnnAssign)
         }
-        assert {name: inspect.getdoc(getattr(kind, name)) for name in kind.__slots__} == written
+        public = [name for name in kind.__slots__ if not name.startswith("_")]
+        assert {name: inspect.getdoc(getattr(kind, name)) for name in public} == written != {}
+        assert all(each.__doc__ for each in vars(kind).values() if isinstance(each, property))
 
     def test_no_two_of_one_name(self):
         """Socket.receive_message and UnixConnection.receive_message return classes of different names."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import unixconn.gi
+from unixconn._gio.missing import left_out
 
 TABLE = Path(unixconn.gi.__file__).parent / "_gio" / "left_out.py"
 HEAD = '''"""The names that `unixconn.gi` leaves out on purpose, written by tools/generate_left_out.py."""
@@ -63,7 +64,7 @@ def _prefix(name: str) -> str:
 
 
 def packed(names: set[str]) -> str:
-    """Return *names* as the table has them; see `unixconn.gi._left_out`."""
+    """Return *names* as the table has them; see `left_out` in unixconn/_gio/missing.py."""
     words = []
     for prefix, group in groupby(sorted(names), key=_prefix):
         members = list(group)
@@ -76,7 +77,7 @@ def packed(names: set[str]) -> str:
 
 def main() -> None:
     """Write the table."""
-    names = {library: unixconn.gi._left_out(library) | names_of_pygobject(library) for library in unixconn.gi._NAMES}
+    names = {library: left_out(library) | names_of_pygobject(library) for library in unixconn.gi._NAMES}
     for path in sys.argv[1:]:
         library, found = names_of_gir(path)
         names[library] |= found

@@ -281,10 +281,10 @@ if not TYPE_CHECKING:
         if name.startswith("_") or name in ("anyio", "asyncio", "gi", "systemd"):
             return None
         try:
-            from unixconn.gi import _LIBRARIES, _about
+            from unixconn._gio.missing import LIBRARIES, about
         except (ImportError, OSError):
             return None
-        return next(filter(None, (_about(library, name) for library in _LIBRARIES)), None)
+        return next(filter(None, (about(library, name) for library in LIBRARIES)), None)
 
     def __dir__():
         return sorted({*__all__, *(name for name in globals() if name.startswith("_"))})

@@ -30,6 +30,7 @@ import unixconn
 from unixconn._base import declarations
 from unixconn._base.object import DeclaredSignal, Object
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._gio.missing import about
 from unixconn._io.glib_loop import attach
 
 if TYPE_CHECKING:
@@ -139,32 +140,6 @@ _NAMES: dict[str, dict[str, str]] = {
 """The names of each namespace, and what they are called in unixconn."""
 
 
-def _left_out(library: str) -> set[str]:
-    """Return the names of *library* that are left out: they have nothing to do with sockets and their loop."""
-    try:
-        from unixconn._gio.left_out import NAMES
-    except ImportError:
-        return set()
-    found, prefix = set(), ""
-    for word in NAMES[library].split():
-        if word.endswith(":"):
-            prefix = word[:-1]
-        else:
-            found.add(word[1:] if word[0] == "-" else prefix + word.strip("="))
-    return found
-
-
-_LIBRARIES = ("Gio", "GLib", "GObject")
-"""The libraries whose names are names of unixconn, too."""
-
-
-def _about(library: str, name: str) -> str | None:
-    """Return what to say of *name* if it is left out, or None."""
-    if name not in _left_out(library):
-        return None
-    return f"{library}.{name} is not part of unixconn, on purpose: see docs/migrating.md"
-
-
 class _Namespace(ModuleType):
     """What ``gi.repository`` has under the name of a library."""
 
@@ -176,7 +151,7 @@ class _Namespace(ModuleType):
         if library == "GObject" and name in _CONSTANTS:
             return _CONSTANTS[name]
         if found is None:
-            text = _about(library, name)
+            text = about(library, name)
             error: Any = AttributeError(text or f"module {self.__name__!r} has no attribute {name!r}")
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, self

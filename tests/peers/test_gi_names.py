@@ -9,6 +9,7 @@ import pytest
 from peers.peer_gio import need_gio
 
 import unixconn.gi
+from unixconn._gio.missing import left_out
 
 MISSING = """
 import json, sys, warnings
@@ -34,6 +35,6 @@ def test_each_name_is_there_or_left_out(library: str) -> None:
     found = f"from gi.repository import {library}; print(*[name for name in dir({library}) if name[0] != '_'])"
     done = subprocess.run([need_gio(), "-c", found], capture_output=True, text=True, timeout=60, check=True)
     names = {each for each in done.stdout.split() if not each.endswith(("Class", "Private", "Iface"))}
-    left, there = unixconn.gi._left_out(library), unixconn.gi._NAMES[library].keys()
+    left, there = left_out(library), unixconn.gi._NAMES[library].keys()
     assert names - left - there == set()
     assert left & there == set()

@@ -299,13 +299,19 @@ class Task(AsyncResult, Waiter):
     def _take(self) -> Any:
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
-        if self._error is not None:
-            # As in Gio, for an Error. A value stays the result: it may be a message, which would be lost.
+        error = self._error
+        if error is not None:
             if self._cancellable is not None and self._checks:
-                self._cancellable.set_error_if_cancelled()
+                # As in Gio, for an Error. A value stays the result: it may be a message, which would be lost.
+                try:
+                    self._cancellable.set_error_if_cancelled()
+                except Error as cancelled:
+                    # If this is what has ended the operation, its own text says more.
+                    if (error.domain, error.code) != (cancelled.domain, cancelled.code):
+                        raise
             # A copy: the traceback of the raised error refers to frames that refer to this Task. With the error itself
             # that would be a cycle, and the Task would stay alive until a garbage collection.
-            raise self._error.copy()
+            raise error.copy()
         # The lines of `take`, without the call.
         taken: list[Any] = []
         try:

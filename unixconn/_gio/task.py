@@ -6,7 +6,7 @@ import threading
 from itertools import starmap
 
 from unixconn._base.arguments import as_priority
-from unixconn._base.errors import Error
+from unixconn._base.errors import CancelledError, Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.cancellable import Cancellable
@@ -299,9 +299,9 @@ class Task(AsyncResult, Waiter):
     def _take(self) -> Any:
         if not self._ended:
             raise ValueError(f"{self._name} has not ended yet")
-        error = self._error
-        if error is not None:
-            if self._cancellable is not None and self._checks:
+        if self._error is not None:
+            error = self._error
+            if self._cancellable is not None and self._checks and not isinstance(error, CancelledError):
                 # As in Gio, for an Error. A value stays the result: it may be a message, which would be lost.
                 try:
                     self._cancellable.set_error_if_cancelled()

@@ -213,8 +213,7 @@ class Socket(Object):
         """
         Open the socket, or take over the descriptor, that the constructor was given; return True.
 
-        Raises the same errors as `new` and `new_from_fd`, and the Error NOT_SUPPORTED for any *cancellable*, as in Gio:
-        the method does not wait.
+        Raises the same errors as `new` and `new_from_fd`, and the Error NOT_SUPPORTED for any *cancellable*, as in Gio.
         """
         if cancellable is not None:
             check_cancellable(cancellable)
@@ -605,8 +604,7 @@ class Socket(Object):
         had no free number for them, or because a security module denies them.
 
         Raises the Error BROKEN_PIPE if the peer has closed the socket with data unread, INVALID_ARGUMENT for a stream
-        without a peer, and otherwise the Error for the errno of recvmsg(2). Raises TypeError for a buffer that is not
-        writable.
+        without a peer, and otherwise the Error for the errno of recvmsg(2). Raises TypeError for a read-only buffer.
         """
         targets = [as_writable(each) for each in vectors]
         size = sum(map(len, targets)) if targets else 1

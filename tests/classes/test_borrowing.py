@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
+from pathlib import Path
 
 import pytest
-from helpers import open_descriptors, open_sockets
+from helpers import collect, forked, open_descriptors, open_sockets, room
 
 import unixconn
 from unixconn import Error, UnixConnection
@@ -126,3 +128,123 @@ class TestErrors:
         """A socket without a peer."""
         with socket.socket(socket.AF_UNIX) as alone, pytest.raises(unixconn.NotConnectedError):
             unixconn.peer_credentials(alone)
+
+
+class TestFullTable:
+    """peer_credentials makes no descriptor but the pidfd, so who the peer is can be asked whenever it matters (F23)."""
+
+    @staticmethod
+    def knows(given):
+        """Ask without room for a descriptor: all is known but the pidfd."""
+        known = unixconn.peer_credentials(given)
+        before = open_descriptors()
+        with room(0):
+            peer = unixconn.peer_credentials(given)
+        assert open_descriptors() == before
+        assert (peer.get_unix_pid(), peer.get_unix_user()) == (os.getpid(), os.geteuid())
+        assert peer.get_unix_group() == os.getegid()
+        with contextlib.suppress(unixconn.NotSupportedError):  # the kernel may have neither
+            assert peer.get_groups() == known.get_groups()
+            known.get_pidfd().close()
+            with pytest.raises(unixconn.TooManyOpenFilesError):
+                peer.get_pidfd()
+
+    @pytest.mark.parametrize("form", [lambda sock: sock, lambda sock: sock.fileno(), UnixConnection.borrow])
+    def test_plain(self, form):
+        """A socket, a number, and a connection."""
+        with pair() as (theirs, _), contextlib.ExitStack() as stack:
+            given = form(theirs)
+            if isinstance(given, UnixConnection):
+                stack.enter_context(given)
+            self.knows(given)
+
+    def test_asyncio(self):
+        """A StreamWriter."""
+
+        async def main(theirs):
+            _, writer = await asyncio.open_unix_connection(sock=theirs)
+            self.knows(writer)
+            writer.close()
+            await writer.wait_closed()
+
+        with pair() as (theirs, _):
+            asyncio.run(main(theirs))
+
+    def test_dropped(self):
+        """An object that closes its descriptor when it is dropped stays alive until the answer is there."""
+
+        class Socket:
+            def __init__(self, fd):
+                self.fileno = lambda: fd
+                self.close = lambda: os.close(fd)
+
+            def __del__(self):
+                self.close()
+
+        class Stream:
+            def __init__(self, fd):
+                self.fd = fd
+
+            @property
+            def socket(self):
+                return Socket(os.dup(self.fd))
+
+        with pair() as (theirs, _):
+            before = open_descriptors()
+            assert unixconn.peer_credentials(Stream(theirs.fileno())).get_unix_pid() == os.getpid()
+            collect()
+            assert open_descriptors() == before
+
+
+class TestAnotherSocket:
+    """While the call runs, the number may become another socket's: the answer is that of one peer, or an Error."""
+
+    def test_at_each_step(self, tmp_path):
+        """The other socket's peer is another process."""
+
+        def child():
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(tmp_path / "s"))
+                return sock.recv(1) == b""
+
+        with socket.socket(socket.AF_UNIX) as server, pair() as (theirs, _):
+            server.bind(str(tmp_path / "s"))
+            server.listen()
+            pid = forked(child)
+            with server.accept()[0] as other:
+                pids, lost, step = set(), 0, 0
+                while not pids or os.getpid() not in pids:  # until the last step is passed
+                    step += 1
+                    try:
+                        pids.add(self.asked(theirs, other, step))
+                    except unixconn.ClosedError as error:
+                        lost += 1
+                        assert "sock was closed meanwhile" in error.message
+            assert os.waitpid(pid, 0)[1] == 0
+        assert pids == {pid, os.getpid()}
+        assert lost > 0
+
+    @staticmethod
+    def asked(one, other, step):
+        """Ask the number of *one*, which is that of *other* from *step* on: return the pid, which is the pidfd's."""
+        number = os.dup(one.fileno())
+        steps = 0
+
+        def look(_frame, _event, _argument):
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                os.dup2(other.fileno(), number)
+
+        sys.setprofile(look)
+        try:
+            peer = unixconn.peer_credentials(number)
+        finally:
+            sys.setprofile(None)
+            reached = steps >= step
+            os.close(number)
+        pid = peer.get_unix_pid()
+        with contextlib.suppress(unixconn.NotSupportedError), peer.get_pidfd() as pidfd:
+            assert f"Pid:\t{pid}\n" in Path(f"/proc/self/fdinfo/{pidfd.fileno()}").read_text()
+        assert reached or pid == os.getpid()
+        return pid

@@ -7,7 +7,7 @@ import sys
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.socket import Socket
 from unixconn._kernel.descriptors import Owner, as_descriptor, duplicate_all
-from unixconn._kernel.peer import peer_identity
+from unixconn._kernel.peer import peer_identity_of
 from unixconn._kernel.sockets import SocketType, adopt_socket
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ def peer_credentials(sock: Any) -> Credentials:
     *sock* is a number, an object with ``fileno()`` such as a socket of the standard library, a transport or
     StreamWriter of asyncio, or a stream of trio or anyio. The result is that of `UnixConnection.get_peer_credentials`.
 
-    Raises the Errors of that method, and those of `UnixConnection.borrow`, as the call makes a duplicate: FAILED for a
-    number that is not open, INVALID_ARGUMENT for one that is no socket, and TOO_MANY_OPEN_FILES. Raises TypeError for
-    an object of another kind, and ValueError for one that is closed.
+    No descriptor is made for that, so a full descriptor table is no obstacle: only the pidfd is unknown then.
+
+    Raises the Errors of that method, FAILED for a number that is not open, INVALID_ARGUMENT for one that is no socket,
+    and CLOSED if another thread closes it meanwhile. Raises TypeError for an object of another kind, and ValueError for
+    one that is closed.
     """
-    socket = duplicate_of(sock)
-    try:
-        return peer_identity(socket._handle)
-    finally:
-        socket.close()
+    # Kept until the end, as the object may close its descriptor when it is dropped.
+    kept = _with_fileno(sock)
+    return peer_identity_of(as_descriptor(kept, "sock"))
 
 
 peer_credentials.__module__ = "unixconn"

@@ -60,14 +60,17 @@ def more_threads() -> Iterator[Callable[[], set[str]]]:
     yield lambda: threads() - before
 
 
-def settle(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def settle(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait until *condition* holds; return whether it did."""
     end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
+    while True:
+        # Asked before the last look: on a busy machine, all may come true between that and the end.
+        is_last = time.monotonic() > end
+        if condition():
+            return True
+        if is_last:
             return False
         time.sleep(0.005)
-    return True
 
 
 def adopt(sock: socket.socket) -> UnixConnection:
@@ -188,6 +191,29 @@ def collect() -> None:
         gc.collect()
 
 
+def come_to_rest(thread: threading.Thread) -> None:
+    """Wait until a thread waits, for something else than the interpreter's lock, or has ended."""
+    end = time.monotonic() + 10
+    before = _turns(thread)
+    # One that is not "S" has something to do: the machine is busy. One that wants the lock has its turn while this one
+    # sleeps.
+    while thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.005)
+        now = _turns(thread)
+        if now == before and "S" in now:
+            return
+        before = now
+
+
+def _turns(thread: threading.Thread) -> list[str]:
+    """Return a thread's state, and how often it has had the processor."""
+    try:
+        lines = Path(f"/proc/self/task/{thread.native_id}/status").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return []
+    return [each.split()[1] for each in lines if each.startswith(("State:", "voluntary", "nonvoluntary"))]
+
+
 class Background(threading.Thread):
     """Runs a function in a thread; `outcome` waits for what it gives or raises."""
 
@@ -204,16 +230,28 @@ class Background(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test looks at it
             self._outcome = error
 
-    def outcome(self, seconds: float = 10.0) -> object:
+    def outcome(self, seconds: float = 60.0) -> object:
         """Return what the function gave, or the exception that it raised."""
         self.join(seconds)
         assert not self.is_alive(), "still waiting"
         return self._outcome
 
     def is_waiting(self) -> bool:
-        """Return, after a while, whether the function still runs."""
+        """Return, after a while, whether the function still runs; it has come to where it waits, then."""
         self.join(0.15)
+        come_to_rest(self)
         return self.is_alive()
+
+
+def once_at_rest(call: Callable[..., object], *arguments: object) -> Background:
+    """Have another thread call *call* once this one waits."""
+    waiting = threading.current_thread()
+
+    def run() -> object:
+        come_to_rest(waiting)
+        return call(*arguments)
+
+    return Background(run)
 
 
 def forked(function: Callable[[], object]) -> int:
@@ -235,7 +273,7 @@ def in_child(function: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(forked(function), 0)[1])
 
 
-def outcome_of_child(function: Callable[[], object], seconds: float = 10.0) -> int:
+def outcome_of_child(function: Callable[[], object], seconds: float = 60.0) -> int:
     """Run *function* in a forked child; return its exit code, 0 for a true value, or -9 if it takes *seconds*."""
     pid = forked(function)
     killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))

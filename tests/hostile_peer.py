@@ -85,7 +85,7 @@ class Server:
 
     def __exit__(self, *_error: object) -> None:
         self._sock.close()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 class Peer:

@@ -298,7 +298,7 @@ def without_result(taken: Taken) -> Taken:
 def by_future(owner: Any, name: str, *arguments: Any) -> Taken:
     """Return what starts an asynchronous form, and waits for its Future."""
     start = getattr(owner, name + "_async")
-    return (lambda: start(*arguments).result(10)), ()
+    return (lambda: start(*arguments).result(60)), ()
 
 
 def in_loop(place: Place, owner: Any, name: str, *arguments: Any) -> Taken:

@@ -15,10 +15,9 @@ import importlib.util
 import inspect
 import time
 import warnings
-from pathlib import Path
 
 import pytest
-from helpers import Background, Calls, settle
+from helpers import Background, Calls, come_to_rest, settle
 
 from unixconn import PRIORITY_DEFAULT, Cancellable, Error, MainContext, MainLoop, UnixConnection
 
@@ -36,7 +35,7 @@ def optional(name):
 def iterate(until, context=None):
     """Iterate a context, the default one if none is given, until a condition holds."""
     context = context or MainContext.default()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not until():
         assert time.monotonic() < end, "it does not come"
         if not context.iteration(False):
@@ -74,21 +73,10 @@ def start(owner, name, arguments, cancellable=None, *callback, priority=PRIORITY
     return method(*arguments, *priorities, cancellable, *callback)
 
 
-def _can_run(thread):
-    """Return whether a thread has something to do, and does not sleep in the kernel."""
-    try:
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="ascii")
-    except FileNotFoundError:  # it has ended
-        return False
-    return stat.rpartition(")")[2].split()[0] == "R"
-
-
 def in_thread(function, *arguments):
     """Run a blocking call in a thread; return the thread when the call waits, or has ended."""
     running = Background(function, *arguments)
-    running.join(0.01)
-    while running.is_alive() and _can_run(running):  # the machine is busy
-        running.join(0.005)
+    come_to_rest(running)
     return running
 
 
@@ -130,7 +118,7 @@ def by_future(owner, name, *arguments, cancellable=None, meanwhile=None):
     future = start(owner, name, arguments, cancellable)
     if meanwhile is not None:
         meanwhile()
-    return future.result(10)
+    return future.result(60)
 
 
 _loops: dict[str, asyncio.AbstractEventLoop] = {}
@@ -184,7 +172,7 @@ async def _awaited(owner, name, arguments, cancellable, meanwhile):
 
         asyncio.get_running_loop().call_soon(call)
     try:
-        return await asyncio.wait_for(future, 10)
+        return await asyncio.wait_for(future, 60)
     finally:
         if failed:
             raise failed[0]
@@ -210,7 +198,7 @@ def in_trio(owner, name, *arguments, cancellable=None, meanwhile=None):
             meanwhile()
 
     async def wait():
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             return await future
 
     async def main():

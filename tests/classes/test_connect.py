@@ -157,14 +157,14 @@ class TestAsync:
             future = unixconn.connect_async(tmp_path / "s", cancellable)
             cancellable.cancel()
             with pytest.raises(unixconn.CancelledError):
-                future.result(20)
+                future.result(60)
             assert open_sockets() == before
 
     def test_another_user(self, tmp_path):
         """With peer_uid it is an error, and the connection is closed."""
         with unixconn.listen(tmp_path / "s") as listener:
             with pytest.raises(unixconn.PermissionDeniedError, match=f"uid {os.getuid()} listens there, and not uid 7"):
-                unixconn.connect_async(tmp_path / "s", peer_uid=7).result(20)
+                unixconn.connect_async(tmp_path / "s", peer_uid=7).result(60)
             with next(listener) as accepted, pytest.raises(unixconn.ClosedError):
                 accepted.receive_message(1)
 
@@ -184,7 +184,7 @@ class TestErrors:
     """They name the path, as Python's own do."""
 
     @pytest.mark.parametrize(
-        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(20), unixconn.listen]
+        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(60), unixconn.listen]
     )
     def test_the_filename(self, tmp_path, act):
         """It is an attribute, stands in the text, and survives pickling."""
@@ -204,7 +204,7 @@ class TestErrors:
         assert caught.value.filename == str(tmp_path / "s")
 
     @pytest.mark.parametrize(
-        "act", [unixconn.connect, lambda *given, **named: unixconn.connect_async(*given, **named).result(20)]
+        "act", [unixconn.connect, lambda *given, **named: unixconn.connect_async(*given, **named).result(60)]
     )
     @pytest.mark.parametrize("limit", ["timeout", "cancellable"])
     def test_timed_out(self, tmp_path, act, limit):
@@ -226,7 +226,7 @@ class TestErrors:
         assert not isinstance(caught.value, OSError)
 
     @pytest.mark.parametrize(
-        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(20), unixconn.listen]
+        "act", [unixconn.connect, lambda path: unixconn.connect_async(path).result(60), unixconn.listen]
     )
     def test_without_a_free_descriptor(self, tmp_path, act):
         """Before the first attempt, too."""

@@ -8,7 +8,7 @@ import os
 import threading
 
 import pytest
-from helpers import Background, same
+from helpers import Background, come_to_rest, same
 from ways import each_loop, iterate, optional
 
 from unixconn import (
@@ -309,7 +309,11 @@ class TestBuffer:
         stream, writer = lines
         writer.write_all(b"abc")
         stream.fill(-1)
-        assert stream.read(9, Cancellable.with_timeout(0.01)) == b"abc"
+        cancellable = Cancellable()
+        waiting = Background(stream.read, 9, cancellable)
+        come_to_rest(waiting)
+        cancellable.cancel()
+        assert waiting.outcome() == b"abc"
         with pytest.raises(TimedOutError):
             stream.read(9, Cancellable.with_timeout(0.01))
 

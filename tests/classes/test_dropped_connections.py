@@ -57,7 +57,7 @@ def ends(address, count):
     """Connect as often, one after the other, and return how often the other end is closed."""
     found = 0
     for _ in range(count):
-        with SocketClient(timeout=5).connect(address) as client:
+        with SocketClient(timeout=60).connect(address) as client:
             found += client.get_input_stream().read(1) == b""
     return found
 
@@ -82,7 +82,7 @@ def test_kept(address, signal):
         if not kept:
             kept.append(connection)
 
-    with listening(signal, address, keep_first), SocketClient(timeout=5).connect(address) as client:
+    with listening(signal, address, keep_first), SocketClient(timeout=60).connect(address) as client:
         iterate(lambda: kept)
         running = Background(ends, address, 3)
         iterate(lambda: not running.is_alive())
@@ -99,7 +99,7 @@ def test_no_thread(address, monkeypatch, told):
         raise RuntimeError("can't start new thread")
 
     with listening("run", address, returns):
-        client = SocketClient(timeout=5).connect(address)
+        client = SocketClient(timeout=60).connect(address)
         with client, monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             iterate(lambda: told)

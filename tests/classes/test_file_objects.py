@@ -113,6 +113,6 @@ class TestFileObjects:
         with pytest.raises(unixconn.PendingError):
             reader.read(1)
         sock.send(b"xy")
-        assert first.result(9) == b"xy"
+        assert first.result(60) == b"xy"
         sock.send(b"z")
         assert reader.read(1) == b"z"

@@ -22,7 +22,7 @@ class TestWithoutALoop:
         peer, connection = raw
         future = connection.receive_fd_async()
         later(peer.send, b"x")
-        error = future.exception(5)
+        error = future.exception(60)
         assert isinstance(error, unixconn.Error)
         with pytest.raises(unixconn.Error) as caught:
             future.result()
@@ -39,13 +39,13 @@ class TestWithoutALoop:
             assert not isinstance(caught.value, unixconn.Error)
         assert not future.done()
         a.send_fd(null)
-        os.close(future.result(5))
+        os.close(future.result(60))
 
     def test_several_threads_wait(self, pair):
         """All of them get the same."""
         a, b = pair
         future = b.receive_credentials_async()
-        threads = [Background(future.result, 10) for _ in range(5)]
+        threads = [Background(future.result, 60) for _ in range(5)]
         assert threads[0].is_waiting()
         a.send_credentials()
         found = {id(each.outcome()) for each in threads}
@@ -76,13 +76,13 @@ class TestWithoutALoop:
         future.add_done_callback(lambda _: 1 / 0)
         future.add_done_callback(note)
         a.send_credentials()
-        assert called.wait(5)
+        assert called.wait(60)
         assert [each[0] for each in found] == [future]
         assert found[0][1] != threading.get_ident()
         assert [type(each) for each in reports] == [ZeroDivisionError]
         called.clear()
         future.add_done_callback(note)
-        assert called.wait(5)
+        assert called.wait(60)
         future.result()
 
     def test_await_needs_a_loop(self, pair):
@@ -98,7 +98,7 @@ class TestWithoutALoop:
             coroutine.send(None)
         assert not future.done()
         a.send_credentials()
-        assert isinstance(future.result(5), Credentials)
+        assert isinstance(future.result(60), Credentials)
 
     def test_keyboard_interrupt(self, pair, null):
         """A signal handler's exception comes out of result(), and the operation goes on."""
@@ -118,7 +118,7 @@ class TestWithoutALoop:
             signal.signal(signal.SIGALRM, before)
         assert not future.done()
         a.send_fd(null)
-        os.close(future.result(5))
+        os.close(future.result(60))
 
     def test_connection_in_the_future(self):
         """A Future keeps the connection that it is of."""
@@ -128,7 +128,7 @@ class TestWithoutALoop:
             gc.collect()
             one.close()
             with pytest.raises(unixconn.ClosedError, match="by the peer"):
-                future.result(5)
+                future.result(60)
         future.get_source_object().close()
 
     def test_subscript(self):

@@ -27,7 +27,7 @@ class TestFuture:
         assert failure(future.result)[0] == 19
         assert future.cancel() is False
         a.send_fd(0)
-        fd = other.result(10)
+        fd = other.result(60)
         assert other.cancel() is False
         assert not other.cancelled()
         assert other.result() == fd
@@ -92,7 +92,7 @@ class TestFuture:
         close(future.result())
         following = b.receive_fd_async()
         a.send_fd(0)
-        close(following.result(10))
+        close(following.result(60))
 
     def test_a_done_callback_starts_the_next(self, pair):
         """The worker's thread may start operations, cancel, and close."""
@@ -111,7 +111,7 @@ class TestFuture:
         waiting = a.receive_fd_async()
         b.receive_fd_async().add_done_callback(called)
         a.send_fd(0)
-        assert failure(waiting.result, 10) == (18, "Connection closed by the peer")
+        assert failure(waiting.result, 60) == (18, "Connection closed by the peer")
         assert len(got) == 50
 
     def test_nobody_keeps_it(self, pair):
@@ -125,7 +125,7 @@ class TestFuture:
         assert settle(lambda: b.get_socket().get_available_bytes() == 0)
         assert not following.done()
         a.send_fd(0)
-        close(following.result(10))
+        close(following.result(60))
         assert settle(lambda: (gc.collect(), open_descriptors().items() <= before.items())[1])
 
     def test_seen_descriptors_are_the_reader_s(self, pair):
@@ -162,7 +162,7 @@ def test_result_while_the_loop_is_closed(pair):
 
     def wait():
         try:
-            made[0].result(5)
+            made[0].result(60)
         except unixconn.Error as error:
             ended.append(error)
 

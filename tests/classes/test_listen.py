@@ -171,10 +171,10 @@ class TestIterating:
                         os.close(await connection.receive_fd_async())
 
                 running = asyncio.ensure_future(server())
-                await asyncio.wait_for(asyncio.gather(*(client() for _ in range(50))), 20)
+                await asyncio.wait_for(asyncio.gather(*(client() for _ in range(50))), 60)
                 assert not running.done()
                 listener.close()
-                await asyncio.wait_for(running, 9)
+                await asyncio.wait_for(running, 60)
                 return len(got)
 
         assert asyncio.run(main()) == 50
@@ -191,7 +191,7 @@ class TestIterating:
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
                 with unixconn.connect(path):
-                    (await asyncio.wait_for(listener.accept_async(), 9)).connection.close()
+                    (await asyncio.wait_for(listener.accept_async(), 60)).connection.close()
 
         asyncio.run(main())
 

@@ -35,7 +35,7 @@ STREAM = (SocketType.STREAM, SocketProtocol.DEFAULT)
 def ask(address, count):
     """Open *count* connections at once; give how many of them got a descriptor."""
     got = 0
-    for each in [SocketClient(timeout=3).connect(address) for _ in range(count)]:
+    for each in [SocketClient(timeout=60).connect(address) for _ in range(count)]:
         with each:
             os.close(each.receive_fd())
             got += 1
@@ -46,7 +46,7 @@ def in_asyncio(function, *arguments):
     """Do in a thread, while an asyncio loop runs in this one, what *function* does."""
 
     async def main():
-        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, function, *arguments), 5)
+        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, function, *arguments), 60)
 
     return main()
 
@@ -110,7 +110,7 @@ class TestService:
         with SocketClient().connect(address) as client:
             iterate(lambda: heard)
             gc.collect()
-            client.get_socket().set_timeout(5)
+            client.get_socket().set_timeout(60)
             assert client.get_input_stream().read(9) == b""
 
     def test_active(self, address):
@@ -167,7 +167,7 @@ class TestService:
     def test_without_a_free_descriptor(self, service, address, reports):
         """It is reported, and the service goes on when there is one again."""
         service.connect("incoming", give)
-        with SocketClient(timeout=3).connect(address) as client:
+        with SocketClient(timeout=60).connect(address) as client:
             with room(0):
                 iterate(lambda: reports)
             assert isinstance(reports[0], unixconn.TooManyOpenFilesError)
@@ -183,7 +183,7 @@ class TestService:
             raise KeyboardInterrupt
 
         service.connect("incoming", give)
-        with SocketClient(timeout=3).connect(address) as client:
+        with SocketClient(timeout=60).connect(address) as client:
             with room(0), monkeypatch.context() as patch:
                 patch.setattr(sys, "excepthook", hook)
                 with pytest.raises(KeyboardInterrupt):
@@ -198,7 +198,7 @@ class TestService:
             service = SocketService()
             service.connect("incoming", give)
             service.add_address(address, *STREAM)
-            with SocketClient(timeout=3).connect(address) as client:
+            with SocketClient(timeout=60).connect(address) as client:
                 iterate(client.get_input_stream().is_readable)
                 os.close(client.receive_fd())
             service.stop()
@@ -211,7 +211,7 @@ class TestService:
         """So it does in an asyncio loop."""
 
         async def until(condition):
-            end = time.monotonic() + 5
+            end = time.monotonic() + 60
             while not condition():
                 assert time.monotonic() < end, "it does not go on"
                 await asyncio.sleep(0.01)

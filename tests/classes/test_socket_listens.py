@@ -202,7 +202,7 @@ class TestShutdown:
         waiting = Background(listener.accept)
         assert waiting.is_waiting()
         listener.shutdown(True, False)
-        waiting.join(3)
+        waiting.join(30)
         still = waiting.is_alive()
         listener.close()
         assert not still

@@ -7,11 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
-from helpers import SO_PASSCRED, Background, fill, new_socket, settle
+from helpers import SO_PASSCRED, Background, fill, new_socket, once_at_rest, settle
 from internals import handle
 from ways import failure, iterate, rest
 
@@ -24,10 +23,10 @@ IN, OUT, HUP, ERR, NVAL = IOCondition.IN, IOCondition.OUT, IOCondition.HUP, IOCo
 
 @pytest.fixture
 def storm():
-    """Lets SIGALRM come every 50 ms; gives the list that grows by one each time."""
+    """Lets SIGALRM come every 10 ms; gives the list that grows by one each time."""
     calls = []
     before = signal.signal(signal.SIGALRM, lambda *_: calls.append(1))
-    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     yield calls
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -86,7 +85,7 @@ class TestTimeouts:
         with pytest.raises(TimeoutError):
             a.receive(9) if what == "receive" else a.condition_wait(IN)
         # The machine may be slow, so the upper end is far off; without an end it would never come.
-        assert 1.0 <= time.monotonic() - start < 5.0
+        assert 1.0 <= time.monotonic() - start < 60.0
         assert len(storm) >= 5
 
     def test_signals_in_a_timed_wait(self, sockets, storm):
@@ -94,7 +93,7 @@ class TestTimeouts:
         start = time.monotonic()
         with pytest.raises(TimeoutError):
             sockets[0].condition_timed_wait(IN, 1_000_000)
-        assert 1.0 <= time.monotonic() - start < 5.0
+        assert 1.0 <= time.monotonic() - start < 60.0
         assert len(storm) >= 5
 
     def test_microseconds_of_a_timed_wait(self, sockets):
@@ -127,11 +126,9 @@ class TestSignals:
     def test_a_storm_changes_nothing(self, sockets, storm):
         """A call that signals interrupt, with handlers that return, goes on and gets its message."""
         a, b = sockets
-        timer = threading.Timer(0.6, b.send, [b"hello"])
-        timer.start()
+        sending = Background(lambda: settle(lambda: len(storm) >= 30) and b.send(b"hello"))
         assert a.receive(9) == b"hello"
-        timer.join()
-        assert len(storm) >= 3
+        assert sending.outcome() == 5
 
     def test_children_that_end(self, sockets):
         """SIGCHLD does not end a wait."""
@@ -173,13 +170,12 @@ class TestSignals:
             "receive_credentials": connection.receive_credentials,
         }[what]
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
         try:
-            timer.start()
             with pytest.raises(KeyboardInterrupt):
+                killer = once_at_rest(os.kill, os.getpid(), signal.SIGINT)
                 call()
         finally:
-            timer.join()
+            killer.join()
             signal.signal(signal.SIGINT, before)
         assert a.get_option(SOL_SOCKET, SO_PASSCRED).value == 0
         if what != "send":
@@ -198,11 +194,11 @@ class TestSignals:
 
         before = signal.signal(signal.SIGALRM, handler)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
             with pytest.raises(Mine):
+                killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
                 sockets[0].receive(9)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            killer.join()
             signal.signal(signal.SIGALRM, before)
 
     def test_closing_in_a_handler(self, sockets):
@@ -210,11 +206,11 @@ class TestSignals:
         a, _ = sockets
         before = signal.signal(signal.SIGALRM, lambda *_: a.close())
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
             with pytest.raises(unixconn.ClosedError):
                 a.receive(9)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            killer.join()
             signal.signal(signal.SIGALRM, before)
 
     def test_using_it_in_a_handler(self, sockets):
@@ -228,10 +224,10 @@ class TestSignals:
 
         before = signal.signal(signal.SIGALRM, handler)
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
             got.append(a.receive(1))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            killer.join()
             signal.signal(signal.SIGALRM, before)
         assert got == [b"x", b"y"]
 
@@ -447,16 +443,15 @@ class TestSource:
         found = []
 
         def called(*_):
-            start = time.monotonic()
+            a.set_timeout(3600)  # which whatever waits by mistake waits for
             for blocking in (True, False):
                 a.set_blocking(blocking)
                 found.append((failure(c.receive_message, 9), failure(c.receive_message_async(9).result, 5)))
                 b.send(b"x")
                 assert c.receive_message(9).data == b"x"
                 b.send(b"x")
-                assert c.receive_message_async(9).result(5).data == b"x"
+                assert c.receive_message_async(9).result(60).data == b"x"
             found.append(Background(c.receive_message, 9).outcome().code)
-            assert time.monotonic() - start < 1
 
         source = a.create_source(IN)
         source.set_callback(called)

@@ -126,7 +126,7 @@ class TestTask:
             b.receive_fd_finish(future)
         assert not future.get_completed()
         a.send_fd(0)
-        os.close(future.result(10))
+        os.close(future.result(60))
 
 
 class TestFinish:

@@ -83,7 +83,7 @@ class TestAsyncio:
                 await asyncio.wait_for(b.receive_fd_async(), 0.02)
             assert not isinstance(caught.value, unixconn.Error)
             later(a.send_fd, null)
-            fd = await asyncio.wait_for(b.receive_fd_async(), 5)
+            fd = await asyncio.wait_for(b.receive_fd_async(), 60)
             assert same(fd, null)
             os.close(fd)
             a.send_fd(null)
@@ -101,7 +101,7 @@ class TestAsyncio:
                 await asyncio.wait_for(b.receive_fd_async(), seconds)
             gc.collect()
             later(a.send_fd, null)
-            assert await asyncio.wait_for(taken(b.receive_fd_async()), 2)
+            assert await asyncio.wait_for(taken(b.receive_fd_async()), 60)
 
         run(main)
 
@@ -117,7 +117,7 @@ class TestAsyncio:
             del task
             gc.collect()
             later(a.send_fd, null)
-            assert await asyncio.wait_for(taken(b.receive_fd_async()), 3)
+            assert await asyncio.wait_for(taken(b.receive_fd_async()), 60)
 
         run(main)
 
@@ -228,7 +228,7 @@ class TestAsyncio:
             assert not isinstance(caught.value, unixconn.Error)
             assert future.cancelled()
             a.send_fd(null)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await taken(b.receive_fd_async())
 
         run(main)
@@ -320,8 +320,8 @@ class TestAsyncio:
             tasks = [loop.create_task(wait(b)) for _, b in made]
             loop.call_later(0.02, send)
             with pytest.raises(SystemExit, match="the reason"):
-                loop.run_until_complete(asyncio.sleep(5))
-            loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+                loop.run_until_complete(asyncio.sleep(60))
+            loop.run_until_complete(asyncio.wait(tasks, timeout=60))
             assert len(ends) == 3
             assert sum(isinstance(each.exception(), SystemExit) for each in tasks) == 1
 

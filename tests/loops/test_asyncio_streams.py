@@ -25,7 +25,7 @@ def with_streams(run):
             with theirs:
                 reader, writer = await open_connection(ours, **options)
                 try:
-                    await asyncio.wait_for(function(reader, writer, theirs), 20)
+                    await asyncio.wait_for(function(reader, writer, theirs), 60)
                 finally:
                     writer.transport.abort()  # a peer that does not read would keep close() waiting
                     await writer.wait_closed()
@@ -394,7 +394,7 @@ class TestWriting:
             await turns()
             peer.send_message(b"a line\n", fds=[null])
             with pytest.raises(TypeError):
-                await asyncio.wait_for(waiting, 20)
+                await asyncio.wait_for(waiting, 60)
             assert await reader.readline() == b"a line\n"
             unixconn.close_fds([each.detach() for each in reader.take_fds()])
 
@@ -504,8 +504,9 @@ class TestServer:
             writer.close()
 
         async def main():
-            async with await start_server(back, "\0unixconn-test-streams"):
-                reader, writer = await open_connection("\0unixconn-test-streams", timeout=5)
+            name = f"\0unixconn-test-streams-{os.getpid()}"
+            async with await start_server(back, name):
+                reader, writer = await open_connection(name, timeout=60)
                 writer.write_fds(b"x\n", [null])
                 assert await reader.readline() == b"x\n"
                 with reader.take_fds(1)[0] as fd:

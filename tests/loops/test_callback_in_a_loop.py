@@ -146,7 +146,7 @@ class TestCallbackInALoop:
             loop = asyncio.get_running_loop()
             ended = loop.create_future()
             rescue = threading.Timer(
-                3, lambda: (late.append("the loop slept on"), loop.call_soon_threadsafe(lambda: None))
+                30, lambda: (late.append("the loop slept on"), loop.call_soon_threadsafe(lambda: None))
             )
             rescue.start()
             b.receive_fd_async(cancellable, lambda _, result: ended.set_result(result.had_error()))

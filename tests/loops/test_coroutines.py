@@ -312,7 +312,7 @@ class TestAsyncio:
             fds = []
 
             def receive():
-                fds.append(asyncio.run_coroutine_threadsafe(b.receive_fd_async(), loop).result(5))
+                fds.append(asyncio.run_coroutine_threadsafe(b.receive_fd_async(), loop).result(60))
 
             thread = threading.Thread(target=receive)
             thread.start()

@@ -448,7 +448,7 @@ class TestEveryLoop:
         """A Future that was made where no loop runs can be awaited in one, when it has ended."""
         a, b = pair
         receiving, sending = b.receive_fd_async(), a.send_fd_async(null)
-        os.close(receiving.result(5))
+        os.close(receiving.result(60))
 
         async def main():
             assert await sending is True
@@ -491,7 +491,7 @@ class TestEveryLoop:
             late.append("the loop slept on")
             b.close()
 
-        rescuer = threading.Timer(3, rescue)
+        rescuer = threading.Timer(30, rescue)
 
         async def main():
             # Its end wakes the loop.
@@ -538,7 +538,7 @@ class TestEveryLoop:
         loop.run(go_on)
         loop.run(begin)
         later(a.send_fd, null)
-        os.close(b.receive_fd_async().result(5))
+        os.close(b.receive_fd_async().result(60))
 
     def test_result_when_the_loop_has_ended(self, loop, pair):
         """Nobody will end it any more, so who asks gets CANCELLED, and does not wait for ever."""
@@ -550,7 +550,7 @@ class TestEveryLoop:
         future = loop.run(begin)
         gc.collect()
         with pytest.raises(unixconn.CancelledError):
-            future.result(2)
+            future.result(60)
         assert future.done()
 
     def test_awaited_in_another_loop_when_its_own_has_ended(self, loop, pair):
@@ -565,7 +565,7 @@ class TestEveryLoop:
                 return await future
 
             with pytest.raises(unixconn.CancelledError):
-                assert await loop.within(2, wait) == "CANCELLED"
+                assert await loop.within(60, wait) == "CANCELLED"
 
         future = loop.run(begin)
         gc.collect()
@@ -589,10 +589,10 @@ class TestEveryLoop:
             while thread.is_alive():
                 await loop.sleep(0.001)
             a.send_fd(null)
-            assert await loop.within(3, lambda: taken(future)) is True
+            assert await loop.within(60, lambda: taken(future)) is True
 
         thread = Background(loop.run, first)
-        assert started.wait(5)
+        assert started.wait(60)
         loop.run(second)
         thread.outcome()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import socket
@@ -14,9 +13,6 @@ from helpers import Background, Calls, close, fill, forked, forks, is_on, outcom
 from ways import iterate
 
 from unixconn import Cancellable, CredentialsSource, MainContext, MainLoop, UnixConnection, idle_add
-
-# The machine may be busy with as much as these tests do.
-code_of_child = functools.partial(outcome_of_child, seconds=20)
 
 
 @forks
@@ -36,12 +32,12 @@ class TestFork:
                 time.sleep(0.001)
             return not calls and not future.done() and not done
 
-        assert code_of_child(child) == 0
+        assert outcome_of_child(child) == 0
         iterate(lambda: calls)
         close(b.receive_fd_finish(calls[0][1]))
         assert not future.done()
         b.send_fd(0)
-        close(future.result(10))
+        close(future.result(60))
         assert settle(lambda: done == [future])
 
     def test_the_child_has_its_own(self, pair, calls):
@@ -57,18 +53,18 @@ class TestFork:
             d.receive_credentials_async(None, mine)
             d.receive_fd_async(None, None)
             c.send_fd(0)
-            close(future.result(10))
+            close(future.result(60))
             c.send_credentials()
             iterate(lambda: mine)
             last = d.receive_fd_async()
             c.send_fd(0)
             c.send_fd(0)
-            close(last.result(10))
+            close(last.result(60))
             return d.receive_credentials_finish(mine[0][1]).get_unix_pid() == os.getpid() and not calls
 
-        assert [code_of_child(child) for _ in range(3)] == [0] * 3
+        assert [outcome_of_child(child) for _ in range(3)] == [0] * 3
         a.send_fd(0)
-        close(waiting.result(10))
+        close(waiting.result(60))
         a.send_credentials()
         iterate(lambda: calls)
         assert b.receive_credentials_finish(calls[0][1]).get_unix_pid() == os.getpid()
@@ -80,7 +76,7 @@ class TestFork:
 
         def child():
             a.send_fd(0)
-            close(b.receive_fd_async().result(10))
+            close(b.receive_fd_async().result(60))
             mine = Calls()
             b.receive_fd_async(None, mine)
             a.send_fd(0)
@@ -88,7 +84,7 @@ class TestFork:
             close(b.receive_fd_finish(mine[0][1]))
             return not calls
 
-        assert code_of_child(child) == 0
+        assert outcome_of_child(child) == 0
         assert not calls
         a.send_fd(0)
         iterate(lambda: calls)
@@ -102,13 +98,13 @@ class TestFork:
         def own(connection):
             future = connection.receive_credentials_async()
             a.get_socket().send(b"x")
-            credentials = future.result(10)
+            credentials = future.result(60)
             return credentials.get_unix_pid() == os.getpid() and credentials.source is CredentialsSource.MESSAGE
 
         def child():
             return all(own(b) and is_on(b) for _ in range(3))
 
-        assert code_of_child(child) == 0
+        assert outcome_of_child(child) == 0
         assert is_on(b)
         a.get_socket().send(b"x")
         iterate(lambda: calls)
@@ -136,11 +132,11 @@ class TestFork:
             time.sleep(0.02)
             return not calls and not future.done()
 
-        assert code_of_child(child) == 0
+        assert outcome_of_child(child) == 0
         a.send_fd(0)
         a.send_credentials()
         a.send_fd(0)
-        close(future.result(10))
+        close(future.result(60))
         iterate(lambda: calls)
         close(b.receive_fd_finish(calls[0][1]))
 
@@ -169,7 +165,7 @@ class TestFork:
                 for a, b in pairs:
                     future = b.receive_credentials_async()
                     a.send_credentials()
-                    future.result(10)
+                    future.result(60)
 
         threads = [Background(run, many[number : 20 + number : 2]) for number in range(2)]
 
@@ -177,13 +173,13 @@ class TestFork:
             for a, b in many[30:33]:
                 future = b.receive_credentials_async()
                 a.send_credentials()
-                if future.result(10).get_unix_pid() != os.getpid():
+                if future.result(60).get_unix_pid() != os.getpid():
                     return False
             return True
 
         codes = []
         while len(codes) < 15 and not any(codes):
-            codes.append(code_of_child(child))
+            codes.append(outcome_of_child(child))
         stop.set()
         assert [thread.outcome() for thread in threads] == [None, None]
         assert codes == [0] * 15

@@ -600,7 +600,7 @@ class TestWatches:
                 other.attach(context)
                 other.destroy()
             attaching = AtLine(moment, lambda watch=watch, context=context: watch.attach(context))
-            rescue = threading.Timer(5, context.wakeup)
+            rescue = threading.Timer(30, context.wakeup)
             rescue.start()
             try:
                 sys.settrace(attaching)

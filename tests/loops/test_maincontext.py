@@ -130,11 +130,11 @@ class TestIteration:
 
         def block():
             inside.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
         attach(block, context=context)
         first = Background(context.iteration)
-        assert inside.wait(5)
+        assert inside.wait(60)
         attach(calls.append, 1, context=context)
         assert context.iteration(False) is False
         assert context.pending() is False

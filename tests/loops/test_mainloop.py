@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background
+from helpers import Background, once_at_rest
 from loops.sources import attach, drain, spin
 
 import unixconn
@@ -40,7 +40,7 @@ def rescued():
     timers = []
 
     def start(call):
-        timers.append(threading.Timer(3, lambda: (calls.append("it slept on"), call())))
+        timers.append(threading.Timer(30, lambda: (calls.append("it slept on"), call())))
         timers[0].start()
 
     yield start
@@ -48,6 +48,21 @@ def rescued():
         each.cancel()
         each.join()
     assert not calls
+
+
+@pytest.fixture
+def alarm_at_rest():
+    """Sets what SIGALRM calls, and lets it come when this thread waits."""
+    before, killers = signal.getsignal(signal.SIGALRM), []
+
+    def start(handler):
+        signal.signal(signal.SIGALRM, handler)
+        killers.append(once_at_rest(os.kill, os.getpid(), signal.SIGALRM))
+
+    yield start
+    for each in killers:
+        assert each.outcome() is None
+    signal.signal(signal.SIGALRM, before)
 
 
 class TestMainLoop:
@@ -117,10 +132,13 @@ class TestMainLoop:
         seen = []
 
         def start():
-            idle_add(outer.quit)
-            timeout_add(20, inner.quit)
+            idle_add(quit_outer)
             inner.run()
             seen.append(outer.is_running())
+
+        def quit_outer():
+            outer.quit()
+            timeout_add(20, inner.quit)
 
         idle_add(start)
         outer.run()
@@ -170,10 +188,9 @@ class TestMainLoop:
             pair[0].receive_fd_async(cancellable, lambda *_: ended.append(1))
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         rescued(loop.quit)
-        killer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        killer.start()
         try:
             with pytest.raises(KeyboardInterrupt):
+                killer = once_at_rest(os.kill, os.getpid(), signal.SIGINT)
                 loop.run()
         finally:
             killer.join()
@@ -185,33 +202,33 @@ class TestMainLoop:
         assert ended == [1] * sockets
 
     @pytest.mark.parametrize("sockets", [True, False])
-    def test_signal_handler_quits(self, pair, on_alarm, rescued, sockets):
+    def test_signal_handler_quits(self, pair, alarm_at_rest, rescued, sockets):
         """A loop that sleeps ends when a signal handler of Python's quits it."""
         loop = MainLoop()
         if sockets:
             pair[0].receive_fd_async(None, lambda *_: None)
         rescued(loop.quit)
-        on_alarm(lambda *_: loop.quit(), 0.1)
+        alarm_at_rest(lambda *_: loop.quit())
         loop.run()
         pair[0].close()
         drain()
 
-    def test_signal_handler_adds(self, on_alarm, rescued):
+    def test_signal_handler_adds(self, alarm_at_rest, rescued):
         """A loop that sleeps calls what a signal handler adds."""
         loop = MainLoop()
         rescued(loop.quit)
-        on_alarm(lambda *_: idle_add(loop.quit), 0.1)
+        alarm_at_rest(lambda *_: idle_add(loop.quit))
         loop.run()
         drain()
 
-    def test_signal_handler_cancels(self, pair, on_alarm, rescued):
+    def test_signal_handler_cancels(self, pair, alarm_at_rest, rescued):
         """A loop that sleeps tells the end of what a signal handler has cancelled."""
         loop = MainLoop()
         cancellable = Cancellable()
         ended = []
         pair[0].receive_fd_async(cancellable, lambda _, result: (ended.append(result.had_error()), loop.quit()))
         rescued(loop.quit)
-        on_alarm(lambda *_: cancellable.cancel(), 0.1)
+        alarm_at_rest(lambda *_: cancellable.cancel())
         loop.run()
         drain()
         assert ended == [True]
@@ -282,10 +299,13 @@ class TestFunctions:
             calls.append(what)
             return calls.count(what) < 3
 
+        never = timeout_add(100_000, again, "never")
         timeout_add(10, again, "short")
-        timeout_add(120, again, "long")
+        spin(lambda: len(calls) == 3)
+        timeout_add(40, again, "long")
         spin(lambda: len(calls) == 6)
         assert calls == ["short"] * 3 + ["long"] * 3
+        source_remove(never)
 
     def test_timeout_is_not_early(self):
         """It is called after its time."""
@@ -307,8 +327,8 @@ class TestFunctions:
         calls = []
         timeout_add_seconds(0.9, calls.append, "none")
         number = timeout_add_seconds(1000, calls.append, "never")
-        timeout_add_seconds(1, calls.append, "one")
         assert drain() == 1
+        timeout_add_seconds(1, calls.append, "one")
         spin(lambda: len(calls) == 2)
         assert calls == ["none", "one"]
         assert source_remove(number) is True

@@ -20,14 +20,14 @@ PATCHED = {
         monkey.patch_all()
         from gevent import sleep, spawn
         def outcome(task):
-            return task.get(timeout=20)
+            return task.get(timeout=50)
     """,
     "eventlet": """
         import eventlet
         eventlet.monkey_patch()
         from eventlet import sleep, spawn
         def outcome(task):
-            with eventlet.Timeout(20):
+            with eventlet.Timeout(50):
                 return task.wait()
     """,
 }
@@ -63,7 +63,7 @@ GREENLETS = """
 
 WAITS = {
     "plain": "def wait(): return theirs.receive_fd()",
-    "Future.result": "def wait(): return theirs.receive_fd_async().result(20)",
+    "Future.result": "def wait(): return theirs.receive_fd_async().result(60)",
     "Future.done": """
     def wait():
         future = theirs.receive_fd_async()
@@ -184,7 +184,7 @@ TWISTED_SERVER = """
             cancelled.append(connection)
 
     async def ask():
-        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=5) as client:
+        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=50) as client:
             os.close(await client.receive_fd_async())
             await client.send_fd_async(0)
             assert await client.get_input_stream().read_async(1) == b""
@@ -202,7 +202,7 @@ TWISTED_SERVER = """
         assert [each["log_failure"].type for each in log if "log_failure" in each] == [ZeroDivisionError] * 3
         log.clear()
         server = defer.ensureDeferred(unixconn.serve(slow, "\\0unixconn-{reactor}"))
-        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=5) as client:
+        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=50) as client:
             for _ in range(5):
                 await pause(0.01)
             server.cancel()
@@ -223,7 +223,7 @@ OTHER_CELLS = """
     import threading
 
     def in_a_thread():
-        got.append(theirs.receive_fd_async().result(20))
+        got.append(theirs.receive_fd_async().result(60))
 
     def received(connection, result):
         got.append(connection.receive_fd_finish(result))
@@ -267,7 +267,7 @@ TORNADO = """
             {body}
         print("ok")
 
-    ioloop.IOLoop.current().run_sync(main, timeout=20)
+    ioloop.IOLoop.current().run_sync(main, timeout=50)
     ours.close()
     theirs.close()
 """
@@ -284,7 +284,7 @@ TORNADO_BODIES = {
         os.close(got[0])""",
     "result in a thread": """
         loop = ioloop.IOLoop.current()
-        os.close(await loop.run_in_executor(None, lambda: theirs.receive_fd_async().result(20)))""",
+        os.close(await loop.run_in_executor(None, lambda: theirs.receive_fd_async().result(60)))""",
     "serve": """
         os.close(await theirs.receive_fd_async())
         with unixconn.listen("\\0unixconn-tornado") as listener:
@@ -303,7 +303,9 @@ def run(library, *parts):
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     program = "\n".join(textwrap.dedent(each) for each in parts)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, timeout=100, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ok\n", b"")
 
 

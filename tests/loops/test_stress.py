@@ -109,13 +109,13 @@ class TestStress:
         made, end = list(slots), time.monotonic() + 0.8
         players = [Player(seed * 100 + number, slots, made, end) for number in range(5)]
         for player in players:
-            assert player.thread.outcome(30) is None
+            assert player.thread.outcome(60) is None
         for pair in made:
             for connection in pair:
                 connection.close()
         for player in players:
             for future in player.futures:
-                player.look(future.result, 10)
+                player.look(future.result, 60)
             iterate(lambda player=player: all(player.called), player.context)
             while player.context.iteration(False):
                 pass
@@ -242,7 +242,7 @@ class Model(RuleBasedStateMachine):
         """Return the number of the file that an operation had, None for an Error."""
         try:
             if calls is None:
-                fd = future.result(10)
+                fd = future.result(60)
             else:
                 [(connection, result)] = calls
                 fd = connection.receive_fd_finish(result)

@@ -361,7 +361,7 @@ class TestTurns:
                 await send_and_receive_fd(a, b)
             a.send_fd(0)
             b.get_input_stream().read(1)
-            os.close(await asyncio.wait_for(b.receive_fd_async(), 10))
+            os.close(await asyncio.wait_for(b.receive_fd_async(), 60))
 
         run(main)
 

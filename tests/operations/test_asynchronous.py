@@ -328,7 +328,7 @@ class TestFinish:
         async def wait():
             await future
 
-        for call in (lambda: future.result(5), lambda: in_asyncio(wait()), lambda: optional("trio").run(wait)):
+        for call in (lambda: future.result(60), lambda: in_asyncio(wait()), lambda: optional("trio").run(wait)):
             with pytest.raises(ValueError, match="already taken"):
                 call()
 
@@ -343,7 +343,7 @@ class TestFuture:
         if later:
             assert not future.done()
             operation.unblock()
-        value = future.result(10)
+        value = future.result(60)
         assert future.done()
         assert not future.cancelled()
         assert future.exception() is None
@@ -357,7 +357,7 @@ class TestFuture:
         future = operation.start(cancelled)
         assert failure(future.result, 5) == CANCELLED
         assert failure(future.result) == CANCELLED
-        assert future.exception() is future.exception(5)
+        assert future.exception() is future.exception(60)
         assert future.cancelled()
 
     @each_operation(waits)

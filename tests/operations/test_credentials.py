@@ -462,13 +462,13 @@ def test_in_a_user_namespace_without_a_map(pair, maps, lacking):
         for call in (
             a.send_credentials,
             lambda: a.send_credentials(Cancellable()),
-            lambda: a.send_credentials_async().result(5),
+            lambda: a.send_credentials_async().result(60),
             by_callback,
             lambda: a.send_fake_credentials(os.getpid(), os.geteuid(), os.getegid()),
-            lambda: a.send_fake_credentials_async(os.getpid(), os.geteuid(), os.getegid()).result(5),
+            lambda: a.send_fake_credentials_async(os.getpid(), os.geteuid(), os.getegid()).result(60),
             lambda: a.send_message(b"x", (), True),
             lambda: a.send_message(b"x", [0], own, Cancellable()),
-            lambda: a.send_message_async(b"x", (), True).result(5),
+            lambda: a.send_message_async(b"x", (), True).result(60),
             lambda: a.get_socket().send_message(None, [b"x"], [message], 0),
         ):
             with pytest.raises(unixconn.InvalidArgumentError) as caught:

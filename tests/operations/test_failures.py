@@ -11,7 +11,7 @@ from helpers import PASSCRED, Calls, adopt, fill, same
 from operations.kinds import KINDS, SENDING, check, finish, make_ready, start
 from ways import CANCELLED, failure, iterate, rest
 
-from unixconn import Cancellable, Error, UnixConnection
+from unixconn import Cancellable, Error, TimedOutError, UnixConnection
 
 pytestmark = pytest.mark.usefixtures("no_linger")
 
@@ -66,7 +66,7 @@ class TestErrors:
                     iterate(lambda: calls)
                     found.append(outcome_of(kind, finish, own, kind, calls.result))
                 else:
-                    found.append(outcome_of(kind, start(own, kind).result, 10))
+                    found.append(outcome_of(kind, start(own, kind).result, 60))
         assert found[0] == found[1] == found[2]
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -104,10 +104,16 @@ class TestErrors:
         """An operation that ends in time is not ended once more by its clock, nor is the next one."""
         a, b = pair
         b.get_socket().set_timeout(1)
-        b.receive_fd_async(None, calls)
-        a.send_fd(0)
-        iterate(lambda: calls)
-        os.close(b.receive_fd_finish(calls.result))
+        while True:
+            b.receive_fd_async(None, calls)
+            a.send_fd(0)
+            iterate(lambda: calls)
+            try:
+                os.close(b.receive_fd_finish(calls.result))
+                break
+            except TimedOutError:  # the machine is slow
+                os.close(b.receive_fd())
+                calls.clear()
         b.get_socket().set_timeout(0)
         following = Calls()
         b.receive_fd_async(None, following)

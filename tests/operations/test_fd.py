@@ -523,7 +523,7 @@ class TestClosing:
         receiver = Background(connection.receive_fd)
         assert receiver.is_waiting()
         connection.close()
-        sock.settimeout(5)
+        sock.settimeout(60)
         assert sock.recv(1) == b""
         receiver.outcome()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import gc
 import os
 import random
@@ -304,7 +305,7 @@ class TestMany:
         a.send_fds(files)
         assert not settle(second.done, 0.05)
         assert first.cancel()
-        got = second.result(5)
+        got = second.result(60)
         assert all(map(same, got, files))
         close(got)
 
@@ -371,7 +372,7 @@ class TestMany:
         futures = [b.receive_fds_async(2), b.receive_fd_async(), b.receive_descriptors_async(3), b.receive_fds_async()]
         for _ in range(7):
             a.send_fd(files[0])
-        got = [future.result(5) for future in futures]
+        got = [future.result(60) for future in futures]
         assert [len(each) if isinstance(each, list) else each > 0 for each in got] == [2, True, 3, 1]
         close([*got[0], got[1], *got[2], *got[3]])
 
@@ -446,7 +447,7 @@ class TestMany:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
             monkeypatch.setattr(internals.send, "has_gone", raising)
             assert len(b.get_input_stream().read_all(left)) == left
-            return await asyncio.wait_for(future, 5)
+            return await asyncio.wait_for(future, 60)
 
         a, b = pair
         check, seen = internals.send.has_gone, []
@@ -466,9 +467,13 @@ class TestMany:
         """What ends it after some messages went says how many descriptors these had."""
         a, b = pair
         a.get_socket().set_option(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        with pytest.raises(unixconn.TimedOutError) as caught:
-            do(a, "send_fds", [null] * MOST * 10, cancellable=Cancellable.with_timeout(0.2))
-        sent = int(caught.value.__notes__[0].split()[0])
+        for seconds in (0.2, 2, 20):
+            with pytest.raises(unixconn.TimedOutError) as caught:
+                do(a, "send_fds", [null] * MOST * 10, cancellable=Cancellable.with_timeout(seconds))
+            sent = int(caught.value.__notes__[0].split()[0]) if caught.value.__notes__ else 0
+            if sent:
+                break
+            # The machine was so slow that the deadline has passed before the first message.
         assert caught.value.__notes__ == [f"{sent} of {MOST * 10} descriptors had been sent"]
         close(b.receive_fds(sent))
         assert b.get_socket().get_available_bytes() == 0
@@ -677,16 +682,19 @@ def test_threads_that_give_up(pair, null):
     sent, received = [], []
     over = time.monotonic() + 1.5
 
+    def goes_on():
+        return time.monotonic() < over or len(sent) <= 50
+
     def send(seed):
         chance = random.Random(seed)
-        while time.monotonic() < over:
-            a.send_fd(null, Cancellable.with_timeout(0.2)) if chance.random() < 0.5 else a.send_fd(null)
+        while goes_on():
+            a.send_fd(null, Cancellable.with_timeout(60)) if chance.random() < 0.5 else a.send_fd(null)
             sent.append(1)
             time.sleep(chance.random() * 0.002)
 
     def receive(seed):
         chance = random.Random(seed)
-        while time.monotonic() < over:
+        while goes_on():
             name = chance.choice(["receive_fd", "receive_descriptor", "receive_fds", "receive_descriptors"])
             arguments = [chance.choice([1, 2, 5])] * name.endswith("s")
             deadline = Cancellable.with_timeout(chance.random() * 0.01)
@@ -694,7 +702,7 @@ def test_threads_that_give_up(pair, null):
                 if chance.random() < 0.5:
                     got = getattr(b, name)(*arguments, deadline)
                 else:
-                    got = getattr(b, f"{name}_async")(*arguments, deadline).result(5)
+                    got = getattr(b, f"{name}_async")(*arguments, deadline).result(60)
             except unixconn.TimedOutError:
                 continue
             got = got if isinstance(got, list) else [got]
@@ -704,11 +712,9 @@ def test_threads_that_give_up(pair, null):
     for each in workers:
         assert each.outcome() is None
     b.get_socket().set_blocking(False)
-    try:
+    with contextlib.suppress(unixconn.WouldBlockError):
         while True:
             received.extend(b.receive_fds())
-    except unixconn.WouldBlockError:
-        pass
     assert len(received) == len(sent) > 50
     numbers = [int_of(each) for each in received]
     assert len(set(numbers)) == len(numbers)

@@ -123,7 +123,7 @@ def test_waiting_sends(pair, null):
     sends = [a.send_fds_async([null, null]) for _ in range(10)]
     assert settle(lambda: len(open_descriptors()) >= len(before) + 20)
     with room(0), pytest.raises(TooManyOpenFilesError):
-        a.send_fd_async(null).result(5)
+        a.send_fd_async(null).result(60)
     for each in sends:
         each.cancel()
     assert settle(lambda: open_descriptors() == before)

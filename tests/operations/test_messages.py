@@ -215,7 +215,7 @@ class TestMessages:
         data[:] = b"otherwise"
         while left:
             left -= len(b.get_socket().receive(left))
-        assert future.result(5) == len(data)
+        assert future.result(60) == len(data)
         assert b.receive_message(100).data == b"as it was"
 
     @each_way
@@ -261,7 +261,7 @@ class TestMessages:
         received = bytearray()
         while len(received) < 1_500_000:
             received += b.receive_message(2**20).data
-        assert [future.result(5) for future in sent] == [300_000] * 5
+        assert [future.result(60) for future in sent] == [300_000] * 5
         assert received == b"".join(bytes([number]) * 300_000 for number in range(5))
 
     def test_full_table(self, pair, null):
@@ -380,7 +380,7 @@ class TestMessages:
                 with contextlib.suppress(unixconn.WouldBlockError), b.receive_message(2**16) as message:
                     received += message.data
                     count += len(message.fds)
-            await asyncio.wait_for(future, 5)
+            await asyncio.wait_for(future, 60)
             return received, count
 
         seen = []
@@ -701,6 +701,7 @@ class TestDatagrams:
         started = time.thread_time()
         assert failure(getattr(a, name), *arguments)[0] == IOErrorEnum.TIMED_OUT
         assert time.thread_time() - started < 0.5
+        a.set_timeout(60)
         waiting = Background(getattr(a, name), *arguments)
         assert waiting.is_waiting()
         b.receive(1)

@@ -92,7 +92,7 @@ class TestOrder:
             if number % 10 == 0:
                 MainContext.default().iteration(False)
         iterate(lambda: len(got) == 60)
-        got.update((number, tag(future.result(10))) for number, future in futures.items())
+        got.update((number, tag(future.result(60))) for number, future in futures.items())
         assert got == {number: str(number) for number in range(90)}
 
     def test_of_sending(self, pair, calls, tagged):
@@ -110,7 +110,7 @@ class TestOrder:
                 futures.append(a.send_fd_async(tagged(number)))
         take(b, waiting)
         assert [tag(b.receive_fd()) for _ in range(30)] == [str(number) for number in range(30)]
-        assert all(future.result(10) for future in futures)
+        assert all(future.result(60) for future in futures)
         iterate(lambda: len(calls) == 10)
         assert [number for _, _, number in calls] == list(range(0, 30, 3))
 
@@ -304,12 +304,12 @@ class TestPlainBetweenBackground:
             assert [a.send_message_finish(result) for _, result in calls] == [len(self.FIRST), len(self.LAST)]
         elif where == "thread":
             futures, receiver = plainly(a.send_message_async)
-            assert [future.result(10) for future in futures] == [len(self.FIRST), len(self.LAST)]
+            assert [future.result(60) for future in futures] == [len(self.FIRST), len(self.LAST)]
         else:
 
             async def main():
                 futures, receiver = plainly(a.send_message_async)
-                return [await asyncio.wait_for(future, 10) for future in futures], receiver
+                return [await asyncio.wait_for(future, 60) for future in futures], receiver
 
             counts, receiver = asyncio.run(main())
             assert counts == [len(self.FIRST), len(self.LAST)]
@@ -338,13 +338,13 @@ class TestPlainBetweenBackground:
             a.send_message(b"B", [null], None, cancellable)
         if end == "closed":
             with pytest.raises(unixconn.ClosedError):
-                future.result(5)
+                future.result(60)
             return
         assert open_descriptors().keys() <= before.keys()
         received = bytearray()
         while len(received) < len(self.FIRST):
             received += b.receive_message(2**20).data
-        assert future.result(5) == len(self.FIRST)
+        assert future.result(60) == len(self.FIRST)
         assert received == self.FIRST
         b.get_socket().set_blocking(False)
         with pytest.raises(unixconn.WouldBlockError):
@@ -363,7 +363,7 @@ class TestPlainBetweenBackground:
             with b.receive_message(2**16) as message:
                 received += message.data
         assert plain.outcome() == 500_000
-        assert future.result(5) == len(self.FIRST)
+        assert future.result(60) == len(self.FIRST)
         runs = [(key, sum(1 for _ in group)) for key, group in itertools.groupby(received[left:])]
         assert sorted(runs) == [(ord("A"), len(self.FIRST)), (ord("B"), 500_000)]
 
@@ -373,5 +373,5 @@ class TestPlainBetweenBackground:
         writing = a.get_output_stream().write_all_async(self.FIRST)
         receiver = Background(receive, len(self.FIRST) + 500_000)
         a.send_message(b"B" * 500_000, [null])
-        assert writing.result(10) == (True, len(self.FIRST))
+        assert writing.result(60) == (True, len(self.FIRST))
         assert receiver.outcome()[0] == self.FIRST + b"B" * 500_000

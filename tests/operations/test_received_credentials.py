@@ -83,7 +83,7 @@ class TestMessage:
             return a.send_message(b"x") and a.send_credentials() and a.send_message(b"x") and time.sleep(60)
 
         pid = forked(send)
-        got = [b.receive_credentials(), b.receive_credentials(Cancellable()), b.receive_credentials_async().result(5)]
+        got = [b.receive_credentials(), b.receive_credentials(Cancellable()), b.receive_credentials_async().result(60)]
         for each in got:
             assert (each.source, each.get_unix_pid(), each.is_alive()) == ("message", pid, True)
             with each.get_pidfd() as pidfd:

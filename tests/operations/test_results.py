@@ -135,7 +135,7 @@ def test_closed_while_it_waits(operation, way):
     operation.block()
     waiting = others(operation)
     assert failure(operation.do, way, meanwhile=operation.close_meanwhile) == expected
-    assert [failure(each.result, 10) for each in waiting] == [expected] * len(waiting)
+    assert [failure(each.result, 60) for each in waiting] == [expected] * len(waiting)
     operation.settled()
 
 
@@ -153,7 +153,7 @@ def test_the_peer_goes_while_it_waits(operation, way):
     operation.block()
     waiting = others(operation)
     assert outcome(operation.do, way, meanwhile=operation.leave) == operation.gone
-    assert [outcome(each.result, 10) for each in waiting] == [operation.gone] * len(waiting)
+    assert [outcome(each.result, 60) for each in waiting] == [operation.gone] * len(waiting)
     operation.settled()
     if operation.repeats:
         assert outcome(operation.do, way) == operation.gone
@@ -195,7 +195,7 @@ def test_a_second_one_is_pending(operation, way):
     assert failure(operation.do, way) == PENDING
     assert not first.done()
     operation.unblock()
-    operation.check(first.result(10))
+    operation.check(first.result(60))
     operation.settled()
 
 
@@ -205,7 +205,7 @@ def test_several_in_one_line(operation, way):
     operation.block()
     first = [start(operation.owner, operation.name, operation.arguments().values()) for _ in range(2)]
     last = operation.do(way, meanwhile=lambda: operation.unblock(3))
-    for value in (*[each.result(10) for each in first], last):
+    for value in (*[each.result(60) for each in first], last):
         operation.check(value)
     operation.settled()
 
@@ -271,7 +271,7 @@ def test_the_timeout_of_the_socket(way):
         expected = {name: (TIMED_OUT, f"{each.prefix}Socket I/O timed out") for name, each in operations.items()}
         assert dict(zip(operations, together(WAYS[way], list(operations.values())))) == expected
         for name, futures in waiting.items():
-            assert [failure(each.result, 10) for each in futures] == [expected[name]] * len(futures)
+            assert [failure(each.result, 60) for each in futures] == [expected[name]] * len(futures)
         for each in operations.values():
             each.again()
 

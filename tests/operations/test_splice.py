@@ -34,7 +34,7 @@ def test_timeouts():
                     waiting.append(Background(target.splice, source))
                 else:
                     future = a.splice_async(c) if way == "both" else target.splice_async(source)
-                    waiting.append(Background(future.result, 9))
+                    waiting.append(Background(future.result, 60))
         found = [each.outcome() for each in waiting]
         assert [(each.code, each.message) for each in found] == [TIMED_OUT] * 6
 
@@ -114,7 +114,7 @@ class TestSplice:
         assert failure(do, target, "splice", source, NOTHING) == PENDING
         assert not target.has_pending()
         first.send(b"x")
-        assert reading.result(9) == b"x"
+        assert reading.result(60) == b"x"
 
     @each_background
     @each_flag
@@ -194,7 +194,7 @@ class TestIOStreamSplice:
         assert not future.done()
         assert not a.is_closed()
         last.shutdown(socket.SHUT_WR)
-        assert future.result(5) is True
+        assert future.result(60) is True
         assert (a.is_closed(), b.is_closed()) == (True, False)
 
     @each_background
@@ -229,7 +229,7 @@ class TestIOStreamSplice:
         assert not a.get_output_stream().has_pending()
         assert not b.get_input_stream().has_pending()
         first.send(b"x")
-        assert reading.result(9) == b"x"
+        assert reading.result(60) == b"x"
 
     @pytest.mark.parametrize("do", [by_callback, by_future], ids=["callback", "future"])
     def test_of_one_that_can_not_be_closed(self, chain, do):
@@ -266,7 +266,7 @@ class TestIOStreamSplice:
         assert [each.outcome() for each in threads] == [None, None, there, back]
         first.shutdown(socket.SHUT_WR)
         last.shutdown(socket.SHUT_WR)
-        assert future.result(5) is True
+        assert future.result(60) is True
 
     @pytest.mark.parametrize("wrong", [None, 5, "x"])
     def test_wrong_types(self, pair, wrong):

@@ -10,7 +10,7 @@ import socket
 import time
 
 import pytest
-from helpers import Background, Calls, fill, received, same, settle
+from helpers import Background, Calls, drain, fill, received, same, settle
 from ways import CANCELLED, PENDING, each_background, failure, iterate
 
 import unixconn
@@ -176,7 +176,7 @@ class TestAsynchronousReading:
             with pytest.raises(asyncio.CancelledError):
                 await future
             assert future.cancelled()
-            together = asyncio.gather(stream.read_async(9), asyncio.sleep(9))
+            together = asyncio.gather(stream.read_async(9), asyncio.sleep(60))
             await asyncio.sleep(0)
             assert together.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -192,7 +192,7 @@ class TestAsynchronousReading:
         stream = connection.get_input_stream()
 
         async def main():
-            task = asyncio.ensure_future(asyncio.wait_for(stream.read_all_async(9), 9))
+            task = asyncio.ensure_future(asyncio.wait_for(stream.read_all_async(9), 60))
             sock.send(b"abc")
             while stream.is_readable():
                 await asyncio.sleep(0)
@@ -232,7 +232,7 @@ class TestAsynchronousWriting:
             return bytes(got)
 
         async def main():
-            return await asyncio.wait_for(asyncio.gather(a.get_output_stream().write_all_async(data), read()), 20)
+            return await asyncio.wait_for(asyncio.gather(a.get_output_stream().write_all_async(data), read()), 60)
 
         written, got = asyncio.run(main())
         assert written == (True, BIG)
@@ -311,11 +311,21 @@ class TestSeveralPieces:
         a, b = pair
         a.get_socket().set_timeout(2)
         stream = a.get_input_stream()
-        reader = Background(stream.read_all_async(3).result, 10) if is_async else Background(stream.read_all, 3)
-        for _ in range(3):
-            time.sleep(0.8)
-            b.get_output_stream().write(b"x")
-        assert reader.outcome() == b"xxx"
+        while True:
+            before = time.monotonic()
+            reader = Background(stream.read_all_async(3).result, 60) if is_async else Background(stream.read_all, 3)
+            steps = []
+            for _ in range(3):
+                time.sleep(0.8)
+                b.get_output_stream().write(b"x")
+                steps.append(time.monotonic() - before)
+                before = time.monotonic()
+            outcome = reader.outcome()
+            if max(steps) < 1.5:
+                break
+            # The machine has stood still for so long that a step may have timed out.
+            drain(a)
+        assert outcome == b"xxx"
 
 
 class TestPending:
@@ -333,7 +343,7 @@ class TestPending:
         assert failure(stream.close) == PENDING
         assert stream.has_pending()
         sock.send(b"first")
-        assert first.result(9) == b"first"
+        assert first.result(60) == b"first"
         assert not stream.has_pending()
         sock.send(b"hello")
         count, expected = READS[second]
@@ -380,7 +390,7 @@ class TestPending:
         stream.skip_async(2)
         gc.collect()
         sock.send(b"hello")
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while stream.has_pending() and time.monotonic() < end:
             time.sleep(0.001)
         assert stream.read(9) == b"llo"
@@ -441,4 +451,4 @@ def end(future, how):
     assert not settle(future.done, 0.02)
     (future if how == "cancel" else future.cancellable).cancel()
     with pytest.raises(unixconn.CancelledError):
-        future.result(5)
+        future.result(60)

@@ -65,7 +65,7 @@ def received_socket(connection):
 
 def ended(process):
     """Wait for the end of a program; tell whether it was content."""
-    return process.wait(30) == 0
+    return process.wait(60) == 0
 
 
 # --- haproxy: hands its listening sockets to its successor ---

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import sys
 
 import pytest
 import storms
-from helpers import Background, needs_passed_pidfds, needs_refused_rights, open_descriptors, room, same, settle
+from helpers import (
+    Background,
+    collect,
+    in_child,
+    needs_passed_pidfds,
+    needs_refused_rights,
+    open_descriptors,
+    room,
+    same,
+    settle,
+)
 from ways import each_way, failure
 
 import unixconn
@@ -221,19 +232,37 @@ class TestExactly:
             assert (message.data, message.offsets) == (b"abcdef", (range(2),))
 
     @needs_passed_pidfds
-    def test_a_full_table_and_a_pidfd(self, pair):
-        """No byte comes twice if there was no room for the sender's pidfd, and the sender is not invented."""
+    @pytest.mark.parametrize("full", [0, 1, 2])
+    def test_a_full_table_and_a_pidfd(self, pair, full):
+        """One part had no room for its pidfd: that of another part does not stand for it."""
         a, b = pair
         b.pass_credentials()
         b.pass_pidfds()
+        future = b.receive_exactly_async(6)
+        for part, data in enumerate((b"ab", b"cd", b"ef")):
+            with room(0) if part == full else contextlib.nullcontext():
+                a.send_message(data)
+                assert settle(lambda: not b.get_socket().get_available_bytes())
+        with future.result(5) as message:
+            assert (message.data, message.pidfd) == (b"abcdef", None)
+            assert message.credentials.get_unix_pid() == os.getpid()
+            with pytest.raises(TooManyOpenFilesError):
+                message.credentials.get_pidfd()
+        del future
+        collect()
+        assert not any("pidfd" in name for name in open_descriptors().values())
+
+    @needs_passed_pidfds
+    @pytest.mark.parametrize("credentials", [False, True])
+    def test_two_senders(self, pair, credentials):
+        """With a pidfd alone, two processes are two senders, too."""
+        a, b = pair
+        b.pass_credentials(credentials)
+        b.pass_pidfds()
         a.send_message(b"ab")
-        with room(0), pytest.raises(TooManyOpenFilesError) as caught:
-            b.receive_exactly(4)
-        assert caught.value.partial == b"ab"
-        assert "2 of 4 bytes had come" in caught.value.__notes__[-1]
-        a.send_message(b"cd")
+        assert in_child(lambda: a.send_message(b"cd") == 2) == 0
         with b.receive_exactly(4) as message:
-            assert (message.data, message.credentials) == (b"abcd", None)
+            assert (message.data, message.credentials, message.pidfd) == (b"abcd", None, None)
 
     @needs_passed_pidfds
     def test_the_sender(self, pair, files):

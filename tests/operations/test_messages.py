@@ -277,21 +277,52 @@ class TestMessages:
             assert open_descriptors() == before
 
     @needs_passed_pidfds
-    def test_full_table_and_a_pidfd(self, pair):
-        """It is the same for the pidfd: a sender who lives is not said to have ended."""
+    @pytest.mark.parametrize("kind", [STREAM, DATAGRAM, SEQPACKET], ids=lambda kind: kind.name)
+    @pytest.mark.parametrize("count", [0, 2])
+    def test_full_table_and_a_pidfd(self, ends, null, kind, count):
+        """Without room for the pidfd, all that was sent is there, and who sent it; who asks for the pidfd is told."""
+        a, b = ends
+        b.pass_credentials()
+        b.pass_pidfds()
+        with room(count):
+            a.send_message(b"data", [null] * count)
+            with b.receive_message(9) as message:
+                assert (message.data, len(message.fds), message.pidfd) == (b"data", count, None)
+                sender = message.credentials
+        assert (sender.get_unix_pid(), sender.get_unix_user(), sender.source) == (os.getpid(), os.geteuid(), "message")
+        # A sender who lives is not said to have ended.
+        for ask in (sender.get_pidfd, sender.is_alive):
+            assert failure(ask)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+        a.send_message(b"data")
+        with b.receive_message(9) as message:
+            assert message.credentials.is_alive() is True
+
+    @needs_passed_pidfds
+    def test_full_table_in_each_form(self, pair):
+        """The other forms that return credentials do the same."""
         a, b = pair
         b.pass_credentials()
         b.pass_pidfds()
         with room(0):
             a.send_message(b"data")
-            with pytest.raises(TooManyOpenFilesError) as caught:
-                b.receive_message(9)
-            assert caught.value.partial == b"data"
+            with b.peek_message(9) as peeked, b.receive_exactly(4) as message:
+                assert (peeked.data, message.data, peeked.pidfd, message.pidfd) == (b"data", b"data", None, None)
             a.send_credentials()
-            assert failure(b.receive_credentials().is_alive)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
-        a.send_message(b"data")
-        with b.receive_message(9) as message:
-            assert message.credentials.is_alive() is True
+            senders = (peeked.credentials, message.credentials, b.receive_credentials())
+        for sender in senders:
+            assert sender.get_unix_user() == os.geteuid()
+            assert failure(sender.is_alive)[0] == IOErrorEnum.TOO_MANY_OPEN_FILES
+
+    @needs_passed_pidfds
+    def test_full_table_and_only_a_pidfd(self, pair, null):
+        """Who has asked for the pidfd alone gets None, and what was sent."""
+        a, b = pair
+        b.pass_pidfds()
+        with room(1):
+            a.send_message(b"data", [null])
+            with b.receive_message(9) as message:
+                assert (message.data, len(message.fds)) == (b"data", 1)
+                assert (message.credentials, message.pidfd) == (None, None)
 
     @pytest.mark.parametrize(
         ("send", "data", "count", "credentials"),

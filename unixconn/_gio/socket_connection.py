@@ -308,6 +308,7 @@ class SocketConnection(IOStream):
           these belong to the bytes that were sent last. On other sockets the bytes are one record, which may be empty.
         - Credentials and a pidfd come if `UnixConnection.pass_credentials` and `UnixConnection.pass_pidfds` have asked
           for them. A SEQPACKET connection always asks for credentials, to distinguish an empty record from the end.
+          Without room in the descriptor table the pidfd alone is missing, and ``credentials.get_pidfd()`` says so.
 
         Raises the Errors of all methods (see `UnixConnection`), and:
 

@@ -7,7 +7,7 @@ from collections import deque
 from itertools import starmap
 from operator import setitem
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
+from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
 from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
@@ -28,7 +28,7 @@ from unixconn._kernel.descriptors import Owner, duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import recvmsg
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.receive import NO_ROOM, RECEIVING, dropped, must_wait, peer_has_gone, sender
+from unixconn._kernel.receive import RECEIVING, dropped, must_wait, peer_has_gone, sender
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class Message:
             "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
         ),
         "fds": "The descriptors, in the order in which they were sent.",
-        "pidfd": "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`.",
+        "pidfd": (
+            "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`, or "
+            "had no room for it in the descriptor table."
+        ),
         "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
     }
 
@@ -86,7 +89,12 @@ class Message:
         self.credentials: Credentials | None = None
         """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
         self.pidfd: FileDescriptor | None = None
-        """A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`."""
+        """
+        A pidfd of the sending process.
+
+        None if the kernel has added none, see `UnixConnection.pass_pidfds`, or had no room for it in the descriptor
+        table. ``credentials.get_pidfd()`` raises the Error that says why.
+        """
         self.end_of_record: bool = False
         """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
         self.refused: int = 0
@@ -168,15 +176,25 @@ def join(parts: Iterable[Message]) -> JoinedMessage:
         senders.append(part)
     made.data = b"".join(data)
     made.offsets = tuple(offsets)
-    if senders and all(_have_one_sender(senders[0], each) for each in senders[1:]):
-        made.credentials, made.pidfd = senders[0].credentials, senders[0].pidfd
+    if senders:
+        known = senders[0] if len(senders) == 1 else _sender_of(senders)
+        made.credentials, made.pidfd = known.credentials, known.pidfd
     return made
+
+
+def _sender_of(parts: list[Message]) -> Message:
+    """Return the one of *parts* whose credentials and pidfd hold for all of them; a message of nobody if none do."""
+    if not all(_have_one_sender(parts[0], each) for each in parts[1:]):
+        return Message()
+    # A part without a pidfd may be of another process that had the same pid.
+    return next((each for each in parts if each.pidfd is None), parts[0])
 
 
 def _have_one_sender(one: Message, other: Message) -> bool:
     if one.credentials is None or other.credentials is None:
-        return one.credentials is other.credentials
-    if one.credentials._numbers != other.credentials._numbers or one.credentials._label != other.credentials._label:
+        if one.credentials is not other.credentials:
+            return False
+    elif one.credentials._numbers != other.credentials._numbers or one.credentials._label != other.credentials._label:
         return False
     # Another process may have got the pid meanwhile.
     return one.pidfd is None or other.pidfd is None or one.pidfd.samefile(other.pidfd)
@@ -422,13 +440,6 @@ def _refusal(
         return io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{contents.damage}")
     if message.truncated:
         return dropped(handle, len(contents.all_descriptors))
-    if contents.no_pidfd in NO_ROOM:
-        return system_error(
-            contents.no_pidfd,
-            RECEIVING,
-            "the kernel had no room for the sender's pidfd, which is lost: close some descriptors, or raise the limit "
-            "(RLIMIT_NOFILE)",
-        )
     if is_end:
         return peer_has_gone()
     if count > max_bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dis
+import gc
 import random
 import signal
 import sys
@@ -31,6 +32,11 @@ from storm_operations import OPERATIONS, PROGRAMS, RETURN_IS_ATOMIC, Place, a_pl
 import unixconn
 from unixconn import Error
 
+try:
+    import pypyjit
+except ImportError:
+    pypyjit = None
+
 ALL = {**OPERATIONS, **PROGRAMS}
 LIBRARY = str(Path(unixconn.__file__).parent)
 AGAIN = 1.0
@@ -42,12 +48,27 @@ class Interruption(Exception):  # noqa: N818 - it is no error
 
 
 class Alarm:
-    """Raises Interruption at a random moment while it is armed."""
+    """Raises Interruption at a random moment while it is armed. Use it in a ``with`` block."""
 
     def __init__(self, seed: int = 1) -> None:
         self.armed = False
         self.hits = 0
         self.random = random.Random(seed)
+
+    def __enter__(self) -> Alarm:
+        if pypyjit is not None:
+            # What PyPy has compiled hardly ever looks for signals.
+            pypyjit.set_param("off")
+            pypyjit.releaseall()
+            gc.collect()
+        self.before = signal.signal(signal.SIGALRM, self.handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.before)
+        if pypyjit is not None:
+            pypyjit.set_param("default")
 
     def handle(self, _number: int, frame: Any) -> None:
         """Raise, or try again later."""
@@ -150,22 +171,18 @@ def storm(place: Place, name: str, count: int, seed: int = 1, seconds: float = 1
         call()
         lengths.append(time.perf_counter() - begin)
 
-    for _ in range(50):
-        perform(place, name, timed)
-    length = sorted(lengths)[len(lengths) // 2] * 1.2
-    before = place.before = open_count(place.before)
-    alarm = Alarm(seed)
-    handler = signal.signal(signal.SIGALRM, alarm.handle)
-    try:
+    with Alarm(seed) as alarm:
+        for _ in range(50):
+            perform(place, name, timed)
+        length = sorted(lengths)[len(lengths) // 2] * 1.2
+        before = place.before = open_count(place.before)
         end = time.monotonic() + seconds
         rounds = 0
-        # What PyPy has compiled hardly ever looks for signals.
         while alarm.hits < count and rounds < 20 * count and time.monotonic() < end:
             perform(place, name, lambda call: alarm.during(length, call))
             rounds += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+            if pypyjit is not None and not rounds % 100:  # what is dropped there is open until it is collected
+                gc.collect()
     place.before = open_count(before)
     return alarm.hits, place.before - before
 

@@ -29,11 +29,8 @@ ROUNDS = 20_000
 @pytest.fixture
 def alarm():
     """An Alarm, on SIGALRM."""
-    made = Alarm()
-    before = signal.signal(signal.SIGALRM, made.handle)
-    yield made
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    with Alarm() as made:
+        yield made
 
 
 def drain(connection):
@@ -105,7 +102,7 @@ def test_waits_broken_off(pair, alarm):
     _, b = pair
     before = open_descriptors()
     cancellable = Cancellable()
-    for turn in alarm.rounds(1000, 0 if PYPY else 500):
+    for turn in alarm.rounds(1000, 500):
         alarm.during(200e-6, lambda: b.receive_fd(cancellable if turn % 2 else None))  # noqa: B023 - called at once
     b.close()
     check_no_leak({fd: name for fd, name in before.items() if fd in open_descriptors()})
@@ -132,8 +129,7 @@ def test_messages_that_come_while_interrupted(pair, null, alarm):
 def test_credentials_broken_off(pair, alarm):
     """SO_PASSCRED is as the user has set it, however the receive ends."""
     a, b = pair
-    # What PyPy has compiled hardly ever looks for signals.
-    for _ in alarm.rounds(3000, 0 if PYPY else 50):
+    for _ in alarm.rounds(3000, 50):
         a.send_credentials()
         alarm.during(30e-6, b.receive_credentials)
         assert b.get_socket().get_option(socket.SOL_SOCKET, SO_PASSCRED).value == 0

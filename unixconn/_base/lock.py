@@ -49,14 +49,14 @@ def ending(function: EndingT) -> EndingT:
 
 
 _process = object()
-_locks: set[ref[Lock]] = set()
+locks: set[ref[Lock]] = set()
 """All Locks, for the child of a fork. A look at each use, whether the process is another one, costs more."""
 
 
 def _start_in_child() -> None:
     global _process  # noqa: PLW0603 - objects made before the fork keep the old one
     _process = object()
-    for each in tuple(_locks):
+    for each in tuple(locks):
         lock = each()
         if lock is not None:
             lock._renew()
@@ -70,11 +70,11 @@ def this_process() -> object:
     return _process
 
 
-_RLock = _thread.RLock
+RecursiveLock = _thread.RLock
 
 if sys.version_info[:2] == (3, 14):  # pragma: no cover - of one version
 
-    class _RLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
+    class RecursiveLock(_thread.RLock):  # type: ignore[no-redef,misc,unused-ignore]
         """
         An RLock that a ``with`` block always releases, even if a signal handler raises an exception.
 
@@ -115,12 +115,12 @@ class Lock:
     """
 
     def __init__(self) -> None:
-        self.entered = _RLock()
+        self.entered = RecursiveLock()
         self._condition: threading.Condition | None = None
-        _locks.add(ref(self, _locks.discard))
+        locks.add(ref(self, locks.discard))
 
     def _renew(self) -> None:
-        self.entered = _RLock()
+        self.entered = RecursiveLock()
         self._condition = None
 
     def wait(self) -> None:

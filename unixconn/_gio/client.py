@@ -260,11 +260,16 @@ class SocketClient(Object):
         Raises TypeError if an argument has a wrong type. This method hides `Object.connect`, which can be called as
         ``Object.connect(client, "event", ...)``.
         """
-        check_address(connectable)
-        if self._is_watched():
+        if self._handler_list is not None or type(self).do_event is not SocketClient.do_event:  # as `_is_watched` does
+            check_address(connectable)
             check_cancellable(cancellable)
             return complete_all(self._connect_to(connectable, cancellable), cancellable, blocking=True)
         try:
+            if cancellable is None and type(connectable) is UnixSocketAddress:
+                made = self._connect_at_once(connectable)
+                if made is not None:
+                    return made
+            check_address(connectable)
             return complete(ConnectNew(self, connectable), cancellable)
         except CancelledError:
             raise
@@ -341,6 +346,26 @@ class SocketClient(Object):
     def _tell(self, event: SocketClientEvent, address: SocketAddress, connection: SocketConnection | None) -> None:
         if self._is_watched():
             self.emit("event", event, address, connection)
+
+    def _connect_at_once(self, address: UnixSocketAddress) -> SocketConnection | None:
+        """
+        Do what `ConnectNew` does where nothing has to wait: a short door. Return None if the backlog is full.
+
+        Raises the Error for the errno of socket(2) or connect(2), without a prefix.
+        """
+        if self._local_address is not None:
+            return None
+        socket = self._prepare_socket(address)
+        handle = socket._handle
+        is_connected = False
+        try:
+            handle.open(open_socket(socket._family, socket._type, socket._protocol))
+            made = socket.connection_factory_create_connection()
+            is_connected = connect_new(handle, address._for_python())
+        finally:
+            if not is_connected:
+                handle.close()
+        return made if is_connected else None
 
     def _prepare_socket(self, address: SocketAddress) -> Socket:
         socket = Socket._empty()

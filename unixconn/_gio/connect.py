@@ -14,7 +14,7 @@ from unixconn._base.errors import (
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
 from unixconn._gio.address import UnixSocketAddressType, address_of
 from unixconn._gio.asynchronous import AWAIT, finish, start
-from unixconn._gio.client import ConnectNew, SocketClient
+from unixconn._gio.client import CONNECTING, ConnectNew, SocketClient
 from unixconn._gio.connection import UnixConnection
 from unixconn._gio.socket_types import SocketType
 from unixconn._io.blocking import complete
@@ -104,13 +104,24 @@ def connect(
     Raises TypeError if an argument has a wrong type, OverflowError if *peer_uid* is not from 0 to 2**32 - 2, and
     ValueError for a *timeout* with a fraction.
     """
-    operation = _operation(path, type, timeout, peer_uid)
+    client, peer_uid = _client(type, timeout, peer_uid)
+    address = address_of(path)
+    made: Any
     try:
-        return complete(operation, cancellable)  # type: ignore[no-any-return]
+        if cancellable is None and peer_uid is None and type is SocketType.STREAM:
+            try:
+                made = client._connect_at_once(address)
+            except Error as error:
+                about(error, address)
+                raise
+            if made is not None:
+                return made  # type: ignore[no-any-return]
+        made = complete(_Connect(client, address, peer_uid), cancellable)
+        return made  # type: ignore[no-any-return]
     except CancelledError:
         raise
     except Error as error:
-        raise error.prefixed(operation.prefix) from None
+        raise error.prefixed(CONNECTING) from None
 
 
 @overload
@@ -152,7 +163,8 @@ def connect_async(
     callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped. A
     connection that no caller takes is closed.
     """
-    operation = _operation(path, type, timeout, peer_uid)
+    client, peer_uid = _client(type, timeout, peer_uid)
+    operation: Any = _Connect(client, address_of(path), peer_uid)
     return start(None, _CONNECT, operation, cancellable, callback, user_data, operation.socket)
 
 
@@ -170,8 +182,8 @@ for _each in (connect, connect_async, connect_finish):
     _each.__module__ = "unixconn"
 
 
-def _operation(path: Name, kind: SocketType, timeout: int, peer_uid: int | None) -> Any:
-    """Return a `_Connect`. It ends with a UnixConnection, which the type of `ConnectNew` does not say."""
+def _client(kind: SocketType, timeout: int, peer_uid: int | None) -> tuple[SocketClient, int | None]:
+    """Return a client that makes sockets of the type *kind* with *timeout*, and *peer_uid*, which is checked."""
     if peer_uid is not None:
         if isinstance(peer_uid, (bool, float)):
             raise TypeError(f"peer_uid must be an integer, not {peer_uid!r}")
@@ -184,7 +196,7 @@ def _operation(path: Name, kind: SocketType, timeout: int, peer_uid: int | None)
     if isinstance(timeout, float) and timeout % 1:
         # Gio drops the fraction. A timeout below one second would become none.
         raise ValueError(f"timeout must be whole seconds, not {timeout!r}: Cancellable.with_timeout() takes fractions")
-    return _Connect(SocketClient(type=kind, timeout=timeout), address_of(path), peer_uid)
+    return SocketClient(type=kind, timeout=timeout), peer_uid
 
 
 def _check_listener(found: Credentials, uid: int) -> None:

@@ -494,7 +494,7 @@ class UnixConnection(SocketConnection):
         handle = self._socket._handle
         if cancellable is None or (cancellable.__class__ is Cancellable and not cancellable._is_set()):
             found: list[Credentials] = []
-            with handle.lock.entered:
+            with handle.entered:
                 if receive_credentials(handle, found):
                     return found[0]
         return self._socket._complete(ReceiveCredentialsUnlocked(handle), cancellable)

@@ -816,7 +816,7 @@ class Socket(Object):
         with FileDescriptor._empty() as made:
             # While this thread holds the lock, no other thread can close the socket, after which the number may be
             # another file's.
-            with self._handle.lock.entered:
+            with self._handle.entered:
                 self._check()
                 duplicate_all(made._owned, (self._handle.number,))
             return made.to_socket()

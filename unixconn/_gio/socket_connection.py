@@ -228,8 +228,12 @@ class SocketConnection(IOStream):
             if self._output is not None and not self._output._pending:
                 self._output._closed = True
         finally:
-            # This runs even if a signal handler raises an exception: another close() would do nothing.
-            self._socket.close()
+            # This runs even if a signal handler raises an exception: another close() would do nothing. It is what the
+            # Socket's close() does, which the callers here call again themselves.
+            handle = self._socket._handle
+            if not handle.opened:
+                handle.check()
+            handle.close_unguarded()
 
     # --- messages of data, with descriptors and credentials, which Gio does not have ---
 

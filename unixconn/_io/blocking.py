@@ -154,7 +154,7 @@ def _attempt(operation: Operation[T], result: list[T], standing: list[Standing])
     """Make an attempt to send, or if a send of the background is half sent, that one's attempt before."""
     handle = operation.handle
     # The lock keeps those of the background from an attempt in between.
-    with handle.lock.entered:
+    with handle.entered:
         if not standing and WRITABLE in handle.waiting:
             _stand(operation, result, standing)
         over = standing[0].drive() if standing else operation.attempt(result)
@@ -253,7 +253,7 @@ class Standing(Waiter):
     @ending
     def leave(self) -> None:
         """Leave the queue."""
-        with self._operation.handle.lock.entered:
+        with self._operation.handle.entered:
             self._is_told = True
             self._end_wait()
 

@@ -128,7 +128,7 @@ class ContextReactor(WakeableReactor):
             self._start()
             for each in list(self._waiting):
                 handle = each._operation.handle
-                with handle.lock.entered:
+                with handle.entered:
                     self.rearm(handle)
 
 

@@ -114,7 +114,7 @@ class Reactor:
         # This sets the next alarm, or the same one if the clock was a little too early.
         if not waiter._is_over:
             # Another thread may just have ended the waiter and undone its alarm. A new alarm would never be undone.
-            with waiter._operation.handle.lock.entered:
+            with waiter._operation.handle.entered:
                 if not waiter._is_over:
                     self._alarms[waiter] = self._call_at(waiter._alarm or 0.0, waiter)
 

@@ -283,5 +283,5 @@ class ReceiveCredentialsUnlocked(ReceiveCredentials):
 
     def attempt(self, result: list[Credentials]) -> bool:
         """See `Operation.attempt`."""
-        with self.handle.lock.entered:
+        with self.handle.entered:
             return receive_credentials(self.handle, result, self)

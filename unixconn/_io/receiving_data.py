@@ -298,7 +298,7 @@ class PeekMessage(Operation[Message]):
             del made.fds[count:]
 
     def _look_at_kept(self, made: Message) -> None:
-        with self.handle.lock.entered:
+        with self.handle.entered:
             kept: Message = self.handle.kept[0]
             made.data = kept.data[: self._max_bytes]
             made.credentials, made.refused = kept.credentials, kept.refused

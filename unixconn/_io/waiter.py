@@ -112,7 +112,7 @@ class Waiter:
         self._result = result
         telling = False
         handle = operation.handle
-        with handle.lock.entered:
+        with handle.entered:
             try:
                 try:
                     operation.begin()
@@ -219,7 +219,7 @@ class Waiter:
         if not self._waits:
             return
         operation = self._operation
-        with operation.handle.lock.entered:
+        with operation.handle.entered:
             if self._trying:
                 self._missed = True
             elif self._is_over or self._failure is not None or self._result:
@@ -242,7 +242,7 @@ class Waiter:
         """Do what is due at `_alarm`, and set the next alarm. Takes the lock itself."""
         self._look()
         if self._operation.interval != _NEVER:
-            with self._operation.handle.lock.entered:
+            with self._operation.handle.entered:
                 if not self._is_told and self._alarm is not None and time.monotonic() >= self._alarm:
                     self._advance()
                     self._set_alarm()
@@ -254,7 +254,7 @@ class Waiter:
 
     def _attend(self, trigger: Trigger) -> None:
         """Let *trigger* end the wait, which began without a trigger. Takes the lock itself."""
-        with self._operation.handle.lock.entered:
+        with self._operation.handle.entered:
             if not self._is_told:
                 self._trigger = trigger
                 trigger._watch(self)
@@ -267,7 +267,7 @@ class Waiter:
 
     def _break_off(self, error: Error) -> None:
         """End the wait with a copy of *error*, as its reactor cannot wait any more. Takes the lock itself."""
-        with self._operation.handle.lock.entered:
+        with self._operation.handle.entered:
             if not (self._result or self._trying or self._is_over):
                 self._failure = error
             self._advance()
@@ -333,7 +333,7 @@ def serve(handle: Handle, events: int, waker: Waker | None = None) -> None:
     *waker* is the reactor that calls this, None for another caller. If operations still wait, the reactor watches the
     handle again.
     """
-    with handle.lock.entered:
+    with handle.entered:
         waiting = handle.waiting
         try:
             for condition, line in tuple(waiting.items()):

@@ -105,7 +105,7 @@ def connect(handle: Handle, name: str | bytes) -> bool:
     Raises the Error CLOSED or NOT_INITIALIZED, see `Handle.check`, NOT_SUPPORTED if the socket is of another family,
     and the Error for connect(2)'s errno.
     """
-    with handle.lock.entered:
+    with handle.entered:
         number = handle.number
         if number < 0:
             handle.check()

@@ -28,7 +28,7 @@ from collections import deque
 from itertools import chain, repeat, starmap
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
-from unixconn._base.lock import Lock, ending
+from unixconn._base.lock import Lock, RecursiveLock, ending, locks
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel import unpatched
 from unixconn._kernel.native import ffi, lib
@@ -132,11 +132,14 @@ _NO_SOCKET = SocketType(socket.AF_UNIX)
 _NO_SOCKET.close()
 
 
-class Handle:
-    """The descriptor of one Socket, and what the operations on it share."""
+class Handle(Lock):
+    """
+    The descriptor of one Socket, and what the operations on it share. It is its own lock.
+
+    The lock guards the state. The descriptor is not closed while it is held, so a system call inside needs no `Use`.
+    """
 
     __slots__ = (
-        "__weakref__",
         "_closing",
         "_ending",
         "_guards",
@@ -149,7 +152,6 @@ class Handle:
         "kept",
         "leftovers",
         "listens",
-        "lock",
         "number",
         "opened",
         "passcred_users",
@@ -163,8 +165,10 @@ class Handle:
     """Whether the descriptor may be of any kind, and not only a socket, see files.py."""
 
     def __init__(self) -> None:
-        self.lock: Lock = Lock()
-        """Guards the state. The descriptor is not closed while it is held, so a system call inside needs no `Use`."""
+        # The lines of the lock's constructor, without the call.
+        self.entered = RecursiveLock()
+        self._condition = None
+        locks.add(weakref.ref(self, locks.discard))
         self.opened: bool = False
         self.number: int = -1
         """The number of the descriptor; -1 before `open` and after `close`."""
@@ -252,7 +256,7 @@ class Handle:
 
     def keep_messages(self, messages: Iterable[Any]) -> None:
         """Put *messages*, which come in one step of the interpreter, the last one first, at the beginning of `kept`."""
-        with self.lock.entered:
+        with self.entered:
             if not hasattr(self, "_guards"):
                 self._begin_to_keep()
             self.is_aside = True
@@ -302,7 +306,7 @@ class Handle:
 
     def wake(self) -> None:
         """Wake the threads that wait in poll() in an operation, so that they try again."""
-        with self.lock.entered:
+        with self.entered:
             if self._closing is not None:
                 self._closing._set()
 
@@ -315,18 +319,18 @@ class Handle:
         if self.number < 0:
             raise io_error(IOErrorEnum.CLOSED, "Socket is already closed")
 
-    @ending
-    def close(self) -> None:
+    def close_unguarded(self) -> None:
         """
         Close the descriptor, and wake all operations that wait.
 
-        If another thread is in a system call with the descriptor, that thread closes it; see the top of this file.
+        If another thread is in a system call with the descriptor, that thread closes it; see the top of this file. The
+        caller has to call this again if an exception interrupts it, as `close` does.
         """
         self.number = -1
         # In this order: a thread that stored its `Use` before `reap` looks for users finds this set after its system
         # call, and reaps. A thread that stores it later finds the number -1.
         self.closed = True
-        with self.lock.entered:
+        with self.entered:
             # As in `reap`, which would take the lock once more, and in `_is_used`.
             if self not in map(getattr, map(_called, [*_uses]), _USER, _NOBODY):
                 self._close_socket()
@@ -338,6 +342,8 @@ class Handle:
                 for each in [each for line in self.waiting.values() for each in line]:
                     each._look()
 
+    close = ending(close_unguarded)
+
     def release(self, owner: list[int]) -> None:
         """Move the descriptor to *owner*, and close this Handle, of which nobody else knows yet."""
         owner.extend(starmap(self.python.detach, ((),)))
@@ -345,7 +351,7 @@ class Handle:
 
     def reap(self) -> None:
         """Close the descriptor if `close` was called and no `Use` refers to this Handle any more."""
-        with self.lock.entered:
+        with self.entered:
             if self.number < 0 and not _is_used(self):
                 self._close_socket()
                 self._close_leftovers()
@@ -354,8 +360,13 @@ class Handle:
         """Close the descriptor. A thread of its own does it if a peer could make close(2) wait: see unwanted.py."""
         if self.is_unix:
             try:
-                # Only a stream has no descriptors without bytes.
-                if not self.is_stream or _ioctl(self.python, _UNREAD, _NOTHING) != _NOTHING:
+                if self.is_stream:
+                    # With the number and a bytearray, fcntl.ioctl() takes a third of its time.
+                    unread = bytearray(_INT_SIZE)
+                    _ioctl(self.python.fileno(), _UNREAD, unread)
+                    if unread != _NOTHING:
+                        self._close_queue()
+                else:  # only a stream has no descriptors without bytes
                     self._close_queue()
             except OSError:  # it listens, and descriptors may come with the connections that wait
                 if _is_readable(self.python):
@@ -399,7 +410,7 @@ class Handle:
         """
         closing = self._closing
         if closing is None or closing._is_set():
-            with self.lock.entered:
+            with self.entered:
                 closing = self._closing
                 if closing is None or closing._is_set():
                     self._closing = closing = Trigger()
@@ -419,7 +430,7 @@ class Handle:
 
         *context* is the prefix of an Error's text.
         """
-        with self.lock.entered:
+        with self.entered:
             try:
                 return function(self.python, *arguments)
             except OSError as error:
@@ -427,7 +438,7 @@ class Handle:
 
     def listen(self, backlog: int) -> None:
         """Let peers connect, see listen(2). On Linux *backlog* and one more connections can wait to be accepted."""
-        with self.lock.entered:
+        with self.entered:
             # The standard library is not used here: PyPy's turns a backlog of 0 into 1.
             if lib.listen(self.number, backlog) < 0:
                 raise self.error("could not listen: ")
@@ -436,7 +447,7 @@ class Handle:
     def poll(self, events: int) -> int:
         """Return which of *events*, ERR, HUP and NVAL poll() reports now; 0 for none and after `close`."""
         poller = _poll()
-        with self.lock.entered:
+        with self.entered:
             if self.number >= 0:
                 poller.register(self.number, events)
             try:
@@ -448,7 +459,7 @@ class Handle:
     def available_bytes(self) -> int:
         """Return the number of bytes that can be received without waiting (FIONREAD); 0 after `close`."""
         size = bytearray(_INT_SIZE)
-        with self.lock.entered:
+        with self.entered:
             if self.number >= 0:
                 self.call(fcntl.ioctl, termios.FIONREAD, size, context="Error counting the bytes to be read: ")
         return int.from_bytes(size, sys.byteorder)
@@ -458,14 +469,14 @@ class Handle:
     def get_option(self, level: int, name: int, context: str) -> int:
         """Return the value of an integer option. *context* is the prefix of an Error's text."""
         value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
-        with self.lock.entered:
+        with self.entered:
             if lib.getsockopt(self.number, level, name, value, length) < 0:
                 raise self.error(context)
         return int(value[0])
 
     def set_option(self, level: int, name: int, value: int, context: str) -> None:
         """Set an integer option. *context* is the prefix of an Error's text."""
-        with self.lock.entered:
+        with self.entered:
             if level == _CREDENTIALS_LEVEL and name == _CREDENTIALS_NAME and self.passcred_users:
                 # SO_PASSCRED is on, and stays on until the last receiver leaves. That then sets the value given here.
                 self.check()

@@ -213,7 +213,7 @@ def take_kept(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
 
     The descriptors of a message that is divided go with its beginning.
     """
-    with handle.lock.entered:
+    with handle.entered:
         kept = handle.kept
         if not kept:
             return False
@@ -343,7 +343,7 @@ def receive_chosen(handle: Handle, most: int, choose: Callable[[bytes], int], fo
     the socket asks for credentials.
     """
     # The lines of `Handle.call`, which would make an Error where nothing is there yet.
-    with handle.lock.entered:
+    with handle.entered:
         try:
             # MSG_CTRUNC says that control messages are there, for which this call has no room.
             data, _, flags, _ = handle.python.recvmsg(most, 0, _PEEK)

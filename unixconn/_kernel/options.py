@@ -71,7 +71,7 @@ def become_receiver(handle: Handle) -> None:
 
 def enter_passcred(handle: Handle, token: object) -> None:
     """Switch SO_PASSCRED on until `leave_passcred` was called for *token* and all other tokens."""
-    with handle.lock.entered:
+    with handle.entered:
         if handle.switched_passcred is None:
             become_receiver(handle)
         first = not handle.passcred_users
@@ -82,7 +82,7 @@ def enter_passcred(handle: Handle, token: object) -> None:
 
 def leave_passcred(handle: Handle, token: object) -> None:
     """Undo `enter_passcred`, even one that failed half-way. The last token restores the user's setting."""
-    with handle.lock.entered:
+    with handle.entered:
         try:
             handle.passcred_users.discard(token)
             if not handle.passcred_users:

@@ -40,7 +40,7 @@ def peer_credentials(handle: Handle) -> Credentials:
     if not SYSTEM.knows_peers:
         _no_call()
     # While this thread holds the lock, no other thread can close the number, which could then become another socket's.
-    with handle.lock.entered:
+    with handle.entered:
         handle.check()
         numbers = SYSTEM.peer(handle.number)
         if numbers is None:
@@ -63,7 +63,7 @@ def peer_identity(handle: Handle) -> Credentials:
     `peer_credentials` does.
     """
     # The lock keeps the number open, so all answers are about the same socket.
-    with handle.lock.entered:
+    with handle.entered:
         return _identity(handle.number, peer_credentials(handle), handle.error)
 
 

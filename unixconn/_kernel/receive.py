@@ -437,7 +437,7 @@ def dropped(handle: Handle, count: int) -> Error:
     The kernel does not report why. So a descriptor is duplicated: if that works, the table was not full.
     """
     came = f"{count} of the message's descriptors came and were closed again, the others are lost: "
-    with handle.lock.entered, Owner() as trial:
+    with handle.entered, Owner() as trial:
         handle.check()
         try:
             duplicate_all(trial, (handle.number,))

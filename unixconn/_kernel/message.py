@@ -74,10 +74,7 @@ class Message:
             "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
         ),
         "fds": "The descriptors, in the order in which they were sent.",
-        "pidfd": (
-            "A pidfd of the sending process; None if the kernel has added none, see `UnixConnection.pass_pidfds`, or "
-            "had no room for it in the descriptor table."
-        ),
+        "pidfd": "A pidfd of the sending process; None without `UnixConnection.pass_pidfds`, or if there was no room for it.",
         "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
     }
 
@@ -89,12 +86,7 @@ class Message:
         self.credentials: Credentials | None = None
         """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
         self.pidfd: FileDescriptor | None = None
-        """
-        A pidfd of the sending process.
-
-        None if the kernel has added none, see `UnixConnection.pass_pidfds`, or had no room for it in the descriptor
-        table. ``credentials.get_pidfd()`` raises the Error that says why.
-        """
+        """A pidfd of the sending process; None without `UnixConnection.pass_pidfds`, or if there was no room for it."""
         self.end_of_record: bool = False
         """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
         self.refused: int = 0

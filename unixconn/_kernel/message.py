@@ -74,7 +74,7 @@ class Message:
             "Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."
         ),
         "fds": "The descriptors, in the order in which they were sent.",
-        "pidfd": "A pidfd of the sending process; None without `UnixConnection.pass_pidfds`, or if there was no room for it.",
+        "pidfd": "A pidfd of the sender; None without `UnixConnection.pass_pidfds`, or if there was no room for it.",
         "refused": "The number of descriptors that came and were closed, see `UnixConnection.refuse_fds`.",
     }
 
@@ -86,7 +86,7 @@ class Message:
         self.credentials: Credentials | None = None
         """The sender's credentials; None if the kernel has added none, see `UnixConnection.pass_credentials`."""
         self.pidfd: FileDescriptor | None = None
-        """A pidfd of the sending process; None without `UnixConnection.pass_pidfds`, or if there was no room for it."""
+        """A pidfd of the sender; None without `UnixConnection.pass_pidfds`, or if there was no room for it."""
         self.end_of_record: bool = False
         """Whether the data end where the sender's data ended. Always False for a stream, which has no boundaries."""
         self.refused: int = 0

@@ -10,7 +10,7 @@ import pickle
 import socket
 
 import pytest
-from helpers import open_sockets, room
+from helpers import new_socket, open_sockets, room
 from ways import iterate
 
 import unixconn
@@ -18,7 +18,10 @@ from unixconn import (
     Cancellable,
     Error,
     MainLoop,
+    Object,
+    SocketClient,
     SocketListener,
+    SocketProtocol,
     SocketType,
     UnixConnection,
     UnixSocketAddress,
@@ -257,6 +260,121 @@ class TestErrors:
         with pytest.raises(ConnectionRefusedError, match="nobody") as caught:
             unixconn.connect(name)
         assert caught.value.filename == "\0unixconn-nobody"
+
+
+def watched():
+    """Return a SocketClient that somebody listens to: it connects another way."""
+    client = SocketClient()
+    Object.connect(client, "event", lambda *_: None)
+    return client
+
+
+def with_socket(act, kind=SocketType.STREAM):
+    """Return a function that does *act* with a new Socket and an address."""
+
+    def do(address):
+        made = new_socket(kind)
+        try:
+            return act(made, address)
+        finally:
+            made.close()
+
+    return do
+
+
+def at_local_address(address):
+    """Connect from *address*, and not to it."""
+    client = SocketClient(local_address=address)
+    return client.connect(UnixSocketAddress.new("elsewhere"))
+
+
+# Each form of Gio's that takes an address, and whether it needs nobody there, or somebody.
+GIO_FORMS = {
+    "client": (lambda address: SocketClient().connect(address), "connect"),
+    "client, async": (lambda address: SocketClient().connect_async(address).result(60), "connect"),
+    "client, watched": (lambda address: watched().connect(address), "connect"),
+    "client, watched, async": (lambda address: watched().connect_async(address).result(60), "connect"),
+    "local address": (at_local_address, "bind"),
+    "Socket.connect": (with_socket(lambda made, address: made.connect(address)), "connect"),
+    "SocketConnection.connect": (
+        with_socket(lambda made, address: made.connection_factory_create_connection().connect(address)),
+        "connect",
+    ),
+    "SocketConnection.connect_async": (
+        with_socket(
+            lambda made, address: made.connection_factory_create_connection().connect_async(address).result(60)
+        ),
+        "connect",
+    ),
+    "bind": (with_socket(lambda made, address: made.bind(address, False)), "bind"),
+    "add_address": (
+        lambda address: SocketListener().add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT),
+        "bind",
+    ),
+    "send_to": (with_socket(lambda made, address: made.send_to(address, b"x"), SocketType.DATAGRAM), "connect"),
+    "send_to_async": (
+        with_socket(lambda made, address: made.send_to_async(address, b"x").result(60), SocketType.DATAGRAM),
+        "connect",
+    ),
+    "send_message": (
+        with_socket(lambda made, address: made.send_message(address, [b"x"], [], 0), SocketType.DATAGRAM),
+        "connect",
+    ),
+}
+
+
+class TestErrorsOfGiosForms:
+    """They name the path, too."""
+
+    @pytest.mark.parametrize("form", GIO_FORMS)
+    def test_no_such_folder(self, tmp_path, form):
+        """It is an attribute, stands in the text, and survives pickling. Gio's message stays as it is."""
+        path = str(tmp_path / "missing" / "s")
+        with pytest.raises(FileNotFoundError) as caught:
+            GIO_FORMS[form][0](UnixSocketAddress.new(path))
+        assert path not in caught.value.message
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert error.filename == path
+            assert str(error).endswith(f"No such file or directory (1): {path!r}")
+
+    @pytest.mark.parametrize("kind", [UnixSocketAddressType.ABSTRACT, UnixSocketAddressType.ABSTRACT_PADDED])
+    @pytest.mark.parametrize("form", GIO_FORMS)
+    def test_abstract(self, form, kind):
+        """A name has its NUL byte, and not those that fill an address up."""
+        act, does = GIO_FORMS[form]
+        address = UnixSocketAddress.new_with_type(f"unixconn-nobody-{os.getpid()}", kind)
+        with contextlib.ExitStack() as stack:
+            if does == "bind":
+                other = new_socket()
+                stack.callback(other.close)
+                other.bind(address, False)
+            with pytest.raises(OSError, match=r"refused|in use") as caught:
+                act(address)
+        assert caught.value.filename == "\0" + address.get_path()
+
+    @pytest.mark.parametrize("form", [each for each in GIO_FORMS if "client" in each or each == "add_address"])
+    def test_without_a_free_descriptor(self, tmp_path, form):
+        """Where the call makes the socket."""
+        path = str(tmp_path / "s")
+        with pytest.raises(unixconn.TooManyOpenFilesError) as caught, room(0):
+            GIO_FORMS[form][0](UnixSocketAddress.new(path))
+        assert caught.value.filename == path
+
+    def test_timed_out(self, tmp_path):
+        """After either limit."""
+        path = str(tmp_path / "s")
+        with unixconn.listen(path, backlog=0), unixconn.connect(path):
+            with pytest.raises(TimeoutError) as caught:
+                SocketClient().connect(UnixSocketAddress.new(path), Cancellable.with_timeout(0.05))
+            assert caught.value.filename == path
+
+    def test_another_error(self):
+        """Without an address there is no filename."""
+        alone = new_socket(SocketType.DATAGRAM)
+        with pytest.raises(unixconn.NotConnectedError) as caught:
+            alone.send_to(None, b"x")
+        assert caught.value.filename is None
+        alone.close()
 
 
 class TestIteration:

@@ -11,6 +11,7 @@ from unixconn._base.enums import GEnum
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._kernel.connect import about
 from unixconn._kernel.platform import SYSTEM
 
 if TYPE_CHECKING:
@@ -293,6 +294,11 @@ def _no_address(kind: str, value: object) -> TypeError:
 def name_of(address: SocketAddress | None) -> bytes:
     """Return *address* in the kernel's form, empty for None. Raises TypeError if it is not a `UnixSocketAddress`."""
     return b"" if address is None else unix_address(address)._for_kernel()
+
+
+def about_address(error: Error, address: SocketAddress) -> Error:
+    """Return *error*, which has the path or name in *address* as its ``filename``, see `about`."""
+    return about(error, address._for_python()) if isinstance(address, UnixSocketAddress) else error
 
 
 def address_or_none(ask: Callable[[], SocketAddress | None]) -> SocketAddress | None:

@@ -7,7 +7,14 @@ from unixconn._base.enums import GEnum
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.address import SocketAddress, SocketFamily, UnixSocketAddress, check_address, unix_address
+from unixconn._gio.address import (
+    SocketAddress,
+    SocketFamily,
+    UnixSocketAddress,
+    about_address,
+    check_address,
+    unix_address,
+)
 from unixconn._gio.asynchronous import AWAIT, check_arguments, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection, UnixConnection
@@ -86,6 +93,10 @@ class ConnectNew(Operation[SocketConnection]):
         self._is_connected = True
         result.append(self._connection)
         return True
+
+    def explain(self, error: Error) -> None:
+        """See `Operation.explain`: *error* names the path."""
+        about_address(error, self._address)
 
     def end(self) -> None:
         """See `Operation.end`."""
@@ -250,7 +261,8 @@ class SocketClient(Object):
         Connect to the address *connectable*, and return the connection (g_socket_client_connect).
 
         For a `UnixSocketAddress` and the type STREAM, the connection is a `UnixConnection`. If the queue of the
-        listening socket is full, the method waits until a connection is accepted there. Raises these Errors:
+        listening socket is full, the method waits until a connection is accepted there. Raises these Errors, all but
+        CANCELLED with the path as their ``filename``:
 
         - one with the code for connect(2)'s errno, and with ``Could not connect: `` before the message: NOT_FOUND if
           there is no such socket file, CONNECTION_REFUSED if nobody listens, PERMISSION_DENIED, ...
@@ -274,7 +286,7 @@ class SocketClient(Object):
         except CancelledError:
             raise
         except Error as error:
-            raise error.prefixed(CONNECTING) from None
+            raise about_address(error.prefixed(CONNECTING), connectable) from None
 
     # By hand and not by `with_async`: the type of the result depends on that of the address, and the first signal is
     # emitted in the call itself.
@@ -384,8 +396,9 @@ class SocketClient(Object):
             if not is_resolving:
                 self._tell(SocketClientEvent.RESOLVING, address, None)
             self._tell(SocketClientEvent.RESOLVED, address, None)
-            socket = self._prepare_socket(address)
-            socket.init()
+            made = self._prepare_socket(address)
+            made.init()
+            socket = made  # close() is for a socket that was made
             if self._local_address is not None:
                 socket.bind(self._local_address, False)
             connection = socket.connection_factory_create_connection()
@@ -396,7 +409,7 @@ class SocketClient(Object):
         except CancelledError:
             raise
         except Error as error:
-            raise error.prefixed(CONNECTING) from None
+            raise about_address(error.prefixed(CONNECTING), address) from None
         finally:
             if not is_connected:
                 if socket is not None:

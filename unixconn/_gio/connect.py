@@ -8,11 +8,10 @@ from unixconn._base.errors import (
     Error,
     InvalidDataError,
     IOErrorEnum,
-    NotFoundError,
     io_error,
 )
-from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
-from unixconn._gio.address import UnixSocketAddressType, address_of
+from unixconn._base.typing import TYPE_CHECKING, overload
+from unixconn._gio.address import about_address, address_of
 from unixconn._gio.asynchronous import AWAIT, finish, start
 from unixconn._gio.client import CONNECTING, ConnectNew, SocketClient
 from unixconn._gio.connection import UnixConnection
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from unixconn._kernel.credentials import Credentials
 
     Name = Union[PathLike, UnixSocketAddress]
-
-ErrorT = TypeVar("ErrorT", bound=Exception)
 
 _CONNECT = "unixconn_connect_async"
 
@@ -64,10 +61,6 @@ class _Connect(ConnectNew):
         self._is_connected = True
         result.append(self._connection)
         return True
-
-    def explain(self, error: Error) -> None:
-        """See `Operation.explain`: *error* names the path."""
-        about(error, self._address)
 
 
 def connect(
@@ -109,11 +102,7 @@ def connect(
     made: Any
     try:
         if cancellable is None and peer_uid is None and type is SocketType.STREAM:
-            try:
-                made = client._connect_at_once(address)
-            except Error as error:
-                about(error, address)
-                raise
+            made = client._connect_at_once(address)
             if made is not None:
                 return made  # type: ignore[no-any-return]
         made = complete(_Connect(client, address, peer_uid), cancellable)
@@ -121,7 +110,7 @@ def connect(
     except CancelledError:
         raise
     except Error as error:
-        raise error.prefixed(CONNECTING) from None
+        raise about_address(error.prefixed(CONNECTING), address) from None
 
 
 @overload
@@ -210,15 +199,3 @@ def _check_listener(found: Credentials, uid: int) -> None:
             return
         who = f"uid {listens}"
     raise io_error(IOErrorEnum.PERMISSION_DENIED, f"{who} listens there, and not uid {uid}")
-
-
-def about(error: ErrorT, address: UnixSocketAddress) -> ErrorT:
-    """Return *error*. An OSError gets the path or name in *address* as its ``filename``, as Python's own have it."""
-    if isinstance(error, OSError):
-        name = address.get_path()
-        error.filename = name if address.get_address_type() is UnixSocketAddressType.PATH else f"\0{name}"
-        if isinstance(error, NotFoundError) and error.filename.startswith("@"):
-            error.__notes__.append(
-                'a path that begins with "@" is a file: an abstract name begins with a NUL byte, "\\0", in its place'
-            )
-    return error

@@ -11,7 +11,7 @@ from unixconn._base.enums import GEnum
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, result_tuple
-from unixconn._gio.address import SocketAddress, check_address
+from unixconn._gio.address import SocketAddress, about_address, check_address
 from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
@@ -407,17 +407,22 @@ class SocketListener(Object):
         `accept` returns *source_object* with each connection of this socket. See g_socket_listener_add_address.
 
         Raises TypeError if *address* is not a SocketAddress, the Error CLOSED if the listener is closed, and an Error
-        with the code for the errno of socket(2), bind(2) or listen(2): ADDRESS_IN_USE if the address is taken.
+        with the code for the errno of socket(2), bind(2) or listen(2): ADDRESS_IN_USE if the address is taken. It has
+        the path as its ``filename``.
         """
         check_address(address)
         self._check()
-        socket = Socket.new(address.get_family(), type, protocol)
+        socket: Socket | None = None
         is_added = False
         try:
+            socket = Socket.new(address.get_family(), type, protocol)
             self._listen_on(socket, address)
             is_added = self.add_socket(socket, source_object)
+        except Error as error:
+            about_address(error, address)
+            raise
         finally:
-            if not is_added:
+            if not is_added and socket is not None:
                 socket.close()
         return AddressAdded(True, socket.get_local_address())
 

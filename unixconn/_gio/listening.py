@@ -10,12 +10,12 @@ from unixconn._base.arguments import as_integer
 from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import UnixSocketAddress, UnixSocketAddressType, address_of
-from unixconn._gio.connect import about
 from unixconn._gio.connection import UnixConnection
 from unixconn._gio.listener import SocketListener
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_file import SocketFile
 from unixconn._gio.socket_types import SocketProtocol, SocketType
+from unixconn._kernel.connect import BINDING, about
 from unixconn._kernel.descriptors import Owner, as_descriptor, detach, duplicate_all, move_all, not_open
 from unixconn._kernel.file_descriptor import FileDescriptor, Passing, as_own_descriptor, give_back, passer
 from unixconn._kernel.platform import SYSTEM
@@ -164,7 +164,7 @@ class UnixListener(SocketListener):
                 self._file.check()
             is_added = self._take(socket)
         except OSError as error:
-            raise about(translated(error, "Error binding to address (GUnixSocketAddress): "), address) from None
+            raise about(translated(error, BINDING), self._path) from None
         finally:
             if not is_added:
                 if self._file is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket as python
-import errno
 
 from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_timeout, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
@@ -47,6 +46,7 @@ from unixconn._io.operation import READABLE, WRITABLE, Operation
 from unixconn._io.receiving_data import ReceiveData, ReceiveMessage
 from unixconn._io.sending_data import SendData, SendMessage, SendTo, check_arrive
 from unixconn._io.waiter import serve
+from unixconn._kernel.connect import bind
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import duplicate_all
 from unixconn._kernel.epoll import IOCondition
@@ -417,14 +417,12 @@ class Socket(Object):
         Bind the socket to *address*, and return True. *allow_reuse* has no effect on a Unix socket.
 
         Raises the Error ADDRESS_IN_USE for an address that is taken, NOT_SUPPORTED for a socket of another family, and
-        otherwise the Error for the errno of bind(2). Raises TypeError if *address* is not a `UnixSocketAddress`.
+        otherwise the Error for the errno of bind(2). The Error has the path as its ``filename``. Raises TypeError if
+        *address* is not a `UnixSocketAddress`.
         """
         name = unix_address(address)._for_python()
         self._check()
-        binding = "Error binding to address (GUnixSocketAddress): "
-        if not self._handle.is_unix:
-            raise system_error(errno.EAFNOSUPPORT, binding)
-        self._handle.call(python.socket.bind, name, context=binding)
+        bind(self._handle, name)
         return True
 
     def listen(self) -> bool:
@@ -446,6 +444,7 @@ class Socket(Object):
 
         Raises the Error for the errno of connect(2): NOT_FOUND if there is no such socket file, CONNECTION_REFUSED if
         nobody listens there, FAILED if it is connected already. TypeError if *address* is not a `UnixSocketAddress`.
+        The Error has the path as its ``filename``.
         """
         return self._complete(self._connecting(address), cancellable)
 
@@ -696,8 +695,8 @@ class Socket(Object):
         Send the bytes of *buffer* to *address*, None for the peer, and return the number of bytes sent.
 
         Raises the Error NOT_FOUND if there is no such socket file, CONNECTION_REFUSED if nobody receives there,
-        NOT_CONNECTED without an address and a peer, and otherwise the Error for the errno of sendmsg(2). Raises
-        TypeError for an *address* that is neither None nor a `UnixSocketAddress`.
+        NOT_CONNECTED without an address and a peer, and otherwise the Error for the errno of sendmsg(2), with the path
+        as its ``filename``. Raises TypeError for an *address* that is neither None nor a `UnixSocketAddress`.
         """
         name, data = name_of(address), as_copy(buffer)
         if not name:

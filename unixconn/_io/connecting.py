@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import READABLE, Operation
-from unixconn._kernel.connect import accept, connect
+from unixconn._kernel.connect import about, accept, connect
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.handle import Handle
 from unixconn._kernel.sockets import SocketType, close_socket
 
 if TYPE_CHECKING:
     from typing import ClassVar
+
+    from unixconn._base.errors import Error
 
 
 class Accept(Operation[SocketType]):
@@ -41,7 +43,7 @@ class Connect(Operation[bool]):
     condition = 0
     interval: ClassVar[float] = 0.01
 
-    def __init__(self, handle: Handle, name: str | bytes) -> None:
+    def __init__(self, handle: Handle, name: bytes) -> None:
         super().__init__(handle)
         self._name = name
 
@@ -51,6 +53,10 @@ class Connect(Operation[bool]):
             return False
         result.append(True)
         return True
+
+    def explain(self, error: Error) -> None:
+        """See `Operation.explain`: *error* names the path."""
+        about(error, self._name)
 
 
 class AwaitCondition(Operation[IOCondition]):

@@ -6,6 +6,7 @@ from unixconn._base.errors import Error, InvalidArgumentError, IOErrorEnum, io_e
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import WRITABLE, Operation
 from unixconn._io.sending import check_carries
+from unixconn._kernel.connect import about
 from unixconn._kernel.control_messages import INT_SIZE, MAX_DESCRIPTORS, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET, UCRED
 from unixconn._kernel.credentials import Credentials, explain_unmapped
 from unixconn._kernel.descriptors import Owner, as_descriptors, close_all, duplicate_all
@@ -99,6 +100,11 @@ class SendTo(SendMessage):
 
     condition = 0
     interval: ClassVar[float] = 0.01
+
+    def explain(self, error: Error) -> None:
+        """Do what `SendMessage` does; *error* names the path, too."""
+        super().explain(error)
+        about(error, self._message.name())
 
 
 class SendData(Operation[int]):

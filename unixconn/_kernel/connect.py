@@ -1,4 +1,4 @@
-"""Connecting and accepting: one non-blocking attempt of connect(2) and of accept(2)."""
+"""Binding, connecting and accepting: one non-blocking attempt of bind(2), connect(2) and accept(2)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import os
 import select
 from itertools import chain, islice
 
-from unixconn._base.errors import system_error, translated
-from unixconn._base.typing import TYPE_CHECKING
+from unixconn._base.errors import Error, NotFoundError, system_error, translated
+from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel import unpatched
 from unixconn._kernel.handle import Handle, Use
+from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import HUNG_UP
 from unixconn._kernel.sockets import NO_TIMEOUT, SocketType
 
 if TYPE_CHECKING:
     from typing import Any
 
+ErrorT = TypeVar("ErrorT", bound=Exception)
+
+BINDING = "Error binding to address (GUnixSocketAddress): "
 _ACCEPTING = "Error accepting connection: "
 _EVENTS = select.POLLIN | HUNG_UP
 _poll = unpatched.function("poll")
@@ -75,7 +79,39 @@ def accept(handle: Handle, accepted: list[SocketType]) -> bool:
     return True
 
 
-def connect_new(handle: Handle, name: str | bytes) -> bool:
+def bind(handle: Handle, name: bytes) -> None:
+    """
+    Bind the Unix socket to *name*.
+
+    Raises the Error NOT_SUPPORTED if the socket is of another family, and the Error for bind(2)'s errno.
+    """
+    with handle.entered:
+        if not handle.is_unix:
+            raise about(system_error(errno.EAFNOSUPPORT, BINDING), name)
+        try:
+            handle.python.bind(name)
+        except OSError as error:
+            raise about(translated(error, BINDING), name) from None
+
+
+def about(error: ErrorT, name: bytes) -> ErrorT:
+    """
+    Return *error*. An Error that is an OSError gets *name* as its ``filename``, as Python's own have a path.
+
+    *name* is an address as the socket module takes it: a path, or an abstract name with its leading NUL byte.
+    """
+    if name and isinstance(error, Error) and isinstance(error, OSError) and error.filename is None:
+        if name[:1] == b"\0" and len(name) >= SYSTEM.path_room:  # a padded one
+            name = name.rstrip(b"\0")
+        error.filename = os.fsdecode(name)
+        if name[:1] == b"@" and isinstance(error, NotFoundError):
+            error.__notes__.append(
+                'a path that begins with "@" is a file: an abstract name begins with a NUL byte, "\\0", in its place'
+            )
+    return error
+
+
+def connect_new(handle: Handle, name: bytes) -> bool:
     """
     Connect to the Unix socket *name*, and clear O_NONBLOCK; return False, with O_NONBLOCK on, if its backlog is full.
 
@@ -98,7 +134,7 @@ def connect_new(handle: Handle, name: str | bytes) -> bool:
     return True
 
 
-def connect(handle: Handle, name: str | bytes) -> bool:
+def connect(handle: Handle, name: bytes) -> bool:
     """
     Connect to the Unix socket *name*; return False if its backlog is full.
 

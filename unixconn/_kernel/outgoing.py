@@ -63,6 +63,11 @@ class Outgoing(Use):
         self.header.msg_controllen = len(control)
         self._alive = (parts, name)
 
+    def name(self) -> bytes:
+        """Return the name in the address, as the socket module takes it."""
+        _, name = SYSTEM.unpack_address(bytes(ffi.buffer(self.header.msg_name, self.header.msg_namelen)))
+        return name if name[:1] == b"\0" else name.rstrip(b"\0")
+
     def skip(self, count: int) -> None:
         """Leave out the control messages and the first *count* bytes of the data, which are in one vector."""
         self.header.msg_controllen = 0

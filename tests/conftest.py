@@ -24,6 +24,8 @@ def pytest_configure() -> None:
     """Let SIGINT end the processes that tests start: those inherit that it is ignored, as in a shell's background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # One that comes just as a test takes its handler away does not end this process.
+    signal.signal(signal.SIGALRM, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:

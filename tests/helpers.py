@@ -243,15 +243,16 @@ class Background(threading.Thread):
         return self.is_alive()
 
 
-def once_at_rest(call: Callable[..., object], *arguments: object) -> Background:
-    """Have another thread call *call* once this one waits."""
+def signal_at_rest(number: int) -> Background:
+    """Have another thread send this one a signal, once it waits."""
     waiting = threading.current_thread()
 
-    def run() -> object:
+    def send() -> None:
         come_to_rest(waiting)
-        return call(*arguments)
+        # To the thread: the kernel may give one of the process to another thread, whose handler does not end the wait.
+        signal.pthread_kill(waiting.ident or 0, number)
 
-    return Background(run)
+    return Background(send)
 
 
 def forked(function: Callable[[], object]) -> int:

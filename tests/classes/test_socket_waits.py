@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from helpers import SO_PASSCRED, Background, fill, new_socket, once_at_rest, settle
+from helpers import SO_PASSCRED, Background, fill, new_socket, settle, signal_at_rest
 from internals import handle
 from ways import failure, iterate, rest
 
@@ -172,7 +172,7 @@ class TestSignals:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with pytest.raises(KeyboardInterrupt):
-                killer = once_at_rest(os.kill, os.getpid(), signal.SIGINT)
+                killer = signal_at_rest(signal.SIGINT)
                 call()
         finally:
             killer.join()
@@ -195,7 +195,7 @@ class TestSignals:
         before = signal.signal(signal.SIGALRM, handler)
         try:
             with pytest.raises(Mine):
-                killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
+                killer = signal_at_rest(signal.SIGALRM)
                 sockets[0].receive(9)
         finally:
             killer.join()
@@ -206,7 +206,7 @@ class TestSignals:
         a, _ = sockets
         before = signal.signal(signal.SIGALRM, lambda *_: a.close())
         try:
-            killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
+            killer = signal_at_rest(signal.SIGALRM)
             with pytest.raises(unixconn.ClosedError):
                 a.receive(9)
         finally:
@@ -224,7 +224,7 @@ class TestSignals:
 
         before = signal.signal(signal.SIGALRM, handler)
         try:
-            killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
+            killer = signal_at_rest(signal.SIGALRM)
             got.append(a.receive(1))
         finally:
             killer.join()

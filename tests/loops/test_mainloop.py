@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 
 import pytest
-from helpers import Background, once_at_rest
+from helpers import Background, signal_at_rest
 from loops.sources import attach, drain, spin
 
 import unixconn
@@ -57,7 +56,7 @@ def alarm_at_rest():
 
     def start(handler):
         signal.signal(signal.SIGALRM, handler)
-        killers.append(once_at_rest(os.kill, os.getpid(), signal.SIGALRM))
+        killers.append(signal_at_rest(signal.SIGALRM))
 
     yield start
     for each in killers:
@@ -190,7 +189,7 @@ class TestMainLoop:
         rescued(loop.quit)
         try:
             with pytest.raises(KeyboardInterrupt):
-                killer = once_at_rest(os.kill, os.getpid(), signal.SIGINT)
+                killer = signal_at_rest(signal.SIGINT)
                 loop.run()
         finally:
             killer.join()

@@ -14,7 +14,7 @@ from itertools import starmap
 from pathlib import Path
 
 import pytest
-from helpers import PYPY, SO_PASSCRED, Background, once_at_rest, open_descriptors, settle
+from helpers import PYPY, SO_PASSCRED, Background, open_descriptors, settle, signal_at_rest
 from internals import RETURN_IS_ATOMIC
 from storms import LIBRARY, Alarm, Interruption, stop_at
 
@@ -306,7 +306,7 @@ def test_ctrl_c(pair, call):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            killer = once_at_rest(os.kill, os.getpid(), signal.SIGINT)
+            killer = signal_at_rest(signal.SIGINT)
             getattr(b, call)()
     finally:
         killer.join()
@@ -378,7 +378,7 @@ def test_a_handler_that_closes(pair):
     """A handler that closes the connection ends the wait of its own thread with CLOSED."""
     _, b = pair
     before = signal.signal(signal.SIGALRM, lambda *_: b.close())
-    killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
+    killer = signal_at_rest(signal.SIGALRM)
     try:
         with pytest.raises(unixconn.ClosedError):
             b.receive_fd()
@@ -392,7 +392,7 @@ def test_a_handler_that_cancels(pair):
     _, b = pair
     cancellable = Cancellable()
     before = signal.signal(signal.SIGALRM, lambda *_: cancellable.cancel())
-    killer = once_at_rest(os.kill, os.getpid(), signal.SIGALRM)
+    killer = signal_at_rest(signal.SIGALRM)
     try:
         with pytest.raises(unixconn.CancelledError):
             b.receive_fd(cancellable)

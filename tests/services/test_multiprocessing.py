@@ -135,7 +135,7 @@ class TestProcesses:
         with context.Pool(1) as pool:
             done = pool.apply_async(answer, (theirs,))
             ours.send_message(b"x")
-            assert done.get(30) is None
+            assert done.get(60) is None
             assert ours.receive_message(100).data == b"X"
             with FileDescriptor(reading) as descriptor, descriptor.dup() as other:
                 assert pool.apply(same_file, (descriptor, other))

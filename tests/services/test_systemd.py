@@ -372,7 +372,7 @@ class TestNotify:
     def test_as_systemd_notify_does(self, manager):
         """What systemd's own program sends is what this module sends."""
         subprocess.run(
-            ["systemd-notify", "--no-block", "--ready", "--status=here", f"--pid={os.getpid()}"], check=True, timeout=20
+            ["systemd-notify", "--no-block", "--ready", "--status=here", f"--pid={os.getpid()}"], check=True, timeout=60
         )
         theirs = set(told(manager)[0])
         systemd.notify(READY=1, STATUS="here", MAINPID=os.getpid())

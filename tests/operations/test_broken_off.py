@@ -13,7 +13,7 @@ import time
 
 import pytest
 from helpers import Calls, close, settle
-from internals import RETURN_IS_ATOMIC, main_context, reactor, steps, streams, waiter
+from internals import RETURN_IS_ATOMIC, handle, main_context, reactor, steps, streams, waiter
 from ways import iterate
 
 import unixconn
@@ -186,7 +186,7 @@ class TestBrokenOff:
         """A close() that is broken off at the socket has closed it: a second one does nothing."""
         _, b = pair
         b.get_input_stream()
-        breaks_off(monkeypatch, b.get_socket(), "close")
+        breaks_off(monkeypatch, handle.Handle, "close_unguarded")
         with pytest.raises(KeyboardInterrupt):
             b.close()
         assert b.get_socket().is_closed()

@@ -151,7 +151,7 @@ class TestNames:
     def test_what_older_programs_call(self):
         """These do what they do in PyGObject: two of them nothing."""
         installed(
-            "from gi.repository import GLib, GObject\n"
+            "from gi.repository import Gio, GLib, GObject\n"
             "GLib.threads_init(); GObject.threads_init()\n"
             "assert GLib.main_context_default() is GObject.main_context_default() is GLib.MainContext.default()\n"
             "class Own(GObject.Object): pass\n"
@@ -161,6 +161,13 @@ class TestNames:
             "own.connect('spoken', lambda each, value: GObject.signal_stop_emission_by_name(each, 'spoken'))\n"
             "own.connect('spoken', lambda *_: seen.append(1))\n"
             "own.emit('spoken', 1); assert seen == []\n"
+            "class Made(Own):\n"
+            "    kind, a_b = GObject.Property(type=int), GObject.Property(type=int, default=3)\n"
+            "made = GObject.new(Made, kind=2, **{'a-b': 1})\n"
+            "assert (type(made), made.kind, made.a_b, GObject.new(Made).a_b) == (Made, 2, 1, 3)\n"
+            "assert [each.name for each in GObject.list_properties(Made)] == ['a-b', 'kind']\n"
+            "sock = GObject.new(Gio.Socket, family=Gio.SocketFamily.UNIX, **{'listen-backlog': 5})\n"
+            "assert (sock.get_family(), sock.get_listen_backlog()) == (Gio.SocketFamily.UNIX, 5)\n"
         )
 
 

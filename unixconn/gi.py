@@ -101,6 +101,16 @@ def _signal_new(name: str, kind: type[Object], flags: int, result: type | None, 
     kind._add_signal(DeclaredSignal(name, flags, result, types))
 
 
+def _list_properties(kind: type[Object]) -> list[Any]:
+    """Return the properties of the class *kind*, as its method does."""
+    return list(kind.list_properties())
+
+
+def _new(kind: type[Object], /, **properties: Any) -> Object:
+    """Make an object of the class *kind*. The names of its *properties* may have dashes."""
+    return kind(**{name.replace("-", "_"): value for name, value in properties.items()})
+
+
 def _stop_emission(instance: Object, detailed_signal: str) -> None:
     instance.stop_emission_by_name(detailed_signal)
 
@@ -111,7 +121,9 @@ def _main_context_default() -> unixconn.MainContext:
 
 
 _OLD: dict[str, Any] = {
+    "list_properties": _list_properties,
     "main_context_default": _main_context_default,
+    "new": _new,
     "threads_init": _threads_init,
     "type_register": _type_register,
     "signal_new": _signal_new,

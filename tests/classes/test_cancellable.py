@@ -429,12 +429,14 @@ class TestHandlers:
             cancellable.connect(*arguments)
 
     def test_disconnect(self, cancellable):
-        """A handler that was removed does not run; 0 and numbers that are gone are passed over."""
+        """A handler that was removed does not run; 0 is passed over; another number is warned of, as in Gio."""
         got = []
         number = cancellable.connect(lambda: got.append(1))
         cancellable.connect(lambda: got.append(2))
         cancellable.disconnect(number)
-        cancellable.disconnect(number)
+        with pytest.warns(RuntimeWarning, match=f"no handler {number}") as warned:
+            cancellable.disconnect(number)
+        assert warned[0].filename == __file__
         cancellable.disconnect(0)
         cancellable.cancel()
         assert got == [2]

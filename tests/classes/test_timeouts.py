@@ -301,7 +301,7 @@ class TestTold:
 
         cancellable, _ = before_its_time(come_and_go)
         assert readable(cancellable.get_fd(), 60)
-        cancellable.disconnect(1)  # waits for those that run
+        cancellable.disconnect(0)  # waits for those that run
         assert calls[cancellable] == []
 
     def test_a_handler_s_exception(self, reports):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import warnings
 import weakref
 from functools import partial
 
@@ -277,10 +278,11 @@ class Cancellable(Trigger, Object):
         """
         Disconnect the handler with the number *handler_id* (g_cancellable_disconnect).
 
-        Does nothing for 0, and for a handler that is not connected. If handlers are running in another thread, this
-        method waits for them. A handler may disconnect itself.
+        0 stands for no handler. For another number, without a handler, a RuntimeWarning is issued. If handlers are
+        running in another thread, this method waits for them. A handler may disconnect itself.
         """
-        self._disconnect(handler_id)
+        if not self._disconnect(handler_id) and handler_id:
+            warnings.warn(f"{type(self).__name__} has no handler {handler_id!r}", RuntimeWarning, stacklevel=2)
         with self._lock.entered:
             self._wait_for_handlers()
 

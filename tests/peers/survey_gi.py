@@ -90,12 +90,18 @@ def signals_of(cls):
     return found
 
 
+def names_of(member):
+    """Return the value of a member of an enumeration, and its names."""
+    names = ("value_name", "value_nick", "value_names", "value_nicks", "first_value_name", "first_value_nick")
+    return [int(member), *(getattr(member, each) for each in names if hasattr(member, each))]
+
+
 def described(value):
     """Return the description of what has a name."""
     if not isinstance(value, type):
         return {"parameters": parameters_of(value)} if callable(value) else {"value": plain(value)}
     if issubclass(value, (GObject.GEnum, GObject.GFlags)):
-        return {"values": {name: int(each) for name, each in vars(value).items() if isinstance(each, value)}}
+        return {"values": {name: names_of(each) for name, each in vars(value).items() if isinstance(each, value)}}
     members = {}
     for name in own_members(value):
         found = getattr(value, name)

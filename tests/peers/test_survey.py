@@ -195,6 +195,12 @@ def compare_class(report: Report, where: str, theirs: dict[str, Any], ours: type
                 ours(*["x"] * where.startswith("Gio.Filter"))
 
 
+def names_of(member: Any) -> list[Any]:
+    """Return the value of a member of an enumeration, and its names, as survey_gi.py does."""
+    names = ("value_name", "value_nick", "value_names", "value_nicks", "first_value_name", "first_value_nick")
+    return [member, *(getattr(member, each) for each in names if hasattr(member, each))]
+
+
 def survey() -> dict[str, str]:
     """Return all differences."""
     report = Report()
@@ -206,7 +212,7 @@ def survey() -> dict[str, str]:
                 report.same(where, theirs["value"], ours)
             elif "values" in theirs:
                 for each, value in theirs["values"].items():
-                    report.same(f"{where}.{each}", value, getattr(ours, each, None))
+                    report.same(f"{where}.{each}", value, names_of(getattr(ours, each, None)))
             elif "members" in theirs:
                 compare_class(report, where, theirs, ours)
             elif theirs["parameters"] is not None:

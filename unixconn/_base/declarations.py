@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
-
-from unixconn._base.object import (
-    DeclaredProperty,
-    DeclaredSignal,
-    Object,
-)
+from unixconn._base.enums import GFlags
+from unixconn._base.object import DeclaredProperty, DeclaredSignal, Object
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class SignalFlags(IntFlag):
+class SignalFlags(GFlags, prefix="G_SIGNAL_", dash="_"):
     """When a signal's default handler runs, and whether the signal has details (GObject.SignalFlags)."""
 
     RUN_FIRST = 1
@@ -31,7 +26,7 @@ class SignalFlags(IntFlag):
     ACCUMULATOR_FIRST_RUN = 1 << 17
 
 
-class ParamFlags(IntFlag):
+class ParamFlags(GFlags, prefix="G_PARAM_", dash="_"):
     """How a property can be used (GObject.ParamFlags)."""
 
     READABLE = 1

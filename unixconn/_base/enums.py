@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-_prefixes: dict[type, str] = {}
-"""What the C names of the members begin with, by the class."""
+_names: dict[type, tuple[str, str]] = {}
+"""What the C names of the members begin with, and what stands for "_" in their short names, by the class."""
 
 
 class GEnum(IntEnum):
@@ -14,18 +14,17 @@ class GEnum(IntEnum):
     __module__ = "unixconn"
 
     def __init_subclass__(cls, prefix: str) -> None:
-        super().__init_subclass__()
-        _prefixes[cls] = prefix
+        _names[cls] = prefix, "-"
 
     @property
     def value_name(self) -> str:
         """The name in C, such as ``G_IO_ERROR_CLOSED``."""
-        return _prefixes[type(self)] + self.name
+        return _name(self, self.name)
 
     @property
     def value_nick(self) -> str:
         """The short name, such as ``not-found``."""
-        return _nick(self.name)
+        return _nick(self, self.name)
 
 
 class GFlags(IntFlag):
@@ -33,39 +32,39 @@ class GFlags(IntFlag):
 
     __module__ = "unixconn"
 
-    def __init_subclass__(cls, prefix: str) -> None:
-        super().__init_subclass__()
-        _prefixes[cls] = prefix
+    def __init_subclass__(cls, prefix: str, dash: str = "-") -> None:
+        _names[cls] = prefix, dash
 
     @property
     def value_names(self) -> list[str]:
         """The names in C of all members that are set, also of those that stand for 0."""
-        return [_prefixes[type(self)] + name for name in self._names()]
+        return [_name(self, each) for each in self._set()]
 
     @property
     def value_nicks(self) -> list[str]:
         """The short names of all members that are set, also of those that stand for 0."""
-        return [_nick(name) for name in self._names()]
+        return [_nick(self, each) for each in self._set()]
 
     @property
     def first_value_name(self) -> str | None:
         """The name in C of the first member that is set, or of the one that stands for 0; None if there is none."""
-        first = self._first()
-        return None if first is None else _prefixes[type(self)] + first
+        return next((_name(self, each) for each in self._first()), None)
 
     @property
     def first_value_nick(self) -> str | None:
         """The short name of the first member that is set, or of the one that stands for 0; None if there is none."""
-        first = self._first()
-        return None if first is None else _nick(first)
+        return next((_nick(self, each) for each in self._first()), None)
 
-    def _names(self) -> list[str]:
+    def _set(self) -> list[str]:
         return [name for name, member in type(self).__members__.items() if self & member == member]
 
-    def _first(self) -> str | None:
-        members = type(self).__members__
-        return next((name for name in self._names() if bool(self) == bool(members[name])), None)
+    def _first(self) -> list[str]:
+        return [name for name in self._set() if bool(self) == bool(type(self).__members__[name])]
 
 
-def _nick(name: str) -> str:
-    return name.lower().replace("_", "-")
+def _name(value: GEnum | GFlags, member: str) -> str:
+    return _names[type(value)][0] + member
+
+
+def _nick(value: GEnum | GFlags, member: str) -> str:
+    return member.lower().replace("_", _names[type(value)][1])

@@ -16,6 +16,7 @@ from unixconn import (
     IOStream,
     MainContext,
     Object,
+    ParamFlags,
     Socket,
     SocketClient,
     SocketConnection,
@@ -26,6 +27,8 @@ from unixconn import (
     UnixFDList,
     UnixFDMessage,
 )
+
+READWRITE = ParamFlags.READWRITE
 
 
 class Bell(Cancellable):
@@ -69,6 +72,19 @@ class TestProperties:
         assert list(pair[0].props) == pair[0].list_properties() != []
         with pytest.raises(TypeError, match="'closed'"):
             del pair[0].props.closed
+
+    def test_props_of_a_class(self):
+        """They are the specifications, as in PyGObject; only an object's can be set."""
+        assert list(UnixConnection.props) == UnixConnection.list_properties()
+        assert dir(UnixConnection.props) == ["closed", "input_stream", "output_stream", "socket"]
+        spec = UnixFDMessage.props.fd_list
+        assert spec is UnixFDMessage.find_property("fd-list")
+        assert (spec.nick, spec.blurb, spec.flags) == ("fd-list", None, READWRITE | ParamFlags.CONSTRUCT_ONLY)
+        assert (Socket.props.timeout.flags, Socket.props.local_address.flags) == (READWRITE, ParamFlags.READABLE)
+        with pytest.raises(AttributeError, match="Socket has no property 'nothing'"):
+            Socket.props.nothing  # noqa: B018 - reading it is the test
+        with pytest.raises(TypeError, match="'timeout' must be set on an object, and not on the class Socket"):
+            Socket.props.timeout = 3
 
     def test_constructor(self):
         """A property is a keyword of the constructor, and never positional."""

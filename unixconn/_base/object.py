@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Property:
     """One property of a class (GObject.ParamSpec)."""
 
-    __slots__ = ("construct_only", "default_value", "getter", "name", "setter", "value_type")
+    __slots__ = ("blurb", "construct_only", "default_value", "flags", "getter", "name", "nick", "setter", "value_type")
 
     def __init__(
         self,
@@ -50,6 +50,12 @@ class Property:
         """The value of a new object if the constructor was given none."""
         self.construct_only: bool = construct_only
         """Whether only the constructor takes it."""
+        self.nick: str = name
+        """What its declaration calls it, or the name, as in later versions of GLib."""
+        self.blurb: str | None = None
+        """What its declaration says of it."""
+        self.flags: int = 11 if construct_only else 1 if setter is None else 3
+        """The `ParamFlags`."""
 
     def __repr__(self) -> str:
         access = "construct-only" if self.construct_only else "read-only" if self.setter is None else "read-write"
@@ -57,32 +63,37 @@ class Property:
 
 
 class Props:
-    """The properties of an object as attributes, with underscores for dashes (GObject's ``props``)."""
+    """The properties of an object, with underscores for dashes; of a class, each `Property` (GObject's ``props``)."""
 
-    __slots__ = ("_object",)
-    _object: Object
+    __slots__ = ("_of",)
+    _of: Any
 
-    def __init__(self, owner: Object) -> None:
-        object.__setattr__(self, "_object", owner)
+    def __init__(self, of: Object | type[Object] | None) -> None:
+        object.__setattr__(self, "_of", of)
+
+    def __get__(self, instance: Object | None, owner: type[Object]) -> Props:
+        return Props(owner if instance is None else instance)
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self._object.get_property(name)
+            return getattr(self._of, "_property" if isinstance(self._of, type) else "get_property")(name)
         except TypeError as error:
             raise AttributeError(str(error)) from None
 
     def __setattr__(self, name: str, value: object) -> None:
         getattr(self, name)
-        self._object.set_property(name, value)
+        if isinstance(self._of, type):
+            raise TypeError(f"the property {name!r} must be set on an object, and not on the class {self._of.__name__}")
+        self._of.set_property(name, value)
 
     def __delattr__(self, name: str) -> None:
         raise TypeError(f"properties cannot be deleted, such as {name!r}")
 
     def __iter__(self) -> Iterator[Property]:
-        return iter(self._object.list_properties())
+        return iter(self._of.list_properties())
 
     def __dir__(self) -> list[str]:
-        return [each.name.replace("-", "_") for each in self._object.list_properties()]
+        return [each.name.replace("-", "_") for each in self]
 
 
 class Signal:
@@ -208,7 +219,7 @@ class DeclaredSignal(Signal):
 class DeclaredProperty(Property):
     """A property that a program declares. Raises TypeError and ValueError for what is not supported."""
 
-    __slots__ = ("blurb", "flags", "maximum", "minimum", "nick", "writer")
+    __slots__ = ("maximum", "minimum", "writer")
 
     def __init__(
         self, name: Any, kind: Any, nick: str, blurb: str, minimum: Any, maximum: Any, default: Any, flags: Any
@@ -450,10 +461,8 @@ class Object:
 
     # --- properties ---
 
-    @property
-    def props(self) -> Props:
-        """The properties as attributes: ``obj.props.fd_list``."""
-        return Props(self)
+    props: ClassVar[Props] = Props(None)
+    """The properties as attributes: ``obj.props.fd_list``."""
 
     @classmethod
     def list_properties(cls) -> list[Property]:
@@ -810,11 +819,7 @@ class Object:
         return None
 
     def _is_heard(self, signal: str) -> bool:
-        if self._handler_list is not None:
-            return True
-        declared = self._signal(signal)
-        assert declared is not None
-        return self._overridden(declared) is not None
+        return self._handler_list is not None or self._overridden(self._signal(signal)) is not None  # type: ignore[arg-type]
 
     def _overridden(self, declared: Signal) -> Callable[..., object] | None:
         """Return the method that overrides the signal's default; None if there is none."""
@@ -890,10 +895,4 @@ class Object:
                 del handlers[1:]
                 break
 
-    def stop_emission(self, detailed_signal: str) -> None:
-        """Stop the running emission of a signal, as `stop_emission_by_name` does."""
-        self.stop_emission_by_name(detailed_signal)
-
-    def emit_stop_by_name(self, detailed_signal: str) -> None:
-        """Stop the running emission of a signal, as `stop_emission_by_name` does."""
-        self.stop_emission_by_name(detailed_signal)
+    stop_emission = emit_stop_by_name = stop_emission_by_name

@@ -33,7 +33,7 @@ class Pair(NamedTuple):
     drop: Callable[[Any], object] = id
     """Closes the result as a user would; id() does nothing with it."""
     owner: Callable[[UnixConnection], Any] = lambda connection: connection
-    has_priority: bool = False
+    has_int: bool = False
     """Whether the asynchronous form has an io_priority before its cancellable."""
 
 
@@ -89,21 +89,21 @@ PAIRS = {
         (100,),
         lambda connection: connection.get_output_stream().write(DATA),
         owner=UnixConnection.get_input_stream,
-        has_priority=True,
+        has_int=True,
     ),
     "read_bytes": Pair(
         "read_bytes",
         (100,),
         lambda connection: connection.get_output_stream().write_all(DATA),
         owner=UnixConnection.get_input_stream,
-        has_priority=True,
+        has_int=True,
     ),
     "read_all": Pair(
         "read_all",
         (100,),
         lambda connection: connection.get_output_stream().write_bytes(Bytes(DATA)),
         owner=UnixConnection.get_input_stream,
-        has_priority=True,
+        has_int=True,
     ),
     "receive_from": Pair(
         "receive_from",
@@ -116,7 +116,7 @@ PAIRS = {
 
 def asynchronous(each: Pair, owner: Any, cancellable: Cancellable | None = None) -> Callable[..., Any]:
     """Return the asynchronous method, which takes the callback and its data; without a callback it gives a Future."""
-    priority = (0,) if each.has_priority else ()
+    priority = (0,) if each.has_int else ()
     return partial(getattr(owner, f"{each.method}_async"), *each.arguments, *priority, cancellable)
 
 

@@ -62,14 +62,14 @@ def pushed(context):
 
 
 @functools.cache
-def _has_priority(function):
+def _has_int(function):
     return "io_priority" in inspect.signature(function).parameters
 
 
 def start(owner, name, arguments, cancellable=None, *callback, priority=PRIORITY_DEFAULT):
     """Start an operation: without *callback* the call returns a Future. It has the priority if it takes one."""
     method = getattr(owner, f"{name}_async")
-    priorities = (priority,) if _has_priority(method.__func__) else ()
+    priorities = (priority,) if _has_int(method.__func__) else ()
     return method(*arguments, *priorities, cancellable, *callback)
 
 

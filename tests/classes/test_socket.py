@@ -409,6 +409,27 @@ class TestSettings:
         sock.set_listen_backlog(3)
         assert sock.get_listen_backlog() == 3
 
+    @pytest.mark.parametrize("kind", [Socket, unixconn.SocketListener])
+    def test_any_backlog(self, kind):
+        """It may be any C int, as in Gio: the kernel takes a negative one for the largest."""
+        made = kind()
+        set_it = made.set_listen_backlog if kind is Socket else made.set_backlog
+        for number in (-1, -(2**31), 2**31 - 1):
+            set_it(number)
+            assert made.props.listen_backlog == number
+        for number in (2**31, -(2**31) - 1):
+            with pytest.raises(OverflowError, match=f"backlog must be .*, not {number}"):
+                set_it(number)
+
+    def test_a_negative_backlog(self, tmp_path):
+        """Peers can connect."""
+        with new_socket() as made, new_socket() as client:
+            made.set_listen_backlog(-1)
+            made.bind(UnixSocketAddress.new(tmp_path / "s"), False)
+            made.listen()
+            client.connect(UnixSocketAddress.new(tmp_path / "s"))
+            made.accept().close()
+
     def test_keepalive(self, sock):
         """It is SO_KEEPALIVE."""
         sock.set_keepalive(True)

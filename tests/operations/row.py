@@ -52,7 +52,7 @@ class Operation:
     """Whether its result is a descriptor, or has one, that has to be closed."""
     begins_at_once = True
     """Whether it begins in the call; else with the first iteration of its context."""
-    has_priority = False
+    has_int = False
     """Whether its start takes one."""
     closes = False
     """Whether it closes its owner, also where it fails."""

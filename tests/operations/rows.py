@@ -378,7 +378,7 @@ class OfStream(Operation):
     """One of a stream's."""
 
     several = "pending"
-    has_priority = True
+    has_int = True
     waits_anyway = tuple(WAYS)
     closed = "Stream is already closed"
 
@@ -616,7 +616,7 @@ class Close(OfConnection):
     symbol = "g_io_stream_close"
     waits = False
     closes = True
-    has_priority = True
+    has_int = True
 
     def done(self):
         iterate(self.owner.is_closed)
@@ -632,7 +632,7 @@ class CloseInput(Read):
     symbol = "g_input_stream_close"
     waits = False
     closes = True
-    has_priority = True
+    has_int = True
 
     def arguments(self):
         return {}
@@ -656,7 +656,7 @@ class CloseOutput(Write):
     symbol = "g_output_stream_close"
     waits = False
     closes = True
-    has_priority = True
+    has_int = True
 
     def arguments(self):
         return {}

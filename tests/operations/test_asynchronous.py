@@ -447,7 +447,7 @@ class TestArguments:
             operation.start(None, wrong)
         operation.again()
 
-    @each_operation(lambda row: row.has_priority)
+    @each_operation(lambda row: row.has_int)
     def test_a_wrong_priority(self, operation):
         """It is an error of the call, and nothing has begun."""
         method = getattr(operation.owner, f"{operation.name}_async")
@@ -456,11 +456,11 @@ class TestArguments:
                 method(*operation.arguments().values(), wrong)
         operation.again()
 
-    @each_operation(lambda row: row.has_priority)
+    @each_operation(lambda row: row.has_int)
     def test_a_priority(self, operation, calls):
-        """The Task has the priority, but for closing a connection or a stream (as in Gio)."""
+        """The Task has the priority."""
         operation.ready()
         start(operation.owner, operation.name, operation.arguments().values(), None, calls, priority=7)
         iterate(lambda: calls)
-        assert calls.result.get_priority() == (0 if operation.closes else 7)
+        assert calls.result.get_priority() == 7
         operation.check(operation.finish(calls.result))

@@ -50,8 +50,8 @@ def as_timeout(value: Any) -> int:
     return seconds
 
 
-def as_priority(value: Any, name: str) -> int:
-    """Return the priority *value* as an integer that fits a C int. Raises as `as_integer` does."""
+def as_int(value: Any, name: str) -> int:
+    """Return *value* as an integer that fits a C int. Raises as `as_integer` does."""
     return as_integer(value, name, -INT_MAX - 1, INT_MAX)
 
 

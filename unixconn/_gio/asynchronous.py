@@ -208,6 +208,7 @@ def ended(
     callback: Callback,
     data: tuple[object, ...],
     *,
+    priority: int,
     before: Callable[[], None] | None,
 ) -> Future[T] | None:
     """
@@ -217,6 +218,7 @@ def ended(
     """
     task = make_task(source, name, cancellable, callback, data)
     task._before = before
+    task._priority = priority
     task._end(*outcome)
     return task if isinstance(task, Future) else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from unixconn._base.arguments import UINT_MAX, as_integer, as_priority, as_writable
+from unixconn._base.arguments import UINT_MAX, as_int, as_integer, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
@@ -334,7 +334,7 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
     # The short door, for what is in the buffer already.
     if cancellable is None and not stream._closed:
         if io_priority is not PRIORITY_DEFAULT:
-            io_priority = as_priority(io_priority, "io_priority")
+            io_priority = as_int(io_priority, "io_priority")
         if callable(callback):  # the lines of `make_task`, for the most usual arguments
             task = Task(stream, name, None)
             task._callback = callback

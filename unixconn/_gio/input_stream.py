@@ -215,7 +215,7 @@ class InputStream(Object):
         summary="Close the stream, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
         "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
-        "cancelled, but the stream is closed anyway. *io_priority* has no effect, as in Gio.",
+        "cancelled, but the stream is closed anyway.",
         io_priority=True,
         start=start_close,
     )
@@ -442,7 +442,7 @@ class InputStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
         if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but the
-        stream is closed anyway. *io_priority* has no effect, as in Gio.
+        stream is closed anyway. Callbacks with a lower *io_priority* are called first.
         """
         return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback, user_data)
 

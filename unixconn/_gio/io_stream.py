@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unixconn._base.arguments import as_member, as_priority
+from unixconn._base.arguments import as_int, as_member
 from unixconn._base.enums import GFlags
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
@@ -91,7 +91,7 @@ def _start_splice(
         cancellable,
         callback,
         data,
-        priority=as_priority(io_priority, "io_priority"),
+        priority=as_int(io_priority, "io_priority"),
         wait_for_both=splice.waits_for_both,
         at_end=splice.close,
     )
@@ -154,7 +154,7 @@ class IOStream(Object):
         summary="Close both streams and the Socket, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
         "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
-        "cancelled, but everything is closed anyway. *io_priority* has no effect, as in Gio.",
+        "cancelled, but everything is closed anyway.",
         io_priority=True,
         start=start_close,
     )
@@ -253,7 +253,7 @@ class IOStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
         if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but
-        everything is closed anyway. *io_priority* has no effect, as in Gio.
+        everything is closed anyway. Callbacks with a lower *io_priority* are called first.
         """
         return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data)
 

@@ -6,7 +6,7 @@ import _socket as python
 import os
 from weakref import ref
 
-from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.arguments import as_int
 from unixconn._base.enums import GEnum
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
@@ -321,7 +321,7 @@ class SocketListener(Object):
 
     def __init__(self, *, listen_backlog: int = 10) -> None:
         super(Object, self).__init__()
-        self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
+        self._backlog = as_int(listen_backlog, "listen_backlog")
         self._entries: list[_Entry] = []
         # All operations wait for an epoll that watches all sockets, and accept on whichever is ready. The settings of
         # this Socket are those of the waits: without a limit.
@@ -356,9 +356,9 @@ class SocketListener(Object):
         Set the number of connections that the kernel queues for each socket (g_socket_listener_set_backlog).
 
         It applies to the sockets that the listener has, and to those that are added later. Raises TypeError if
-        *listen_backlog* is not a number, and OverflowError if it does not fit into a C int, or is negative.
+        *listen_backlog* is not a number, and OverflowError if it does not fit into a C int.
         """
-        self._backlog = as_integer(listen_backlog, "listen_backlog", 0, INT_MAX)
+        self._backlog = as_int(listen_backlog, "listen_backlog")
         for entry in tuple(self._entries):
             try:
                 entry.socket.set_listen_backlog(self._backlog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket as python
 
-from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_integer, as_timeout, as_writable
+from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_int, as_integer, as_timeout, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
@@ -116,10 +116,10 @@ class Socket(Object):
         Property("fd", int, "get_fd", default=-1, construct_only=True),
         Property("blocking", bool, "get_blocking", "set_blocking", default=True),
         Property("listen-backlog", int, "get_listen_backlog", "set_listen_backlog", default=10),
-        Property("timeout", int, "get_timeout", "set_timeout", default=0),
         Property("keepalive", bool, "get_keepalive", "set_keepalive", default=False),
         Property("local-address", SocketAddress, "_local_address"),
         Property("remote-address", SocketAddress, "_remote_address"),
+        Property("timeout", int, "get_timeout", "set_timeout", default=0),
     )
 
     # The constructor sets only what differs from these: most Sockets are made without arguments.
@@ -303,11 +303,11 @@ class Socket(Object):
 
     def set_listen_backlog(self, backlog: int) -> None:
         """
-        Set the number of connections that may wait to be accepted, from the next call of `listen` on.
+        Set the number of connections that may wait to be accepted, from the next call of `listen` on; see listen(2).
 
-        Raises TypeError for a *backlog* that is not a number, OverflowError for one that is negative or no C int.
+        Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is no C int.
         """
-        number = as_integer(backlog, "backlog", 0, INT_MAX)
+        number = as_int(backlog, "backlog")
         if self._listen_backlog != number:
             self._listen_backlog = number
             self._notify("listen-backlog")
@@ -352,7 +352,7 @@ class Socket(Object):
         self._check()
         level = as_integer(level, "level", -INT_MAX, INT_MAX)
         optname = as_integer(optname, "optname", -INT_MAX, INT_MAX)
-        self._handle.set_option(level, optname, as_integer(value, "value", -INT_MAX - 1, INT_MAX), "")
+        self._handle.set_option(level, optname, as_int(value, "value"), "")
         return True
 
     def get_credentials(self) -> Credentials:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from unixconn._base.arguments import INT_MAX, as_copy, as_integer, as_priority
+from unixconn._base.arguments import INT_MAX, as_copy, as_int, as_integer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
@@ -244,7 +244,7 @@ def start_exclusively(
     data: tuple[object, ...],
 ) -> Future[T] | None:
     """Start the *steps* of an operation, during which *stream* is pending; see `start_sequence`."""
-    priority, token = as_priority(io_priority, "io_priority"), object()
+    priority, token = as_int(io_priority, "io_priority"), object()
     return start_sequence(
         stream,
         name,
@@ -306,8 +306,7 @@ def start_close(
     data: tuple[object, ...],
 ) -> Future[bool] | None:
     """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
-    # The priority is only checked. It has no effect, as in Gio.
-    as_integer(io_priority, "io_priority", -INT_MAX - 1, INT_MAX)
+    priority = as_int(io_priority, "io_priority")
     check_arguments(cancellable, callback)
     error, before, token = None, None, object()
     try:
@@ -320,7 +319,7 @@ def start_close(
                 cancellable.set_error_if_cancelled()
         except Error as caught:
             error = caught
-        return ended(stream, name, ([True], error), cancellable, callback, data, before=before)
+        return ended(stream, name, ([True], error), cancellable, callback, data, priority=priority, before=before)
     except BaseException:
         # After an exception raised by a signal handler, the callback, which would end the turn, may never be called.
         if before is None:

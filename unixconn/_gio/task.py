@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import starmap
 
-from unixconn._base.arguments import as_priority
+from unixconn._base.arguments import as_int
 from unixconn._base.errors import CancelledError, Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
@@ -212,7 +212,7 @@ class Task(AsyncResult, Waiter):
 
     def set_priority(self, priority: int) -> None:
         """Set the priority of the callback (g_task_set_priority). Raises TypeError or OverflowError if it is none."""
-        self._priority = as_priority(priority, "priority")
+        self._priority = as_int(priority, "priority")
 
     # --- Gio's getters ---
 

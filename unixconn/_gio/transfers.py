@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from operator import itemgetter
 
-from unixconn._base.arguments import INT_MAX, as_priority
+from unixconn._base.arguments import INT_MAX, as_int
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._gio.asynchronous import start_pending
 from unixconn._gio.streams import give_back_turn, start_exclusively, take_turn
@@ -197,7 +197,7 @@ def start_transfer(
     if operation.is_stepwise:
         return start_exclusively(stream, name, operation.steps(), io_priority, cancellable, callback, data)
     if io_priority.__class__ is not int or not -INT_MAX <= io_priority <= INT_MAX:
-        io_priority = as_priority(io_priority, "io_priority")
+        io_priority = as_int(io_priority, "io_priority")
     # It is a Transfer, as a Stepwise is stepwise.
     return start_pending(
         stream,

@@ -17,7 +17,7 @@ from itertools import chain, count, repeat
 from operator import attrgetter
 from threading import get_ident
 
-from unixconn._base.arguments import UINT_MAX, as_integer, as_priority
+from unixconn._base.arguments import UINT_MAX, as_int, as_integer
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
 from unixconn._base.object import run_handler
@@ -105,7 +105,7 @@ class BasicSource:
     __slots__ = ("_call", "_context", "_destroyed", "_due", "_id", "_priority")
 
     def __init__(self, priority: int = PRIORITY_DEFAULT) -> None:
-        self._priority = as_priority(priority, "priority")
+        self._priority = as_int(priority, "priority")
         self._call: Callable[[], object] = bool
         self._context: MainContext | None = None
         self._destroyed = False

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 
-from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer, as_priority
+from unixconn._base.arguments import INT_MAX, UINT_MAX, as_int, as_integer
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._io.main_context import (
     PRIORITY_DEFAULT,
@@ -136,7 +136,7 @@ class Source(BasicSource):
 
     def set_priority(self, priority: int) -> None:
         """Set the priority. Raises TypeError if it is not a number, and OverflowError if it does not fit a C int."""
-        self._priority = as_priority(priority, "priority")
+        self._priority = as_int(priority, "priority")
 
     @property
     def priority(self) -> int:

@@ -237,8 +237,7 @@ class DeclaredProperty(Property):
             default=default,
             construct_only=bool(bits & 8),
         )
-        self.nick, self.blurb, self.flags = nick, blurb, bits
-        self.minimum, self.maximum = minimum, maximum
+        self.nick, self.blurb, self.flags, self.minimum, self.maximum = nick, blurb, bits, minimum, maximum
         self.default_value = None if default is None else self.value(default)
 
     def value(self, value: object) -> Any:
@@ -819,7 +818,9 @@ class Object:
         return None
 
     def _is_heard(self, signal: str) -> bool:
-        return self._handler_list is not None or self._overridden(self._signal(signal)) is not None  # type: ignore[arg-type]
+        if self._handler_list is not None:
+            return True
+        return self._overridden(self._signal(signal)) is not None  # type: ignore[arg-type]
 
     def _overridden(self, declared: Signal) -> Callable[..., object] | None:
         """Return the method that overrides the signal's default; None if there is none."""
@@ -895,4 +896,5 @@ class Object:
                 del handlers[1:]
                 break
 
-    stop_emission = emit_stop_by_name = stop_emission_by_name
+    stop_emission = stop_emission_by_name
+    emit_stop_by_name = stop_emission_by_name

@@ -207,7 +207,6 @@ def ended(
     cancellable: Cancellable | None,
     callback: Callback,
     data: tuple[object, ...],
-    *,
     priority: int,
     before: Callable[[], None] | None,
 ) -> Future[T] | None:

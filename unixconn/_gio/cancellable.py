@@ -287,7 +287,7 @@ class Cancellable(Trigger, Object):
             self._wait_for_handlers()
 
     def _wait_for_handlers(self) -> None:
-        while any(each.process is this_process() for each in self._emissions):
+        while self._emissions and any(each.process is this_process() for each in self._emissions):
             if any(each.thread == threading.get_ident() for each in self._emissions):
                 return
             self._lock.wait()

@@ -154,9 +154,10 @@ class IOStream(Object):
         summary="Close both streams and the Socket, and return without waiting for the callback.",
         note="Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error "
         "PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is "
-        "cancelled, but everything is closed anyway.",
+        "cancelled, but everything is closed anyway. *io_priority* has no effect, as in Gio.",
         io_priority=True,
         start=start_close,
+        heeds_priority=False,
     )
     def close(self, cancellable: Cancellable | None = None) -> bool:
         """
@@ -253,9 +254,10 @@ class IOStream(Object):
         callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
         Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
         if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but
-        everything is closed anyway. Callbacks with a lower *io_priority* are called first.
+        everything is closed anyway. *io_priority* has no effect, as in Gio.
         """
-        return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data)
+        return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data,
+                           heeds_priority=False)
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

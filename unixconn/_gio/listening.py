@@ -158,7 +158,7 @@ class UnixListener(SocketListener):
             if pass_credentials:
                 _pass_credentials(socket)
             # Until this call, connecting is refused.
-            socket.set_listen_backlog(backlog)
+            socket._listen_backlog = self._backlog
             socket.listen()
             if self._file is not None:
                 self._file.check()

@@ -14,6 +14,7 @@ from unixconn._base.arguments import INT_MAX, as_copy, as_int, as_integer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
+from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.waiter import serve
 from unixconn._kernel.epoll import READABLE
 from unixconn._kernel.trigger import check_cancellable
@@ -304,9 +305,13 @@ def start_close(
     cancellable: Cancellable | None,
     callback: Callback,
     data: tuple[object, ...],
+    *,
+    heeds_priority: bool = True,
 ) -> Future[bool] | None:
     """Close *stream* in this call. It is pending, and `is_closed` is False, until *callback* is called."""
-    priority = as_int(io_priority, "io_priority")
+    if io_priority is not PRIORITY_DEFAULT:
+        priority = as_int(io_priority, "io_priority")
+        io_priority = priority if heeds_priority else PRIORITY_DEFAULT
     check_arguments(cancellable, callback)
     error, before, token = None, None, object()
     try:
@@ -319,7 +324,7 @@ def start_close(
                 cancellable.set_error_if_cancelled()
         except Error as caught:
             error = caught
-        return ended(stream, name, ([True], error), cancellable, callback, data, priority=priority, before=before)
+        return ended(stream, name, ([True], error), cancellable, callback, data, io_priority, before)
     except BaseException:
         # After an exception raised by a signal handler, the callback, which would end the turn, may never be called.
         if before is None:

@@ -30,7 +30,6 @@ from unixconn._kernel.sockets import close_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Any, ClassVar, NamedTuple
 
     from unixconn._gio.asynchronous import Callback
@@ -469,17 +468,13 @@ class SocketListener(Object):
     def __enter__(self: ListenerT) -> ListenerT:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     async def __aenter__(self: ListenerT) -> ListenerT:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         self.close()
 
     def __reduce__(self) -> str | tuple[Any, ...]:

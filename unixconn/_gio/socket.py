@@ -73,7 +73,6 @@ from unixconn._kernel.unwanted import close_unwanted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
-    from types import TracebackType
     from typing import Any, ClassVar
 
     from typing_extensions import Buffer, Self
@@ -514,17 +513,13 @@ class Socket(Object):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -16,7 +16,6 @@ from unixconn._kernel.unwanted import close_left
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from types import TracebackType
     from typing import IO, Any, Protocol
 
     from typing_extensions import Self
@@ -120,17 +119,13 @@ class FileDescriptor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         self.close()
 
     def detach(self) -> int:

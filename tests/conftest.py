@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import internals
 import pytest
 import ways
-from helpers import Calls, adopt, open_descriptors, settle, threads
+from helpers import Calls, adopt, open_descriptors, settle, signal_at_rest, threads
 
 from unixconn import MainContext, UnixConnection
 
@@ -150,6 +150,21 @@ def on_alarm() -> Iterator[Callable[..., None]]:
 
     yield start
     signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def alarm_at_rest() -> Iterator[Callable[..., None]]:
+    """Sets what SIGALRM calls, and lets it come once this thread waits."""
+    before, senders = signal.getsignal(signal.SIGALRM), []
+
+    def start(handler: Callable[..., object]) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        senders.append(signal_at_rest(signal.SIGALRM))
+
+    yield start
+    for each in senders:
+        assert each.outcome() is None
     signal.signal(signal.SIGALRM, before)
 
 

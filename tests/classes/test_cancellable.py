@@ -14,7 +14,7 @@ import threading
 import traceback
 
 import pytest
-from helpers import Background, is_open, open_descriptors, outcome_of_child, room
+from helpers import Background, come_to_rest, is_open, open_descriptors, outcome_of_child, room
 from internals import RETURN_IS_ATOMIC
 
 import unixconn
@@ -679,16 +679,17 @@ class TestOperations:
 
 
 class TestSignals:
-    def test_cancels_a_wait_of_its_own_thread(self, cancellable, pair, on_alarm):
+    def test_cancels_a_wait_of_its_own_thread(self, cancellable, pair, alarm_at_rest):
         """A signal handler ends the wait that it interrupts."""
-        on_alarm(lambda *_: cancellable.cancel())
+        alarm_at_rest(lambda *_: cancellable.cancel())
         with pytest.raises(unixconn.CancelledError):
             pair[0].receive_fd(cancellable)
 
-    def test_cancels_a_wait_of_another_thread(self, cancellable, pair, on_alarm):
+    def test_cancels_a_wait_of_another_thread(self, cancellable, pair, alarm_at_rest):
         """It does so too where only a thread waits, and the main thread does something else."""
         waiting = Background(pair[0].receive_fd, cancellable)
-        on_alarm(lambda *_: cancellable.cancel())
+        come_to_rest(waiting)
+        alarm_at_rest(lambda *_: cancellable.cancel())
         assert isinstance(waiting.outcome(), unixconn.CancelledError)
 
     @pytest.mark.parametrize("own", [False, True], ids=["nobody has it", "the user has it"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import socket
 import threading
 
@@ -100,7 +99,7 @@ class TestWithoutALoop:
         a.send_credentials()
         assert isinstance(future.result(60), Credentials)
 
-    def test_keyboard_interrupt(self, pair, null):
+    def test_keyboard_interrupt(self, pair, null, alarm_at_rest):
         """A signal handler's exception comes out of result(), and the operation goes on."""
         a, b = pair
         future = b.receive_fd_async()
@@ -108,14 +107,9 @@ class TestWithoutALoop:
         def handler(*_):
             raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGALRM, handler)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(KeyboardInterrupt):
-                future.result()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        with pytest.raises(KeyboardInterrupt):
+            alarm_at_rest(handler)
+            future.result()
         assert not future.done()
         a.send_fd(null)
         os.close(future.result(60))

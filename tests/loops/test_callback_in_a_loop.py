@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import threading
 
 from helpers import same, threads
@@ -135,12 +134,11 @@ class TestCallbackInALoop:
         take(b)
         assert len(calls) <= 1
 
-    def test_signal_handler_cancels(self, run, pair):
+    def test_signal_handler_cancels(self, run, pair, alarm_at_rest):
         """A loop that sleeps is woken for the callback of what a signal handler has cancelled."""
         _, b = pair
         cancellable = Cancellable()
         late = []
-        before = signal.signal(signal.SIGALRM, lambda *_: cancellable.cancel())
 
         async def main():
             loop = asyncio.get_running_loop()
@@ -150,16 +148,12 @@ class TestCallbackInALoop:
             )
             rescue.start()
             b.receive_fd_async(cancellable, lambda _, result: ended.set_result(result.had_error()))
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            alarm_at_rest(lambda *_: cancellable.cancel())
             assert await ended is True
             rescue.cancel()
             rescue.join()
 
-        try:
-            run(main)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        run(main)
         assert not late
 
     def test_close_async(self, run, pair):

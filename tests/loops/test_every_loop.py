@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import socket
 import threading
 
@@ -480,12 +479,11 @@ class TestEveryLoop:
 
         loop.run(main)
 
-    def test_signal_handler_cancels(self, loop, pair):
+    def test_signal_handler_cancels(self, loop, pair, alarm_at_rest):
         """A loop that sleeps is woken by a Cancellable that a signal handler sets."""
         a, b = pair
         cancellable = Cancellable()
         late = []
-        before = signal.signal(signal.SIGALRM, lambda *_: cancellable.cancel())
 
         def rescue():
             late.append("the loop slept on")
@@ -497,7 +495,7 @@ class TestEveryLoop:
             # Its end wakes the loop.
             other = a.receive_fd_async()
             rescuer.start()
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            alarm_at_rest(lambda *_: cancellable.cancel())
             with pytest.raises(unixconn.CancelledError):
                 await b.receive_fd_async(cancellable)
             other.cancel()
@@ -505,8 +503,6 @@ class TestEveryLoop:
         try:
             loop.run(main)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
             rescuer.cancel()
             rescuer.join()
         assert not late

@@ -49,21 +49,6 @@ def rescued():
     assert not calls
 
 
-@pytest.fixture
-def alarm_at_rest():
-    """Sets what SIGALRM calls, and lets it come when this thread waits."""
-    before, killers = signal.getsignal(signal.SIGALRM), []
-
-    def start(handler):
-        signal.signal(signal.SIGALRM, handler)
-        killers.append(signal_at_rest(signal.SIGALRM))
-
-    yield start
-    for each in killers:
-        assert each.outcome() is None
-    signal.signal(signal.SIGALRM, before)
-
-
 class TestMainLoop:
     def test_attributes(self, context, default):
         """Both ways of making one; None is the default context."""

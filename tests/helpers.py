@@ -194,15 +194,19 @@ def collect() -> None:
 def come_to_rest(thread: threading.Thread) -> None:
     """Wait until a thread waits, for something else than the interpreter's lock, or has ended."""
     end = time.monotonic() + 10
-    before = _turns(thread)
+    before: list[str] = []
     # One that is not "S" has something to do: the machine is busy. One that wants the lock has its turn while this one
     # sleeps.
     while thread.is_alive() and time.monotonic() < end:
-        time.sleep(0.005)
-        now = _turns(thread)
+        try:
+            now = _turns(thread)
+        except OSError:  # no descriptor is free
+            time.sleep(0.1)
+            return
         if now == before and "S" in now:
             return
         before = now
+        time.sleep(0.005)
 
 
 def _turns(thread: threading.Thread) -> list[str]:

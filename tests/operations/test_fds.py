@@ -19,6 +19,7 @@ from helpers import (
     MOST,
     Background,
     collect,
+    come_to_rest,
     fill,
     forbid_option,
     needs_filters,
@@ -347,11 +348,13 @@ class TestMany:
         b.get_socket().set_timeout(1)
         reader = Background(b.get_socket().condition_wait, unixconn.IOCondition.IN)
         other = Background(b.get_socket().receive, 1)
-        assert reader.is_waiting()
+        come_to_rest(reader)
+        come_to_rest(other)
         b._socket._handle.keep([[os.dup(null)]])
         for each in (reader, other):
             assert isinstance(each.outcome(), unixconn.TimedOutError)
         os.close(b.receive_fd())
+        b.get_socket().set_timeout(0)
         # A later wait has a new descriptor to be told by, and close() uses it.
         waiting = Background(b.receive_fd)
         assert waiting.is_waiting()

@@ -13,6 +13,7 @@ What `UnixStream` has beyond anyio's own stream:
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard, sleep
@@ -21,11 +22,10 @@ from anyio.lowlevel import checkpoint
 
 from unixconn._base.errors import (
     ClosedError,
-    IOErrorEnum,
     NotConnectedError,
     PeerClosedError,
     PeerResetError,
-    io_error,
+    system_error,
 )
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.connection import UnixConnection
@@ -266,7 +266,7 @@ class UnixStreamListener(_HasSocket, SocketListener):
 
 
 def _too_many(message: Message, most: int) -> Exception:
-    text = f"Received {len(message.fds)} descriptors, and the caller takes {most or 'none'}"
-    error = io_error(IOErrorEnum.MESSAGE_TOO_LARGE, text)
+    text = f"Received {len(message.fds)} descriptors, and the caller takes {most or 'none'}: "
+    error = system_error(errno.EMSGSIZE, text)
     error.partial = message.data
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import sys
@@ -115,6 +116,9 @@ class TestPath:
         with pytest.raises(Error, match=str(length)) as caught:
             UnixSocketAddress.new_with_type(b"p" * length, kind)
         assert caught.value.code == unixconn.IOErrorEnum.FILENAME_TOO_LONG
+        assert isinstance(caught.value, OSError)
+        assert caught.value.errno == errno.ENAMETOOLONG
+        assert caught.value.filename == "\0" * (kind is not Kind.PATH) + "p" * length
 
     def test_too_long_in_bytes(self):
         """Bytes are what counts."""

@@ -82,7 +82,7 @@ class TestNames:
     @pytest.mark.parametrize("act", [unixconn.connect, unixconn.connect_async, unixconn.listen])
     def test_wrong_names(self, act):
         """An empty one would get an address from the kernel, and a number is none."""
-        with pytest.raises(Error, match="must not be empty"):
+        with pytest.raises(unixconn.InvalidArgumentError, match="must not be empty"):
             act("")
         with pytest.raises(TypeError):
             act(3)

@@ -245,7 +245,7 @@ CASES = [
     ),
     (no_option, unixconn.SystemCallError, OSError, 0, errno.ENOPROTOOPT, "Protocol not available"),
     (another_family, unixconn.NotSupportedError, OSError, 15, None, None),
-    (too_long, Error, RuntimeError, 9, None, None),
+    (too_long, unixconn.SystemCallError, OSError, 9, errno.ENAMETOOLONG, None),
     (
         no_folder,
         unixconn.NotFoundError,

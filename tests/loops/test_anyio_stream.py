@@ -46,7 +46,7 @@ def run(loop):
 @contextlib.contextmanager
 def too_large(partial):
     """Check that the block ends with MESSAGE_TOO_LARGE, which has the bytes."""
-    with pytest.raises(unixconn.Error) as caught:
+    with pytest.raises(unixconn.SystemCallError, match="Message too long") as caught:
         yield
     assert (caught.value.code, caught.value.partial) == (IOErrorEnum.MESSAGE_TOO_LARGE, partial)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -624,6 +625,8 @@ class TestRecords:
         with pytest.raises(Error, match=r"10 bytes.*4") as caught:
             do(b, "receive_message", 4)
         assert (caught.value.code, caught.value.partial) == (IOErrorEnum.MESSAGE_TOO_LARGE, b"0123")
+        assert isinstance(caught.value, OSError)
+        assert caught.value.errno == errno.EMSGSIZE
         assert do(b, "receive_message", 4).data == b"next"
 
     @each_record

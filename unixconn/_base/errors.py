@@ -371,7 +371,7 @@ class PendingError(Error):
 
 
 class InvalidArgumentError(Error, ValueError, OSError):
-    """INVALID_ARGUMENT: the kernel rejects the value."""
+    """INVALID_ARGUMENT: the kernel rejects the value. INVALID_FILENAME: the path of a socket file is empty."""
 
     __module__ = "unixconn"
 
@@ -397,6 +397,7 @@ _KINDS: dict[IOErrorEnum, type[Error]] = {
     IOErrorEnum.NOT_INITIALIZED: NotInitializedError,
     IOErrorEnum.PENDING: PendingError,
     IOErrorEnum.INVALID_ARGUMENT: InvalidArgumentError,
+    IOErrorEnum.INVALID_FILENAME: InvalidArgumentError,
     IOErrorEnum.INVALID_DATA: InvalidDataError,
 }
 # Where one code of Gio stands for several of Python's exceptions.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from _socket import AF_UNIX
 from abc import abstractmethod
 
 from unixconn._base.arguments import as_member
 from unixconn._base.enums import GEnum
-from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.connect import about
@@ -137,10 +138,8 @@ class UnixSocketAddress(SocketAddress):
         if self._type is UnixSocketAddressType.PATH and b"\0" in name:
             raise ValueError(f"path must not contain a NUL byte: {path!r}")
         if len(name) > _PATH_ROOM - 1:
-            raise io_error(
-                IOErrorEnum.FILENAME_TOO_LONG,
-                f"The name of a Unix socket has at most {_PATH_ROOM - 1} bytes, and this one {len(name)}: {path!r}",
-            )
+            text = f"The name of a Unix socket has at most {_PATH_ROOM - 1} bytes, and this one {len(name)}: "
+            raise about(system_error(errno.ENAMETOOLONG, text), b"\0" * (self._type is not _PATH) + name)
         self._name = name
 
     @classmethod

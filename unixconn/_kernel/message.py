@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import _socket as socket
+import errno
 from collections import deque
 from itertools import starmap
 from operator import setitem
 
-from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
+from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
 from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
@@ -430,11 +431,8 @@ def _refusal(
     if is_end:
         return peer_has_gone()
     if count > max_bytes:
-        return io_error(
-            IOErrorEnum.MESSAGE_TOO_LARGE,
-            f"{RECEIVING}a record of {count} bytes came and is lost, as max_bytes is {max_bytes}: "
-            "receive with a larger one",
-        )
+        text = f"{RECEIVING}a record of {count} bytes came, and is lost, as max_bytes is {max_bytes}: "
+        return system_error(errno.EMSGSIZE, text)
     return None
 
 

@@ -65,7 +65,7 @@ class GioProcess:
 
     def outcome(self) -> Any:
         """Wait for its end; give what it left in the variable `outcome`."""
-        output = self._process.communicate(timeout=30)[0]
+        output = self._process.communicate(timeout=60)[0]
         assert self._process.returncode == 0
         return json.loads(output)
 

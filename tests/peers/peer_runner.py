@@ -16,7 +16,7 @@ from types import ModuleType
 
 FOLDER = Path(__file__).with_name("snippets")
 TOOLS = "tools"
-LIMIT = 10
+LIMIT = 60
 """Seconds for one function."""
 
 

@@ -54,7 +54,7 @@ def talking_to(command, descriptor=None, **options):
 def server():
     """A listening TCP socket."""
     with socket.create_server((LOCALHOST, 0)) as sock:
-        sock.settimeout(30)
+        sock.settimeout(60)
         yield sock
 
 
@@ -89,15 +89,17 @@ frontend all
 def haproxy():
     """The address of haproxy's stats socket, and the ports and paths at which it listens."""
     program = need("haproxy")
+    # Nobody else gets a port of this address before haproxy has it.
+    host = f"127.{os.getpid() >> 16 & 127 | 128}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
     with ExitStack() as servers:  # all at a time, as each has to get another port
-        free = [servers.enter_context(socket.create_server((LOCALHOST, 0))) for _ in range(3)]
+        free = [servers.enter_context(socket.create_server((host, 0))) for _ in range(3)]
         ports = [each.getsockname()[1] for each in free]
     with short_folder() as folder:
         paths = [f"{folder}/{number}" for number in range(FRONTENDS)]
-        binds = [f"{LOCALHOST}:{port}" for port in ports] + [f"unix@{path}" for path in paths]
+        binds = [f"{host}:{port}" for port in ports] + [f"unix@{path}" for path in paths]
         lines = "".join(f"    bind {each}\n" for each in binds)
         Path(folder, "cfg").write_text(HAPROXY.format(folder=folder) + lines, encoding="ascii")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         with running([program, "-q", "-f", folder / "cfg", "-db"]) as process:
             stats = folder / "stats"
             # Named at the end of its start, but before it listens.
@@ -179,7 +181,7 @@ def monitor():
             f"unix:{folder}/qmp,server=on,wait=off",
         ]
         with running([program, *options]) as process:
-            client, end = None, time.monotonic() + 30
+            client, end = None, time.monotonic() + 60
             while client is None and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.01)
                 client = connected(folder / "qmp")
@@ -261,7 +263,7 @@ def test_ssh_uses_the_socket_that_we_pass(server):
                     assert lines.readline().startswith(b"SSH-2.0-OpenSSH")
                     # Its proposal of algorithms: a length, a padding's, and SSH_MSG_KEXINIT.
                     assert lines.read(6)[5] == 20
-            _output, errors = process.communicate(timeout=30)
+            _output, errors = process.communicate(timeout=60)
             assert b"closed by" in errors or b"reset by" in errors, errors
 
 
@@ -272,7 +274,7 @@ def test_systemd_notify():
         server = Socket.new(SocketFamily.UNIX, SocketType.DATAGRAM, SocketProtocol.DEFAULT)
         server.bind(UnixSocketAddress.new(f"{folder}/notify"), False)
         server.set_option(socket.SOL_SOCKET, SO_PASSCRED, 1)
-        server.set_timeout(30)
+        server.set_timeout(60)
         with running([program, "--ready"], env=dict(os.environ, NOTIFY_SOCKET=f"{folder}/notify")) as process:
             ready, barrier = notification(server), notification(server)
             assert ready[0] == "READY=1"
@@ -401,7 +403,7 @@ def test_node_passes_a_server_both_ways(server):
         with socket.socket(fileno=channel.fds.pop()) as returned:
             assert returned.getsockname() == server.getsockname()
             assert returned.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        with socket.create_connection(server.getsockname(), timeout=30) as client, client.makefile("rb") as file:
+        with socket.create_connection(server.getsockname(), timeout=60) as client, client.makefile("rb") as file:
             assert file.read() == b"served by node for unixconn"
         connection.close()
         assert ended(process)

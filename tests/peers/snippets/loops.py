@@ -120,7 +120,7 @@ def loop_outer_quits_first():
 
     def start():
         GLib.idle_add(outer.quit)
-        GLib.timeout_add(50, inner.quit)
+        GLib.idle_add(lambda: GLib.timeout_add(50, inner.quit) and False)
         inner.run()
         seen.append([outer.is_running(), inner.is_running()])
 
@@ -133,8 +133,8 @@ def loop_sigint():
     """Ctrl-C comes out as KeyboardInterrupt."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     loop = GLib.MainLoop()
-    later(os.kill, os.getpid(), signal.SIGINT)
     try:
+        later(os.kill, os.getpid(), signal.SIGINT)
         loop.run()
     except KeyboardInterrupt:
         return ["KeyboardInterrupt", loop.is_running()]
@@ -170,7 +170,7 @@ def loop_exception_in_a_callback():
 
     GLib.idle_add(fail)
     GLib.idle_add(calls.append, "next")
-    GLib.timeout_add(50, loop.quit)
+    GLib.idle_add(lambda: GLib.timeout_add(50, loop.quit) and False)
     loop.run()
     return calls
 
@@ -388,8 +388,10 @@ def timeout_repeats():
         calls.append(what)
         return calls.count(what) < times
 
+    GLib.timeout_add(100_000, again, "never", 1)
     GLib.timeout_add(10, again, "short", 3)
-    GLib.timeout_add(200, again, "long", 2)
+    Until.iterate(lambda: len(calls) == 3)
+    GLib.timeout_add(40, again, "long", 2)
     Until.iterate(lambda: len(calls) == 5)
     return calls
 

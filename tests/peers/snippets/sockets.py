@@ -346,8 +346,8 @@ def socket_condition_waits_within_the_sockets_timeout():
     s = a.get_socket()
     s.set_timeout(1)
     start = time.monotonic()
-    outcome = [attempt(s.condition_timed_wait, IN, 4_000_000, None)]
-    return [*outcome, round(time.monotonic() - start)]
+    outcome = [attempt(s.condition_timed_wait, IN, 40_000_000, None)]
+    return [*outcome, 1 <= time.monotonic() - start < 30]
 
 
 def socket_send_to_errors():

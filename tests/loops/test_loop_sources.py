@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import linecache
 import os
@@ -15,6 +16,7 @@ from itertools import chain, count
 from pathlib import Path
 
 import pytest
+import storms
 from helpers import collect, forks, outcome_of_child, room, settle
 from loops.sources import spin
 
@@ -35,6 +37,57 @@ def arrived():
     before = signal.signal(signal.SIGUSR1, lambda *_: found.append("handler"))
     yield found
     signal.signal(signal.SIGUSR1, before)
+
+
+class Always(Source):
+    """A source with methods of its own."""
+
+    def prepare(self):
+        return True, -1
+
+    def dispatch(self, callback, args):
+        return callback(*(args or ()))
+
+
+def of_a_signal(_stack):
+    """Return a source of SIGUSR1."""
+    number = unixconn.unix_signal_add(0, signal.SIGUSR1, print)
+    return MainContext.default().find_source_by_id(number), lambda: os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def of_a_cancellable(_stack):
+    """Return a source of a Cancellable."""
+    cancellable = unixconn.Cancellable()
+    return cancellable.source_new(), lambda: (cancellable.reset(), cancellable.cancel())
+
+
+def of_a_socket(stack):
+    """Return a source of a Socket, with a Cancellable."""
+    a, b = UnixConnection.create_pair()
+    stack.enter_context(a)
+    stack.enter_context(b)
+    return b.get_socket().create_source(IOCondition.IN, unixconn.Cancellable()), lambda: a.send_message(b"x")
+
+
+def of_a_descriptor(stack):
+    """Return a source of a descriptor."""
+    a, b = UnixConnection.create_pair()
+    stack.enter_context(a)
+    stack.enter_context(b)
+    return unixconn.unix_fd_source_new(b.get_socket().get_fd(), IOCondition.IN), lambda: a.send_message(b"x")
+
+
+SOURCES = {
+    "idle": lambda _: (unixconn.idle_source_new(), int),
+    "timeout": lambda _: (unixconn.timeout_source_new(0), int),
+    "own methods": lambda _: (Always(), int),
+    "descriptor": of_a_descriptor,
+    "socket": of_a_socket,
+    "cancellable": of_a_cancellable,
+    "signal": of_a_signal,
+}
+"""Each kind of source: a function that makes one, and one that makes it ready."""
+SIGNALS_HANDLER = signal.getsignal(signal.SIGUSR1)
 
 
 class TestSignals:
@@ -179,6 +232,15 @@ class TestChildren:
                 unixconn.child_watch_add(*arguments)
 
 
+def broken_off(look, act):
+    """Do *act*, and call *look* at each of its steps."""
+    try:
+        sys.setprofile(look)
+        act()
+    finally:
+        sys.setprofile(None)
+
+
 class TestSources:
     def test_numbers_begin_again(self, monkeypatch):
         """After the largest number come the smallest ones that are free, and each one can be removed."""
@@ -211,6 +273,54 @@ class TestSources:
         assert source.is_destroyed()
         assert context.find_source_by_id(number) is None
         assert not context.iteration(False)
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+    @pytest.mark.parametrize("outcome", ["ends", "fails", "destroys", "stays"])
+    @pytest.mark.parametrize("make", SOURCES)
+    def test_broken_off_after_the_callback(self, make, outcome, kind, monkeypatch):
+        """A signal handler raises at any step: the source is called again, or is in no table of the context."""
+        monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+        context = MainContext.default()
+        reached = step = 0
+
+        def look(frame, event, _argument):
+            nonlocal reached
+            if calls and event != "return" and frame.f_code.co_filename.startswith(storms.LIBRARY):
+                reached += 1
+                if reached == step:
+                    sys.setprofile(None)
+                    raise kind
+
+        def call(*_arguments):
+            calls.append(1)
+            if outcome == "destroys":
+                source.destroy()
+            elif outcome == "fails":
+                raise ValueError(step)
+            return outcome == "stays"
+
+        while step == reached:
+            step += 1
+            reached, calls = 0, []
+            with contextlib.ExitStack() as stack:
+                source, make_ready = SOURCES[make](stack)
+                source.set_callback(call)
+                number = source.get_id() or source.attach(context)
+                make_ready()
+                with contextlib.suppress(KeyboardInterrupt, ZeroDivisionError):
+                    broken_off(look, lambda: spin(lambda: calls))  # noqa: B023 - called at once
+                if not source.is_destroyed():
+                    # It stays, or it is destroyed once it is called again.
+                    calls.clear()
+                    make_ready()
+                    spin(lambda: calls)  # noqa: B023
+                if outcome == "stays":
+                    source.destroy()
+                assert source.is_destroyed()
+                assert context.find_source_by_id(number) is None
+                assert source not in context._polled
+                assert signal.getsignal(signal.SIGUSR1) == SIGNALS_HANDLER
+        assert step > 1
 
     def test_numbers_fit_a_c_int(self, context):
         """However many callbacks were called before."""

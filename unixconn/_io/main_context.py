@@ -126,12 +126,12 @@ class BasicSource:
 
     def _prepare(self) -> None:
         """Arrange for the source to become ready, now or later. Called by `attach`, and after each callback."""
-        self._make_ready()
-
-    def _make_ready(self) -> None:
         if self._context is not None:
             self._due = True
             self._context._arrive(self)
+
+    # For the subclasses that become ready later.
+    _make_ready = _prepare
 
     _was_missed = False
     """Whether an exception raised by a signal handler has interrupted a call before its first step."""
@@ -139,18 +139,24 @@ class BasicSource:
     def _dispatch(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
-            stays = False
+            is_settled = False
             try:
                 again = self._call()
                 # As in PyGObject, the first of several results counts.
                 if again and (again is True or not isinstance(again, tuple) or again[0]):
                     if not self._destroyed:
                         self._prepare()
-                    # Only now: a source that is broken off while it prepares would never be called again.
-                    stays = True
-            finally:
-                if not stays:
+                else:
                     self.destroy()
+                # Only now: a source that is broken off while it prepares would never be called again, and one that is
+                # broken off while it ends would stay in the context.
+                is_settled = True
+            finally:
+                if not is_settled:
+                    try:
+                        self.destroy()
+                    finally:  # a signal handler may raise before its first step
+                        self.destroy()
 
 
 class _Call(BasicSource):

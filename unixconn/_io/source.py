@@ -336,21 +336,34 @@ class Source(BasicSource):
         try:
             return otherwise if method is None else converted(method())
         except Exception:  # noqa: BLE001 - a source that fails must not stop the others, nor fail again and again
-            sys.excepthook(*sys.exc_info())
-            self.destroy()
+            try:
+                try:
+                    sys.excepthook(*sys.exc_info())
+                finally:
+                    self.destroy()
+            finally:  # as in `BasicSource._dispatch`
+                self.destroy()
             return otherwise
 
     def _dispatch_polled(self) -> None:
         if self._due and not self._destroyed:
             self._due = False
-            again: object = False
+            is_settled = False
             try:
                 self._depth += 1
-                again = self._run(*self._given)
-            finally:
-                self._depth -= 1
+                try:
+                    again = self._run(*self._given)
+                finally:
+                    self._depth -= 1
                 if not again:
                     self.destroy()
+                is_settled = True
+            finally:
+                if not is_settled:
+                    try:
+                        self.destroy()
+                    finally:  # as in `BasicSource._dispatch`
+                        self.destroy()
 
     def _run(self, callback: Callable[..., object] | None, data: tuple[object, ...] | None) -> object:
         dispatch = getattr(self, "dispatch", None)

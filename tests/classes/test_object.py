@@ -6,7 +6,6 @@ import copy
 import gc
 import pickle
 import warnings
-import weakref
 
 import pytest
 from helpers import PYPY, collect
@@ -454,27 +453,20 @@ class TestHandlers:
         bell.cancel()
         assert got == [(other, 1, "x")]
 
-    def test_connect_object_that_goes(self, bell):
-        """It does not keep the other object alive, and the handler goes with it."""
-        got, other = [], UnixFDList.new()
-        number = bell.connect_object("cancelled", lambda *arguments: got.append(arguments), other)
-        gone = other.weak_ref()
-        del other
+    def test_connect_object_keeps_it(self, bell):
+        """The handler keeps the other object alive, as with PyGObject, until it is disconnected."""
+        got = []
+        number = bell.connect_object("cancelled", lambda *arguments: got.append(arguments), UnixFDList.new())
+        after = bell.connect_object_after("cancelled", lambda *arguments: got.append(arguments), UnixFDList.new(), 1)
         collect()
-        assert gone() is None
-        assert not bell.handler_is_connected(number)
         bell.cancel()
-        assert got == []
-
-    def test_connect_object_leaves_nothing(self, bell):
-        """An owner that stays knows nothing of the handlers that are gone."""
-        owner = Bell()
-        before = weakref.getweakrefcount(owner), len(weakref.finalize._registry)
-        for each in (bell, Bell()):
-            Object.disconnect(each, each.connect_object("cancelled", print, owner))
-        del each
+        assert [(type(other), *data) for other, *data in got] == [(UnixFDList,), (UnixFDList, 1)]
+        gone = [other.weak_ref() for other, *_ in got]
+        got.clear()
+        for each in (number, after):
+            Object.disconnect(bell, each)
         collect()
-        assert (weakref.getweakrefcount(owner), len(weakref.finalize._registry)) == before
+        assert [each() for each in gone] == [None, None]
 
     @pytest.mark.skipif(PYPY, reason="nothing goes there before a collection")
     @pytest.mark.parametrize("way", ["connect", "connect_after", "connect_data", "connect_object"])

@@ -626,38 +626,12 @@ class Object:
         )
 
     def connect_object(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
-        """
-        Connect *callback* as `connect` does, with *owner* in place of this object as the first argument.
-
-        The handler keeps only a weak reference to *owner*, and is disconnected when *owner* is destroyed.
-        """
-        return self._connect_object(signal, callback, owner, data, after=False)
-
-    def _connect_object(
-        self, signal: str, callback: Callable[..., object], owner: object, data: tuple[object, ...], *, after: bool
-    ) -> int:
-        here = weakref.ref(self)
-
-        def disconnect(_gone: object) -> None:
-            emitter = here()
-            if emitter is not None:
-                emitter._disconnect(number)
-
-        # The handler keeps the reference. So a handler that was disconnected leaves nothing behind in the owner.
-        kept = weakref.ref(owner, disconnect)
-
-        def call(_emitter: Object, *values: object) -> object:
-            found = kept()
-            return None if found is None else callback(found, *values, *data)
-
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
-        number = self._connect(signal, callback, call, after=after)
-        return number
+        """Connect *callback* as `connect` does, with *owner* in place of this object as the first argument."""
+        return self._connect(signal, callback, lambda _, *values: callback(owner, *values, *data), after=False)
 
     def connect_object_after(self, signal: str, callback: Callable[..., object], owner: object, *data: object) -> int:
         """Connect *callback* as `connect_object` does, but to run after the class's own handler."""
-        return self._connect_object(signal, callback, owner, data, after=True)
+        return self._connect(signal, callback, lambda _, *values: callback(owner, *values, *data), after=True)
 
     def _connect(self, name: str, callback: Callable[..., object], call: Callable[..., object], *, after: bool) -> int:
         """

@@ -73,6 +73,7 @@ def handlers_by_other_names():
     number = emitter.connect("spoken", lambda *_: emitter.log.append("never"))
     emitter.handler_disconnect(number)
     emitter.connect_object_after("spoken", lambda *values: emitter.log.append(len(values)), other, 8)
+    emitter.connect_object("spoken", lambda each, value: emitter.log.append([type(each).__name__, value]), Emitter())
     emitter.emit("spoken", 1)
     return [emitter.log, emitter.handler_is_connected(number)]
 

@@ -70,6 +70,16 @@ class TestInstall:
             "else: raise AssertionError('Gtk')\n"
         )
 
+    def test_errors(self, tmp_path):
+        """A program that prints an error prints what it does under PyGObject."""
+        done = installed(
+            "from gi.repository import Gio, GLib\n"
+            f"address = Gio.UnixSocketAddress.new({str(tmp_path / 'none')!r})\n"
+            "try: Gio.SocketClient.new().connect(address, None)\n"
+            "except GLib.Error as error: print(error, error.filename == address.get_path())\n"
+        )
+        assert done == "g-io-error-quark: Could not connect: No such file or directory (1) True\n"
+
     def test_pygobject_stays(self, tmp_path):
         """Where there is a gi, only force replaces it: also after its import."""
         (tmp_path / "gi").mkdir()

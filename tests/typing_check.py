@@ -335,7 +335,7 @@ async def use_futures() -> None:
     sent: bool = await a.send_credentials_async()
     sender: Credentials = await future
     task: Task = future
-    name: str = task.get_name()
+    name: str | None = task.get_name()
     await a.send_fd_async(0)
     fd: int = await b.receive_fd_async(Cancellable())
     os.close(fd)

@@ -194,7 +194,8 @@ def install(force: bool = False) -> bool:
 
     Call it before the program imports ``gi``. Where PyGObject is installed, the call has no effect without *force*, and
     returns False. The namespaces are Gio, GLib, GObject, GioUnix and GLibUnix. A name of theirs that this library
-    leaves out on purpose raises an AttributeError that says so.
+    leaves out on purpose raises an AttributeError that says so. From then on, the text of an `Error` is Gio's alone,
+    without the path.
     """
     if isinstance(sys.modules.get("gi.repository.Gio"), _Namespace):
         return True
@@ -215,6 +216,7 @@ def install(force: bool = False) -> bool:
     for name in [each for each in sys.modules if each.partition(".")[0] == "gi"]:
         del sys.modules[name]
     sys.modules.update(made)
+    unixconn.Error._shows_path = False
     return True
 
 

@@ -179,6 +179,9 @@ class Error(RuntimeError):
 
     __module__ = "unixconn"
 
+    _shows_path = True
+    """Whether the text has the ``filename``, see `unixconn.gi.install`."""
+
     partial: bytes = b""
     """
     The data of a message that `SocketConnection.receive_message` has refused.
@@ -196,7 +199,7 @@ class Error(RuntimeError):
         self.__notes__: list[str] = []
 
     def __str__(self) -> str:
-        filename = getattr(self, "filename", None)
+        filename = self._shows_path and getattr(self, "filename", None)
         return f"{self.domain}: {self.message} ({self.code})" + (f": {filename!r}" if filename else "")
 
     def __repr__(self) -> str:

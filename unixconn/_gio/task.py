@@ -8,7 +8,7 @@ from itertools import starmap
 from unixconn._base.arguments import as_int
 from unixconn._base.errors import CancelledError, Error
 from unixconn._base.object import Object, Property
-from unixconn._base.typing import TYPE_CHECKING
+from unixconn._base.typing import TYPE_CHECKING, result_tuple
 from unixconn._gio.cancellable import Cancellable
 from unixconn._io.delivery import here
 from unixconn._io.main_context import PRIORITY_DEFAULT, default_context, pushed_contexts
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from unixconn._io.main_context import MainContext
     from unixconn._io.operation import Operation
     from unixconn._io.reactor import Reactor
+
+
+_Propagated: Any = result_tuple("Propagated", "The result of `Task.propagate_value`.", ok="True.", value="The result.")
 
 
 def ignore(*_arguments: object) -> None:
@@ -220,9 +223,9 @@ class Task(AsyncResult, Waiter):
         """Return the Cancellable that was given to the asynchronous method (g_task_get_cancellable)."""
         return self._cancellable
 
-    def get_name(self) -> str:
-        """Return the name of the C function that would start the operation in Gio (g_task_get_name)."""
-        return self._name
+    def get_name(self) -> str | None:
+        """Return the C function that would start the operation in Gio, or what `set_name` was given, if anything."""
+        return self._name or None
 
     def get_context(self) -> MainContext | None:
         """Return the context that calls the callback, None if an event loop does (g_task_get_context)."""
@@ -287,7 +290,7 @@ class Task(AsyncResult, Waiter):
         Raises ValueError if the operation has not ended, or the result was already taken. The methods for one type also
         raise it for a result of another type.
         """
-        return True, self._propagate(None)
+        return _Propagated(True, self._propagate(None))  # type: ignore[no-any-return]
 
     def _propagate(self, kind: type | None) -> Any:
         if self._ended and self._result and kind is not None:

@@ -121,10 +121,23 @@ def tasks_and_data():
     task.set_priority(7)
     task.return_boolean(False)
     silent = Gio.Task.new(None, None, None)
+    unnamed = silent.get_name()
     silent.return_int(3)
     while not silent.get_completed():
         GLib.MainContext.default().iteration(True)
-    return [seen, task.get_name(), task.get_priority(), task.propagate_boolean(), silent.propagate_int()]
+    other = Gio.Task.new(None, None, None)
+    other.return_value("text")
+    found = other.propagate_value()
+    return [
+        unnamed,
+        str(found),
+        found.value,
+        seen,
+        task.get_name(),
+        task.get_priority(),
+        task.propagate_boolean(),
+        silent.propagate_int(),
+    ]
 
 
 def tasks_that_are_cancelled():

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import sys
 import threading
+from itertools import starmap
 
 import pytest
 from helpers import Background, come_to_rest, same
+from internals import RETURN_IS_ATOMIC
+from storms import Interruption, stop_at
 from ways import each_loop, iterate, optional
 
 from unixconn import (
@@ -223,6 +227,29 @@ class TestNothingIsLost:
         assert not stream.has_pending()
         assert storms
 
+    @pytest.mark.breaks_off
+    @pytest.mark.skipif(not RETURN_IS_ATOMIC, reason="a result may be lost between the return and its store")
+    @pytest.mark.parametrize("is_there", [False, True], ids=["in the socket", "in the buffer"])
+    def test_of_lines_by_signal_handlers(self, lines, is_there):
+        """An exception comes at each step of a read in turn: a line is returned, or in the stream."""
+        stream, writer = lines
+        seen, step = [""], 0
+        while len(seen) >= step:
+            step += 1
+            writer.write_all(b"one\ntwo\n")
+            found = [stream.read_line()] if is_there else []
+            try:
+                seen = stop_at(step)
+                found += starmap(stream.read_line, ((),))
+            except Interruption:
+                pass
+            finally:
+                sys.setprofile(None)
+            assert not stream.has_pending()
+            found += [stream.read_line() for _ in range(2 - len(found))]
+            assert [each.line for each in found] == [b"one", b"two"], step
+        assert step > 3
+
     def test_of_a_splice(self, lines, pair):
         """What was read ahead is spliced, too."""
         stream, writer = lines
@@ -246,6 +273,18 @@ class TestNothingIsLost:
 
 
 class TestDescriptors:
+    def test_of_an_operation_that_waits(self, pair, null, calls):
+        """It comes first: a read in the background leaves it what has come meanwhile."""
+        a, b = pair
+        stream, lines = DataInputStream(a.get_input_stream()), []
+        a.receive_fd_async(None, calls)
+        b.send_fd(null)
+        stream.read_line_async(0, None, lambda _stream, result: lines.append(stream.read_line_finish(result)))
+        b.get_output_stream().write_all(b"line\n")
+        iterate(lambda: calls and lines)
+        os.close(a.receive_fd_finish(calls[0][1]))
+        assert lines == [(b"line", 4)]
+
     def test_come_in_their_order(self, pair, tagged):
         """Those that came with bytes that were read ahead wait for receive_fd."""
         a, b = pair

@@ -197,12 +197,14 @@ class DataInputStream(BufferedInputStream):
                 buffer = self._buffer
                 size = buffer.find(self._line_end)
                 if size >= 0 and self._line_end:
-                    line = bytes(buffer[:size])
+                    line = _new(Line, (bytes(buffer[:size]), size))
+                    # No call comes after this, in which a signal handler could raise: the line would be lost.
                     del buffer[: size + self._line_end_size]
-                    pending.clear()
-                    return _new(Line, (line, size))
+                    return line
         finally:
-            if pending:
+            if pending and pending[0] is token:
+                del pending[0]
+            elif pending:
                 give_back_turn(self, token)
         return self._take_now(self._take_line, cancellable)
 
@@ -294,9 +296,9 @@ class DataInputStream(BufferedInputStream):
             if not buffer:
                 return _END
             size, width = len(buffer), 0
-        line = bytes(buffer[:size])
+        line = _new(Line, (bytes(buffer[:size]), size))
         del buffer[: size + width]
-        return _new(Line, (line, size))
+        return line
 
     def _find_any_end(self) -> tuple[int, int]:
         """Return where the line ends, -1 if that has not come yet, and how many bytes the end has."""

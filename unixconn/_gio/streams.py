@@ -202,7 +202,10 @@ def in_turn(
         # Tokens behind this one are of operations that find at their next step that they have no turn.
         pending.clear()
     except BaseException:  # an Error, or an exception raised by a signal handler at any step
-        give_back_turn(stream, token)
+        if pending and pending[0] is token:
+            del pending[0]  # without a call, in which a second exception could keep the turn
+        else:
+            give_back_turn(stream, token)
         raise
 
 

@@ -170,7 +170,7 @@ def later(call, *arguments):
     path = f"/proc/self/task/{threading.get_native_id()}/status"
 
     def turns():
-        """Give its state, and how often it has had the processor."""
+        """Return its state, and how often it has had the processor."""
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             return [each.split()[1] for each in file if each.startswith(("State:", "voluntary", "nonvoluntary"))]
 

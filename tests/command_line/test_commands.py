@@ -11,6 +11,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import namespaces
 import pytest
 from command_line.commands import (
     OTHER,
@@ -226,6 +227,29 @@ def test_a_closed_output(arguments, folder):
     done = run(*arguments, cwd=folder, stdout=None, capture_output=False, stderr=subprocess.PIPE, preexec_fn=closing(1))
     assert (done.returncode, done.stderr) == (os.EX_IOERR, "unixconn: standard output: Bad file descriptor\n")
     assert not list(folder.iterdir())
+
+
+@needs_root
+@pytest.mark.parametrize("program", [[], ["--", "sh", "-c", "cat <&3"], ["--stdin", "--", "cat"]])
+def test_without_devices(door, file, program):
+    """Where there is no /dev/null, as in a bare chroot, all goes as elsewhere."""
+    options = program[: program.index("--")] if program else []
+    bare = {"stdin": subprocess.PIPE, "preexec_fn": namespaces.hide_devices}
+    with started("receive", "--verbose", *options, door, *program[len(options) :], **bare) as receiver:
+        told = receiver.stderr.readline()
+        if not told:
+            namespaces.check(receiver.wait())
+        assert told == f"unixconn: waiting for a sender on {door} ...\n"
+        send(door, file)
+        code, output, _ = end_of(receiver)
+    assert (code, output) == (0, "Dear reader\n")
+    # The reader of the output has closed it.
+    reader, writer = os.pipe()
+    os.close(reader)
+    bare["stdin"] = None
+    done = run("info", stdout=writer, capture_output=False, stderr=subprocess.PIPE, **bare)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("how", ["closed", "full", "broken"])

@@ -157,14 +157,11 @@ def test_peer_outside_of_the_pid_namespace(door):
 
     def inside():
         libc = ctypes.CDLL(None)
-        namespaces.unshare(NEW_MOUNTS)
-        if libc.mount(b"none", b"/", None, PRIVATE, None) or libc.mount(b"proc", b"/proc", b"proc", 0, None):
+        namespaces.unshare(namespaces.NEW_MOUNT)
+        if libc.mount(b"none", b"/", None, namespaces.PRIVATE, None) or libc.mount(b"proc", b"/proc", b"proc", 0, None):
             os._exit(namespaces.NOT_PERMITTED)
         told = json.loads(run("peer", "--json", door).stdout)
         return (told["pid"], told["executable"], told["alive"]) == (None, None, True)
 
     with unixconn.listen(door):
         namespaces.check(namespaces.in_pid_namespace(inside))
-
-
-NEW_MOUNTS, PRIVATE = 0x20000, 0x44000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket as socket
 import argparse
 import errno
 import grp
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from unixconn import Error, FileDescriptor, IOErrorEnum
 from unixconn._kernel.descriptors import adopt
+from unixconn._kernel.sockets import SocketType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,11 @@ def new_descriptor(create: Callable[..., int], *arguments: Any) -> FileDescripto
     made = FileDescriptor._empty()
     adopt(made._owned, create, *arguments)
     return made
+
+
+def placeholder() -> FileDescriptor:
+    """Make a descriptor that keeps a number for another one. It is no file: a bare chroot has not even /dev/null."""
+    return new_descriptor(lambda: SocketType(socket.AF_UNIX).detach())
 
 
 # --- options and exit codes ------------------------------------------------------------------------------------------

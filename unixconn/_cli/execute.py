@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from unixconn import FileDescriptor
-from unixconn._cli.common import LONGEST_NAME, UNKNOWN_NAME, CommandError, new_descriptor, say
+from unixconn._cli.common import LONGEST_NAME, UNKNOWN_NAME, CommandError, placeholder, say
 from unixconn._cli.ending import restore_signals
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Numbers:
     """
     The *count* numbers from 3 on, or from 0 on for *stdin*, which the descriptors get in the order of their arrival.
 
-    Until then each of them that is free is open as /dev/null. Otherwise a descriptor of the library could have it, and
+    Until then each of them that is free has a `placeholder`. Otherwise a descriptor of the library could have it, and
     be overwritten. Raises OSError if there are too few descriptors.
     """
 
@@ -47,7 +47,7 @@ class Numbers:
         self._owners: dict[int, FileDescriptor] = {}
         with ExitStack() as opened:
             while True:
-                descriptor = opened.enter_context(new_descriptor(os.open, os.devnull, os.O_RDONLY))
+                descriptor = opened.enter_context(placeholder())
                 if descriptor.fileno() >= self._first + count:
                     descriptor.close()
                     break

@@ -31,6 +31,7 @@ from unixconn._cli.common import (
     new_descriptor,
     output,
     path_argument,
+    placeholder,
     progress,
     say,
     socket_name,
@@ -315,7 +316,7 @@ def _check_room(options: _Options) -> None:
     try:
         with ExitStack() as tried:
             for _ in range(needed):
-                tried.enter_context(new_descriptor(os.open, os.devnull, os.O_RDONLY))
+                tried.enter_context(placeholder())
     except OSError as error:
         text = f"--count {options.count} needs {needed} free descriptors: {error.strerror}; raise the limit (ulimit -n)"
         raise CommandError(text, os.EX_OSERR) from None

@@ -16,6 +16,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import internals
 import pytest
 from helpers import RENAMEAT2, forbid_calls, forked, needs_filters, outcome_of_child
 from namespaces import NEW_MOUNT, become, check, unshare
@@ -291,6 +292,8 @@ class Server:
         theirs.close()
 
     def _serve(self, path, orders):
+        # It waits for the lock until it has it, however slow the machine.
+        internals.socket_file._ATTEMPTS = 30_000
         while orders.recv(1):
             try:
                 listener = unixconn.listen(path)

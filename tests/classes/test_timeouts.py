@@ -311,6 +311,7 @@ class TestTold:
         cancellable.connect(lambda: 1 / 0)
         cancellable.connect(told.set)
         assert told.wait(60)
+        assert settle(lambda: bool(reports))
         assert [type(each) for each in reports] == [ZeroDivisionError]
 
     def test_a_handler_that_ends_its_thread(self, pair):

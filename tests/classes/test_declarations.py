@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import ClassVar
 
@@ -205,6 +206,30 @@ class TestSignals:
                 method(hear)
 
 
+# Arguments for the constructors of the library's classes, given a pair of connections.
+GIVEN = {
+    **dict.fromkeys(
+        ["Cancellable", "Credentials", "SocketListener", "SocketService", "UnixCredentialsMessage", "UnixFDList"],
+        lambda _: {},
+    ),
+    "SocketClient": lambda _: {"timeout": 2},
+    "ThreadedSocketService": lambda _: {"max_threads": 2},
+    "UnixSocketAddress": lambda _: {"path": "/nowhere"},
+    "UnixFDMessage": lambda _: {"fd_list": unixconn.UnixFDList.new()},
+    "Socket": lambda _: {"timeout": 3},
+    **dict.fromkeys(["UnixConnection", "SocketConnection"], lambda pair: {"socket": pair[0].get_socket()}),
+    **dict.fromkeys(
+        ["BufferedInputStream", "DataInputStream"],
+        lambda pair: {"base_stream": pair[0].get_input_stream(), "close_base_stream": False},
+    ),
+    "DataOutputStream": lambda pair: {"base_stream": pair[0].get_output_stream(), "close_base_stream": False},
+    **dict.fromkeys(
+        ["UnixInputStream", "UnixOutputStream"],
+        lambda pair: {"fd": pair[0].get_socket().get_fd(), "close_fd": False},
+    ),
+}
+
+
 class TestProperties:
     def test_as_attributes(self):
         """Attribute, props and get_property are one value; to set it notifies."""
@@ -315,6 +340,54 @@ class TestProperties:
         assert Base.find_property("limited").maximum == 5
         with pytest.raises(TypeError, match="'fixed'"):
             Base(fixed=4)
+
+    @pytest.mark.parametrize("kind", GIVEN)
+    def test_subclasses_of_the_library(self, kind, pair):
+        """What a subclass declares, its constructor takes as well; a construct property has its default."""
+        given = GIVEN[kind](pair)
+        seen = []
+
+        class Made(getattr(unixconn, kind)):
+            note = Property(type=str, default="none")
+            level = Property(type=int, default=3, flags=ParamFlags.READWRITE | ParamFlags.CONSTRUCT)
+
+            def do_constructed(self):
+                seen.append((self.note, self.level))
+
+        class Derived(Made):
+            is_set = Property(type=bool, default=False)
+
+            def __init__(self, note, **others):
+                super().__init__(note=note, **others)
+
+        for made, values in (
+            (Made(**given), ("none", 3)),
+            (Made(note="a", level=4, **given), ("a", 4)),
+            (Derived("b", is_set=True, **given), ("b", 3)),
+        ):
+            assert (made.note, made.level) == values
+            assert all(made.get_property(name) == value for name, value in given.items() if name != "fd")
+        assert made.is_set is True
+        assert seen == [("none", 3), ("none", 4), ("none", 3)]
+        with pytest.raises(TypeError, match="nosuch"):
+            Made(nosuch=1, **given)
+        with pytest.raises(TypeError, match="level"):
+            Made(level="x", **given)
+
+    def test_subclasses_that_only_look(self):
+        """do_constructed() is called without a declaration, too; others are made as before."""
+        seen = []
+
+        class Looks(unixconn.ThreadedSocketService):
+            def do_constructed(self):
+                seen.append(self.props.max_threads)
+
+        Looks(max_threads=4).close()
+        unixconn.ThreadedSocketService(max_threads=5).close()
+        assert seen == [4]
+        assert inspect.signature(unixconn.ThreadedSocketService).parameters["max_threads"].default == 10
+        with pytest.raises(TypeError, match="nosuch"):
+            unixconn.ThreadedSocketService(nosuch=5)
 
     def test_found_by_name(self):
         """find_property() returns None for a name that is none."""

@@ -13,6 +13,7 @@ import sys
 import warnings
 import weakref
 from enum import IntEnum
+from functools import wraps
 
 from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.typing import TYPE_CHECKING
@@ -311,6 +312,9 @@ class Object:
     _hears_notify = False
     """Whether the class overrides `do_notify`."""
 
+    _taker: ClassVar[type[Object] | None] = None
+    """The class whose constructor takes what a program's class declares, see `_take_properties`."""
+
     _initial: tuple[DeclaredProperty, ...] = ()
     """The properties that each new object is given, if only their default."""
 
@@ -327,6 +331,8 @@ class Object:
         for name in cls._uncalled.split():
             if name in cls.__dict__:
                 raise TypeError(f"{cls.__name__}.{name}() would never be called: unixconn has no such virtual method")
+        if "do_constructed" in cls.__dict__:
+            cls._take_properties()
         if "__gsignals__" in cls.__dict__ or "__gproperties__" in cls.__dict__:
             cls._read_declarations()
 
@@ -390,6 +396,29 @@ class Object:
         cls._properties = tuple(sorted((*known, spec), key=lambda each: each.name))
         if spec.flags & 12:
             cls._initial = (*cls._initial, spec)
+        cls._take_properties()
+
+    @classmethod
+    def _take_properties(cls) -> None:
+        """Have the constructor of the library's class that *cls* is derived from take the properties of *cls*, too."""
+        cls._taker = taker = next(
+            each for each in cls.__mro__ if each.__module__ == "unixconn" and "__init__" in each.__dict__
+        )
+        make = vars(taker)["__init__"]
+        if taker is Object or hasattr(make, "takes"):
+            return
+
+        # It costs time only where a program declares something: other objects are made as before.
+        @wraps(make)
+        def take(self: Object, *arguments: Any, **properties: Any) -> None:
+            found = {name: self.find_property(name) for name in properties if self._taker is taker}
+            own = {name: properties.pop(name) for name, each in found.items() if isinstance(each, DeclaredProperty)}
+            make(self, *arguments, **properties)
+            if self._taker is taker:
+                Object.__init__(self, **own)
+
+        vars(take)["takes"] = True
+        setattr(taker, "__init__", take)  # noqa: B010 - for type checkers, which refuse the plain form
 
     def do_get_property(self, spec: Property) -> Any:
         """Return the value of a property from ``__gproperties__``. Classes that declare one override this method."""

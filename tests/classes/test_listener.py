@@ -7,19 +7,23 @@ import contextlib
 import os
 import select
 import socket
+import sys
 import time
 
+import internals
 import pytest
-from helpers import Background, no_collection, outcome_of_child, room, settle
+from helpers import Background, no_collection, open_sockets, outcome_of_child, room, settle
 from internals import listener as module
 from ways import by_await, each_way, failure
 
 import unixconn
 from unixconn import (
     Cancellable,
+    MainContext,
     Object,
     Socket,
     SocketClient,
+    SocketConnection,
     SocketFamily,
     SocketListener,
     SocketListenerEvent,
@@ -27,6 +31,7 @@ from unixconn import (
     SocketService,
     SocketType,
     ThreadedSocketService,
+    UnixConnection,
     UnixSocketAddress,
 )
 
@@ -333,3 +338,86 @@ class TestListener:
             with room(0), pytest.raises(unixconn.TooManyOpenFilesError):
                 do(listener, "accept")
             listener.accept().connection.close()
+
+
+class Refusing(UnixConnection):
+    """A class whose constructor fails."""
+
+    def __init__(self, *, socket):
+        raise ZeroDivisionError(socket.get_fd())
+
+
+@pytest.fixture
+def refusing():
+    """Have all connections of Unix streams be of the class Refusing."""
+    key = SocketFamily.UNIX, SocketType.STREAM, SocketProtocol.DEFAULT
+    usual = internals.connection_types[key]
+    SocketConnection.factory_register_type(Refusing, *key)
+    yield
+    internals.connection_types[key] = usual
+
+
+@pytest.mark.usefixtures("refusing")
+class TestAConstructorThatFails:
+    """The caller gets its exception, and the connection is closed, at once and before a collection."""
+
+    @each_way
+    @pytest.mark.parametrize("comes", ["before", "later"])
+    def test_accept(self, tmp_path, do, comes, capfd):
+        """In each way; and the next connection is the next call's."""
+        address = UnixSocketAddress.new(tmp_path / "s")
+        with SocketListener() as listener, contextlib.ExitStack() as clients:
+            listener.add_address(address, SocketType.STREAM, SocketProtocol.DEFAULT)
+
+            def connect():
+                made.append(clients.enter_context(socket.socket(socket.AF_UNIX)))
+                made[-1].connect(str(tmp_path / "s"))
+
+            for _ in "12":
+                made = []
+                if comes == "before":
+                    connect()
+                with pytest.raises(ZeroDivisionError) as caught:
+                    do(listener, "accept", **({"meanwhile": connect} if comes == "later" else {}))
+                made[0].settimeout(60)
+                assert made[0].recv(1) == b""
+                assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("is_watched", [False, True])
+    def test_connect(self, tmp_path, is_watched):
+        """The same for who connects."""
+        client = SocketClient()
+        if is_watched:
+            Object.connect(client, "event", lambda *_: None)
+        address = UnixSocketAddress.new(tmp_path / "s")
+        before = open_sockets()
+        with unixconn.listen(tmp_path / "s"):
+            listening = open_sockets()
+            for connect in (
+                lambda: client.connect(address),
+                lambda: client.connect(address, Cancellable()),
+                lambda: client.connect_async(address).result(60),
+            ):
+                with pytest.raises(ZeroDivisionError):
+                    connect()
+                assert open_sockets() == listening
+        assert open_sockets() == before
+
+    def test_a_service(self, tmp_path, monkeypatch):
+        """It reports the exception, and accepts the next connection."""
+        told = []
+        monkeypatch.setattr(sys, "excepthook", lambda kind, *_: told.append(kind))
+        service = SocketService()
+        service.add_address(UnixSocketAddress.new(tmp_path / "s"), SocketType.STREAM, SocketProtocol.DEFAULT)
+        for count in (1, 2):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(tmp_path / "s"))
+                while len(told) < count:
+                    MainContext.default().iteration(True)
+                client.settimeout(60)
+                assert client.recv(1) == b""
+        service.close()
+        while MainContext.default().iteration(False):
+            pass
+        assert told == [ZeroDivisionError] * 2

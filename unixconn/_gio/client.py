@@ -24,7 +24,7 @@ from unixconn._gio.socket_types import SocketProtocol, SocketType, open_socket
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Connect
-from unixconn._io.operation import Operation
+from unixconn._io.operation import Operation, UserError
 from unixconn._io.steps import complete_all
 from unixconn._kernel.connect import connect_new
 from unixconn._kernel.trigger import check_cancellable
@@ -401,12 +401,15 @@ class SocketClient(Object):
             socket = made  # close() is for a socket that was made
             if self._local_address is not None:
                 socket.bind(self._local_address, False)
-            connection = socket.connection_factory_create_connection()
+            try:
+                connection = socket.connection_factory_create_connection()
+            except Exception as error:  # noqa: BLE001 - of the constructor of a user's class
+                raise UserError(error) from None
             self._tell(SocketClientEvent.CONNECTING, address, connection)
             yield socket._connecting(address)
             socket._clear_nonblock()
             is_connected = True
-        except CancelledError:
+        except (CancelledError, UserError):
             raise
         except Error as error:
             raise about_address(error.prefixed(CONNECTING), address) from None

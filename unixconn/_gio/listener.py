@@ -17,10 +17,10 @@ from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
-from unixconn._gio.socket_types import SocketProtocol, SocketType
+from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
-from unixconn._io.operation import READABLE, Operation
+from unixconn._io.operation import READABLE, Operation, UserError
 from unixconn._kernel import epoll
 from unixconn._kernel.connect import accept
 from unixconn._kernel.file_descriptor import passer
@@ -247,6 +247,25 @@ def _accept_any(entries: list[_Entry]) -> tuple[Socket, Object | None] | None:
     return None
 
 
+def _connection_over(socket: Socket) -> SocketConnection:
+    """Do what `Socket.connection_factory_create_connection` does, and close *socket* if that raises an exception."""
+    kind = connection_types.get((socket._family, socket._type, socket._protocol)) or connection_types[None]
+    if kind._has_plain_constructor:
+        # The lines of `SocketConnection._over`.
+        made = kind.__new__(kind)
+        made._pending = []
+        made._socket = socket
+        return made
+    is_made = False
+    try:
+        made = kind(socket=socket)
+        is_made = True
+        return made
+    finally:
+        if not is_made:
+            socket.close()
+
+
 class _AcceptSocket(Operation[AcceptedSocket]):
     """
     Accept a connection on one of *entries*.
@@ -292,8 +311,17 @@ class _Accept(Operation[Accepted[SocketConnection]]):
         accepted = _accept_any(self._entries)
         if accepted is None:
             return False
-        result.append(Accepted(self._over(accepted[0]), accepted[1]))
+        try:
+            connection = self._over(accepted[0])
+        except Exception as error:  # noqa: BLE001 - of the constructor of a user's class
+            raise UserError(error) from None
+        result.append(Accepted(connection, accepted[1]))
         return True
+
+    def explain(self, error: Error) -> None:
+        """Raise the exception of the user's constructor in place of *error*."""
+        if isinstance(error, UserError):
+            raise error.raised from None
 
     def discard(self, result: Accepted[SocketConnection]) -> None:
         """Close the connection."""
@@ -327,7 +355,7 @@ class SocketListener(Object):
         self._socket = Socket()
         self._socket._handle = self._handle = _GateHandle()
         self._gate = _Gate(self._entries)
-        self._accept_as(Socket.connection_factory_create_connection)
+        self._accept_as(_connection_over)
         self._closed = False
 
     def _accept_as(self, over: Callable[[Socket], SocketConnection]) -> None:
@@ -526,6 +554,9 @@ class SocketListener(Object):
         - CANCELLED, or TIMED_OUT after a deadline, if *cancellable* is cancelled
         - TOO_MANY_OPEN_FILES if the descriptor table is full; the connection stays in the queue
         - NOT_INITIALIZED if the listener never had a socket
+
+        An exception in the constructor of a class of `SocketConnection.factory_register_type` closes the accepted
+        connection, and is raised here.
         """
         if cancellable is None:
             # A short door: the first attempt, as the operation makes it.

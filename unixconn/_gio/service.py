@@ -137,7 +137,7 @@ class SocketService(SocketListener):
         try:
             try:
                 if task._error is not None:
-                    raise task._error.copy()
+                    raise task._error.copy() if isinstance(task._error, Error) else task._error  # see `UserError`
                 # If a signal handler raises an exception, the connection is dropped, and so closed.
                 connection, source_object = task._result.pop()
             except Error as error:

@@ -304,6 +304,10 @@ class Task(AsyncResult, Waiter):
             raise ValueError(f"{self._name} has not ended yet")
         if self._error is not None:
             error = self._error
+            if error.__class__ is CancelledError:
+                raise error.copy()
+            if not isinstance(error, Error):  # of a function of the user's, see `UserError`
+                raise error
             if self._cancellable is not None and self._checks and not isinstance(error, CancelledError):
                 # As in Gio, for an Error. A value stays the result: it may be a message, which would be lost.
                 try:

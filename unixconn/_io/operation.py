@@ -19,9 +19,9 @@ from unixconn._kernel.epoll import READABLE, WRITABLE
 from unixconn._kernel.handle import Handle
 
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
-__all__ = ["OVERDUE", "READABLE", "WRITABLE", "Operation", "is_overdue", "timed_out", "would_block"]
+__all__ = ["OVERDUE", "READABLE", "WRITABLE", "Operation", "UserError", "is_overdue", "timed_out", "would_block"]
 
 T = TypeVar("T")
 
@@ -84,6 +84,23 @@ class Operation(Generic[T]):
     def withdraw(self, result: T) -> None:
         """Take back, at once, a result whose caller was cancelled or interrupted before it had it."""
         self.discard(result)
+
+
+class UserError(Error):
+    """
+    Ends an operation with *raised*, an exception that a function of the user's has raised in an attempt.
+
+    An attempt may raise nothing but an Error: any other exception counts as that of a signal handler, which goes to
+    whoever made the attempt, and after which another attempt is made.
+    """
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+    def prefixed(self, prefix: str) -> Any:
+        """Return the user's exception."""
+        return self.raised
 
 
 def would_block(handle: Handle) -> Error:

@@ -14,6 +14,7 @@ from unixconn._base.errors import Error
 from unixconn._base.lock import Lock
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._io.blocking import complete
+from unixconn._io.operation import UserError
 from unixconn._io.waiter import Waiter, cancelled
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def complete_all(steps: Steps[T], trigger: Trigger | None, *, blocking: bool) ->
                 operation = steps.send(result)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except UserError as error:
+        raise error.raised from None
     finally:
         steps.close()
 
@@ -172,6 +175,8 @@ class Sequence(Generic[T]):
                 operation = following.operation = self._steps.throw(cancelled())
         except StopIteration as stop:
             self._outcome = [stop.value], None
+        except UserError as error:
+            self._outcome = [], error.raised
         except Error as error:
             # Without the traceback, whose frames would keep this object and the generator alive; as in waiter.py.
             error.__context__ = None

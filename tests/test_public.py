@@ -83,6 +83,16 @@ class TestNames:
         with pytest.raises(ImportError, match="Cancelable"):
             exec("from unixconn import Cancelable")
 
+    @pytest.mark.parametrize("name", ["anyio", "asyncio", "gi", "systemd"])
+    def test_a_module_that_was_not_imported(self, name):
+        """The error says that the program has to import it."""
+        code = f"import unixconn; unixconn.{name}"
+        folder = Path(unixconn.__file__).parents[1]
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=folder
+        )
+        assert f"no attribute '{name}': it is a module of its own, which `import unixconn.{name}` loads" in done.stderr
+
     @pytest.mark.parametrize("name", ["Gio.File", "Gio.bus_get_sync", "GLib.Variant", "GObject.BindingFlags"])
     def test_a_name_that_is_left_out(self, name):
         """The error says so, for programs whose import was changed, as in `unixconn.gi`."""

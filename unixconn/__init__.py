@@ -247,6 +247,8 @@ _MODULES = {
     "_gio.task": "AsyncResult Task",
     "_gio.unix_streams": "UnixInputStream UnixOutputStream",
 }
+_BESIDE = ("anyio", "asyncio", "gi", "systemd")
+"""The public modules beside this one, which a program imports itself."""
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __version__ = "0.1.0"
@@ -257,7 +259,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         if name not in _HOMES:
-            error = AttributeError(_left_out(name) or f"module 'unixconn' has no attribute {name!r}")
+            said = f"module 'unixconn' has no attribute {name!r}"
+            if name in _BESIDE:
+                said += f": it is a module of its own, which `import unixconn.{name}` loads"
+            error = AttributeError(_left_out(name) or said)
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, sys.modules[__name__]
             raise error
@@ -278,7 +283,7 @@ if not TYPE_CHECKING:
     def _left_out(name):
         """Return what there is to say of *name* if a library of GLib has it, and this one not, on purpose."""
         # Python asks for a module of the package first as for an attribute.
-        if name.startswith("_") or name in ("anyio", "asyncio", "gi", "systemd"):
+        if name.startswith("_") or name in _BESIDE:
             return None
         try:
             from unixconn._gio.missing import LIBRARIES, about

@@ -367,8 +367,8 @@ class SocketConnection(IOStream):
         - TOO_MANY_OPEN_FILES and PERMISSION_DENIED as `receive_message`
         - NOT_SUPPORTED if the socket is no stream
 
-        With the first three, the bytes that have come are in the attribute `Error.partial`. The next call gets them as
-        well, with their descriptors.
+        In the first two cases, the bytes that have come are in the attribute `Error.partial`. The next call gets them
+        as well, with their descriptors.
         """
         return self._socket._complete(self._receive_exactly_operation(size), cancellable)
 

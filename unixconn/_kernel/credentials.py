@@ -84,6 +84,7 @@ class Credentials(Object):
     """What `this_process` returned when the process made its own credentials; None for all other credentials."""
 
     def __init__(self) -> None:
+        """Make the credentials of this process."""
         super(Object, self).__init__()
         self._numbers = (os.getpid(), os.geteuid(), os.getegid())
         self.source: CredentialsSource = CredentialsSource.SELF

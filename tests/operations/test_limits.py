@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
-from helpers import MOST, adopt, fill, open_descriptors, room, settle
+from helpers import MOST, adopt, fill, open_descriptors, outcome_of_child, room, settle
 from ways import each_background, each_way
 
 import unixconn
-from unixconn import Bytes, TooManyOpenFilesError, UnixConnection
+from unixconn import Bytes, Error, MainContext, TooManyOpenFilesError, UnixConnection
 
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
@@ -142,3 +144,31 @@ def test_splice_of_a_socket_that_is_shut_down(pair, do, is_plain):
             pair[0].get_output_stream().splice(*arguments)
         else:
             do(pair[0].get_output_stream(), "splice", *arguments)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("form", ["callback", "future"])
+    def test_none_for_a_waiting_receive(self, form):
+        """The operation ends with an Error, once, and the message is there for the next one."""
+
+        def child():
+            a, b = UnixConnection.create_pair()
+            results = []
+            if form == "callback":
+                b.receive_message_async(1 << 30, None, lambda _, result: results.append(result))
+            else:
+                future = b.receive_message_async(1 << 30)
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20), -1))
+            a.send_message(b"x")
+            with pytest.raises(Error) as caught:
+                if form == "callback":
+                    while not results:
+                        MainContext.default().iteration(True)
+                    b.receive_message_finish(results[0])
+                else:
+                    future.result(60)
+            assert caught.value.errno == errno.ENOMEM
+            return b.receive_message(9).data == b"x"
+
+        assert outcome_of_child(child, 60) == 0

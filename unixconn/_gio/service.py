@@ -18,7 +18,7 @@ from unixconn._gio.task import Task
 from unixconn._io.delivery import here
 
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from unixconn._io.asyncio_loop import AsyncioLoop
     from unixconn._io.delivery import ContextReactor
@@ -137,7 +137,8 @@ class SocketService(SocketListener):
         try:
             try:
                 if task._error is not None:
-                    raise task._error.copy() if isinstance(task._error, Error) else task._error  # see `UserError`
+                    failure: Any = task._error
+                    raise failure.copy() if isinstance(failure, Error) else failure  # see `UserError`
                 # If a signal handler raises an exception, the connection is dropped, and so closed.
                 connection, source_object = task._result.pop()
             except Error as error:

@@ -176,7 +176,7 @@ class Sequence(Generic[T]):
         except StopIteration as stop:
             self._outcome = [stop.value], None
         except UserError as error:
-            self._outcome = [], error.raised
+            self._outcome = [], error.prefixed("")
         except Error as error:
             # Without the traceback, whose frames would keep this object and the generator alive; as in waiter.py.
             error.__context__ = None

@@ -18,11 +18,12 @@ A Waiter ends once. The thread that ends it holds the handle's lock.
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from abc import abstractmethod
 
-from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
+from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error, system_error
 from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import OVERDUE, Operation, is_overdue, timed_out, would_block
@@ -196,6 +197,8 @@ class Waiter:
                 over = self._is_over or self._failure or self._result or self._operation.attempt(self._result)
             except Error as error:
                 self._failure, over = error, True
+            except MemoryError:  # another attempt would need as much
+                self._failure, over = system_error(errno.ENOMEM, ""), True
             if over:
                 self._end_wait()
         except BaseException:  # raised by a signal handler: go on with the outcome of the attempt, or make another

@@ -250,6 +250,37 @@ class TestNothingIsLost:
             assert [each.line for each in found] == [b"one", b"two"], step
         assert step > 3
 
+    @pytest.mark.breaks_off
+    @pytest.mark.skipif(not RETURN_IS_ATOMIC, reason="a result may be lost between the return and its store")
+    @pytest.mark.parametrize("is_awaited", [False, True], ids=["callback", "future"])
+    @pytest.mark.parametrize("is_there", [False, True], ids=["in the socket", "in the buffer"])
+    def test_of_lines_in_the_background_by_signal_handlers(self, lines, is_there, is_awaited):
+        """An exception comes at each step of a start in turn: a line goes to the callback, or is in the stream."""
+        stream, writer = lines
+        found = []
+        callback = () if is_awaited else (lambda _stream, result: found.append(stream.read_line_finish(result)),)
+        seen, step = [""], 0
+        while len(seen) >= step:
+            step += 1
+            writer.write_all(b"one\ntwo\n")
+            found[:] = [stream.read_line()] if is_there else []
+            started = []
+            try:
+                seen = stop_at(step)
+                started += starmap(stream.read_line_async, ((0, None, *callback),))
+            except Interruption:
+                pass
+            finally:
+                sys.setprofile(None)
+            if is_awaited:
+                found += [each.result(5) for each in started]
+            elif started or stream.has_pending():
+                iterate(lambda: len(found) > is_there)  # noqa: B023 - called at once
+            assert not stream.has_pending()
+            found += [stream.read_line() for _ in range(2 - len(found))]
+            assert [each.line for each in found] == [b"one", b"two"], step
+        assert step > 3
+
     def test_of_a_splice(self, lines, pair):
         """What was read ahead is spliced, too."""
         stream, writer = lines

@@ -368,7 +368,7 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
             task._place = here()
         else:
             task = make_task(stream, name, None, callback, data)
-        pending, token, over = stream._pending, object(), False
+        pending, token, is_over, is_due = stream._pending, object(), False, False
         try:
             pending.append(token)
             if pending == [token] and not task._is_held:
@@ -380,26 +380,31 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
                 except Error as caught:
                     found, task._error = None, caught.with_traceback(None)
                 if found is not None or task._error is not None:
+                    # The lines of `Task._end` and `_tell`. No call comes before *found* is in *task*: a signal handler
+                    # could raise in it.
+                    if found is not None:
+                        task._result = [found]
+                    if callback is AWAIT:
+                        del pending[:]
+                        task._ended = task._completed = is_over = True
+                        return task  # type: ignore[return-value]
+                    is_due = True
                     # As in Gio, where it is a flag. `give_back_turn` would take a frame.
                     task._before = pending.clear
                     if io_priority:
                         task._priority = io_priority
-                    # The lines of `Task._end`.
-                    if found is not None:
-                        task._result = [found]
-                    over = True
-                    if callback is AWAIT:
-                        task._tell()
-                        return task  # type: ignore[return-value]
-                    # The lines of `Task._tell`.
                     task._due = task._was_missed = [(stream, task) + data]  # noqa: RUF005
                     task._ended = True
                     task._place.deliver(task)
+                    is_over = True
                     return None
         finally:
-            if not over:
-                if pending and pending[0] is token:  # as in `_take_now`
-                    del pending[0]
-                else:
-                    give_back_turn(stream, token)
+            if is_over:
+                pass
+            elif is_due:
+                task._tell()  # once more: what the callback gets has left the buffer
+            elif pending and pending[0] is token:  # as in `_take_now`
+                del pending[0]
+            else:
+                give_back_turn(stream, token)
     return start_exclusively(stream, name, stream._take_steps(take), io_priority, cancellable, callback, data)

@@ -214,7 +214,8 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
             raise error
         if self._error is not None:
             self._seen = True
-        return self._error
+        # An exception of another type comes only from the constructor of a user's class of connections.
+        return self._error  # type: ignore[return-value]
 
     def _wait(self, timeout: float | None) -> None:
         self._look_after_its_loop()

@@ -114,7 +114,7 @@ class SocketSource(Source):
             if self._waiter is not None:
                 self._waiter._abort()
 
-    def _end(self, found: IOCondition, error: Error | None) -> None:
+    def _end(self, found: IOCondition, error: Exception | None) -> None:
         """Become ready, as the wait has ended with *found* or *error*. Gio's conditions: gsocket.c."""
         if isinstance(error, CancelledError):
             found = IOCondition(0)

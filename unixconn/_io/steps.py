@@ -101,7 +101,7 @@ class Sequence(Generic[T]):
         self._cancelling_thread = 0
         self._left: list[_Step] = []
         # The result or the Error, until `finish` was called.
-        self._outcome: tuple[list[T], Error | None] | None = None
+        self._outcome: tuple[list[T], Exception | None] | None = None
 
     def start(self) -> None:
         """Start the first step."""

@@ -70,7 +70,7 @@ class Waiter:
     _operation: Operation[Any]
     _result: list[Any]
     """Has the result when there is one. The attempt of the operation puts it there."""
-    _error: Error | None = None
+    _error: Exception | None = None
     _failure: Error | None = None
     """The Error of an attempt, until it has become `_error`."""
     _trigger: Trigger | None = None

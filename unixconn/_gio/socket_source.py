@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from unixconn._base.errors import Error
     from unixconn._gio.socket import Socket
     from unixconn._io.operation import Operation
 

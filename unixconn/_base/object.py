@@ -522,15 +522,9 @@ class Object:
         """
         return getattr(self, self._property(name).getter)()
 
-    def get_properties(self, *names: str) -> tuple[Any, ...]:
-        """
-        Return the values of the properties *names*, in their order; see `get_property`.
-
-        Raises TypeError if there is no name.
-        """
-        if not names:
-            raise TypeError("get_properties() needs the name of a property")
-        return tuple(self.get_property(name) for name in names)
+    def get_properties(self, name: str, *names: str) -> tuple[Any, ...]:
+        """Return the values of the properties *name* and *names*, in their order; see `get_property`."""
+        return tuple(self.get_property(each) for each in (name, *names))
 
     def set_property(self, name: str, value: object) -> None:
         """
@@ -567,6 +561,12 @@ class Object:
             changed = self._property(name)
             self._changed[changed] = True
             self._emit_changes()
+
+    def _change(self, name: str, value: object) -> None:
+        """Store *value* as the property *name*, and notify if that changes it: for setters, as in Gio."""
+        if getattr(self, attribute := "_" + name.replace("-", "_")) != value:
+            setattr(self, attribute, value)
+            self._notify(name)
 
     # Both collections are changed and copied only in single steps of the interpreter, as other threads may use them at
     # any moment.

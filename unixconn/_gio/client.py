@@ -176,7 +176,7 @@ class SocketClient(Object):
 
     def set_family(self, family: SocketFamily) -> None:
         """Set the family of the sockets; INVALID stands for that of the address. Raises TypeError if it is unknown."""
-        self._change("family", "_family", as_member(SocketFamily, family))
+        self._change("family", as_member(SocketFamily, family))
 
     def get_socket_type(self) -> SocketType:
         """Return the type of the sockets."""
@@ -184,7 +184,7 @@ class SocketClient(Object):
 
     def set_socket_type(self, type: SocketType) -> None:  # noqa: A002 - Gio's name
         """Set the type of the sockets. Raises TypeError if it is unknown."""
-        self._change("type", "_type", as_member(SocketType, type))
+        self._change("type", as_member(SocketType, type))
 
     def get_protocol(self) -> SocketProtocol:
         """Return the protocol of the sockets."""
@@ -192,7 +192,7 @@ class SocketClient(Object):
 
     def set_protocol(self, protocol: SocketProtocol) -> None:
         """Set the protocol of the sockets. Raises TypeError if it is unknown."""
-        self._change("protocol", "_protocol", as_member(SocketProtocol, protocol))
+        self._change("protocol", as_member(SocketProtocol, protocol))
 
     def get_local_address(self) -> SocketAddress | None:
         """Return the address that the sockets are bound to before they connect, or None."""
@@ -206,7 +206,8 @@ class SocketClient(Object):
         """
         if address is not None and not isinstance(address, SocketAddress):
             raise TypeError(f"address must be a SocketAddress or None, not {address!r}")
-        self._change("local-address", "_local_address", address)
+        self._local_address = address
+        self._notify("local-address")
 
     def get_timeout(self) -> int:
         """Return the timeout of the sockets in seconds; 0 means no timeout."""
@@ -219,7 +220,7 @@ class SocketClient(Object):
         Raises TypeError if *timeout* is not a number, OverflowError if it is negative or too large, and ValueError if
         it is between 0 and 1. `Cancellable.with_timeout` takes fractions.
         """
-        self._change("timeout", "_timeout", as_timeout(timeout))
+        self._change("timeout", as_timeout(timeout))
 
     def get_enable_proxy(self) -> bool:
         """Return the value that was set; it has no effect on Unix addresses."""
@@ -227,7 +228,7 @@ class SocketClient(Object):
 
     def set_enable_proxy(self, enable: bool) -> None:
         """Set the value; it has no effect on Unix addresses."""
-        self._change("enable-proxy", "_enable_proxy", bool(enable))
+        self._change("enable-proxy", bool(enable))
 
     def get_tls(self) -> bool:
         """Return False."""
@@ -237,11 +238,6 @@ class SocketClient(Object):
         """Do nothing for False. Raises the Error NOT_SUPPORTED for True."""
         if tls:
             raise io_error(IOErrorEnum.NOT_SUPPORTED, "TLS is not supported over Unix sockets")
-
-    def _change(self, name: str, attribute: str, value: object) -> None:
-        if getattr(self, attribute) != value:
-            setattr(self, attribute, value)
-            self._notify(name)
 
     def do_event(self, event: SocketClientEvent, connectable: SocketAddress, connection: object) -> None:
         """Handle the signal ``event`` after the plain handlers. Subclasses override this method."""

@@ -165,8 +165,7 @@ class DataInputStream(BufferedInputStream):
 
     def set_byte_order(self, order: DataStreamByteOrder) -> None:
         """Set the order of the bytes of a number. Raises TypeError for what is not a DataStreamByteOrder."""
-        self._byte_order = as_member(DataStreamByteOrder, order)
-        self._notify("byte-order")
+        self._change("byte-order", as_member(DataStreamByteOrder, order))
 
     def get_newline_type(self) -> DataStreamNewlineType:
         """Return what ends a line."""
@@ -174,10 +173,10 @@ class DataInputStream(BufferedInputStream):
 
     def set_newline_type(self, type: DataStreamNewlineType) -> None:  # noqa: A002 - Gio's name
         """Set what ends a line. Raises TypeError for what is not a DataStreamNewlineType."""
-        self._newline_type = as_member(DataStreamNewlineType, type)
-        self._line_end = _ENDS[self._newline_type]
+        kind = as_member(DataStreamNewlineType, type)
+        self._line_end = _ENDS[kind]
         self._line_end_size = len(self._line_end)
-        self._notify("newline-type")
+        self._change("newline-type", kind)
 
     # --- lines ---
 

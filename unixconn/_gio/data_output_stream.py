@@ -53,8 +53,7 @@ class DataOutputStream(FilterOutputStream):
 
     def set_byte_order(self, order: DataStreamByteOrder) -> None:
         """Set the order of the bytes of a number. Raises TypeError for what is not a DataStreamByteOrder."""
-        self._byte_order = as_member(DataStreamByteOrder, order)
-        self._notify("byte-order")
+        self._change("byte-order", as_member(DataStreamByteOrder, order))
 
     def put_byte(self, data: int, cancellable: Cancellable | None = None) -> bool:
         """Write a byte of the value *data*."""

@@ -33,7 +33,7 @@ class FilterInputStream(InputStream):
     )
 
     _base_stream: InputStream
-    _close_base: bool
+    _close_base_stream: bool
 
     def __init__(self, base_stream: InputStream, *, close_base_stream: bool = True) -> None:
         if self.__class__ is FilterInputStream:
@@ -54,11 +54,11 @@ class FilterInputStream(InputStream):
 
     def get_close_base_stream(self) -> bool:
         """Return whether closing this stream closes the base stream."""
-        return self._close_base
+        return self._close_base_stream
 
     def set_close_base_stream(self, close_base: bool) -> None:
         """Set whether closing this stream closes the base stream."""
-        self._close_base = bool(close_base)
+        self._change("close-base-stream", bool(close_base))
 
     def _close(self) -> None:
         _close_base(self)
@@ -82,7 +82,7 @@ class FilterOutputStream(OutputStream):
     _was_closed = False
 
     _base_stream: OutputStream
-    _close_base: bool
+    _close_base_stream: bool
 
     def __init__(self, base_stream: OutputStream, *, close_base_stream: bool = True) -> None:
         if self.__class__ is FilterOutputStream:
@@ -103,11 +103,11 @@ class FilterOutputStream(OutputStream):
 
     def get_close_base_stream(self) -> bool:
         """Return whether closing this stream closes the base stream."""
-        return self._close_base
+        return self._close_base_stream
 
     def set_close_base_stream(self, close_base: bool) -> None:
         """Set whether closing this stream closes the base stream."""
-        self._close_base = bool(close_base)
+        self._change("close-base-stream", bool(close_base))
 
     def write(self, buffer: BytesLike, cancellable: Cancellable | None = None) -> int:
         """Write to the base stream, as its `write` does; return the number of bytes."""
@@ -140,10 +140,10 @@ def _build_on(stream: Any, base: Any, close_base: bool) -> None:
     stream._base_stream = base
     stream._socket = base._socket
     stream._pending = base._pending
-    stream._close_base = bool(close_base)
+    stream._close_base_stream = bool(close_base)
 
 
 def _close_base(stream: FilterInputStream | FilterOutputStream) -> None:
-    if stream._close_base:
+    if stream._close_base_stream:
         stream._base_stream._closed = True
         stream._base_stream._close()

@@ -276,9 +276,7 @@ class Socket(Object):
 
     def set_blocking(self, blocking: bool) -> None:
         """Set whether operations that cannot be done at once wait, or raise the Error WOULD_BLOCK."""
-        if self._blocking != bool(blocking):
-            self._blocking = bool(blocking)
-            self._notify("blocking")
+        self._change("blocking", bool(blocking))
 
     def get_timeout(self) -> int:
         """Return the longest time that an operation waits, in seconds; 0 means no limit."""
@@ -292,7 +290,7 @@ class Socket(Object):
         that is not a number and OverflowError for one that is negative or does not fit a C unsigned int.
         """
         seconds = as_timeout(timeout)
-        if self._timeout != seconds:
+        if self._timeout != seconds:  # the lines of `_change`: programs set it before a wait
             self._timeout = seconds
             self._notify("timeout")
 
@@ -306,10 +304,7 @@ class Socket(Object):
 
         Raises TypeError for a *backlog* that is not a number, and OverflowError for one that is no C int.
         """
-        number = as_int(backlog, "backlog")
-        if self._listen_backlog != number:
-            self._listen_backlog = number
-            self._notify("listen-backlog")
+        self._change("listen-backlog", as_int(backlog, "backlog"))
 
     def get_keepalive(self) -> bool:
         """

@@ -100,7 +100,9 @@ class UnixInputStream(InputStream):
 
     def set_close_fd(self, close_fd: bool) -> None:
         """Set whether closing the stream closes the descriptor."""
-        self._socket.set_closes(bool(close_fd))
+        if self._socket.closes != bool(close_fd):
+            self._socket.set_closes(bool(close_fd))
+            self._notify("close-fd")
 
     def _close(self) -> None:
         self._socket.close()
@@ -141,7 +143,9 @@ class UnixOutputStream(OutputStream):
 
     def set_close_fd(self, close_fd: bool) -> None:
         """Set whether closing the stream closes the descriptor."""
-        self._socket.set_closes(bool(close_fd))
+        if self._socket.closes != bool(close_fd):
+            self._socket.set_closes(bool(close_fd))
+            self._notify("close-fd")
 
     def _close(self) -> None:
         self._socket.close()

@@ -230,3 +230,29 @@ def failures_of_a_cancelled_operation():
     run(incoming.read_bytes_async, incoming.read_bytes_finish, 1, 0)
     run(ours.connect_async, ours.connect_finish, Gio.UnixSocketAddress.new("/nowhere"))
     return found
+
+
+def notifications_of_setters():
+    """A setter notifies of a change alone, but for the address."""
+    a, _b = pair()
+    number, address = a.get_socket().get_fd(), Gio.UnixSocketAddress.new("/x")
+    low, high = Gio.UnixInputStream.new(number, False), Gio.UnixOutputStream.new(number, False)
+    flags = [True, False, False, True]
+    setters = [
+        (a.get_socket(), {"blocking": flags, "keepalive": flags, "timeout": [0, 3, 3], "listen_backlog": [10, 3, 3]}),
+        (Gio.SocketClient(), {"timeout": [0, 3, 3], "family": [0, 1, 1], "socket_type": [1, 2, 2]}),
+        (Gio.SocketClient(), {"protocol": [0, 0], "enable_proxy": flags, "local_address": [None, address, None]}),
+        (low, {"close_fd": [False, True, True, False]}),
+        (high, {"close_fd": [False, True, True, False]}),
+        (Gio.DataInputStream.new(low), {"byte_order": [0, 1, 1, 0], "newline_type": [0, 2, 2]}),
+        (Gio.DataInputStream.new(low), {"buffer_size": [4096, 50, 50], "close_base_stream": flags}),
+        (Gio.DataOutputStream.new(high), {"byte_order": [0, 1, 1, 0], "close_base_stream": flags}),
+    ]
+    seen = []
+    for each, given in setters:
+        GObject.Object.connect(each, "notify", lambda _, spec: seen.append(["notify", spec.name]))
+        for name, values in given.items():
+            for place, value in enumerate(values):
+                seen.append([name, place])
+                getattr(each, f"set_{name}")(value)
+    return seen

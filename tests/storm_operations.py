@@ -662,6 +662,7 @@ OPERATIONS: dict[str, Callable[[Place], Taken]] = {
     "dropped UnixFDList": lambda p: dropping(unixconn.UnixFDList.new_from_array([os.dup(p.fds[0])])),
     "dropped Cancellable": lambda _: dropping(shown_for_good()),
     "dropped credentials": lambda p: dropping(with_pidfd(p)),
+    "UnixListener.detach": lambda p: (p.keep(unixconn.listen(p.new_path())).detach, ()),
     "dropped listener": lambda p: dropping(unixconn.listen(p.new_path())),
     "dropped result of accept": lambda p: dropping(ended(called_at(p).accept_async())),
 }

@@ -277,6 +277,57 @@ class TestFiles:
             listener.close()
             assert number(path) == found
 
+    def test_detached(self, path):
+        """The file stays, clients are not refused meanwhile, and what waits for one ends."""
+        listener = unixconn.listen(path)
+        waiting = Background(listener.accept)
+        assert waiting.is_waiting()
+        with listener.detach() as owner:
+            assert isinstance(waiting.outcome(), unixconn.ClosedError)
+            with unixconn.connect(path), unixconn.listen(sock=owner) as other:
+                assert other.fileno() >= 0
+                other.accept().connection.close()
+        assert stat.S_ISSOCK(path.lstat().st_mode)
+        for call in (listener.detach, listener.fileno):
+            with pytest.raises(unixconn.ClosedError):
+                call()
+
+    def test_detached_and_sent(self, path, pair):
+        """Another process goes on with the socket."""
+        ours, theirs = pair
+        ours.give_fd(unixconn.listen(path).detach())
+
+        def serve():
+            with unixconn.listen(sock=theirs.receive_descriptor()) as listener, next(listener) as connection:
+                return connection.send_message(b"new") == 3
+
+        with unixconn.connect(path) as client:
+            assert outcome_of_child(serve) == 0
+            assert client.receive_message(9).data == b"new"
+
+    def test_detached_without_room(self, path):
+        """The listener goes on, and removes its file at the end."""
+        with unixconn.listen(path) as listener:
+            with room(0), pytest.raises(unixconn.TooManyOpenFilesError):
+                listener.detach()
+            with unixconn.connect(path):
+                listener.accept().connection.close()
+        assert not path.exists()
+
+    def test_an_abstract_listener_detached(self):
+        """It has no file."""
+        name = f"\0unixconn detached {os.getpid()}"
+        with unixconn.listen(name).detach() as owner, unixconn.connect(name), unixconn.listen(sock=owner) as listener:
+            listener.accept().connection.close()
+
+    def test_sent_by_itself(self, path, pair):
+        """A listener is an object with ``fileno()``."""
+        ours, theirs = pair
+        with unixconn.listen(path) as listener:
+            ours.send_fd(listener)
+            with theirs.receive_descriptor() as received:
+                assert received.samefile(listener)
+
     def test_removed_by_somebody_else(self, path):
         """That is no error."""
         with unixconn.listen(path):

@@ -253,6 +253,35 @@ class UnixListener(SocketListener):
         self._check()
         return self._entries[0].socket
 
+    def fileno(self) -> int:
+        """
+        Return the number of the socket's descriptor.
+
+        Raises the Error CLOSED once the listener is closed.
+        """
+        return self._listening_socket().get_fd()
+
+    def detach(self) -> FileDescriptor:
+        """
+        Close the listener, but leave its file, and return the owner of the socket, which still listens.
+
+        So another process can take the socket over, and no client is refused meanwhile. Call
+        ``connection.give_fd(listener.detach())`` here, and ``listen(sock=connection.receive_descriptor())`` there.
+
+        Raises the Error CLOSED if the listener is closed, and TOO_MANY_OPEN_FILES if there is no room for one more
+        descriptor. The listener stays open then.
+        """
+        socket = self._listening_socket()
+        made = FileDescriptor._empty()
+        # While this thread holds the lock, no other one closes the socket, whose number may then be another file's.
+        with socket._handle.entered:
+            socket._check()
+            duplicate_all(made._owned, (socket._handle.number,))
+        if self._file is not None:
+            self._file.leave()
+        self.close()
+        return made._hand_over()
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pass the socket to another process of multiprocessing, or raise TypeError."""
         if passer() is None:
@@ -263,8 +292,8 @@ class UnixListener(SocketListener):
         """
         Close the socket, and remove its file if `listen` made it.
 
-        The file stays if it was replaced, and in a forked child, as it belongs to the parent. Operations that wait end
-        with the Error CLOSED. A second call does nothing.
+        The file stays if it was replaced, and in a forked child, as it belongs to the parent; see also `detach`.
+        Operations that wait end with the Error CLOSED. A second call does nothing.
         """
         try:
             if self._file is not None:

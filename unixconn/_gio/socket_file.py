@@ -114,6 +114,10 @@ class SocketFile:
         self._found = None
         close_all(self._folder)
 
+    def leave(self) -> None:
+        """Let `remove` leave the file, as the socket goes on without this object."""
+        self._found = None
+
     def __del__(self) -> None:
         # If a signal handler raises at the first step, the Owner's destructor does it. The attribute is missing if an
         # exception interrupted the constructor.

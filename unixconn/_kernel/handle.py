@@ -38,6 +38,7 @@ from unixconn._kernel.trigger import Trigger
 from unixconn._kernel.unwanted import Guard, close_apart, close_unwanted, holds_descriptors
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable
     from typing import Any, ClassVar
 
@@ -166,7 +167,7 @@ class Handle(Lock):
 
     def __init__(self) -> None:
         # The lines of the lock's constructor, without the call.
-        self.entered = RecursiveLock()
+        self.entered: threading.RLock = RecursiveLock()
         self._condition = None
         locks.add(weakref.ref(self, locks.discard))
         self.opened: bool = False
@@ -342,7 +343,12 @@ class Handle(Lock):
                 for each in [each for line in self.waiting.values() for each in line]:
                     each._look()
 
-    close = ending(close_unguarded)
+    if TYPE_CHECKING:  # checkers differ in what they infer from an assignment
+
+        def close(self) -> None:
+            """Do what `close_unguarded` does, again if an exception interrupts it."""
+    else:
+        close = ending(close_unguarded)
 
     def release(self, owner: list[int]) -> None:
         """Move the descriptor to *owner*, and close this Handle, of which nobody else knows yet."""

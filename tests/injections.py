@@ -328,7 +328,7 @@ def attempt(case: Case, injection: Injection | None = None) -> tuple[str, list[s
             )
             strace = ["strace", "-f", "-qq", "-o", log.name, "-p", str(pid), f"--trace=?{traced.replace(',', ',?')}"]
             with subprocess.Popen([*strace, *how], stderr=subprocess.DEVNULL) as tracer:
-                assert settle(lambda: _is_traced(pid), 5), "strace does not trace the child"
+                assert settle(lambda: _is_traced(pid)), "strace does not trace the child"
                 os.write(may_go, b"gg"[: 1 + case.later])
                 _read(ready, 1)
                 tracer.send_signal(signal.SIGINT)

@@ -707,13 +707,13 @@ def a_place() -> Iterator[Place]:
             place.close()
 
 
-def open_count(before: int = -1) -> int:
+def open_count(before: int = -1, seconds: float = 10) -> int:
     """
     Return how many descriptors this process has, when nothing is left to collect.
 
-    It waits until these are *before*, for half a second: a thread may be about to close some, or a source of a command.
+    It waits until these are *before*, for so long: a thread may be about to close some, or a source of a command.
     """
-    end = time.monotonic() + 0.5 * (before >= 0)
+    end = time.monotonic() + seconds * (before >= 0)
     while True:
         while MainContext.default().iteration(False):
             pass

@@ -175,7 +175,7 @@ def storm(place: Place, name: str, count: int, seed: int = 1, seconds: float = 1
         for _ in range(50):
             perform(place, name, timed)
         length = sorted(lengths)[len(lengths) // 2] * 1.2
-        before = place.before = open_count(place.before)
+        before = place.before = open_count(place.before, 0.5)
         end = time.monotonic() + seconds
         rounds = 0
         while alarm.hits < count and rounds < 20 * count and time.monotonic() < end:

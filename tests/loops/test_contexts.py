@@ -119,7 +119,7 @@ class TestContext:
             rest(context, 1)
         there = weakref.ref(context)
         del b, context
-        assert settle(lambda: (gc.collect(), there() is None)[1], 1)
+        assert settle(lambda: (gc.collect(), there() is None)[1])
         a.close()
         assert settle(lambda: (gc.collect(), open_descriptors().items() <= before.items())[1])
 

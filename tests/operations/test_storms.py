@@ -36,7 +36,7 @@ def quiet(monkeypatch):
 def test_stopped_at_each_step(place, name):
     """An exception at any point where the interpreter runs signal handlers loses no descriptor (F1, F2, F5)."""
     perform(place, name, lambda call: call())
-    before = place.before = open_count(place.before)
+    before = place.before = open_count(place.before, 0.5)
     seen, step, lost = [], 0, []
 
     def stop(call):
@@ -87,7 +87,7 @@ def test_asyncio_stopped_at_its_own_end(place):
         finally:
             sys.setprofile(None)
 
-    before = place.before = open_count(place.before)
+    before = place.before = open_count(place.before, 0.5)
     perform(place, "serve", stop)
     assert len(stopped) == 2
     assert open_count(before) == before

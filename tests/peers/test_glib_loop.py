@@ -156,7 +156,7 @@ async def client():
 
 async def talk():
     ours, theirs = unixconn.UnixConnection.create_pair()
-    GLib.timeout_add(20, lambda: ours.send_fd(0) and False)
+    GLib.idle_add(lambda: ours.send_fd(0) and False)
     fd = await theirs.receive_fd_async()
     seen.append(os.path.sameopenfile(fd, 0))
     os.close(fd)

@@ -15,7 +15,7 @@ import unixconn
 
 PROGRAMS = sorted((Path(__file__).parents[1] / "programs").glob("*.py"))
 IMPORT = re.compile(r"^from gi\.repository import Gio, GLib(?:, GObject)?$", re.MULTILINE)
-LIMIT = 30
+LIMIT = 100
 EXIT_CODES = {"supervisor": 5}
 """Of the programs that do not end with 0."""
 AT_END = """

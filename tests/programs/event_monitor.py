@@ -27,7 +27,7 @@ class Monitor(GObject.Object):
 
     def read(self):
         """Read the events, in a thread. The signals are emitted in the loop's thread."""
-        connection = Gio.SocketClient(timeout=5).connect(self.address)
+        connection = Gio.SocketClient(timeout=50).connect(self.address)
         GLib.idle_add(self.change, True)
         output = connection.get_output_stream()
         output.write(b"subscribe\n")

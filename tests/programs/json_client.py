@@ -72,7 +72,7 @@ class Client(GObject.Object):
 
     def start(self):
         client = Gio.SocketClient.new()
-        client.set_timeout(5)
+        client.set_timeout(50)
         client.connect_async(self.address, self.cancellable, self.on_connected)
         return GLib.SOURCE_REMOVE
 

@@ -9,7 +9,8 @@ from gi.repository import Gio, GLib
 class Launcher:
     """Takes a command a line; answers with the read end of a pipe, and later with the status."""
 
-    def __init__(self, path):
+    def __init__(self, path, at_end):
+        self.at_end = at_end
         self.service = Gio.SocketService.new()
         self.service.add_address(
             Gio.UnixSocketAddress.new(path), Gio.SocketType.STREAM, Gio.SocketProtocol.DEFAULT, None
@@ -26,6 +27,7 @@ class Launcher:
         if command is None:
             print("launcher: nothing more")
             connection.close(None)
+            GLib.timeout_add(20, self.at_end)
             return
         reader, writer = os.pipe()
         pid = os.fork()
@@ -49,9 +51,8 @@ class Launcher:
 class Client:
     """Runs commands one after the other, and prints what they say."""
 
-    def __init__(self, path, commands, at_end):
+    def __init__(self, path, commands):
         self.commands = iter(commands)
-        self.at_end = at_end
         self.connection = Gio.SocketClient.new().connect(Gio.UnixSocketAddress.new(path), None)
         self.next()
 
@@ -59,7 +60,6 @@ class Client:
         command = next(self.commands, None)
         if command is None:
             self.connection.close(None)
-            GLib.timeout_add(20, self.at_end)
             return False
         self.connection.get_output_stream().write_all(f"{command}\n".encode(), None)
         fd = self.connection.get_socket().get_fd()
@@ -93,8 +93,8 @@ def main(folder):
     """Run both in one loop."""
     path = folder + "/launcher"
     loop = GLib.MainLoop()
-    launcher = Launcher(path)
-    client = Client(path, ["echo one; echo two", "exit 3", "printf no-newline"], loop.quit)
+    launcher = Launcher(path, loop.quit)
+    client = Client(path, ["echo one; echo two", "exit 3", "printf no-newline"])
     loop.run()
     launcher.service.stop()
     launcher.service.close()

@@ -92,6 +92,7 @@ def watches(context, loop):
 
     def readable(channel, condition, word):
         print("readable", channel is ours, condition == GLib.IO_IN, word, channel.recv(10))
+        GLib.timeout_add(20, close)
         return True
 
     def writable(fd, condition):
@@ -116,7 +117,6 @@ def watches(context, loop):
         GLib.source_remove(first)
         theirs.close()
 
-    GLib.timeout_add(20, close)
     loop.run()
     print(context.find_source_by_id(first), context.find_source_by_id(number))
     ours.close()
@@ -127,7 +127,7 @@ def sources(context, loop):
     ours, theirs = socket.socketpair()
     jobs, reader, ticker = Jobs(), Reader(ours), Ticker(5)
     countdown = Countdown("countdown")
-    late = GLib.Timeout(30)
+    late = GLib.Timeout(5)
     late.set_callback(lambda data: print("late", data, late.priority) or theirs.close())
 
     def work(word, count):
@@ -140,16 +140,31 @@ def sources(context, loop):
         EVENTS.append(data)
         return len(EVENTS) < 3
 
+    def read(data):
+        print("read", data)
+        got.append(data)
+        return True
+
+    got = []
+
     jobs.set_callback(work, 7)
-    reader.set_callback(lambda data: print("read", data) or True)
+    reader.set_callback(read)
     reader.set_priority(GLib.PRIORITY_LOW)
     ticker.set_callback(tick)
-    for each in (jobs, reader, ticker, countdown, late):
-        print(type(each).__name__, each.get_context(), each.get_id(), each.get_name(), each.priority)
-        print(each.attach() == each.get_id(), each.get_context() == context)
+
+    def attach(source):
+        print(type(source).__name__, source.get_context(), source.get_id(), source.get_name(), source.priority)
+        print(source.attach() == source.get_id(), source.get_context() == context)
+
+    for each in (jobs, reader, ticker, countdown):
+        attach(each)
     for word in ("first", "send", "last"):
         jobs.add(word)
     print(context.is_owner())
+    # However slow the machine is, the order of what is printed is the same.
+    while not (got and jobs.is_destroyed() and ticker.is_destroyed() and countdown.is_destroyed()):
+        context.iteration(True)
+    attach(late)
     while not reader.is_destroyed():
         context.iteration(True)
     print(EVENTS, jobs.is_destroyed(), ticker.is_destroyed(), countdown.is_destroyed(), late.is_destroyed())

@@ -174,8 +174,9 @@ class TestTrio:
         a, b = pair
 
         async def receive():
+            future = b.receive_fd_async()
             later(a.send_fd, null)
-            assert await taken(b.receive_fd_async())
+            assert await taken(future)
 
         def living():
             return trio.lowlevel.current_statistics().tasks_living

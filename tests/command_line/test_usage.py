@@ -86,7 +86,8 @@ def test_usage(arguments, text, folder):
             "--count 9999 needs 10031 free descriptors: {many}; raise .*",
         ),
         (["send", "absent", "letter.txt"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
-        (["send", "letter.txt", "-"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
+        (["send", "letter.txt", "-"], os.EX_UNAVAILABLE, "letter.txt: not a socket"),
+        (["send", "@absent", "letter.txt"], os.EX_UNAVAILABLE, "@absent: Could not connect: Connection refused"),
         (["send", "door", "absent"], os.EX_NOINPUT, "absent: No such file or directory"),
         (["send", "--append", "door", "absent/x"], os.EX_CANTCREAT, "absent/x: No such file or directory"),
         (["send", "door", "--fd", "3"], os.EX_NOINPUT, "descriptor 3: Bad file descriptor"),
@@ -100,7 +101,7 @@ def test_usage(arguments, text, folder):
             "--count 230 needs 262 free descriptors: {many}; raise .*",
         ),
         (["peer", "absent"], os.EX_NOINPUT, "absent: Could not connect: No such file or directory"),
-        (["peer", "letter.txt"], os.EX_UNAVAILABLE, "letter.txt: Could not connect: Connection refused"),
+        (["peer", "letter.txt"], os.EX_UNAVAILABLE, "letter.txt: not a socket"),
         (["send", "x" * 108], os.EX_USAGE, "x+: The name of a Unix socket has at most 107 bytes, and this one 108: .*"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
@@ -111,7 +112,7 @@ def test_errors(arguments, code, text, file):
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 
-    pattern = text.format(bind=r"Error binding to address \(GUnixSocketAddress\)", many=os.strerror(errno.EMFILE))
+    pattern = text.format(bind="Could not listen", many=os.strerror(errno.EMFILE))
     done = run(*arguments, cwd=file.parent, preexec_fn=few)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", Lines("unixconn: ", pattern, "\n"))
     assert list(file.parent.iterdir()) == [file]

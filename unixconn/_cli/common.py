@@ -8,10 +8,13 @@ import errno
 import grp
 import os
 import pwd
+import stat
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from unixconn import Error, FileDescriptor, IOErrorEnum
+from unixconn import Error, FileDescriptor, IOErrorEnum, RefusedError
+from unixconn._kernel.connect import BINDING
 from unixconn._kernel.descriptors import adopt
 from unixconn._kernel.sockets import SocketType
 
@@ -143,7 +146,17 @@ _EXIT_CODES_OF_ERRORS = {
 def command_error(subject: str, error: Error) -> CommandError:
     """Return the CommandError for the library's *error* and its notes; its text begins with *subject*."""
     code = _EXIT_CODES_OF_ERRORS.get(IOErrorEnum(error.code), os.EX_OSERR)
-    return CommandError(f"{subject}: {error.message}", code, error.__notes__)
+    text = error.message.replace(BINDING, "Could not listen: ")  # without Gio's name for a class
+    if isinstance(error, RefusedError) and _is_no_socket(error.filename):
+        text = "not a socket"
+    return CommandError(f"{subject}: {text}", code, error.__notes__)
+
+
+def _is_no_socket(path: str) -> bool:
+    try:
+        return not stat.S_ISSOCK(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # it has gone, or is an abstract name
+        return False
 
 
 # --- output ----------------------------------------------------------------------------------------------------------

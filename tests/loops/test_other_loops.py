@@ -184,25 +184,26 @@ TWISTED_SERVER = """
             cancelled.append(connection)
 
     async def ask():
-        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=50) as client:
+        async with await unixconn.connect_async(name, timeout=50) as client:
             os.close(await client.receive_fd_async())
             await client.send_fd_async(0)
             assert await client.get_input_stream().read_async(1) == b""
 
+    name = "\\0unixconn-%d" % os.getpid()
     log, cancelled = [], []
     globalLogPublisher._observers[:] = []
     globalLogPublisher.addObserver(log.append)
 
     async def body():
-        listener = unixconn.listen("\\0unixconn-{reactor}")
+        listener = unixconn.listen(name)
         server = defer.ensureDeferred(unixconn.serve(handler, listener, limit=1))
         await defer.gatherResults([defer.ensureDeferred(ask()) for _ in range(3)])
         listener.close()
         await server
         assert [each["log_failure"].type for each in log if "log_failure" in each] == [ZeroDivisionError] * 3
         log.clear()
-        server = defer.ensureDeferred(unixconn.serve(slow, "\\0unixconn-{reactor}"))
-        async with await unixconn.connect_async("\\0unixconn-{reactor}", timeout=50) as client:
+        server = defer.ensureDeferred(unixconn.serve(slow, name))
+        async with await unixconn.connect_async(name, timeout=50) as client:
             for _ in range(5):
                 await pause(0.01)
             server.cancel()
@@ -287,11 +288,12 @@ TORNADO_BODIES = {
         os.close(await loop.run_in_executor(None, lambda: theirs.receive_fd_async().result(60)))""",
     "serve": """
         os.close(await theirs.receive_fd_async())
-        with unixconn.listen("\\0unixconn-tornado") as listener:
+        name = "\\0unixconn-%d" % os.getpid()
+        with unixconn.listen(name) as listener:
             async def handler(connection):
                 await connection.send_fd_async(0)
             server = asyncio.ensure_future(unixconn.serve(handler, listener))
-            with await unixconn.connect_async("\\0unixconn-tornado") as client:
+            with await unixconn.connect_async(name) as client:
                 os.close(await client.receive_fd_async())
             listener.close()
             await server""",

@@ -14,6 +14,7 @@ from unixconn._gio.streams import (
     Bytes,
     check_free,
     close_stream,
+    closed,
     exclusively,
     give_back_turn,
     in_turn,
@@ -214,10 +215,14 @@ class OutputStream(Object):
         """
         Write all bytes that *source* has until its end; return their number.
 
-        *flags* says which of the two streams to close at the end. The errors are those of reading and of writing.
+        *flags* says which of the two streams to close at the end. The errors are those of reading and of writing. If
+        *source* is closed already, nothing else is.
         """
         source, closing = _as_source(source), int(as_member(OutputStreamSpliceFlags, flags))
-        check_cancellable(cancellable)
+        if cancellable is not None:
+            check_cancellable(cancellable)
+        if source._closed:
+            raise closed("Source stream")
         token = object()
         try:
             take_turn(self, token)
@@ -289,6 +294,8 @@ class OutputStream(Object):
         return True
 
     def _splice(self, source: InputStream, closing: int) -> Steps[int]:
+        if source._closed:
+            raise closed("Source stream")
         size = 0
         try:
             # Not "while data": see "Signal handlers that raise" in CONTRIBUTING.md.

@@ -220,9 +220,9 @@ def check_turn(stream: Stream, token: object, handle: Handle, cancellable: Cance
         cancellable._check()
 
 
-def closed() -> Error:
+def closed(what: str = "Stream") -> Error:
     """Return the Error for an operation of a stream that is closed."""
-    return io_error(IOErrorEnum.CLOSED, "Stream is already closed")
+    return io_error(IOErrorEnum.CLOSED, f"{what} is already closed")
 
 
 def has_pending() -> Error:

@@ -19,6 +19,7 @@ from tools import (
     non_blocking,
     pair,
     plain,
+    result_of,
     send_fds,
     unix_socket,
 )
@@ -79,6 +80,19 @@ def close_of_a_shared_socket():
     other = Gio.UnixConnection(socket=a.get_socket())
     a.close()
     return [other.is_closed(), other.is_connected(), other.get_socket().is_closed(), other.close()]
+
+
+def splice_of_a_closed_source():
+    """It is refused in both forms, and the target stays open; a cancelled one closes what the flags say."""
+    a, _b = pair()
+    out, into = a.get_output_stream(), a.get_input_stream()
+    both = Gio.OutputStreamSpliceFlags.CLOSE_SOURCE | Gio.OutputStreamSpliceFlags.CLOSE_TARGET
+    into.close()
+    outcome = [attempt(out.splice, into, both, None), out.is_closed()]
+    outcome += [result_of(out.splice_async, into, both, finish=out.splice_finish), out.is_closed()]
+    c, _d = pair()
+    outcome.append(attempt(c.get_output_stream().splice, c.get_input_stream(), both, cancelled()))
+    return [*outcome, c.get_input_stream().is_closed(), c.get_output_stream().is_closed()]
 
 
 def streams_read_and_write():

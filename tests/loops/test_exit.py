@@ -114,3 +114,34 @@ class TestExit:
                     process.kill()
                     found[name] = "it hangs"
         assert found == dict.fromkeys(names, ("", "", 0))
+
+
+CLEARED = """
+import gc, os, sys, unixconn
+from unixconn import Cancellable, FileDescriptor, UnixConnection, UnixFDList
+listener = unixconn.listen(sys.argv[1])
+kept = [listener, unixconn.connect(sys.argv[1]), listener.accept().connection, *UnixConnection.create_pair()]
+kept += [UnixFDList.new_from_array([os.dup(0)]), Cancellable()]
+kept[-1].get_fd()
+kept[3].send_fd(0)
+kept.append(kept[4].receive_descriptor())
+for name, module in list(sys.modules.items()):
+    if name.startswith("unixconn._") and type(module) is type(sys):
+        vars(module).update((each, None) for each in list(vars(module)) if not each.startswith("__"))
+del listener
+while kept:
+    kept.pop()
+gc.collect()
+"""
+
+
+def test_when_names_are_cleared(tmp_path):
+    """The last destructors run when the interpreter has set the names of modules to None: they print nothing."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CLEARED, str(tmp_path / "socket")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")

@@ -11,14 +11,14 @@ from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
-from unixconn._kernel.descriptors import Owner, as_descriptor, duplicate_all, take
+from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, take
 from unixconn._kernel.file_descriptor import as_own_descriptor, owner_of
 from unixconn._kernel.outgoing import credentials_message
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.unwanted import Unwanted, close_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, ClassVar, Union
 
     from typing_extensions import Buffer, Self
@@ -140,9 +140,10 @@ class UnixFDList(Object):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.__dict__.get('_fds', [])}>"
 
-    def __del__(self) -> None:
+    def __del__(self, _close_all: Callable[[list[int]], None] = close_all) -> None:
         # The attribute may be missing: a subclass's constructor may have raised before it called this class's.
-        close_left(self.__dict__.get("_fds", []))
+        # At the end of the process the interpreter may have cleared the names of modules.
+        (close_left or _close_all)(self.__dict__.get("_fds", []))  # type: ignore[truthy-function]
 
 
 class SocketControlMessage(Object):

@@ -179,10 +179,11 @@ class _Gate:
         """Return the epoll's descriptor."""
         return -1 if self._epoll is None else self._epoll.fileno()
 
-    def close(self) -> None:
+    def close(self, _close: Callable[[Any], object] = close_socket) -> None:
         """Close the epoll."""
+        # When a destructor calls this at the end of the process, the interpreter may have cleared the module's names.
         if self._epoll is not None:
-            close_socket(self._epoll)
+            _close(self._epoll)
 
 
 _gates: set[ref[_Gate]] = set()

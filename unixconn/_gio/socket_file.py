@@ -27,6 +27,8 @@ from unixconn._kernel.descriptors import Owner, close_all
 from unixconn._kernel.socket_files import FILE, FOLDER, open_bound, rename_new
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unixconn._gio.address import UnixSocketAddress
 
 _LINUX = sys.platform.startswith("linux")
@@ -118,10 +120,10 @@ class SocketFile:
         """Let `remove` leave the file, as the socket goes on without this object."""
         self._found = None
 
-    def __del__(self) -> None:
+    def __del__(self, _close_all: Callable[[list[int]], None] = close_all) -> None:
         # If a signal handler raises at the first step, the Owner's destructor does it. The attribute is missing if an
         # exception interrupted the constructor.
-        close_all(getattr(self, "_folder", []))
+        _close_all(getattr(self, "_folder", []))
 
     def _lock(self, lock: Owner) -> None:
         """Lock the folder, by a descriptor that *lock* gets; do without if that is not possible."""

@@ -239,16 +239,19 @@ class FileDescriptor:
         except OSError:
             return f"<FileDescriptor {number}>"
 
-    def __del__(self) -> None:
+    def __del__(
+        self, _warn: Callable[..., None] = warnings.warn, _close_all: Callable[[list[int]], None] = close_all
+    ) -> None:
         # The attribute is missing if an exception interrupted the constructor.
         try:
             owned = self._owned
         except AttributeError:
             return
         if owned:
-            if self._warns:
-                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            close_left(owned)
+            # At the end of the process the interpreter may have cleared the names of modules.
+            if self._warns and os is not None:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            (close_left or _close_all)(owned)  # type: ignore[truthy-function]
 
 
 def passer() -> Callable[[int], Passed] | None:

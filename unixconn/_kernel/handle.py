@@ -379,6 +379,8 @@ class Handle(Lock):
                     self._close_queue()
             except ValueError:  # it is closed
                 return
+            except TypeError:  # the process ends, and the interpreter has cleared the module's names
+                pass
         try:  # noqa: SIM105 - the lines of close_socket(), without the call
             self.python.close()
         except OSError:

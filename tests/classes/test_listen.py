@@ -576,6 +576,9 @@ class TestPythonsSockets:
             UnixConnection.from_socket(closed)
         with pytest.raises(TypeError):
             UnixConnection.from_socket(None)
+        for wrong, kind in (("path", TypeError), (1.5, TypeError), (-1, ValueError), (2**40, OverflowError)):
+            with pytest.raises(kind, match=f"^sock must .*{re.escape(str(wrong))}"):
+                UnixConnection.from_socket(wrong)
 
     def test_from_a_number_or_a_descriptor(self):
         """As `UnixListener.from_socket` does; what is no socket stays with its owner."""

@@ -27,7 +27,7 @@ from unixconn._io.sending import GiveDescriptor, SendCredentials, SendDescriptor
 from unixconn._kernel.control_messages import INCOMING, INT_SIZE, IS_PYPY, ONE_DESCRIPTOR, ROOM, UCRED, Incoming
 from unixconn._kernel.credentials import Credentials
 from unixconn._kernel.descriptors import RETURN_IS_ATOMIC, as_descriptor, attach, detach
-from unixconn._kernel.file_descriptor import FileDescriptor
+from unixconn._kernel.file_descriptor import FileDescriptor, as_own_descriptor
 from unixconn._kernel.native import recvmsg, sendmsg
 from unixconn._kernel.options import pass_credentials, pass_pidfds, refuse_rights
 from unixconn._kernel.outgoing import CredentialsForm, DescriptorForm
@@ -118,9 +118,11 @@ class UnixConnection(SocketConnection):
         *sock* is a socket of the standard library, a `FileDescriptor`, or a number, such as one that the parent process
         has passed. A socket or FileDescriptor is left as after ``sock.detach()``. On failure *sock* stays as it was.
 
-        Raises the Error CLOSED for a closed socket, and for the others what `Socket.new_from_fd` raises.
+        Raises the Error CLOSED for a closed socket, and for the others what `Socket.new_from_fd` raises. ValueError
+        stands for a negative number, OverflowError for one that does not fit a C int, and TypeError for anything else.
         """
         if not hasattr(sock, "getsockname"):
+            as_own_descriptor(sock, "sock")  # so that the text names this argument
             return cls._over(Socket.new_from_fd(sock))
         made = Socket._empty()
         connection = cls._over(made)

@@ -195,18 +195,33 @@ def come_to_rest(thread: threading.Thread) -> None:
     """Wait until a thread waits, for something else than the interpreter's lock, or has ended."""
     end = time.monotonic() + 10
     before: list[str] = []
+    calm = 0
     # One that is not "S" has something to do: the machine is busy. One that wants the lock has its turn while this one
-    # sleeps.
+    # sleeps, unless another thread has the lock, and no processor.
     while thread.is_alive() and time.monotonic() < end:
         try:
             now = _turns(thread)
+            most = 20 if _another_runs(thread) else 1
         except OSError:  # no descriptor is free
             time.sleep(0.1)
             return
-        if now == before and "S" in now:
+        calm = calm + 1 if now == before and "S" in now else 0
+        if calm >= most:
             return
         before = now
         time.sleep(0.005)
+
+
+def _another_runs(thread: threading.Thread) -> bool:
+    """Return whether a thread besides this one and *thread* runs, or would like to."""
+    for each in threads() - {str(threading.get_native_id()), str(thread.native_id)}:
+        try:
+            state = Path(f"/proc/self/task/{each}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            continue
+        if state == "R":
+            return True
+    return False
 
 
 def _turns(thread: threading.Thread) -> list[str]:

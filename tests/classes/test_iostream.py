@@ -7,7 +7,7 @@ import os
 import socket
 
 import pytest
-from helpers import Background, adopt, needs_passed_pidfds, open_descriptors, same
+from helpers import Background, adopt, needs_passed_pidfds, open_descriptors, same, settle
 
 import unixconn
 from unixconn import (
@@ -348,7 +348,7 @@ class TestPending:
         stream = connection.get_input_stream()
         reader = Background(stream.read_bytes, 9)
         assert reader.is_waiting()
-        assert stream.has_pending()
+        assert settle(stream.has_pending)
         with pytest.raises(unixconn.PendingError) as caught:
             stream.read_bytes(9)
         assert (caught.value.code, caught.value.message) == (20, "Stream has outstanding operation")

@@ -468,7 +468,7 @@ class TestSettings:
         a.set_option(SOL_SOCKET, SO_PASSCRED, own)
         waiting = Background(connection.receive_credentials)
         assert waiting.is_waiting()
-        assert a.get_option(SOL_SOCKET, SO_PASSCRED).value == 1
+        assert settle(lambda: a.get_option(SOL_SOCKET, SO_PASSCRED).value == 1)
         b.send(b"x")
         waiting.outcome()
         assert a.get_option(SOL_SOCKET, SO_PASSCRED).value == own

@@ -272,7 +272,7 @@ class TestIteration:
         before = open_descriptors()
         waiting = Background(context.iteration)
         assert waiting.is_waiting()
-        assert open_descriptors() == before
+        assert settle(lambda: open_descriptors() == before)
         context.wakeup()
         waiting.outcome()
         a, b = pair
@@ -310,9 +310,11 @@ class TestIteration:
         spin(lambda: calls, default)
         waiting = Background(default.iteration)
         assert waiting.is_waiting()
-        assert open_descriptors().items() <= before.items()
-        default.wakeup()
-        waiting.outcome()
+        try:
+            assert settle(lambda: open_descriptors().items() <= before.items())
+        finally:
+            default.wakeup()
+            waiting.outcome()
 
     def test_gives_them_back_at_the_end_of_a_loop(self, context, pair):
         """A MainLoop gives them back at the end of run()."""

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from helpers import Background, signal_at_rest
+from helpers import Background, settle, signal_at_rest
 from loops.sources import attach, drain, spin
 
 import unixconn
@@ -76,7 +76,7 @@ class TestMainLoop:
         loop = MainLoop(context)
         running = Background(loop.run)
         assert running.is_waiting()
-        assert loop.is_running()
+        assert settle(loop.is_running)
         loop.quit()
         assert running.outcome() is None
         assert not loop.is_running()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import internals
 import pytest
-from helpers import PASSCRED, Background, Calls, adopt, collect, forked, in_child, is_on, open_descriptors
+from helpers import PASSCRED, Background, Calls, adopt, collect, forked, in_child, is_on, open_descriptors, settle
 from namespaces import NEW_USER, check, unshare
 from ways import each_way, iterate
 
@@ -131,7 +131,7 @@ class TestExchange:
         sock, connection = raw
         receiver = Background(connection.receive_credentials)
         assert receiver.is_waiting()
-        assert is_on(connection)
+        assert settle(lambda: is_on(connection))
         child = send_from_a_child(lambda: sock.send(b"x"))
         got = receiver.outcome()
         assert got.get_unix_pid() == child

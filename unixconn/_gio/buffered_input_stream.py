@@ -282,11 +282,13 @@ class BufferedInputStream(FilterInputStream):
                 found = self._take_what_came(take, least)
             if found is None:
                 found = complete_all(self._take_steps(take, least), cancellable, blocking=True)
-            return found
-        finally:
             if pending and pending[0] is token:
                 # As `give_back_turn` does, but without a call, in which a signal handler could raise: *found* would be
-                # lost, or the turn never end.
+                # lost.
+                del pending[0]
+            return found
+        finally:  # once more, as a signal handler may have raised before or at the end
+            if pending and pending[0] is token:
                 del pending[0]
             elif pending:
                 give_back_turn(self, token)
@@ -297,9 +299,12 @@ class BufferedInputStream(FilterInputStream):
         try:
             pending.append(token)
             check_turn(self, token, self._socket._handle, cancellable)
-            return complete_all(steps, cancellable, blocking=True)
-        finally:
+            result = complete_all(steps, cancellable, blocking=True)
             if pending and pending[0] is token:  # as in `_take_now`
+                del pending[0]
+            return result
+        finally:
+            if pending and pending[0] is token:
                 del pending[0]
             elif pending:
                 give_back_turn(self, token)
@@ -398,13 +403,15 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
                     task._place.deliver(task)
                     is_over = True
                     return None
+            if pending and pending[0] is token:  # as in `_take_now`
+                del pending[0]
         finally:
             if is_over:
                 pass
             elif is_due:
                 task._tell()  # once more: what the callback gets has left the buffer
-            elif pending and pending[0] is token:  # as in `_take_now`
+            elif pending and pending[0] is token:
                 del pending[0]
-            else:
+            elif pending:
                 give_back_turn(stream, token)
     return start_exclusively(stream, name, stream._take_steps(take), io_priority, cancellable, callback, data)

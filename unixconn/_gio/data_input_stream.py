@@ -199,8 +199,11 @@ class DataInputStream(BufferedInputStream):
                     line = _new(Line, (bytes(buffer[:size]), size))
                     # No call comes after this, in which a signal handler could raise: the line would be lost.
                     del buffer[: size + self._line_end_size]
+                    del pending[:]
                     return line
-        finally:
+            if pending and pending[0] is token:
+                del pending[0]
+        finally:  # once more, as in `_take_now`
             if pending and pending[0] is token:
                 del pending[0]
             elif pending:

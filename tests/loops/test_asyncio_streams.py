@@ -8,7 +8,7 @@ import os
 import socket
 
 import pytest
-from helpers import collect, is_open, open_sockets, same
+from helpers import collect, is_open, open_sockets, room, same
 
 import unixconn
 from unixconn import IOErrorEnum, SocketType, UnixConnection
@@ -76,6 +76,26 @@ READS = {
 
 
 class TestReading:
+    @pytest.mark.parametrize("read", READS)
+    def test_dropped_descriptors(self, with_streams, null, read):
+        """F15: if this process has no room for the descriptors, the bytes are there all the same; take_fds tells it."""
+
+        async def main(reader, _writer, peer):
+            reader.seen = False
+            reader._connection.pass_credentials()
+            for _ in range(2):
+                peer.send_message(b"01\n", [null, null])
+            with room(1):
+                assert await READS[read](reader) == b"01\n"
+            assert reader.credentials.get_unix_pid() == os.getpid()
+            with fails(IOErrorEnum.TOO_MANY_OPEN_FILES, "Too many open files"):
+                reader.take_fds()
+            assert reader.take_fds() == []
+            assert await READS[read](reader) == b"01\n"
+            assert close(reader.take_fds()) == 2
+
+        with_streams(main)
+
     def test_methods(self, with_streams):
         """They are those of asyncio."""
 

@@ -17,7 +17,7 @@ from unixconn._base.enums import GEnum
 from unixconn._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, SupportsIndex
 
 IO_ERROR_DOMAIN = "g-io-error-quark"
 
@@ -174,7 +174,8 @@ class Error(RuntimeError):
 
     Many codes have a subclass, which is also Python's own exception for the case: `TimedOutError` is a TimeoutError,
     `ClosedError` a ConnectionError, `NotFoundError` a FileNotFoundError, `PermissionDeniedError` a PermissionError.
-    ``partial`` has data that would otherwise be lost, such as those of a refused message.
+    ``partial`` has data that would otherwise be lost, such as those of a refused message, and ``credentials`` who has
+    sent that.
     """
 
     __module__ = "unixconn"
@@ -187,6 +188,13 @@ class Error(RuntimeError):
     The data of a message that `SocketConnection.receive_message` has refused.
 
     For `SocketConnection.receive_exactly` all bytes that have come, which the next call gets as well.
+    """
+    credentials: Any = None
+    """
+    The `Credentials` of who has sent a message that was refused; None if the kernel has added none to it.
+
+    They are also None if `UnixConnection.receive_fds` or `UnixConnection.receive_descriptor` has received too many
+    descriptors, and in a pickle of the error.
     """
 
     def __init__(self, message: str = "unknown error", domain: str = "pygi-error", code: int = 0) -> None:
@@ -211,6 +219,11 @@ class Error(RuntimeError):
             if getattr(self, name, None) is not None:
                 state[name] = getattr(self, name)
         return type(self), (self.message, self.domain, self.code), state
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> tuple[type[Error], tuple[str, str, int], dict[str, object]]:
+        kind, arguments, state = self.__reduce__()
+        state.pop("credentials", None)  # of which there are no copies
+        return kind, arguments, state
 
     def __setstate__(self, state: dict[str, object] | None) -> None:
         # Those of an OSError are not in the instance's dictionary, so setattr() sets them.

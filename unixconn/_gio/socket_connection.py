@@ -322,7 +322,7 @@ class SocketConnection(IOStream):
         - MESSAGE_TOO_LARGE for a record that is longer than *max_bytes*
 
         The last three consume the message, and close its descriptors. Its data, or the first *max_bytes* of it, are in
-        the attribute `Error.partial`.
+        the attribute `Error.partial`, and its sender's credentials in `Error.credentials`.
         """
         handle = self._socket._handle
         found: list[Message] = []

@@ -13,7 +13,7 @@ from unixconn._base.errors import ClosedError, Error, IOErrorEnum, TimedOutError
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._gio.asynchronous import AWAIT, start
 from unixconn._io.operation import READABLE, Operation
-from unixconn._kernel.message import Message, receive_chosen
+from unixconn._kernel.message import Message, of_bytes, receive_chosen
 from unixconn._kernel.receive_data import MOST_KEPT
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class StreamReader(asyncio.StreamReader):
         self._kept = Message()
         """The descriptors that have come, and that nobody has taken."""
         self._credentials: Credentials | None = None
+        self._lost: list[Error] = []
+        """The Errors of messages whose descriptors the kernel has dropped, until `take_fds` has raised them."""
         self._is_receiving = False
 
     # --- what has come with the bytes ---
@@ -78,8 +80,12 @@ class StreamReader(asyncio.StreamReader):
         With *count*, these are the first *count* ones. The caller has to close them. A descriptor comes with the first
         byte of the message with which it was sent. Those that no call returns are closed with the connection.
 
-        Raises the Error FAILED, and returns none, if there are fewer than *count*.
+        Raises the Error FAILED, and returns none, if there are fewer than *count*. Raises TOO_MANY_OPEN_FILES or
+        PERMISSION_DENIED, once, and returns none, if the kernel has dropped descriptors of a message: this process had
+        no free number for them, or a security module denies them. The bytes of that message are there all the same.
         """
+        if self._lost:
+            raise self._lost.pop(0)
         fds = self._kept.fds
         if count is None:
             count = len(fds)
@@ -184,8 +190,15 @@ class _Receive(Operation[None]):
     def attempt(self, result: list[None]) -> bool:
         """See `Operation.attempt`. The reader has the bytes at once, so that cancelling loses none."""
         reader = self._reader
-        if not reader._arrived and not receive_chosen(self.handle, _PIECE, reader._choose, reader._arrived):
-            return False
+        try:
+            if not reader._arrived and not receive_chosen(self.handle, _PIECE, reader._choose, reader._arrived):
+                return False
+        except Error as error:
+            if not error.partial:
+                raise
+            # The kernel has dropped descriptors that came with these bytes.
+            reader._lost.append(error.copy())
+            reader._arrived.append(of_bytes(error.partial, error.credentials))
         reader._absorb()
         result.append(None)
         return True

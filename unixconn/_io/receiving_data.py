@@ -15,10 +15,10 @@ from unixconn._kernel.control_messages import contents_of
 from unixconn._kernel.descriptors import duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import Handle
-from unixconn._kernel.message import JoinedMessage, Message, credentials_of, join, of_bytes, receive_whole
+from unixconn._kernel.message import JoinedMessage, Message, join, of_bytes, receive_whole
 from unixconn._kernel.options import enter_passcred, leave_passcred
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.receive import RECEIVING, dropped, peer_has_gone
+from unixconn._kernel.receive import RECEIVING, credentials_of, dropped, peer_has_gone, sent_by
 from unixconn._kernel.receive_data import MOST_DATA, Received, receive_message, receive_recorded
 from unixconn._kernel.unwanted import close_unwanted
 
@@ -185,7 +185,7 @@ class ReceiveExactly(Operation[JoinedMessage]):
                     return False
             except Error as error:
                 if error.partial:  # the data of a message whose descriptors are lost
-                    self._came.append(of_bytes(error.partial))
+                    self._came.append(of_bytes(error.partial, error.credentials))
                     self._take()
                 error.partial = b"".join(part.data for _, part in self._parts)
                 raise
@@ -280,7 +280,7 @@ class PeekMessage(Operation[Message]):
         handle = self.handle
         contents = contents_of(received.messages)
         if received.flags & socket.MSG_CTRUNC:
-            error = dropped(handle, len(contents.all_descriptors))
+            error = sent_by(contents, dropped(handle, len(contents.all_descriptors)))
             error.__notes__ = ["the message is still in the socket", *error.__notes__[1:]]
             raise error
         if not (received.size or handle.is_datagram or (handle.is_sequence and received.messages)):

@@ -24,12 +24,12 @@ from unixconn._kernel.control_messages import (
     contents_of,
     messages_of,
 )
-from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
-from unixconn._kernel.descriptors import Owner, duplicate_all
+from unixconn._kernel.credentials import Credentials, CredentialsSource
+from unixconn._kernel.descriptors import Owner
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.native import recvmsg
 from unixconn._kernel.platform import SYSTEM
-from unixconn._kernel.receive import RECEIVING, dropped, must_wait, peer_has_gone, sender
+from unixconn._kernel.receive import RECEIVING, credentials_of, dropped, must_wait, peer_has_gone
 from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
@@ -188,10 +188,10 @@ def _have_one_sender(one: Message, other: Message) -> bool:
     return one.pidfd is None or other.pidfd is None or one.pidfd.samefile(other.pidfd)
 
 
-def of_bytes(data: bytes) -> Message:
-    """Return a message of *data* alone."""
+def of_bytes(data: bytes, credentials: Credentials | None = None) -> Message:
+    """Return a message of *data* without descriptors, from the sender with *credentials*."""
     made = Message()
-    made.data = data
+    made.data, made.credentials = data, credentials
     return made
 
 
@@ -209,9 +209,8 @@ def take_kept(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
         if len(first.data) <= max_bytes:
             found.extend(map(deque.popleft, (kept,)))
         else:
-            begin, rest = join((first,)), of_bytes(first.data[max_bytes:])
+            begin, rest = join((first,)), of_bytes(first.data[max_bytes:], first.credentials)
             begin.data = first.data[:max_bytes]
-            rest.credentials = first.credentials
             # In one step of the interpreter, so that no byte is in both, or in none.
             deque(map(setitem, (found, kept), (slice(0, 0), 0), ([begin], rest)), 0)
         if not kept:
@@ -399,6 +398,8 @@ def _read(
     error = _refusal(handle, message, contents, count, max_bytes, is_end=is_end)
     if error is not None:
         error.partial = message.data[: min(count, max_bytes)]
+        if not is_end:
+            error.credentials = credentials_of(contents)
         # An Owner has the descriptors now, and closes them even if the next steps are interrupted.
         message.take_over()
         try:
@@ -434,20 +435,3 @@ def _refusal(
         text = f"{RECEIVING}a record of {count} bytes came, and is lost, as max_bytes is {max_bytes}: "
         return system_error(errno.EMSGSIZE, text)
     return None
-
-
-def credentials_of(contents: Contents) -> Credentials | None:
-    """Return the sender's credentials, with a duplicate of the pidfd; None if the kernel has added none."""
-    numbers = contents.credentials
-    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
-    if numbers is None or (are_absent(*numbers) and not contents.pidfds):
-        return None
-    copy: FileDescriptor | Error | None = None
-    if contents.pidfds:
-        # A duplicate, as the user may close the message and keep the credentials.
-        copy = FileDescriptor._empty()
-        try:
-            duplicate_all(copy._owned, contents.pidfds[-1:])
-        except Error as error:
-            copy = error.with_traceback(None)
-    return sender(numbers, contents, copy)

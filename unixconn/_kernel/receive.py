@@ -182,7 +182,7 @@ def take_descriptors(handle: Handle, message: Incoming, count: int, owner: list[
     if not descriptors:
         raise _without_descriptors(handle, found, count)
     if single and descriptors != 1:
-        raise wrong_number(1, descriptors)
+        raise sent_by(found, wrong_number(1, descriptors))
     owner.extend(map(message.owner.pop, repeat(0, descriptors)))
     close_unwanted(message.owner)
     if count == 1 and SYSTEM.is_linux and size == NATIVE.space(descriptors * INT_SIZE):
@@ -197,7 +197,7 @@ def _without_descriptors(handle: Handle, found: Contents, count: int) -> Error:
     if not count and (handle.is_stream or not (handle.is_datagram or credentials or _has_more_to_come(handle))):
         return peer_has_gone()
     if credentials:
-        return io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
+        return sent_by(found, io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data"))
     return io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 0")
 
 
@@ -358,7 +358,7 @@ def _credentials_alone(handle: Handle, message: Incoming, count: int) -> Content
     if found.descriptors:
         if found.credentials is None or are_absent(*found.credentials):
             raise io_error(IOErrorEnum.FAILED, "Unexpected type of ancillary data")
-        raise io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2")
+        raise sent_by(found, io_error(IOErrorEnum.FAILED, "Expecting 1 control message, got 2"))
     return found
 
 
@@ -378,6 +378,29 @@ def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor
     elif found.pidfds:
         made._pidfd = pidfd
     return made
+
+
+def credentials_of(found: Contents) -> Credentials | None:
+    """Return the sender's credentials, with a duplicate of the pidfd; None if the kernel has added none."""
+    numbers = found.credentials
+    # With a pidfd, pid 0 does not mean that the kernel has added none: the sender is in another pid namespace.
+    if numbers is None or (are_absent(*numbers) and not found.pidfds):
+        return None
+    copy: FileDescriptor | Error | None = None
+    if found.pidfds:
+        # A duplicate, as the user may close the message and keep the credentials.
+        copy = FileDescriptor._empty()
+        try:
+            duplicate_all(copy._owned, found.pidfds[-1:])
+        except Error as error:
+            copy = error.with_traceback(None)
+    return sender(numbers, found, copy)
+
+
+def sent_by(found: Contents, error: Error) -> Error:
+    """Return *error*, for a message that is refused, with the credentials of who has sent it."""
+    error.credentials = credentials_of(found)
+    return error
 
 
 # --- what all of them share ------------------------------------------------------------------------------------------
@@ -426,7 +449,7 @@ def whole_contents(handle: Handle, message: Incoming) -> Contents:
     if found.damage:
         raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{found.damage}")
     if message.truncated:
-        raise dropped(handle, len(found.all_descriptors))
+        raise sent_by(found, dropped(handle, len(found.all_descriptors)))
     return found
 
 

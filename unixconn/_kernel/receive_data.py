@@ -28,7 +28,7 @@ from unixconn._kernel.message import take_bytes
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import RECEIVING, Lost, must_wait
-from unixconn._kernel.unwanted import close_unwanted
+from unixconn._kernel.unwanted import Unwanted, close_unwanted
 
 if TYPE_CHECKING:
     from typing import Any
@@ -238,7 +238,9 @@ def keep_descriptors(handle: Handle, owner: list[int], count: int, *, lost: bool
     elif lost:
         # Before any is closed, see `dropped`.
         messages, count = [Lost(handle, len(owner))], 0
-    close_unwanted(owner, count)
+    others = Unwanted()
+    others.extend(map(owner.pop, repeat(count, len(owner) - count)))
+    close_unwanted(others)
     try:
         messages[0].extend(map(owner.pop, repeat(0, len(owner))))
         return handle.keep(messages)

@@ -38,6 +38,8 @@ _INT_SIZE = ffi.sizeof("int")
 _SO_DOMAIN: int | None = getattr(lib, "SO_DOMAIN", None)
 _close = os.close
 _new, _getsockopt = ffi.new, lib.getsockopt
+# To ask for no bytes of an option tells whether there is one, and needs no memory of the call's own.
+_NOTHING, _NO_BYTES = ffi.NULL, _new("socklen_t *", 0)
 
 
 class Unwanted(Owner):
@@ -56,18 +58,25 @@ class Unwanted(Owner):
             (close_unwanted or _close_all)(self)  # type: ignore[truthy-function]
 
 
-@ending
-def close_unwanted(owner: list[int], kept: int = 0) -> None:
-    """Close the descriptors in *owner*, which a peer has sent, but the first *kept*, and remove them from it."""
-    while len(owner) > kept:
-        value, length = _new("int[2]"), _new("socklen_t *", 2 * _INT_SIZE)
-        try:
-            if _getsockopt(owner[-1], SOL_SOCKET, SO_LINGER, value, length) < 0:  # it is no socket
-                next(map(_close, map(owner.pop, (-1,))))
-            else:
-                _close_socket(owner, lingers=bool(value[0] and value[1]))
-        except (OSError, IndexError):  # not open any more, or a signal handler has closed the last one
-            continue
+def close_unwanted(owner: list[int]) -> None:
+    """Close the descriptors in *owner*, which a peer has sent, and remove them from it."""
+    # As `ending` does, without its call: this runs for each message.
+    is_over = False
+    try:
+        while True:
+            if not owner:
+                break
+            try:
+                if _getsockopt(owner[-1], SOL_SOCKET, SO_LINGER, _NOTHING, _NO_BYTES) < 0:  # it is no socket
+                    next(map(_close, map(owner.pop, (-1,))))
+                else:
+                    _close_socket(owner)
+            except (OSError, IndexError):  # not open any more, or a signal handler has closed the last one
+                pass
+        is_over = True
+    finally:
+        if not is_over:
+            close_unwanted(owner)
 
 
 class Guard:
@@ -96,10 +105,11 @@ def close_left(owner: list[int]) -> None:
         close_all(owner)
 
 
-def _close_socket(owner: list[int], *, lingers: bool) -> None:
+def _close_socket(owner: list[int]) -> None:
     """Close the last descriptor in *owner*, a socket. One that lingers for 0 seconds throws its data away at once."""
     number = owner[-1]
-    if lingers:
+    value, length = _new("int[2]"), _new("socklen_t *", 2 * _INT_SIZE)
+    if _getsockopt(number, SOL_SOCKET, SO_LINGER, value, length) == 0 and value[0] and value[1]:
         lib.setsockopt(number, SOL_SOCKET, SO_LINGER, _new("int[2]"), 2 * _INT_SIZE)
     if _is_unix(number) and holds_descriptors(number):
         close_apart(owner.pop)

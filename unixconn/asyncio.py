@@ -36,6 +36,13 @@ _LIMIT = 2**16
 """The default of asyncio's readers."""
 
 
+def _check_limit(limit: int) -> None:
+    if not isinstance(limit, int):
+        raise TypeError(f"limit must be an integer, not {limit!r}")
+    if limit < 1:
+        raise ValueError(f"limit must be a positive number of bytes, not {limit}")
+
+
 def _streams(connection: object, limit: int) -> tuple[StreamReader, StreamWriter, Transport]:
     if not isinstance(connection, UnixConnection):
         raise TypeError(f"connection must be a UnixConnection, not {connection!r}")
@@ -58,11 +65,10 @@ async def open_connection(
     belongs to the streams from then on. *limit* is that of asyncio: the most bytes of a line.
 
     Raises the errors of `connect`; ValueError for a connection whose socket is not a STREAM, and for a *limit* of less
-    than 1; and RuntimeError where asyncio does not run.
+    than 1; TypeError for a *limit* that is not an int; and RuntimeError where asyncio does not run.
     """
     asyncio.get_running_loop()
-    if limit < 1:
-        raise ValueError(f"limit must be a positive number of bytes, not {limit}")
+    _check_limit(limit)
     if not isinstance(path, UnixConnection):
         path = await connect_async(path, timeout=timeout, peer_uid=peer_uid)
     return _streams(path, limit)[:2]
@@ -193,13 +199,12 @@ async def start_server(
     The number of connections has no limit. To set one, call `serve`, and ``open_connection(connection)`` in its
     handler.
 
-    Raises TypeError if *client_connected_cb* cannot be called, ValueError for a *limit* of less than 1, RuntimeError
-    where asyncio does not run, and the errors of `listen`.
+    Raises TypeError if *client_connected_cb* cannot be called, or *limit* is not an int; ValueError for a *limit* of
+    less than 1; RuntimeError where asyncio does not run; and the errors of `listen`.
     """
     asyncio.get_running_loop()
     if not callable(client_connected_cb):
         raise TypeError(f"client_connected_cb must be callable, not {client_connected_cb!r}")
-    if limit < 1:
-        raise ValueError(f"limit must be a positive number of bytes, not {limit}")
+    _check_limit(limit)
     listener = path_or_listener if isinstance(path_or_listener, SocketListener) else listen(path_or_listener)
     return Server(client_connected_cb, listener, limit)

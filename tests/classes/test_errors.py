@@ -26,6 +26,24 @@ KINDS = [
 ]
 
 
+CLOSED = 99999
+TAKING = {
+    "send_fd": lambda fd: UnixConnection.create_pair()[0].send_fd(fd),
+    "send_fds": lambda fd: UnixConnection.create_pair()[0].send_fds([0, fd]),
+    "send_message": lambda fd: UnixConnection.create_pair()[0].send_message(b"x", [0, fd]),
+    "from_socket": UnixConnection.from_socket,
+    "borrow": UnixConnection.borrow,
+    "listen": lambda fd: unixconn.listen(sock=fd),
+    "Socket": Socket.new_from_fd,
+    "FileDescriptor": unixconn.FileDescriptor,
+    "samefile": lambda fd: unixconn.FileDescriptor(os.dup(0)).samefile(fd),
+    "UnixFDList": lambda fd: unixconn.UnixFDList().append(fd),
+    "UnixOutputStream": lambda fd: unixconn.UnixOutputStream.new(fd, False).write(b"x"),
+    "UnixInputStream": lambda fd: unixconn.UnixInputStream.new(fd, False).read_bytes(1),
+}
+"""Calls that are given the number of a descriptor."""
+
+
 @pytest.fixture
 def quark():
     """The number of Gio's domain."""
@@ -320,6 +338,29 @@ class TestKinds:
             not_open()
         assert "99999" not in str(caught.value)
         assert "99999" in caught.value.__notes__[0]
+
+    @pytest.mark.parametrize("take", TAKING, ids=TAKING)
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
+    def test_a_number_without_a_file(self, take):
+        """Whatever is given a number under which no file is open names the number in a note."""
+        with pytest.raises(Error) as caught:
+            TAKING[take](CLOSED)
+        assert caught.value.__notes__ == [f"no file is open under the number {CLOSED}: was it closed?"]
+
+    @pytest.mark.parametrize("take", [UnixConnection.from_socket, Socket.new_from_fd, UnixConnection.borrow])
+    def test_a_number_of_a_file_that_is_no_socket(self, take, tmp_path):
+        """What needs a socket names the number, too."""
+        with (tmp_path / "file").open("w") as file, pytest.raises(unixconn.InvalidArgumentError) as caught:
+            take(file.fileno())
+        assert "is not a socket" in caught.value.__notes__[0]
+
+    @pytest.mark.parametrize("make", [UnixConnection.create_pair, Cancellable().get_fd, lambda: unixconn.listen("x")])
+    def test_a_full_table(self, make, tmp_path, monkeypatch):
+        """Whatever makes a descriptor names the remedy in a note if there is no room for one."""
+        monkeypatch.chdir(tmp_path)
+        with room(0), pytest.raises(unixconn.TooManyOpenFilesError) as caught:
+            make()
+        assert "RLIMIT_NOFILE" in caught.value.__notes__[0]
 
     @pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
     def test_can_be_made_by_hand(self, kind):

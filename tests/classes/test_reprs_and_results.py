@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import os
+import pickle
 import socket
 from pathlib import Path
 
@@ -209,3 +211,50 @@ class TestReprs:
     def test_a_constructor_that_has_raised(self, kind):
         """What was not made as a whole has a representation all the same."""
         assert kind.__name__ in repr(kind.__new__(kind))
+
+
+MADE = {
+    "UnixConnection": lambda: UnixConnection.create_pair()[0],
+    "Socket": new,
+    "FileDescriptor": lambda: unixconn.FileDescriptor(os.dup(0)),
+    "UnixFDList": UnixFDList,
+    "Credentials": unixconn.Credentials,
+    "Cancellable": unixconn.Cancellable,
+    "Task": lambda: unixconn.Task.new(None, None, None),
+    "UnixSocketAddress": lambda: UnixSocketAddress.new("x"),
+    "SocketClient": unixconn.SocketClient,
+    "SocketService": unixconn.SocketService,
+    "MainLoop": unixconn.MainLoop,
+    "MainContext": unixconn.MainContext,
+    "Source": unixconn.Source,
+    "Idle": unixconn.Idle,
+    "a source": lambda: unixconn.Cancellable().source_new(),
+    "props": lambda: unixconn.SocketClient().props,
+    "props of a class": lambda: unixconn.SocketClient.props,
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+class TestAll:
+    @pytest.mark.parametrize("name", MADE)
+    @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+    def test_no_copies(self, name, way):
+        """What has a state that a copy would share says that it cannot be copied, under its own name."""
+        made = MADE[name]()
+        with pytest.raises(TypeError, match=f"^a {type(made).__name__} cannot be copied or pickled"):
+            way(made)
+
+    @pytest.mark.parametrize("name", MADE)
+    def test_no_private_name(self, name):
+        """No representation has the name of a module of the package."""
+        assert "unixconn._" not in repr(MADE[name]())
+
+    def test_a_source(self):
+        """Its representation has its number and name, and whether it was destroyed."""
+        source = unixconn.timeout_source_new(1000)
+        assert repr(source) == "<TimeoutSource>"
+        number = source.attach(unixconn.MainContext())
+        source.set_name("a name")
+        assert repr(source) == f"<TimeoutSource {number} 'a name'>"
+        source.destroy()
+        assert repr(source) == "<TimeoutSource destroyed 'a name'>"

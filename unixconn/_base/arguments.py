@@ -111,8 +111,10 @@ def as_bytes(value: Any) -> memoryview:
             value = bytes(value)
         except ValueError as error:
             raise OverflowError(f"a buffer given as a list has a number that is not a byte: {error}") from None
-    if isinstance(value, str):
-        raise TypeError(f"a buffer must be bytes-like, not the str {value!r}: call its encode()")
-    view = memoryview(value)
+    try:
+        view = memoryview(value)
+    except TypeError:
+        hint = ": call its encode()" if isinstance(value, str) else ""
+        raise TypeError(f"a buffer must be bytes-like, not {value!r}{hint}") from None
     # cast() is called only if it is needed: PyPy reads a view made by cast() byte by byte, 100 ms for a megabyte.
     return view if view.format == "B" and view.ndim == 1 and view.c_contiguous else view.cast("B")

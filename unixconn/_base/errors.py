@@ -429,17 +429,28 @@ def io_error(code: IOErrorEnum, message: str) -> Error:
     return _KINDS.get(code, Error)(message, IO_ERROR_DOMAIN, code)
 
 
+_REMEDIES = {
+    errno.EMFILE: "the descriptor table of this process is full: close some descriptors, or raise the limit "
+    "(RLIMIT_NOFILE, ulimit -n)",
+    errno.ENFILE: "the system has no room for another open file: see /proc/sys/fs/file-max",
+}
+
+
 def system_error(number: int, prefix: str, note: str = "") -> Error:
     """
     Return a new error for the errno *number*.
 
     The message is *prefix* and the C library's text. For WOULD_BLOCK it is the C library's text alone, as in Gio.
-    *note* names the value and the remedy; a traceback shows it from Python 3.11 on.
+    *note* names the value and the remedy, if the errno alone does not; a traceback shows it from Python 3.11 on.
     """
     code = io_error_from_errno(number)
     kind = _ERRNO_KINDS.get(number) or _KINDS.get(code, SystemCallError)
     text = os.strerror(number)
-    message = text if code is IOErrorEnum.WOULD_BLOCK else prefix + text
+    if code is IOErrorEnum.WOULD_BLOCK:
+        message = text
+    else:
+        message = prefix + text
+        note = note or _REMEDIES.get(number, "")
     made = kind(message, IO_ERROR_DOMAIN, code)
     if isinstance(made, OSError):
         made.errno, made.strerror = number, text
@@ -448,12 +459,12 @@ def system_error(number: int, prefix: str, note: str = "") -> Error:
     return made
 
 
-def translated(error: OSError, prefix: str) -> OSError | Error:
+def translated(error: OSError, prefix: str, note: str = "") -> OSError | Error:
     """
-    Return the Error for *error*, which a call of the standard library raised, with *prefix* before its message.
+    Return the Error for *error*, which a call of the standard library raised; *prefix* and *note* as in `system_error`.
 
     An OSError without an errno, and an Error, are returned unchanged: a signal handler raised them during the call.
     """
     if error.errno is None or isinstance(error, Error):
         return error
-    return system_error(error.errno, prefix)
+    return system_error(error.errno, prefix, note)

@@ -62,11 +62,20 @@ class Property:
         return f"<Property {self.name!r}: {self.value_type.__name__}, {access}>"
 
 
+def refuse_copy(self: object) -> str | tuple[Any, ...]:
+    """Raise TypeError: a copy would share the state of the object, and close the same descriptors a second time."""
+    raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
+
 class Props:
     """The properties of an object, with underscores for dashes; of a class, each `Property` (GObject's ``props``)."""
 
+    __module__ = "unixconn"
+
     __slots__ = ("_of",)
     _of: Any
+
+    __reduce__ = refuse_copy
 
     def __init__(self, of: Object | type[Object] | None) -> None:
         object.__setattr__(self, "_of", of)
@@ -94,6 +103,9 @@ class Props:
 
     def __dir__(self) -> list[str]:
         return [each.name.replace("-", "_") for each in self]
+
+    def __repr__(self) -> str:
+        return f"<properties of {self._of!r}>"
 
 
 class Signal:
@@ -460,9 +472,7 @@ class Object:
         # any moment.
         return self.__dict__.setdefault("_handler_list", [])  # type: ignore[no-any-return]
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """Raise TypeError: a copy would own the same descriptors, and close them a second time."""
-        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+    __reduce__ = refuse_copy
 
     def weak_ref(self, callback: Callable[..., object] | None = None, *data: object) -> Callable[[], Object | None]:
         """

@@ -11,7 +11,7 @@ from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import INT_SIZE, SCM_CREDENTIALS, SCM_RIGHTS, SOL_SOCKET
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent
-from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, take
+from unixconn._kernel.descriptors import Owner, as_descriptor, close_all, duplicate_all, listed, take
 from unixconn._kernel.file_descriptor import as_own_descriptor, owner_of
 from unixconn._kernel.outgoing import credentials_message
 from unixconn._kernel.platform import SYSTEM
@@ -59,8 +59,8 @@ class UnixFDList(Object):
         be closed twice, and for a negative number; TypeError for a file or a socket, which would close its descriptor
         as well; OverflowError for a number that does not fit a C int.
         """
-        made, given = cls(), list(fds)
-        numbers = [as_own_descriptor(fd, "fds") for fd in given]
+        made, given = cls(), listed(fds)
+        numbers = [as_own_descriptor(fd, f"fds[{index}]") for index, fd in enumerate(given)]
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"fds must be different descriptors, and these are not: {numbers}")
         for each, number in zip(given, numbers):

@@ -90,6 +90,8 @@ class Transport(asyncio.WriteTransport):
     One operation sends at a time. What comes behind it waits here.
     """
 
+    __module__ = "unixconn.asyncio"
+
     def __init__(
         self,
         connection: UnixConnection,

@@ -20,7 +20,7 @@ from threading import get_ident
 from unixconn._base.arguments import UINT_MAX, as_int, as_integer
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
-from unixconn._base.object import run_handler
+from unixconn._base.object import refuse_copy, run_handler
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.wakeup import LONGEST_POLL
 
@@ -210,6 +210,8 @@ class MainContext:
     """
 
     __module__ = "unixconn"
+
+    __reduce__ = refuse_copy
 
     def __init__(self) -> None:
         # Held by the thread that iterates, the owner.

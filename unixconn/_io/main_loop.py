@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unixconn._base.arguments import UINT_MAX, as_integer
+from unixconn._base.object import refuse_copy
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext, context_of
 from unixconn._io.source import IdleSource, TimeoutSource
@@ -23,6 +24,8 @@ class MainLoop:
     """
 
     __module__ = "unixconn"
+
+    __reduce__ = refuse_copy
 
     def __init__(self, context: MainContext | None = None, is_running: bool = False) -> None:
         self._context = context_of(context)

@@ -7,6 +7,7 @@ import time
 import warnings
 
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_int, as_integer
+from unixconn._base.object import refuse_copy
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._io.main_context import (
     PRIORITY_DEFAULT,
@@ -116,6 +117,13 @@ class Source(BasicSource):
             setattr(cls, "__new__", _new_polled)  # noqa: B010 - type checkers would take it for the signature
             for name in ("_dispatch", "_prepare", "_set"):
                 setattr(cls, name, getattr(Source, f"{name}_polled"))
+
+    __reduce__ = refuse_copy
+
+    def __repr__(self) -> str:
+        state = " destroyed" if self._destroyed else f" {self._id}" if self._id else ""
+        name = getattr(self, "_given_name", None)
+        return f"<{type(self).__name__}{state}{'' if name is None else f' {name!r}'}>"
 
     def set_callback(self, callback: Callable[..., object], *data: object) -> None:
         """

@@ -62,7 +62,7 @@ class _Signals:
     """The sources of each signal, and the handlers that Python had before."""
 
     def __init__(self) -> None:
-        self.sources: dict[int, list[_SignalSource]] = {}
+        self.sources: dict[int, list[SignalSource]] = {}
         self.before: dict[int, Any] = {}
 
     def arrive(self, number: int, _frame: object) -> None:
@@ -91,7 +91,7 @@ class _Signals:
 _signals = _Signals()
 
 
-class _SignalSource(Source):
+class SignalSource(Source):
     """A source that becomes ready when the process gets the signal *number*."""
 
     __slots__ = ("_number",)
@@ -136,12 +136,12 @@ def unix_signal_add(priority: int, signum: int, handler: Callable[..., object], 
         raise ValueError(f"signum must be SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH, not {signum!r}")
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("unix_signal_add() works only in the main thread, as Python's signal handlers do")
-    source = _SignalSource(number, priority)
+    source = SignalSource(number, priority)
     source._set(handler, data)
     return source.attach()
 
 
-class _ChildSource(Source):
+class ChildSource(Source):
     """A source that becomes ready when the child process *pid* has ended."""
 
     __slots__ = ("_ended", "_pid")
@@ -210,7 +210,7 @@ def child_watch_add(*arguments: Any, priority: int = PRIORITY_DEFAULT) -> int:
         raise TypeError(f"child_watch_add() takes a pid and a function, not {arguments!r}")
     pid, function, *data = rest
     number = as_integer(pid, "pid", 1, INT_MAX)
-    source = _ChildSource(number, priority)
+    source = ChildSource(number, priority)
     source.set_callback(function, *data)
     source._ended = os.waitpid(number, os.WNOHANG)
     return source.attach()

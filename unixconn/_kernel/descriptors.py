@@ -10,10 +10,11 @@ left in it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import deque
-from itertools import chain, starmap
+from itertools import chain, filterfalse, starmap
 
 from unixconn._base.arguments import INT_MAX
 from unixconn._base.errors import Error, IOErrorEnum, io_error, translated
@@ -61,13 +62,29 @@ def take(owner: list[T]) -> T:
         raise
 
 
-def duplicate_all(owner: list[int], numbers: Iterable[int]) -> None:
+def duplicate_all(owner: list[int], numbers: Sequence[int]) -> None:
     """Append a duplicate of each of the descriptors *numbers* to *owner*. Raises the Error for dup(2)'s errno."""
     try:
         # In one step of the interpreter. After an error, the owner has the duplicates that were made before it.
         owner.extend(map(os.dup, numbers))
     except OSError as error:
-        raise translated(error, "dup: ") from None
+        raise translated(error, "dup: ", note_about(error.errno, *numbers)) from None
+
+
+def note_about(code: int | None, *fds: int) -> str:
+    """Return the note for the Error of a system call that has failed with the errno *code* for one of *fds*."""
+    if code == errno.ENOTSOCK:
+        return f"the file under the number {fds[0]} is not a socket"
+    closed = next(filterfalse(_is_open, fds), None) if code == errno.EBADF else None
+    return "" if closed is None else f"no file is open under the number {closed}: was it closed?"
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return True
 
 
 def make_pipe(owner: list[int]) -> None:
@@ -178,13 +195,12 @@ def close_fds(fds: Iterable[int]) -> None:
     """
     values = listed(fds)
     if not _NUMBERS_ALONE.issuperset(map(type, values)):
-        wrong = next(each for each in values if type(each) is not int)
-        raise TypeError(f"fds must be numbers of descriptors, not {wrong!r}")
+        index, wrong = next((index, each) for index, each in enumerate(values) if type(each) is not int)
+        raise TypeError(f"fds[{index}] must be the number of a descriptor, not {wrong!r}")
     numbers = sorted(values)
     if numbers:
         if numbers[0] < 0 or numbers[-1] > INT_MAX:
-            for each in numbers:
-                as_descriptor(each, "fds")
+            as_descriptors(values)
         deque(starmap(os.closerange, _rows(numbers)), 0)
 
 

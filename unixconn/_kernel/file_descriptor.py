@@ -9,7 +9,7 @@ from itertools import starmap
 
 from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.descriptors import Owner, as_descriptor, attach, close_all, duplicate_all, take
+from unixconn._kernel.descriptors import Owner, as_descriptor, attach, close_all, duplicate_all, note_about, take
 from unixconn._kernel.sockets import adopt_socket
 from unixconn._kernel.unwanted import close_left
 
@@ -67,7 +67,7 @@ class FileDescriptor:
         try:
             os.fstat(number)
         except OSError as error:
-            raise translated(error, "fstat: ") from None
+            raise translated(error, "fstat: ", note_about(error.errno, number)) from None
         if number is fd:
             self._owned.append(number)
         else:
@@ -199,10 +199,11 @@ class FileDescriptor:
         not open.
         """
         number = self.fileno()
+        another = as_descriptor(other, "other")
         try:
-            return os.path.sameopenfile(number, as_descriptor(other, "other"))
+            return os.path.sameopenfile(number, another)
         except OSError as error:
-            raise translated(error, "fstat: ") from None
+            raise translated(error, "fstat: ", note_about(error.errno, number, another)) from None
 
     def __eq__(self, other: object) -> bool:
         """
@@ -225,8 +226,8 @@ class FileDescriptor:
         """Pass the descriptor to another process of multiprocessing, or raise TypeError."""
         if passer() is None:
             raise TypeError(
-                "a FileDescriptor cannot be pickled, as its number means nothing in another process: send the "
-                "descriptor by UnixConnection.send_fd()"
+                "a FileDescriptor cannot be copied or pickled, as two owners would close one number: dup() makes a "
+                "duplicate, and UnixConnection.send_fd() sends the descriptor to another process"
             )
         return Passing(self.fileno()).__reduce__()
 

@@ -9,7 +9,7 @@ import weakref
 
 from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._kernel.descriptors import close_all
+from unixconn._kernel.descriptors import close_all, note_about
 from unixconn._kernel.handle import Handle, Use
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class File:
                 found.append(count)
             return count
         except OSError as error:
-            return _failed(error, "Error reading from file descriptor: ")
+            return _failed(error, "Error reading from file descriptor: ", handle.number)
         finally:
             _leave(handle, use)
 
@@ -109,7 +109,7 @@ class File:
             sent += map(os.write, (handle.number,), (memoryview(data)[: self._piece],))
             return sent[-1]
         except OSError as error:
-            return _failed(error, "Error writing to file descriptor: ")
+            return _failed(error, "Error writing to file descriptor: ", handle.number)
         finally:
             _leave(handle, use)
 
@@ -131,7 +131,7 @@ def _leave(handle: Handle, use: Use) -> None:
         handle.reap()
 
 
-def _failed(error: OSError, context: str) -> int:
+def _failed(error: OSError, context: str, number: int) -> int:
     if error.errno == errno.EAGAIN:
         return -1
-    raise translated(error, context) from None
+    raise translated(error, context, note_about(error.errno, number)) from None

@@ -16,7 +16,7 @@ from unixconn._base.errors import Error, PermissionDeniedError, system_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel.control_messages import INT_SIZE, IS_PYPY, MAX_DESCRIPTORS, UCRED, Pool, ints
 from unixconn._kernel.credentials import explain_unmapped
-from unixconn._kernel.descriptors import as_descriptor
+from unixconn._kernel.descriptors import as_descriptor, note_about
 from unixconn._kernel.handle import IDLE_USES, Use
 from unixconn._kernel.native import ffi, sendmsg
 from unixconn._kernel.outgoing import COPIED_SIZE, CredentialsForm, DescriptorForm, DescriptorsForm, MessageForm
@@ -338,7 +338,7 @@ def check_open(numbers: Iterable[int]) -> None:
 
 def _not_open(fd: int) -> Error:
     as_descriptor(fd)
-    return system_error(errno.EBADF, "dup: ", f"fd is {fd}, but no file is open under this number: was it closed?")
+    return system_error(errno.EBADF, "dup: ", note_about(errno.EBADF, fd))
 
 
 def _explained(error: Error, descriptors: Sequence[int], credentials: bytes | memoryview | None) -> Error:

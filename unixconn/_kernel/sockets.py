@@ -7,6 +7,7 @@ import os
 
 from unixconn._base.errors import system_error, translated
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
+from unixconn._kernel.descriptors import note_about
 from unixconn._kernel.native import ffi, lib
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Part of a socket's type that makes the standard library leave the socket's block
 Without it, `socket.setdefaulttimeout` would apply, and set O_NONBLOCK.
 """
 
+_FROM_FD = "creating GSocket from fd: "
 _UNIX, _STREAM = socket.AF_UNIX, socket.SOCK_STREAM
 _OF_STREAM = _STREAM | NO_TIMEOUT
 _set_inheritable = os.set_inheritable
@@ -62,7 +64,7 @@ def adopt_socket(owner: list[int], kind: type[SocketT]) -> SocketT:
         try:
             _set_inheritable(owner[0], False)
         except OSError as error:
-            raise translated(error, "creating GSocket from fd: ") from None
+            raise translated(error, _FROM_FD, note_about(error.errno, owner[0])) from None
         owner.clear()
     finally:
         if owner:  # an Error, or an exception raised by a signal handler
@@ -105,5 +107,6 @@ def _ask_kind(fd: int) -> tuple[int, int, int]:
 def _ask(fd: int, name: int) -> int:
     value, length = ffi.new("int *"), ffi.new("socklen_t *", _INT_SIZE)
     if lib.getsockopt(fd, lib.SOL_SOCKET, name, value, length) < 0:
-        raise system_error(ffi.errno, "creating GSocket from fd: ")
+        number = ffi.errno
+        raise system_error(number, _FROM_FD, note_about(number, fd))
     return int(value[0])

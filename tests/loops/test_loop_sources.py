@@ -352,6 +352,57 @@ class TestSources:
             context.iteration(True)
         assert set(seen) == {late, idle}
 
+    def test_the_order_of_attachment(self):
+        """Timeouts that are over, watches and idle functions of one priority are called in this order, as in GLib."""
+        context, seen = MainContext(), []
+        r, w = os.pipe()
+        os.write(w, b"x")
+        sources = []
+        for milliseconds in (2, 0, 1, None, 1, "watch", None, "watch", 0):
+            if milliseconds == "watch":
+                source = unixconn.unix_fd_source_new(r, IOCondition.IN)
+                source.set_callback(lambda _fd, _condition, name: seen.append(name), len(sources))
+            else:
+                make = unixconn.idle_source_new if milliseconds is None else unixconn.timeout_source_new
+                source = make(*() if milliseconds is None else (milliseconds,))
+                source.set_callback(seen.append, len(sources))
+            source.set_priority(-20)
+            sources.append(source)
+        for each in sources:
+            each.attach(context)
+        time.sleep(0.01)
+        context.iteration(False)
+        number = len(sources)
+        # A timeout has become ready after the idle functions, which need not wait. So its place is behind them.
+        assert sorted(seen) == list(range(number))
+        timeouts, others = [0, 1, 2, 4, 8], [3, 5, 6, 7]
+        assert [each for each in seen if each in timeouts] == timeouts
+        assert [each for each in seen if each in others] == others
+        os.close(r)
+        os.close(w)
+
+    @pytest.mark.parametrize("elsewhere", [False, True], ids=["in this thread", "in another thread"])
+    def test_a_priority_that_changes(self, elsewhere):
+        """It counts from the next iteration on, also for sources that are ready already."""
+        context, seen = MainContext(), []
+        sources = {}
+        for name in "abcd":
+            sources[name] = source = unixconn.idle_source_new()
+            source.set_callback(lambda name: (seen.append(name), seen.count(name) < 2)[1], name)
+            source.attach(context)
+
+        def change():
+            sources["c"].set_priority(-20)
+            sources["a"].set_priority(300)
+
+        first = unixconn.idle_source_new()
+        first.set_priority(-100)
+        first.set_callback(lambda _: Background(change).outcome() if elsewhere else change())
+        first.attach(context)
+        while context.iteration(False):
+            pass
+        assert seen == ["c", "c", "b", "d", "b", "d", "a", "a"]
+
     def test_a_timeout_in_seconds(self):
         """The unit is the only difference."""
         context, seen = MainContext(), []

@@ -17,7 +17,7 @@ from itertools import chain, count, repeat
 from operator import attrgetter
 from threading import get_ident
 
-from unixconn._base.arguments import UINT_MAX, as_int, as_integer
+from unixconn._base.arguments import INT_MAX, UINT_MAX, as_int, as_integer
 from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
 from unixconn._base.object import refuse_copy, run_handler
@@ -97,6 +97,7 @@ class _Stack(threading.local):
 
 
 pushed_contexts = _Stack()
+_id_of = attrgetter("_id")
 
 
 class BasicSource:
@@ -403,13 +404,32 @@ class MainContext:
             next(map(*self._first))
 
     def _take_due(self) -> None:
-        """Move the sources whose moment has come to the arrivals."""
-        self._clock.move_due(self._late)
-        while self._late:
-            source = self._late[-1]
+        """Move the sources whose moment has come to the arrivals, in the order in which they were attached."""
+        late = self._late
+        self._clock.move_due(late)
+        if late:
+            # The last one is taken first. Internal sources, whose numbers are 0, stay in the order of their moments.
+            late.reverse()
+            late.sort(key=_id_of, reverse=True)
+        while late:
+            source = late[-1]
             source._due = True
             self._arrivals.append((source._priority, next(arrival_numbers), source))
-            self._late.pop()
+            late.pop()
+
+    def _reorder(self, source: BasicSource) -> None:
+        """Call *source*, whose priority has changed, in its new order if it is ready."""
+        if self._iterating_thread() not in (0, get_ident()):
+            self._post(lambda: self._reorder(source), -INT_MAX - 1)
+            return
+        with self._owner.entered:
+            push_all(self._arrivals, self._ready)
+            stale = [each for each in self._ready if each[2] is source and each[0] != source._priority]
+            for each in stale:
+                self._arrivals.append((source._priority, each[1], source))
+                self._ready.remove(each)
+            # A list without one of its items need not be a heap any more; a sorted one is a heap also on PyPy.
+            self._ready.sort()
 
     def _rest(self) -> None:
         """Close the descriptors that the context keeps while it is in use, if no operation waits."""

@@ -14,7 +14,6 @@ from operator import attrgetter
 from unixconn._base.errors import translated
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.delivery import ContextReactor, reactor_of
-from unixconn._io.main_context import arrival_numbers
 from unixconn._kernel import epoll
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.unpatched import new_poll
@@ -81,7 +80,8 @@ class PollingReactor(ContextReactor):
     def _arrive(self, source: Any) -> int:
         """Have the context call *source*, and return its priority."""
         # If an exception comes before the second step, the context skips the entry, and *source* is asked again.
-        self.context._arrivals.append((source._priority, next(arrival_numbers), source))
+        # Its number is that of the attachment: among sources of one priority, the one attached first is called first.
+        self.context._arrivals.append((source._priority, source._attached, source))
         source._due = True
         return source._priority  # type: ignore[no-any-return]
 

@@ -13,6 +13,7 @@ from unixconn._io.main_context import (
     PRIORITY_DEFAULT,
     PRIORITY_DEFAULT_IDLE,
     BasicSource,
+    arrival_numbers,
     context_of,
     default_context,
     source_numbers,
@@ -92,7 +93,7 @@ class Source(BasicSource):
     # Most sources need none of these, so they have no value until they are set.
     _depth: int
     """How many calls of a source with methods of its own run."""
-    __slots__ = ("__weakref__", "_depth", "_given", "_given_name", "_given_polls", "_moment", "_recurses")
+    __slots__ = ("__weakref__", "_attached", "_depth", "_given", "_given_name", "_given_polls", "_moment", "_recurses")
 
     _is_polled: ClassVar[bool] = False
     """Whether each iteration asks the source whether it is ready."""
@@ -106,8 +107,9 @@ class Source(BasicSource):
         def __init__(self, priority: int = PRIORITY_DEFAULT) -> None: ...
 
     else:
-        # Without a frame of its own.
+        # Without a frame of its own. The texts of TypeErrors have the class that users know.
         __init__ = BasicSource.__init__
+        __init__.__qualname__ = "Source.__init__"
 
     def __init_subclass__(cls, **others: Any) -> None:
         super().__init_subclass__(**others)
@@ -125,14 +127,14 @@ class Source(BasicSource):
         name = getattr(self, "_given_name", None)
         return f"<{type(self).__name__}{state}{'' if name is None else f' {name!r}'}>"
 
-    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
+    def set_callback(self, callback: Callable[..., object], user_data: object = None, *more: object) -> None:
         """
-        Set *callback*, which is called with *data* each time the source is ready, until it returns a false value.
+        Set *callback*, which is called with the data each time the source is ready, until it returns a false value.
 
-        Without *data*, it is called with None, as with PyGObject. See g_source_set_callback. Raises TypeError if
+        Without data, it is called with None, as with PyGObject. See g_source_set_callback. Raises TypeError if
         *callback* is not callable.
         """
-        self._set(callback, data or (None,))
+        self._set(callback, (user_data, *more))
 
     def _set_polled(self, callback: Callable[..., object], data: tuple[object, ...]) -> None:
         super()._set(callback, data)
@@ -145,6 +147,8 @@ class Source(BasicSource):
     def set_priority(self, priority: int) -> None:
         """Set the priority. Raises TypeError if it is not a number, and OverflowError if it does not fit a C int."""
         self._priority = as_int(priority, "priority")
+        if self._context is not None:
+            self._context._reorder(self)
 
     @property
     def priority(self) -> int:
@@ -311,6 +315,7 @@ class Source(BasicSource):
 
     def _prepare_polled(self) -> None:
         if self._context is not None:
+            self._attached = next(arrival_numbers)
             self._context._polled[self] = None
             poll_in(self._context)
             self._wake()

@@ -8,6 +8,7 @@ import errno
 import os
 import pickle
 import socket
+from pathlib import Path
 
 import pytest
 from helpers import new_socket, open_sockets, room
@@ -199,12 +200,31 @@ class TestErrors:
             assert error.filename == path
             assert str(error).endswith(f"No such file or directory (1): {path!r}")
 
-    def test_refused(self, tmp_path):
-        """Where a file is, and nobody listens."""
-        (tmp_path / "s").touch()
+    @pytest.mark.parametrize(
+        "act",
+        [
+            unixconn.connect,
+            lambda path: unixconn.connect_async(path).result(60),
+            lambda path: unixconn.SocketClient().connect(unixconn.UnixSocketAddress(path=path)),
+        ],
+        ids=["connect", "connect_async", "SocketClient"],
+    )
+    @pytest.mark.parametrize("kind", ["file", "folder", "socket"])
+    def test_refused(self, tmp_path, act, kind):
+        """A file that is no socket refuses connections as a socket does on which nobody listens; a note tells which."""
+        path = str(tmp_path / "s")
+        if kind == "file":
+            Path(path).touch()
+        elif kind == "folder":
+            Path(path).mkdir()
+        else:
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(path)
         with pytest.raises(ConnectionRefusedError) as caught:
-            unixconn.connect(tmp_path / "s")
-        assert caught.value.filename == str(tmp_path / "s")
+            act(path)
+        assert caught.value.errno == errno.ECONNREFUSED
+        assert caught.value.filename == path
+        assert caught.value.__notes__ == ([] if kind == "socket" else ["this file is not a socket"])
 
     @pytest.mark.parametrize(
         "act", [unixconn.connect, lambda *given, **named: unixconn.connect_async(*given, **named).result(60)]

@@ -215,10 +215,19 @@ class TestFiles:
             unixconn.listen(path, mode=mode)
         assert not path.exists()
 
-    @pytest.mark.parametrize("mode", [-1, 0o10000])
-    def test_no_permissions(self, path, mode):
-        """Nor is an integer that is none of permissions."""
-        with pytest.raises(OverflowError, match=f"mode must be from 0 to 4095, not {mode}"):
+    @pytest.mark.parametrize(
+        ("mode", "text"),
+        [
+            (600, "600, which is 0o1130: did you mean 0o600?"),
+            (777, "777, which is 0o1411: did you mean 0o777?"),
+            (980, "980, which is 0o1724"),
+            (0o1777, "1023, which is 0o1777"),
+            (-600, "-600, which is -0o1130"),
+        ],
+    )
+    def test_no_permissions(self, path, mode, text):
+        """Nor is a number that has other bits, such as one without the "0o" that was meant."""
+        with pytest.raises(ValueError, match=re.escape(f"mode must be from 0 to 0o777, not {text}") + "$"):
             unixconn.listen(path, mode=mode)
         assert not path.exists()
 

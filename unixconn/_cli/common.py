@@ -8,13 +8,11 @@ import errno
 import grp
 import os
 import pwd
-import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from unixconn import Error, FileDescriptor, IOErrorEnum, RefusedError
-from unixconn._kernel.connect import BINDING
+from unixconn import Error, FileDescriptor, IOErrorEnum
+from unixconn._kernel.connect import BINDING, NO_SOCKET
 from unixconn._kernel.descriptors import adopt
 from unixconn._kernel.sockets import SocketType
 
@@ -147,16 +145,9 @@ def command_error(subject: str, error: Error) -> CommandError:
     """Return the CommandError for the library's *error* and its notes; its text begins with *subject*."""
     code = _EXIT_CODES_OF_ERRORS.get(IOErrorEnum(error.code), os.EX_OSERR)
     text = error.message.replace(BINDING, "Could not listen: ")  # without Gio's name for a class
-    if isinstance(error, RefusedError) and _is_no_socket(error.filename):
-        text = "not a socket"
+    if NO_SOCKET in error.__notes__:
+        return CommandError(f"{subject}: not a socket", code)
     return CommandError(f"{subject}: {text}", code, error.__notes__)
-
-
-def _is_no_socket(path: str) -> bool:
-    try:
-        return not stat.S_ISSOCK(Path(path).stat().st_mode)
-    except (OSError, ValueError):  # it has gone, or is an abstract name
-        return False
 
 
 # --- output ----------------------------------------------------------------------------------------------------------

@@ -104,8 +104,10 @@ class Cancellable(Trigger, Object):
         def __init__(self) -> None: ...
 
     else:
-        # This class has its own constructor for help(), which adds no Python frame.
+        # This class has its own constructor for help(), which adds no Python frame. The texts of TypeErrors have the
+        # class that users know.
         __init__ = Trigger.__init__
+        __init__.__qualname__ = "Cancellable.__init__"
 
     _code: IOErrorEnum | None = None
     """The reason why the flag is set. A single store sets the flag and the reason."""

@@ -6,7 +6,7 @@ import _socket as python
 import os
 import stat
 
-from unixconn._base.arguments import as_integer
+from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import UnixSocketAddress, UnixSocketAddressType, address_of
@@ -92,9 +92,9 @@ def listen(
     - for *sock*, those of `UnixListener.from_socket`
     - otherwise the one for the errno of a system call, such as PERMISSION_DENIED or NOT_FOUND for the folder
 
-    Raises TypeError if an argument has a wrong type, or if there is not one of *path* and *sock*; OverflowError if
-    *mode* is not from 0 to 0o7777; and ValueError for the type DATAGRAM, for the *mode* of an abstract name, and for an
-    argument that does not go with *sock*.
+    Raises TypeError if an argument has a wrong type, or if there is not one of *path* and *sock*; and ValueError for a
+    *mode* that is not from 0 to 0o777, for the *mode* of an abstract name, for the type DATAGRAM, and for an argument
+    that does not go with *sock*.
     """
     if sock is not None:
         if path is not None:
@@ -112,7 +112,11 @@ def listen(
             raise TypeError(f"mode must be an integer, not {mode!r}")
         if address.get_address_type() is not UnixSocketAddressType.PATH:
             raise ValueError(f"mode must be None for an abstract name, which has no permissions, not {mode:#o}")
-        mode = as_integer(mode, "mode", 0, 0o7777)
+        mode = as_integer(mode, "mode", -INT_MAX, INT_MAX)
+        if not 0 <= mode <= 0o777:
+            # 600 is 0o1130: whoever has left out "0o" gets other permissions than those meant.
+            meant = f": did you mean 0o{mode}?" if len(str(mode)) == 3 and set(str(mode)) <= set("01234567") else ""
+            raise ValueError(f"mode must be from 0 to 0o777, not {mode}, which is {mode:#o}{meant}")
     return UnixListener(address, type, mode, backlog, pass_credentials)
 
 
@@ -320,11 +324,19 @@ class UnixListener(SocketListener):
 
         @overload
         def accept_async(
-            self, cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object
+            self,
+            cancellable: Cancellable | None = ...,
+            callback: Callback = ...,
+            user_data: object = ...,
+            *more: object,
         ) -> None: ...
 
         def accept_async(
-            self, cancellable: Cancellable | None = None, callback: Callback = None, *user_data: object
+            self,
+            cancellable: Cancellable | None = None,
+            callback: Callback = None,
+            user_data: object = None,
+            *more: object,
         ) -> Future[Accepted[UnixConnection]] | None:
             """See `SocketListener.accept_async`."""
             raise NotImplementedError

@@ -6,9 +6,10 @@ import _socket as socket
 import errno
 import os
 import select
+import stat
 from itertools import chain, islice
 
-from unixconn._base.errors import Error, NotFoundError, system_error, translated
+from unixconn._base.errors import Error, NotFoundError, RefusedError, system_error, translated
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel import unpatched
 from unixconn._kernel.handle import Handle, Use
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
+NO_SOCKET = "this file is not a socket"
+"""The note of an Error that says that nobody listens there."""
 BINDING = "Error binding to address (GUnixSocketAddress): "
 _ACCEPTING = "Error accepting connection: "
 _EVENTS = select.POLLIN | HUNG_UP
@@ -108,7 +111,16 @@ def about(error: ErrorT, name: bytes) -> ErrorT:
             error.__notes__.append(
                 'a path that begins with "@" is a file: an abstract name begins with a NUL byte, "\\0", in its place'
             )
+        elif isinstance(error, RefusedError) and name[:1] != b"\0" and _is_another_file(name):
+            error.__notes__.append(NO_SOCKET)
     return error
+
+
+def _is_another_file(path: bytes) -> bool:
+    try:
+        return not stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - the path is bytes
+    except (FileNotFoundError, NotADirectoryError):  # it has gone meanwhile
+        return False
 
 
 def connect_new(handle: Handle, name: bytes) -> bool:

@@ -180,6 +180,22 @@ class TestNames:
             "assert (sock.get_family(), sock.get_listen_backlog()) == (Gio.SocketFamily.UNIX, 5)\n"
         )
 
+    def test_dashes(self):
+        """Constructors take properties with dashes in their names, and refuse others."""
+        installed(
+            "from gi.repository import Gio, GObject\n"
+            "assert Gio.SocketListener(**{'listen-backlog': 7}).get_property('listen-backlog') == 7\n"
+            "assert Gio.ThreadedSocketService(**{'max-threads': 3, 'active': False}).props.max_threads == 3\n"
+            "one = Gio.UnixFDList(); assert Gio.UnixFDMessage(**{'fd-list': one}).get_fd_list() is one\n"
+            "class Own(Gio.SocketService):\n"
+            "    a_b = GObject.Property(type=int)\n"
+            "own = Own(**{'a-b': 4, 'listen-backlog': 9}); assert (own.a_b, own.props.listen_backlog) == (4, 9)\n"
+            "for wrong in ((1,), {}), ((), {'no-such': 1}), ((), {'no_such': 1}):\n"
+            "    try: Gio.SocketListener(*wrong[0], **wrong[1])\n"
+            "    except TypeError: pass\n"
+            "    else: raise AssertionError(wrong)\n"
+        )
+
 
 class TestCommand:
     def test_a_program(self, tmp_path):

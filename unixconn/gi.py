@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import sys
+from functools import wraps
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,6 +121,21 @@ def _main_context_default() -> unixconn.MainContext:
     return unixconn.MainContext.default()
 
 
+def _accept_dashes(kind: type[Object]) -> None:
+    """Have the constructor of *kind* accept dashes in the names of properties, as PyGObject's does."""
+    make = vars(kind)["__init__"]
+    code = make.__code__
+    taken = {name.replace("_", "-") for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}
+    if not any("-" in each.name and each.name in taken for each in kind.list_properties()):
+        return
+
+    @wraps(make)
+    def take(self: Object, *arguments: Any, **properties: Any) -> None:
+        make(self, *arguments, **{name.replace("-", "_"): value for name, value in properties.items()})
+
+    setattr(kind, "__init__", take)  # noqa: B010 - for type checkers, which refuse the plain form
+
+
 _OLD: dict[str, Any] = {
     "list_properties": _list_properties,
     "main_context_default": _main_context_default,
@@ -169,6 +185,8 @@ class _Namespace(ModuleType):
             error.name, error.obj = name, self
             raise error
         value = getattr(unixconn, found)
+        if isinstance(value, type) and issubclass(value, Object) and "__init__" in vars(value):
+            _accept_dashes(value)
         setattr(self, name, value)
         return value
 
@@ -195,7 +213,7 @@ def install(force: bool = False) -> bool:
     Call it before the program imports ``gi``. Where PyGObject is installed, the call has no effect without *force*, and
     returns False. The namespaces are Gio, GLib, GObject, GioUnix and GLibUnix. A name of theirs that this library
     leaves out on purpose raises an AttributeError that says so. From then on, the text of an `Error` is Gio's alone,
-    without the path.
+    without the path, and constructors accept properties with dashes in their names.
     """
     if isinstance(sys.modules.get("gi.repository.Gio"), _Namespace):
         return True

@@ -297,11 +297,12 @@ class TestHelp:
     def test_signatures(self, method):
         """An asynchronous method shows its parameters and its result, and says when it returns a Future."""
         signature = inspect.signature(method)
-        parameters = list(signature.parameters.values())[-3:]
+        parameters = list(signature.parameters.values())[-4:]
         assert [str(each) for each in parameters] == [
             "cancellable: 'Cancellable | None' = None",
             "callback: 'Callback' = AWAIT",
-            "*user_data: 'object'",
+            "user_data: 'object' = NO_DATA",
+            "*more: 'object'",
         ]
         assert re.fullmatch(r"Future\[.+\] \| None", signature.return_annotation)
         assert "Any" not in str(signature)

@@ -66,11 +66,11 @@ def _has_int(function):
     return "io_priority" in inspect.signature(function).parameters
 
 
-def start(owner, name, arguments, cancellable=None, *callback, priority=PRIORITY_DEFAULT):
+def start(owner, name, arguments, cancellable=None, *callback, priority=PRIORITY_DEFAULT, **named):
     """Start an operation: without *callback* the call returns a Future. It has the priority if it takes one."""
     method = getattr(owner, f"{name}_async")
     priorities = (priority,) if _has_int(method.__func__) else ()
-    return method(*arguments, *priorities, cancellable, *callback)
+    return method(*arguments, *priorities, cancellable, *callback, **named)
 
 
 def in_thread(function, *arguments):

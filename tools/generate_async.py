@@ -22,7 +22,7 @@ The keywords of the decorator:
 - ``io_priority=True``: ``NAME_async`` takes an io_priority before its cancellable, as in Gio's streams.
 - ``static=True``: ``NAME_finish`` is a static method, as in Gio for an operation that belongs to two objects.
 - ``start``: the function that starts the operation: it is called with (self, name, operation, [io_priority,]
-  cancellable, callback, user_data). The default is `start` for an operation and `start_sequence` for steps.
+  cancellable, callback, data). The default is `start` for an operation and `start_sequence` for steps.
 - ``result``: the type of the result, if the annotation of the decorated method does not contain it.
 - Any other keyword is passed on to the function that starts the operation, as in ``discard=SocketConnection.close``.
 """
@@ -185,6 +185,9 @@ def _string(what: str, node: ast.expr | None) -> str:
 _CANCELLABLE = Parameter("cancellable", "Cancellable | None", "None")
 _IO_PRIORITY = Parameter("io_priority", "int", "PRIORITY_DEFAULT")
 _CALLBACK = Parameter("callback", "Callback", "AWAIT")
+_USER_DATA = Parameter("user_data", "object", "NO_DATA")
+"""The first of the callback's data. It is a parameter of its own, since PyGObject takes it as a keyword, too."""
+_MORE_DATA = "*more: object"
 
 
 def _methods(each: Declaration) -> Iterator[str]:
@@ -195,10 +198,10 @@ def _methods(each: Declaration) -> Iterator[str]:
     yield "    @overload"
     yield from _call(4, f"def {name}", ["self", *(parameter.written() for parameter in plain)], f" -> {future}: ...")
     yield "    @overload"
-    all_of_them = [parameter.written("...") for parameter in (*plain, _CALLBACK)]
-    yield from _call(4, f"def {name}", ["self", *all_of_them, "*user_data: object"], " -> None: ...")
-    all_of_them = [parameter.written() for parameter in (*plain, _CALLBACK)]
-    yield from _call(4, f"def {name}", ["self", *all_of_them, "*user_data: object"], f" -> {future} | None:")
+    all_of_them = [parameter.written("...") for parameter in (*plain, _CALLBACK, _USER_DATA)]
+    yield from _call(4, f"def {name}", ["self", *all_of_them, _MORE_DATA], " -> None: ...")
+    all_of_them = [parameter.written() for parameter in (*plain, _CALLBACK, _USER_DATA)]
+    yield from _call(4, f"def {name}", ["self", *all_of_them, _MORE_DATA], f" -> {future} | None:")
     yield from _docstring(_about_async(each))
     yield from _call(8, f"return {each.start}", _arguments(each), "")
     yield ""
@@ -219,7 +222,7 @@ def _arguments(each: Declaration) -> list[str]:
     priority = ["io_priority"] if each.io_priority else []
     # The Socket decides whether and how long an operation waits.
     socket = [] if each.start != "start" else ["self"] if each.owner == "Socket" else ["self._socket"]
-    call = ["cancellable", "callback", "user_data"]
+    call = ["cancellable", "callback", "(user_data, *more) if user_data is not NO_DATA else more"]
     return ["self", f'"{each.c_name}"', *made, *priority, *call, *socket, *each.passed_on]
 
 
@@ -227,9 +230,9 @@ def _about_async(each: Declaration) -> list[str]:
     """Return the paragraphs of the docstring of the method ``*_async``."""
     method = each.method
     sentences = [
-        f"At the end *callback* is called with ({each.noun}, result, *user_data); `{method}_finish` returns the value. "
-        "Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome "
-        "is dropped."
+        f"At the end *callback* is called with ({each.noun}, result, user_data, *more); `{method}_finish` returns the "
+        "value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the "
+        "outcome is dropped."
     ]
     if each.note:
         sentences.append(each.note)

@@ -66,10 +66,10 @@ class TestSignatures:
     def test_asynchronous_methods(self, kind, name):
         """The parameters of the plain method, then the cancellable, the callback and its data; the result is named."""
         found = inspect.signature(getattr(kind, name))
-        *own, cancellable, callback, data = list(found.parameters.values())[1:]
+        *own, cancellable, callback, data, more = list(found.parameters.values())[1:]
         assert str(cancellable) == "cancellable: 'Cancellable | None' = None"
         assert str(callback) == "callback: 'Callback' = AWAIT"
-        assert str(data) == "*user_data: 'object'"
+        assert (str(data), str(more)) == ("user_data: 'object' = NO_DATA", "*more: 'object'")
         finish = inspect.signature(getattr(kind, name.replace("_async", "_finish")))
         # As in Gio, the one of IOStream.splice_async belongs to the class.
         own_finish = (
@@ -96,7 +96,7 @@ class TestSignatures:
         """In place of Any, help() shows what is expected."""
         assert str(inspect.signature(UnixConnection.send_fd_async)) == (
             "(self, fd: 'FileDescriptorLike', cancellable: 'Cancellable | None' = None, callback: 'Callback' = AWAIT, "
-            "*user_data: 'object') -> 'Future[bool] | None'"
+            "user_data: 'object' = NO_DATA, *more: 'object') -> 'Future[bool] | None'"
         )
         for kind in (UnixConnection, SocketConnection, IOStream, InputStream, OutputStream):
             for name, value in vars(kind).items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import copy
+import enum
 import inspect
 import os
 import pickle
+import re
 import socket
 from pathlib import Path
 
@@ -99,12 +101,25 @@ class TestSignatures:
         parameters = signature.parameters
         assert parameters["cancellable"].annotation == "Cancellable | None"
         assert parameters["callback"].annotation == "Callback"
-        assert parameters["user_data"].kind is inspect.Parameter.VAR_POSITIONAL
+        assert parameters["user_data"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        assert parameters["more"].kind is inspect.Parameter.VAR_POSITIONAL
         assert signature.return_annotation == f"Future[{result}] | None"
 
     def test_bases(self):
         """A Socket is what it is in Gio, and nothing else."""
         assert Socket.__mro__ == (Socket, unixconn.Object, object)
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in vars(unixconn).values() if inspect.isclass(each) and not issubclass(each, enum.Enum)]
+)
+def test_wrong_constructor_arguments(kind):
+    """The text of the TypeError names a class that users know, not one that lends its constructor."""
+    for arguments, named in [((0.5,) * 9, {}), ((), {"nope": 1})]:
+        with pytest.raises(TypeError) as caught:
+            kind(*arguments, **named)
+        found = re.match(r"(\w+)\.__\w+__\(\)", str(caught.value))
+        assert found is None or hasattr(unixconn, found[1])
 
 
 class TestAbstract:

@@ -140,9 +140,9 @@ class Operation:
         """Fail if an operation is under way."""
         assert not (hasattr(self.owner, "has_pending") and self.owner.has_pending())
 
-    def start(self, cancellable=None, *callback):
+    def start(self, cancellable=None, *callback, **named):
         """Start the operation; without *callback* that is a Future."""
-        return start(self.owner, self.name, self.arguments().values(), cancellable, *callback)
+        return start(self.owner, self.name, self.arguments().values(), cancellable, *callback, **named)
 
     def finish(self, result):
         """Finish it."""

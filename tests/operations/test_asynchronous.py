@@ -76,6 +76,18 @@ class TestCallback:
         rest(times=3)
         assert len(calls) == 1
 
+    @each_operation()
+    @pytest.mark.parametrize("data", [["one", 2], None], ids=["a list", "None"])
+    def test_data_by_keyword(self, operation, calls, data):
+        """The keyword user_data is one datum for the callback, whatever it is, as with PyGObject."""
+        operation.ready()
+        assert operation.start(None, calls, user_data=data) is None
+        iterate(lambda: calls)
+        [(source, result, got)] = calls
+        assert source is operation.owner
+        assert got is data
+        operation.check(operation.finish(result))
+
     @each_operation_now_and_later()
     def test_none(self, operation, later):
         """With None in its place there is no Future, and the operation runs all the same."""

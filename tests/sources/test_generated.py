@@ -18,6 +18,8 @@ SCRIPT = next(
 )
 pytestmark = pytest.mark.skipif(SCRIPT is None, reason="tools/generate_async.py is not beside the tests")
 
+DATA = "(user_data, *more) if user_data is not NO_DATA else more"
+"""The argument for what the callback gets."""
 MODULE = """
 class UnixConnection:
     def shout(self, text: str, cancellable: Cancellable | None = None) -> bool: ...
@@ -103,15 +105,15 @@ def test_an_operation(generated):
     """)
     assert 'def shout_async(self, text: str = "a", cancellable: Cancellable | None = None) -> Future[bool]: ...' in text
     filled = " ".join(text.split())
-    assert "self, text: str = ..., cancellable: Cancellable | None = ..., callback: Callback = ..., *" in filled
-    assert "callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None: " in filled
+    assert "cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ..., *more: " in filled
+    assert "callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None: " in filled
     assert (
-        'return start(self, "unixconn_shout_async", self._shout_operation(text), cancellable, callback, user_data, '
-        "self._socket) "
+        f'return start(self, "unixconn_shout_async", self._shout_operation(text), cancellable, callback, '
+        f"{DATA}, self._socket) "
     ) in filled
     assert 'def shout_finish(self, result: AsyncResult) -> bool:\n        """\n        Return True, for' in text
     assert 'return finish(self, "unixconn_shout_async", result)' in text
-    assert "is called with (connection, result, *user_data)" in text
+    assert "is called with (connection, result, user_data, *more)" in text
     assert "A note." in text
 
 
@@ -123,7 +125,7 @@ def test_steps(generated):
     """)
     assert "def shout_finish(self, result: AsyncResult) -> tuple[int, str]:" in text
     assert (
-        'return start_sequence(self, "c_name", self._shout_steps(text, cancellable), cancellable, callback, user_data, '
+        f'return start_sequence(self, "c_name", self._shout_steps(text, cancellable), cancellable, callback, {DATA}, '
         "discard=close_it, is_heard=True) "
     ) in " ".join(text.split())
 
@@ -134,7 +136,9 @@ def test_a_function_that_starts_it(generated):
         @with_async("c_name", returns="True", summary="Whisper.", io_priority=True, start=start_whisper)
         def whisper(self, text: str, bytes: Bytes, cancellable: Cancellable | None = None) -> bool: ...
     """)
-    assert 'return start_whisper(self, "c_name", text, bytes, io_priority, cancellable, callback, user_data)' in text
+    assert f'return start_whisper(self, "c_name", text, bytes, io_priority, cancellable, callback, {DATA})' in " ".join(
+        text.split()
+    )
     assert '        """\n        Whisper.\n\n' in text
     assert "lower *io_priority*" in text
     assert text.count(" bytes: Bytes,  # noqa: A002 - Gio's name\n") == 1
@@ -157,7 +161,9 @@ def test_a_result_of_another_type(generated):
         @with_async("c_name", returns="True", start=begin, result=bool)
         def _shout_operation(self, text: str) -> Shout: ...
     """)
-    assert 'return begin(self, "c_name", self._shout_operation(text), cancellable, callback, user_data)' in text
+    assert f'return begin(self, "c_name", self._shout_operation(text), cancellable, callback, {DATA})' in " ".join(
+        text.split()
+    )
     assert "-> Future[bool] | None:" in text
 
 
@@ -167,7 +173,9 @@ def test_a_socket_is_its_own(script):
         "class Socket:\n    def shout(self) -> int: ...\n\n"
         '    @with_async("c_name", returns="1")\n    def _shout_operation(self) -> Operation[int]: ...\n'
     )
-    assert 'return start(self, "c_name", self._shout_operation(), cancellable, callback, user_data, self)' in text
+    assert f'return start(self, "c_name", self._shout_operation(), cancellable, callback, {DATA}, self)' in " ".join(
+        text.split()
+    )
 
 
 def test_no_declaration_any_more(script, generated):

@@ -38,14 +38,19 @@ T = TypeVar("T")
 FunctionT = TypeVar("FunctionT", bound="Callable[..., object]")
 
 
-class _Await:
+class _Default:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __repr__(self) -> str:
-        return "AWAIT"
+        return self._name
 
 
 # Its type is Any, so that it can be the default of a parameter of the type Callback.
-AWAIT: Final[Any] = _Await()
+AWAIT: Final[Any] = _Default("AWAIT")
 """The default of the parameter *callback*, which makes the call return a Future."""
+NO_DATA: Final[Any] = _Default("NO_DATA")
+"""The default of the parameter *user_data*: the callback gets no data."""
 
 
 def with_async(

@@ -9,7 +9,7 @@ from unixconn._base.arguments import UINT_MAX, as_int, as_integer, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
-from unixconn._gio.asynchronous import AWAIT, finish, make_task, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, make_task, with_async
 from unixconn._gio.filter_streams import FilterInputStream
 from unixconn._gio.input_stream import InputStream, as_count
 from unixconn._gio.streams import Bytes, check_turn, closed, give_back_turn, start_exclusively
@@ -317,18 +317,18 @@ class BufferedInputStream(FilterInputStream):
                    cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def fill_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                   callback: Callback = ..., *user_data: object) -> None: ...
+                   callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def fill_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                   callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                   callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `fill` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `fill_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `fill_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_exclusively(self, "g_buffered_input_stream_fill_async", self._fill_steps(count), io_priority,
-                                 cancellable, callback, user_data)
+                                 cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def fill_finish(self, result: AsyncResult) -> int:
         """

@@ -15,7 +15,7 @@ from unixconn._gio.address import (
     check_address,
     unix_address,
 )
-from unixconn._gio.asynchronous import AWAIT, check_arguments, finish, start, start_sequence
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, check_arguments, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection, UnixConnection
 from unixconn._gio.future import Future
@@ -299,12 +299,22 @@ class SocketClient(Object):
 
     @overload
     def connect_async(
-        self, connectable: SocketAddress, cancellable: Cancellable | None, callback: Callback, *user_data: object
+        self,
+        connectable: SocketAddress,
+        cancellable: Cancellable | None,
+        callback: Callback,
+        user_data: object = ...,
+        *more: object,
     ) -> None: ...
 
     @overload
     def connect_async(
-        self, connectable: SocketAddress, cancellable: Cancellable | None = ..., *, callback: Callback
+        self,
+        connectable: SocketAddress,
+        cancellable: Cancellable | None = ...,
+        *,
+        callback: Callback,
+        user_data: object = ...,
     ) -> None: ...
 
     def connect_async(
@@ -312,20 +322,23 @@ class SocketClient(Object):
         connectable: SocketAddress,
         cancellable: Cancellable | None = None,
         callback: Callback = AWAIT,
-        *user_data: object,
+        user_data: object = NO_DATA,
+        *more: object,
     ) -> Future[SocketConnection] | None:
         """
         Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (client, result, *user_data); `connect_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        At the end *callback* is called with (client, result, user_data, *more); `connect_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped.
         The signal ``event`` is emitted with RESOLVING in this call, and later in the place where the callback runs.
         """
         check_arguments(cancellable, callback)
         check_address(connectable)
+        data = (user_data, *more) if user_data is not NO_DATA else more
         if not self._is_watched():
             operation = ConnectNew(self, connectable)
-            return start(self, _CONNECT, operation, cancellable, callback, user_data, operation.socket)
+            return start(self, _CONNECT, operation, cancellable, callback, data, operation.socket)
         self._tell(SocketClientEvent.RESOLVING, connectable, None)
         return start_sequence(
             self,
@@ -333,7 +346,7 @@ class SocketClient(Object):
             self._connect_to(connectable, cancellable, is_resolving=True),
             cancellable,
             callback,
-            user_data,
+            data,
             discard=SocketConnection.close,
             is_heard=True,
         )

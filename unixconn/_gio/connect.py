@@ -12,7 +12,7 @@ from unixconn._base.errors import (
 )
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import about_address, address_of
-from unixconn._gio.asynchronous import AWAIT, finish, start
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start
 from unixconn._gio.client import CONNECTING, ConnectNew, SocketClient
 from unixconn._gio.connection import UnixConnection
 from unixconn._gio.socket_types import SocketType
@@ -129,7 +129,8 @@ def connect_async(
     path: Name,
     cancellable: Cancellable | None = ...,
     callback: Callback = ...,
-    *user_data: object,
+    user_data: object = ...,
+    *more: object,
     type: SocketType = ...,
     timeout: int = ...,
     peer_uid: int | None = ...,
@@ -140,7 +141,8 @@ def connect_async(
     path: Name,
     cancellable: Cancellable | None = None,
     callback: Callback = AWAIT,
-    *user_data: object,
+    user_data: object = NO_DATA,
+    *more: object,
     type: SocketType = SocketType.STREAM,  # noqa: A002 - Gio's name
     timeout: int = 0,
     peer_uid: int | None = None,
@@ -148,13 +150,14 @@ def connect_async(
     """
     Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
-    At the end *callback* is called with (None, result, *user_data); `connect_finish` returns the value. Without a
+    At the end *callback* is called with (None, result, user_data, *more); `connect_finish` returns the value. Without a
     callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped. A
     connection that no caller takes is closed.
     """
     client, peer_uid = _client(type, timeout, peer_uid)
     operation: Any = _Connect(client, address_of(path), peer_uid)
-    return start(None, _CONNECT, operation, cancellable, callback, user_data, operation.socket)
+    data = (user_data, *more) if user_data is not NO_DATA else more
+    return start(None, _CONNECT, operation, cancellable, callback, data, operation.socket)
 
 
 def connect_finish(result: AsyncResult) -> UnixConnection:

@@ -9,7 +9,7 @@ from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import Error
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketFamily
-from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
@@ -555,18 +555,18 @@ class UnixConnection(SocketConnection):
     def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                      *user_data: object) -> None: ...
+                      user_data: object = ..., *more: object) -> None: ...
     def send_fd_async(self, fd: FileDescriptorLike, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                      *user_data: object) -> Future[bool] | None:
+                      user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `send_fd` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `send_fd_finish` returns the value.
+        At the end *callback* is called with (connection, result, user_data, *more); `send_fd_finish` returns the value.
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. *fd* may be closed as soon as the call returns: an operation that has to wait keeps a duplicate.
         """
         return start(self, "g_unix_connection_send_fd_async", self._send_fd_operation(fd), cancellable, callback,
-                     user_data, self._socket)
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def send_fd_finish(self, result: AsyncResult) -> bool:
         """
@@ -581,18 +581,18 @@ class UnixConnection(SocketConnection):
     def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                      *user_data: object) -> None: ...
+                      user_data: object = ..., *more: object) -> None: ...
     def give_fd_async(self, fd: int | FileDescriptor, cancellable: Cancellable | None = None,
-                      callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                      callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `give_fd` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `give_fd_finish` returns the value.
+        At the end *callback* is called with (connection, result, user_data, *more); `give_fd_finish` returns the value.
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. *fd* is closed before the callback.
         """
-        return start(self, "unixconn_give_fd_async", self._give_fd_operation(fd), cancellable, callback, user_data,
-                     self._socket)
+        return start(self, "unixconn_give_fd_async", self._give_fd_operation(fd), cancellable, callback,
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def give_fd_finish(self, result: AsyncResult) -> bool:
         """
@@ -606,19 +606,19 @@ class UnixConnection(SocketConnection):
     @overload
     def receive_fd_async(self, cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
-    def receive_fd_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                         *user_data: object) -> None: ...
+    def receive_fd_async(self, cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ...,
+                         *more: object) -> None: ...
     def receive_fd_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                         *user_data: object) -> Future[int] | None:
+                         user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `receive_fd` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_fd_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. A descriptor that no caller takes is closed with its result.
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_fd_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. A descriptor that no caller takes is closed with its result.
         """
         return start(self, "g_unix_connection_receive_fd_async", self._receive_fd_operation(), cancellable, callback,
-                     user_data, self._socket)
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_fd_finish(self, result: AsyncResult) -> int:
         """
@@ -633,18 +633,18 @@ class UnixConnection(SocketConnection):
     def receive_descriptor_async(self, cancellable: Cancellable | None = None) -> Future[FileDescriptor]: ...
     @overload
     def receive_descriptor_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                                 *user_data: object) -> None: ...
+                                 user_data: object = ..., *more: object) -> None: ...
     def receive_descriptor_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                                 *user_data: object) -> Future[FileDescriptor] | None:
+                                 user_data: object = NO_DATA, *more: object) -> Future[FileDescriptor] | None:
         """
         Start what `receive_descriptor` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_descriptor_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_descriptor_finish` returns
+        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
         return start(self, "unixconn_receive_descriptor_async", self._receive_descriptor_operation(), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_descriptor_finish(self, result: AsyncResult) -> FileDescriptor:
         """
@@ -660,18 +660,18 @@ class UnixConnection(SocketConnection):
                        cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def send_fds_async(self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = ...,
-                       callback: Callback = ..., *user_data: object) -> None: ...
+                       callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def send_fds_async(self, fds: Iterable[FileDescriptorLike], cancellable: Cancellable | None = None,
-                       callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                       callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `send_fds` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `send_fds_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. *fds* may be closed as soon as the call returns.
+        At the end *callback* is called with (connection, result, user_data, *more); `send_fds_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. *fds* may be closed as soon as the call returns.
         """
-        return start(self, "unixconn_send_fds_async", self._send_fds_operation(fds), cancellable, callback, user_data,
-                     self._socket)
+        return start(self, "unixconn_send_fds_async", self._send_fds_operation(fds), cancellable, callback,
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def send_fds_finish(self, result: AsyncResult) -> bool:
         """
@@ -687,18 +687,19 @@ class UnixConnection(SocketConnection):
                           cancellable: Cancellable | None = None) -> Future[list[int]]: ...
     @overload
     def receive_fds_async(self, count: int | None = ..., cancellable: Cancellable | None = ...,
-                          callback: Callback = ..., *user_data: object) -> None: ...
+                          callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def receive_fds_async(self, count: int | None = None, cancellable: Cancellable | None = None,
-                          callback: Callback = AWAIT, *user_data: object) -> Future[list[int]] | None:
+                          callback: Callback = AWAIT, user_data: object = NO_DATA,
+                          *more: object) -> Future[list[int]] | None:
         """
         Start what `receive_fds` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_fds_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. Descriptors that no caller takes are closed with their result.
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_fds_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. Descriptors that no caller takes are closed with their result.
         """
         return start(self, "unixconn_receive_fds_async", self._receive_fds_operation(count), cancellable, callback,
-                     user_data, self._socket)
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_fds_finish(self, result: AsyncResult) -> list[int]:
         """
@@ -714,19 +715,19 @@ class UnixConnection(SocketConnection):
                                   cancellable: Cancellable | None = None) -> Future[list[FileDescriptor]]: ...
     @overload
     def receive_descriptors_async(self, count: int | None = ..., cancellable: Cancellable | None = ...,
-                                  callback: Callback = ..., *user_data: object) -> None: ...
+                                  callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def receive_descriptors_async(self, count: int | None = None, cancellable: Cancellable | None = None,
-                                  callback: Callback = AWAIT,
-                                  *user_data: object) -> Future[list[FileDescriptor]] | None:
+                                  callback: Callback = AWAIT, user_data: object = NO_DATA,
+                                  *more: object) -> Future[list[FileDescriptor]] | None:
         """
         Start what `receive_descriptors` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_descriptors_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
-        outcome is dropped.
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_descriptors_finish`
+        returns the value. Without a callback argument the call returns a `Future`; with callback=None it returns None,
+        and the outcome is dropped.
         """
         return start(self, "unixconn_receive_descriptors_async", self._receive_descriptors_operation(count),
-                     cancellable, callback, user_data, self._socket)
+                     cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_descriptors_finish(self, result: AsyncResult) -> list[FileDescriptor]:
         """
@@ -741,18 +742,18 @@ class UnixConnection(SocketConnection):
     def send_credentials_async(self, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def send_credentials_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                               *user_data: object) -> None: ...
+                               user_data: object = ..., *more: object) -> None: ...
     def send_credentials_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                               *user_data: object) -> Future[bool] | None:
+                               user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `send_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `send_credentials_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        At the end *callback* is called with (connection, result, user_data, *more); `send_credentials_finish` returns
+        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped.
         """
         return start(self, "g_unix_connection_send_credentials_async", self._send_credentials_operation(), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def send_credentials_finish(self, result: AsyncResult) -> bool:
         """
@@ -768,19 +769,20 @@ class UnixConnection(SocketConnection):
                                     cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def send_fake_credentials_async(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = ...,
-                                    callback: Callback = ..., *user_data: object) -> None: ...
+                                    callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def send_fake_credentials_async(self, pid: int, uid: int, gid: int, cancellable: Cancellable | None = None,
-                                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                                    callback: Callback = AWAIT, user_data: object = NO_DATA,
+                                    *more: object) -> Future[bool] | None:
         """
         Start what `send_fake_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `send_fake_credentials_finish` returns
-        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
-        outcome is dropped.
+        At the end *callback* is called with (connection, result, user_data, *more); `send_fake_credentials_finish`
+        returns the value. Without a callback argument the call returns a `Future`; with callback=None it returns None,
+        and the outcome is dropped.
         """
         return start(self, "g_unix_connection_send_fake_credentials_async",
-                     self._send_fake_credentials_operation(pid, uid, gid), cancellable, callback, user_data,
-                     self._socket)
+                     self._send_fake_credentials_operation(pid, uid, gid), cancellable, callback,
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def send_fake_credentials_finish(self, result: AsyncResult) -> bool:
         """
@@ -795,18 +797,18 @@ class UnixConnection(SocketConnection):
     def receive_credentials_async(self, cancellable: Cancellable | None = None) -> Future[Credentials]: ...
     @overload
     def receive_credentials_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                                  *user_data: object) -> None: ...
+                                  user_data: object = ..., *more: object) -> None: ...
     def receive_credentials_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                                  *user_data: object) -> Future[Credentials] | None:
+                                  user_data: object = NO_DATA, *more: object) -> Future[Credentials] | None:
         """
         Start what `receive_credentials` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_credentials_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
-        outcome is dropped. SO_PASSCRED is on until the end of the operation.
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_credentials_finish`
+        returns the value. Without a callback argument the call returns a `Future`; with callback=None it returns None,
+        and the outcome is dropped. SO_PASSCRED is on until the end of the operation.
         """
         return start(self, "g_unix_connection_receive_credentials_async", self._receive_credentials_operation(),
-                     cancellable, callback, user_data, self._socket)
+                     cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_credentials_finish(self, result: AsyncResult) -> Credentials:
         """

@@ -10,7 +10,7 @@ from unixconn._base.enums import GEnum
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
-from unixconn._gio.asynchronous import AWAIT, finish, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
 from unixconn._gio.buffered_input_stream import BufferedInputStream, start_taking
 from unixconn._gio.streams import give_back_turn
 from unixconn._io.main_context import PRIORITY_DEFAULT
@@ -386,18 +386,18 @@ class DataInputStream(BufferedInputStream):
                         cancellable: Cancellable | None = None) -> Future[Line]: ...
     @overload
     def read_line_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
-                        *user_data: object) -> None: ...
+                        user_data: object = ..., *more: object) -> None: ...
     def read_line_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                        callback: Callback = AWAIT, *user_data: object) -> Future[Line] | None:
+                        callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[Line] | None:
         """
         Start what `read_line` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `read_line_finish` returns the value. Without
-        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `read_line_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_taking(self, "g_data_input_stream_read_line_async", self._read_line_operation(), io_priority,
-                            cancellable, callback, user_data)
+                            cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def read_line_finish(self, result: AsyncResult) -> Line:
         """
@@ -413,21 +413,21 @@ class DataInputStream(BufferedInputStream):
                         cancellable: Cancellable | None = None) -> Future[Text]: ...
     @overload
     def read_upto_async(self, stop_chars: str, stop_chars_len: int, io_priority: int = ...,
-                        cancellable: Cancellable | None = ..., callback: Callback = ...,
-                        *user_data: object) -> None: ...
+                        cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ...,
+                        *more: object) -> None: ...
     def read_upto_async(self, stop_chars: str, stop_chars_len: int, io_priority: int = PRIORITY_DEFAULT,
-                        cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                        *user_data: object) -> Future[Text] | None:
+                        cancellable: Cancellable | None = None, callback: Callback = AWAIT, user_data: object = NO_DATA,
+                        *more: object) -> Future[Text] | None:
         """
         Start what `read_upto` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `read_upto_finish` returns the value. Without
-        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `read_upto_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_taking(self, "g_data_input_stream_read_upto_async",
                             self._read_upto_operation(stop_chars, stop_chars_len), io_priority, cancellable, callback,
-                            user_data)
+                            (user_data, *more) if user_data is not NO_DATA else more)
 
     def read_upto_finish(self, result: AsyncResult) -> Text:
         """

@@ -7,7 +7,7 @@ import sys
 from unixconn._base.arguments import INT_MAX, as_integer, as_writable
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.asynchronous import AWAIT, finish, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
 from unixconn._gio.streams import (
     Bytes,
     check_free,
@@ -324,18 +324,18 @@ class InputStream(Object):
                    cancellable: Cancellable | None = None) -> Future[bytes]: ...
     @overload
     def read_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                   callback: Callback = ..., *user_data: object) -> None: ...
+                   callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def read_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                   callback: Callback = AWAIT, *user_data: object) -> Future[bytes] | None:
+                   callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bytes] | None:
         """
         Start what `read` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `read_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `read_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_input_stream_read_async", self._read_operation(count), io_priority, cancellable,
-                              callback, user_data)
+                              callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def read_finish(self, result: AsyncResult) -> bytes:
         """
@@ -351,18 +351,19 @@ class InputStream(Object):
                          cancellable: Cancellable | None = None) -> Future[Bytes]: ...
     @overload
     def read_bytes_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                         callback: Callback = ..., *user_data: object) -> None: ...
+                         callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def read_bytes_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                         callback: Callback = AWAIT, *user_data: object) -> Future[Bytes] | None:
+                         callback: Callback = AWAIT, user_data: object = NO_DATA,
+                         *more: object) -> Future[Bytes] | None:
         """
         Start what `read_bytes` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `read_bytes_finish` returns the value.
+        At the end *callback* is called with (stream, result, user_data, *more); `read_bytes_finish` returns the value.
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_input_stream_read_bytes_async", self._read_bytes_operation(count), io_priority,
-                              cancellable, callback, user_data)
+                              cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def read_bytes_finish(self, result: AsyncResult) -> Bytes:
         """
@@ -378,18 +379,18 @@ class InputStream(Object):
                        cancellable: Cancellable | None = None) -> Future[bytes]: ...
     @overload
     def read_all_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                       callback: Callback = ..., *user_data: object) -> None: ...
+                       callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def read_all_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                       callback: Callback = AWAIT, *user_data: object) -> Future[bytes] | None:
+                       callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bytes] | None:
         """
         Start what `read_all` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `read_all_finish` returns the value. Without
-        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `read_all_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_input_stream_read_all_async", self._read_all_operation(count), io_priority,
-                              cancellable, callback, user_data)
+                              cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def read_all_finish(self, result: AsyncResult) -> bytes:
         """
@@ -405,18 +406,18 @@ class InputStream(Object):
                    cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def skip_async(self, count: int, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                   callback: Callback = ..., *user_data: object) -> None: ...
+                   callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def skip_async(self, count: int, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                   callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                   callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `skip` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `skip_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `skip_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_input_stream_skip_async", self._skip_operation(count), io_priority, cancellable,
-                              callback, user_data)
+                              callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def skip_finish(self, result: AsyncResult) -> int:
         """
@@ -432,19 +433,20 @@ class InputStream(Object):
                     cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def close_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
-                    *user_data: object) -> None: ...
+                    user_data: object = ..., *more: object) -> None: ...
     def close_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                    callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Close the stream, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
-        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but the
-        stream is closed anyway. Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `close_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error
+        PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled,
+        but the stream is closed anyway. Callbacks with a lower *io_priority* are called first.
         """
-        return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback, user_data)
+        return start_close(self, "g_input_stream_close_async", io_priority, cancellable, callback,
+                           (user_data, *more) if user_data is not NO_DATA else more)
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

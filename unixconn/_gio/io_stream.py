@@ -7,7 +7,7 @@ from unixconn._base.enums import GFlags
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.asynchronous import AWAIT, finish, source_of, start_both, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, source_of, start_both, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.output_stream import OutputStream
 from unixconn._gio.streams import close_stream, exclusively, start_close, take_turn
@@ -213,21 +213,22 @@ class IOStream(Object):
                      io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def splice_async(self, stream2: IOStream, flags: IOStreamSpliceFlags = ..., io_priority: int = ...,
-                     cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object) -> None: ...
+                     cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ...,
+                     *more: object) -> None: ...
     def splice_async(self, stream2: IOStream, flags: IOStreamSpliceFlags = IOStreamSpliceFlags.NONE,
                      io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                     callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                     callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Copy the bytes that come from each of two connections to the other, until one of them ends.
 
-        At the end *callback* is called with (stream, result, *user_data); `splice_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        *flags* says whether to wait for the end of the other as well, and what to close then. The errors are those of
-        reading and of writing. A *stream2* that is not an IOStream is a TypeError. Callbacks with a lower *io_priority*
-        are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `splice_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. *flags* says whether to wait for the end of the other as well, and what to close then. The errors are
+        those of reading and of writing. A *stream2* that is not an IOStream is a TypeError. Callbacks with a lower
+        *io_priority* are called first.
         """
         return _start_splice(self, "g_io_stream_splice_async", self._splice_operation(stream2, flags), io_priority,
-                             cancellable, callback, user_data)
+                             cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     @staticmethod
     def splice_finish(result: AsyncResult) -> bool:
@@ -244,20 +245,20 @@ class IOStream(Object):
                     cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def close_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
-                    *user_data: object) -> None: ...
+                    user_data: object = ..., *more: object) -> None: ...
     def close_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                    callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Close both streams and the Socket, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
-        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but
-        everything is closed anyway. *io_priority* has no effect, as in Gio.
+        At the end *callback* is called with (stream, result, user_data, *more); `close_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error
+        PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled,
+        but everything is closed anyway. *io_priority* has no effect, as in Gio.
         """
-        return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback, user_data,
-                           heeds_priority=False)
+        return start_close(self, "g_io_stream_close_async", io_priority, cancellable, callback,
+                           (user_data, *more) if user_data is not NO_DATA else more, heeds_priority=False)
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

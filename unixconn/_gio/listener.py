@@ -12,7 +12,7 @@ from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, tra
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, result_tuple
 from unixconn._gio.address import SocketAddress, about_address, check_address
-from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
@@ -590,18 +590,19 @@ class SocketListener(Object):
     @overload
     def accept_async(self, cancellable: Cancellable | None = None) -> Future[Accepted[SocketConnection]]: ...
     @overload
-    def accept_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                     *user_data: object) -> None: ...
+    def accept_async(self, cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ...,
+                     *more: object) -> None: ...
     def accept_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                     *user_data: object) -> Future[Accepted[SocketConnection]] | None:
+                     user_data: object = NO_DATA, *more: object) -> Future[Accepted[SocketConnection]] | None:
         """
         Start what `accept` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (listener, result, *user_data); `accept_finish` returns the value. Without
-        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
+        At the end *callback* is called with (listener, result, user_data, *more); `accept_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped.
         """
-        return start(self, "g_socket_listener_accept_async", self._accept_operation(), cancellable, callback, user_data,
-                     self._socket)
+        return start(self, "g_socket_listener_accept_async", self._accept_operation(), cancellable, callback,
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def accept_finish(self, result: AsyncResult) -> Accepted[SocketConnection]:
         """
@@ -616,18 +617,18 @@ class SocketListener(Object):
     def accept_socket_async(self, cancellable: Cancellable | None = None) -> Future[AcceptedSocket]: ...
     @overload
     def accept_socket_async(self, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                            *user_data: object) -> None: ...
+                            user_data: object = ..., *more: object) -> None: ...
     def accept_socket_async(self, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                            *user_data: object) -> Future[AcceptedSocket] | None:
+                            user_data: object = NO_DATA, *more: object) -> Future[AcceptedSocket] | None:
         """
         Start what `accept_socket` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (listener, result, *user_data); `accept_socket_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped.
+        At the end *callback* is called with (listener, result, user_data, *more); `accept_socket_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped.
         """
         return start(self, "g_socket_listener_accept_socket_async", self._accept_socket_operation(), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def accept_socket_finish(self, result: AsyncResult) -> AcceptedSocket:
         """

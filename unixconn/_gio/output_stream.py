@@ -8,7 +8,7 @@ from unixconn._base.arguments import as_bytes, as_copy, as_member
 from unixconn._base.enums import GFlags
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
-from unixconn._gio.asynchronous import AWAIT, finish, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.streams import (
     Bytes,
@@ -405,19 +405,19 @@ class OutputStream(Object):
                     cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def write_async(self, buffer: BytesLike, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                    callback: Callback = ..., *user_data: object) -> None: ...
+                    callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def write_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
-                    cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                    *user_data: object) -> Future[int] | None:
+                    cancellable: Cancellable | None = None, callback: Callback = AWAIT, user_data: object = NO_DATA,
+                    *more: object) -> Future[int] | None:
         """
         Start what `write` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `write_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `write_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_output_stream_write_async", self._write_operation(buffer), io_priority,
-                              cancellable, callback, user_data)
+                              cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def write_finish(self, result: AsyncResult) -> int:
         """
@@ -433,19 +433,20 @@ class OutputStream(Object):
                           cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def write_bytes_async(self, bytes: Bytes, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                          callback: Callback = ..., *user_data: object) -> None: ...
+                          callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def write_bytes_async(self, bytes: Bytes,  # noqa: A002 - Gio's name
                           io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                          callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                          callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `write_bytes` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `write_bytes_finish` returns the value.
+        At the end *callback* is called with (stream, result, user_data, *more); `write_bytes_finish` returns the value.
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_output_stream_write_bytes_async", self._write_bytes_operation(bytes),
-                              io_priority, cancellable, callback, user_data)
+                              io_priority, cancellable, callback,
+                              (user_data, *more) if user_data is not NO_DATA else more)
 
     def write_bytes_finish(self, result: AsyncResult) -> int:
         """
@@ -461,19 +462,19 @@ class OutputStream(Object):
                         cancellable: Cancellable | None = None) -> Future[Written]: ...
     @overload
     def write_all_async(self, buffer: BytesLike, io_priority: int = ..., cancellable: Cancellable | None = ...,
-                        callback: Callback = ..., *user_data: object) -> None: ...
+                        callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def write_all_async(self, buffer: BytesLike, io_priority: int = PRIORITY_DEFAULT,
-                        cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                        *user_data: object) -> Future[Written] | None:
+                        cancellable: Cancellable | None = None, callback: Callback = AWAIT, user_data: object = NO_DATA,
+                        *more: object) -> Future[Written] | None:
         """
         Start what `write_all` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `write_all_finish` returns the value. Without
-        a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `write_all_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_transfer(self, "g_output_stream_write_all_async", self._write_all_operation(buffer), io_priority,
-                              cancellable, callback, user_data)
+                              cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def write_all_finish(self, result: AsyncResult) -> Written:
         """
@@ -489,18 +490,18 @@ class OutputStream(Object):
                     cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def flush_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
-                    *user_data: object) -> None: ...
+                    user_data: object = ..., *more: object) -> None: ...
     def flush_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                    callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `flush` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `flush_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `flush_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_exclusively(self, "g_output_stream_flush_async", self._flush_steps(cancellable), io_priority,
-                                 cancellable, callback, user_data)
+                                 cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def flush_finish(self, result: AsyncResult) -> bool:
         """
@@ -516,19 +517,20 @@ class OutputStream(Object):
                      io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def splice_async(self, source: InputStream, flags: OutputStreamSpliceFlags = ..., io_priority: int = ...,
-                     cancellable: Cancellable | None = ..., callback: Callback = ..., *user_data: object) -> None: ...
+                     cancellable: Cancellable | None = ..., callback: Callback = ..., user_data: object = ...,
+                     *more: object) -> None: ...
     def splice_async(self, source: InputStream, flags: OutputStreamSpliceFlags = OutputStreamSpliceFlags.NONE,
                      io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                     callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                     callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `splice` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (stream, result, *user_data); `splice_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `splice_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Callbacks with a lower *io_priority* are called first.
         """
         return start_exclusively(self, "g_output_stream_splice_async", self._splice_steps(source, flags), io_priority,
-                                 cancellable, callback, user_data)
+                                 cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def splice_finish(self, result: AsyncResult) -> int:
         """
@@ -544,19 +546,20 @@ class OutputStream(Object):
                     cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def close_async(self, io_priority: int = ..., cancellable: Cancellable | None = ..., callback: Callback = ...,
-                    *user_data: object) -> None: ...
+                    user_data: object = ..., *more: object) -> None: ...
     def close_async(self, io_priority: int = PRIORITY_DEFAULT, cancellable: Cancellable | None = None,
-                    callback: Callback = AWAIT, *user_data: object) -> Future[bool] | None:
+                    callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Close the stream, and return without waiting for the callback.
 
-        At the end *callback* is called with (stream, result, *user_data); `close_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error PENDING
-        if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled, but the
-        stream is closed anyway. Callbacks with a lower *io_priority* are called first.
+        At the end *callback* is called with (stream, result, user_data, *more); `close_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. Until the callback is called, `is_closed` returns False and `has_pending` True. The result is the Error
+        PENDING if an operation is pending, and then nothing is closed. It is CANCELLED if *cancellable* is cancelled,
+        but the stream is closed anyway. Callbacks with a lower *io_priority* are called first.
         """
-        return start_close(self, "g_output_stream_close_async", io_priority, cancellable, callback, user_data)
+        return start_close(self, "g_output_stream_close_async", io_priority, cancellable, callback,
+                           (user_data, *more) if user_data is not NO_DATA else more)
 
     def close_finish(self, result: AsyncResult) -> bool:
         """

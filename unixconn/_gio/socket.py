@@ -18,7 +18,7 @@ from unixconn._gio.address import (
     name_of,
     unix_address,
 )
-from unixconn._gio.asynchronous import AWAIT, finish, start, start_sequence, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, start_sequence, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
 from unixconn._gio.future import Future
@@ -837,18 +837,18 @@ class Socket(Object):
                       cancellable: Cancellable | None = None) -> Future[int]: ...
     @overload
     def send_to_async(self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = ...,
-                      callback: Callback = ..., *user_data: object) -> None: ...
+                      callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def send_to_async(self, address: SocketAddress | None, buffer: BytesLike, cancellable: Cancellable | None = None,
-                      callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                      callback: Callback = AWAIT, user_data: object = NO_DATA, *more: object) -> Future[int] | None:
         """
         Start what `send_to` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (socket, result, *user_data); `send_to_finish` returns the value. Without a
-        callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is dropped.
-        The bytes of *buffer* are copied during the call.
+        At the end *callback* is called with (socket, result, user_data, *more); `send_to_finish` returns the value.
+        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
+        dropped. The bytes of *buffer* are copied during the call.
         """
         return start(self, "unixconn_socket_send_to_async", self._send_to_operation(address, buffer), cancellable,
-                     callback, user_data, self)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self)
 
     def send_to_finish(self, result: AsyncResult) -> int:
         """
@@ -863,18 +863,18 @@ class Socket(Object):
     def receive_from_async(self, size: int, cancellable: Cancellable | None = None) -> Future[Datagram]: ...
     @overload
     def receive_from_async(self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                           *user_data: object) -> None: ...
+                           user_data: object = ..., *more: object) -> None: ...
     def receive_from_async(self, size: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                           *user_data: object) -> Future[Datagram] | None:
+                           user_data: object = NO_DATA, *more: object) -> Future[Datagram] | None:
         """
         Start what `receive_from` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (socket, result, *user_data); `receive_from_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. The operation waits even if the Socket is non-blocking.
+        At the end *callback* is called with (socket, result, user_data, *more); `receive_from_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. The operation waits even if the Socket is non-blocking.
         """
         return start_sequence(self, "unixconn_socket_receive_from_async", self._receive_from_steps(size), cancellable,
-                              callback, user_data)
+                              callback, (user_data, *more) if user_data is not NO_DATA else more)
 
     def receive_from_finish(self, result: AsyncResult) -> Datagram:
         """

@@ -9,7 +9,7 @@ from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketAddress, SocketFamily
-from unixconn._gio.asynchronous import AWAIT, finish, start, with_async
+from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.borrowing import duplicate_of
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.input_stream import InputStream, SocketInputStream
@@ -408,18 +408,18 @@ class SocketConnection(IOStream):
     def connect_async(self, address: SocketAddress, cancellable: Cancellable | None = None) -> Future[bool]: ...
     @overload
     def connect_async(self, address: SocketAddress, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                      *user_data: object) -> None: ...
+                      user_data: object = ..., *more: object) -> None: ...
     def connect_async(self, address: SocketAddress, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                      *user_data: object) -> Future[bool] | None:
+                      user_data: object = NO_DATA, *more: object) -> Future[bool] | None:
         """
         Start what `connect` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `connect_finish` returns the value.
+        At the end *callback* is called with (connection, result, user_data, *more); `connect_finish` returns the value.
         Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
         dropped.
         """
         return start(self, "g_socket_connection_connect_async", self._connect_operation(address), cancellable, callback,
-                     user_data, self._socket)
+                     (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def connect_finish(self, result: AsyncResult) -> bool:
         """
@@ -437,19 +437,20 @@ class SocketConnection(IOStream):
     @overload
     def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = ...,
                            credentials: Credentials | bool | None = ..., cancellable: Cancellable | None = ...,
-                           callback: Callback = ..., *user_data: object) -> None: ...
+                           callback: Callback = ..., user_data: object = ..., *more: object) -> None: ...
     def send_message_async(self, data: BytesLike, fds: Iterable[FileDescriptorLike] = (),
                            credentials: Credentials | bool | None = None, cancellable: Cancellable | None = None,
-                           callback: Callback = AWAIT, *user_data: object) -> Future[int] | None:
+                           callback: Callback = AWAIT, user_data: object = NO_DATA,
+                           *more: object) -> Future[int] | None:
         """
         Start what `send_message` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `send_message_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. *fds* may be closed as soon as the call returns.
+        At the end *callback* is called with (connection, result, user_data, *more); `send_message_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. *fds* may be closed as soon as the call returns.
         """
         return start(self, "unixconn_send_message_async", self._send_message_operation(data, fds, credentials),
-                     cancellable, callback, user_data, self._socket)
+                     cancellable, callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def send_message_finish(self, result: AsyncResult) -> int:
         """
@@ -464,18 +465,18 @@ class SocketConnection(IOStream):
     def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None) -> Future[Message]: ...
     @overload
     def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                              *user_data: object) -> None: ...
+                              user_data: object = ..., *more: object) -> None: ...
     def receive_message_async(self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                              *user_data: object) -> Future[Message] | None:
+                              user_data: object = NO_DATA, *more: object) -> Future[Message] | None:
         """
         Start what `receive_message` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_message_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_message_finish` returns
+        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped. The descriptors of a Message that no caller takes are closed with its result.
         """
         return start(self, "unixconn_receive_message_async", self._receive_message_operation(max_bytes), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_message_finish(self, result: AsyncResult) -> Message:
         """
@@ -490,19 +491,19 @@ class SocketConnection(IOStream):
     def receive_exactly_async(self, size: int, cancellable: Cancellable | None = None) -> Future[JoinedMessage]: ...
     @overload
     def receive_exactly_async(self, size: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                              *user_data: object) -> None: ...
+                              user_data: object = ..., *more: object) -> None: ...
     def receive_exactly_async(self, size: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                              *user_data: object) -> Future[JoinedMessage] | None:
+                              user_data: object = NO_DATA, *more: object) -> Future[JoinedMessage] | None:
         """
         Start what `receive_exactly` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `receive_exactly_finish` returns the
-        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        At the end *callback* is called with (connection, result, user_data, *more); `receive_exactly_finish` returns
+        the value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
         outcome is dropped. The descriptors of a JoinedMessage that no caller takes are closed with its result. If the
         task that awaits it is cancelled, it is kept for the next call.
         """
         return start(self, "unixconn_receive_exactly_async", self._receive_exactly_operation(size), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def receive_exactly_finish(self, result: AsyncResult) -> JoinedMessage:
         """
@@ -517,18 +518,18 @@ class SocketConnection(IOStream):
     def peek_message_async(self, max_bytes: int, cancellable: Cancellable | None = None) -> Future[Message]: ...
     @overload
     def peek_message_async(self, max_bytes: int, cancellable: Cancellable | None = ..., callback: Callback = ...,
-                           *user_data: object) -> None: ...
+                           user_data: object = ..., *more: object) -> None: ...
     def peek_message_async(self, max_bytes: int, cancellable: Cancellable | None = None, callback: Callback = AWAIT,
-                           *user_data: object) -> Future[Message] | None:
+                           user_data: object = NO_DATA, *more: object) -> Future[Message] | None:
         """
         Start what `peek_message` does, with the same parameters and errors, and do not wait for its end.
 
-        At the end *callback* is called with (connection, result, *user_data); `peek_message_finish` returns the value.
-        Without a callback argument the call returns a `Future`; with callback=None it returns None, and the outcome is
-        dropped. The descriptors of a Message that no caller takes are closed with its result.
+        At the end *callback* is called with (connection, result, user_data, *more); `peek_message_finish` returns the
+        value. Without a callback argument the call returns a `Future`; with callback=None it returns None, and the
+        outcome is dropped. The descriptors of a Message that no caller takes are closed with its result.
         """
         return start(self, "unixconn_peek_message_async", self._peek_message_operation(max_bytes), cancellable,
-                     callback, user_data, self._socket)
+                     callback, (user_data, *more) if user_data is not NO_DATA else more, self._socket)
 
     def peek_message_finish(self, result: AsyncResult) -> Message:
         """

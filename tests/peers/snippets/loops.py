@@ -452,6 +452,41 @@ def source_remove_inside():
     return calls
 
 
+def priority_changes():
+    """It counts also for a source that is ready already."""
+    calls, sources = [], []
+    for name in "abc":
+        source = GLib.Idle()
+        source.set_callback(lambda name: (calls.append(name), calls.count(name) < 2)[1], name)
+        source.attach(None)
+        sources.append(source)
+    sources[1].set_priority(-20)
+    sources[0].set_priority(300)
+    return [Until.drain(), calls, [each.get_priority() for each in sources]]
+
+
+def negative_priorities():
+    """Of sources of one priority that are ready, the one attached first comes first, be they timeouts or watches."""
+    calls = []
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+
+    def watched(_fd, _condition, name):
+        calls.append(name)
+        return False
+
+    for number, milliseconds in enumerate((4, 0, 2, 0, 4)):
+        for priority in (0, -20):
+            GLib.timeout_add(milliseconds, calls.append, [number, priority], priority=priority)
+    time.sleep(0.02)
+    Until.drain()
+    for name, priority in (("one", -20), ("two", 0), ("three", -20)):
+        GLib.io_add_watch(reader, priority, GLib.IOCondition.IN, watched, name)
+        GLib.idle_add(calls.append, f"idle after {name}", priority=priority)
+    Until.drain()
+    return calls
+
+
 # --- sources of Cancellables ---
 
 
@@ -528,6 +563,23 @@ def cancellable_source_destroyed_when_ready():
 
 
 # --- asynchronous calls ---
+
+
+def data_by_keyword():
+    """user_data is one datum, as it is; without it, the callback gets none."""
+    calls = []
+    loop = GLib.MainLoop()
+
+    def ended(connection, result, *data):
+        calls.append([attempt(connection.send_credentials_finish, result), *data])
+        loop.quit()
+
+    for named in ({"user_data": "one"}, {"user_data": ["one", 2]}, {"user_data": None}, {}):
+        pair()[0].send_credentials_async(None, ended, **named)
+        loop.run()
+    pair()[0].send_credentials_async(callback=ended, user_data=3)
+    loop.run()
+    return [*calls, attempt(pair()[0].send_credentials_async, None, ended, 1, user_data=2)]
 
 
 def async_credentials():

@@ -55,6 +55,12 @@ class Place:
         self.numbers = itertools.count()
         self.open: list[Any] = []
         """What a round has made beside its operation, to be closed after it."""
+        self.sent: bytes | None = None
+        """The bytes that came to the operation of this round, if these are counted."""
+        self.rest: Callable[[list[Any]], bytes] = lambda _: b""
+        """Returns the bytes in the operation's result, if there is one, and all that are left for the next reads."""
+        self.missing: list[tuple[str, bytes]] = []
+        """The operations that have lost or doubled bytes, and what came of them."""
 
     def keep(self, made: Any) -> Any:
         """Return *made*, which is closed after this round."""
@@ -89,6 +95,15 @@ class Place:
     def descriptor(self) -> FileDescriptor:
         """Return a FileDescriptor."""
         return self.keep(FileDescriptor(os.dup(self.fds[0])))  # type: ignore[no-any-return]
+
+    def count_bytes(self, name: str, results: list[Any]) -> None:
+        """Note the operation *name* if not all bytes came."""
+        if self.sent is not None:
+            came = self.rest(results)
+            if came != self.sent:
+                self.missing.append((name, came))
+            self.sent = None
+            results.clear()
 
     def tidy(self, results: list[Any]) -> bool:
         """Close *results*, and what is under way; return whether SO_PASSCRED is as it was."""
@@ -524,6 +539,146 @@ def closing(place: Place, *, leftovers: bool = False) -> Taken:
         a.send_fds(place.fds)
         b.get_input_stream().read(1)
     return b.close, ()
+
+
+DATA = b"ab\ncd\nef"
+
+
+def bytes_came(place: Place, *, cut: bool = False) -> unixconn.InputStream:
+    """Send bytes, with *cut* in two parts, and the end, and return the stream that they come to."""
+    a, b = (place.keep(each) for each in UnixConnection.create_pair())
+    if cut:  # no read takes bytes of two messages with descriptors
+        a.send_message(DATA[:4], place.fds)
+        a.send_message(DATA[4:], place.fds)
+    else:
+        a.send_message(DATA)
+    a.get_socket().shutdown(False, True)
+    place.sent = DATA
+    return b.get_input_stream()  # type: ignore[no-any-return]
+
+
+def counted(
+    place: Place,
+    name: str,
+    *arguments: Any,
+    buffered: bool = False,
+    cut: bool = False,
+    convert: Callable[[Any], bytes] = bytes,
+) -> Taken:
+    """Bytes are read, and counted."""
+    source = bytes_came(place, cut=cut)
+    stream = unixconn.DataInputStream(source, close_base_stream=False) if buffered else source
+    place.rest = lambda results: b"".join(map(convert, results)) + stream.read()
+    return getattr(stream, name), arguments
+
+
+def counted_after(place: Place, name: str, *arguments: Any, **options: Any) -> Taken:
+    """The same where the bytes are in the stream's buffer already."""
+    taken = counted(place, name, *arguments, buffered=True, **options)
+    taken[0].__self__.fill(-1)
+    return taken
+
+
+def counted_future(place: Place, way: str, name: str, *arguments: Any, **options: Any) -> Taken:
+    """The same of an asynchronous form, whose Future is kept."""
+    start, _ = counted(place, name + "_async", **options)
+    rest = place.rest
+    futures: list[Any] = []
+
+    async def awaited() -> None:
+        # In one step, as far as a coroutine has such.
+        futures.append([await start(*arguments)])
+
+    def call() -> None:
+        futures.extend(itertools.starmap(start, (arguments,)))
+        futures[0].result(60)
+
+    def left(_: list[Any]) -> bytes:
+        results = [each if isinstance(each, list) else [each.result(60)] for each in futures]
+        return rest([each for (each,) in results])
+
+    place.rest = left
+    if way == "future":
+        return call, ()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(awaited())
+    place.keep(Closing(lambda: end_task(loop, task)))
+    place.rest = lambda results: (end_task(loop, task), left(results))[1]
+    return loop.run_until_complete, (task,)
+
+
+def counted_buffer(place: Place, size: int, *, buffered: bool = False) -> Taken:
+    """Bytes are read into a buffer."""
+    target = bytearray(size)
+    return counted(place, "readinto", target, buffered=buffered, convert=lambda count: bytes(target[:count]))
+
+
+def counted_socket(place: Place) -> Taken:
+    """Bytes are received by a Socket."""
+    stream = bytes_came(place)
+    place.rest = lambda results: b"".join(results) + stream.read()
+    return stream._socket.receive, (4,)
+
+
+def as_line(line: unixconn.Line) -> bytes:
+    """Return the bytes that were read."""
+    return line.line + b"\n"
+
+
+def as_text(text: Any) -> bytes:
+    """Return the bytes that were read."""
+    return (text.text + "\n").encode()  # type: ignore[no-any-return]
+
+
+READS: dict[str, Callable[[Place], Taken]] = {
+    "bytes read": lambda p: counted(p, "read", 4),
+    "bytes read, cut": lambda p: counted(p, "read", 9, cut=True),
+    "bytes read, many": lambda p: counted(p, "read", 100_000),
+    "bytes read cancellable": lambda p: counted(p, "read", 4, p.cancellable),
+    "bytes read until the end": lambda p: counted(p, "read", cut=True),
+    "bytes read_all": lambda p: counted(p, "read_all", 7, cut=True),
+    "bytes read_all cancellable": lambda p: counted(p, "read_all", 7, p.cancellable, cut=True),
+    "bytes skip": lambda p: counted(p, "skip", 4, convert=lambda count: DATA[:count]),
+    "bytes readinto, many": lambda p: counted_buffer(p, 100_000),
+    "bytes Socket.receive": counted_socket,
+    "bytes BufferedInputStream.read": lambda p: counted(p, "read", 4, buffered=True),
+    "bytes BufferedInputStream.read_bytes": lambda p: counted(
+        p, "read_bytes", 4, buffered=True, convert=unixconn.Bytes.get_data
+    ),
+    "bytes BufferedInputStream.read_all": lambda p: counted(p, "read_all", 7, buffered=True, cut=True),
+    "bytes BufferedInputStream.skip": lambda p: counted_after(p, "skip", 4, convert=lambda count: DATA[:count]),
+    "bytes BufferedInputStream.readinto": lambda p: counted_buffer(p, 4, buffered=True),
+    "bytes fill": lambda p: counted(p, "fill", -1, buffered=True, convert=lambda _: b""),
+    "bytes read_line": lambda p: counted(p, "read_line", buffered=True, convert=as_line),
+    "bytes read_line in the buffer": lambda p: counted_after(p, "read_line", convert=as_line),
+    "bytes read_line, cut": lambda p: counted(p, "read_line", buffered=True, cut=True, convert=as_line),
+    "bytes read_line_utf8": lambda p: counted(p, "read_line_utf8", buffered=True, convert=as_text),
+    "bytes read_upto": lambda p: counted(
+        p, "read_upto", "d", 1, buffered=True, convert=lambda text: text.text.encode()
+    ),
+    "bytes read_uint32": lambda p: counted(
+        p, "read_uint32", buffered=True, convert=lambda number: number.to_bytes(4, "big")
+    ),
+    "bytes read_line_async": lambda p: counted_future(p, "future", "read_line", buffered=True, convert=as_line),
+    "bytes read_line_async, cut": lambda p: counted_future(
+        p, "future", "read_line", buffered=True, cut=True, convert=as_line
+    ),
+}
+"""
+What reads bytes: also these are counted, and none may be missing or come twice.
+
+Where a handler may run between a function's return and the step that keeps its result, a result may be lost in that
+moment.
+"""
+if RETURN_IS_ATOMIC:
+    READS.update(
+        {
+            "bytes read_bytes": lambda p: counted(p, "read_bytes", 4, convert=unixconn.Bytes.get_data),
+            "bytes readinto": lambda p: counted_buffer(p, 4),
+            "bytes next": lambda p: counted(p, "__next__", buffered=True, convert=lambda line: line + b"\n"),
+        }
+    )
 
 
 OPERATIONS: dict[str, Callable[[Place], Taken]] = {

@@ -187,7 +187,7 @@ class TestAsynchronousReading:
         assert asyncio.run(main()) == b"hello"
 
     def test_cancelling_the_task(self, raw):
-        """It ends the operation, and leaves the stream free."""
+        """It ends the operation, leaves the stream free, and what had come to the next read."""
         sock, connection = raw
         stream = connection.get_input_stream()
 
@@ -200,10 +200,11 @@ class TestAsynchronousReading:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert not stream.has_pending()
+            assert stream.is_readable()
             sock.send(b"hello")
-            return await stream.read_async(9)
+            return await stream.read_all_async(8)
 
-        assert asyncio.run(main()) == b"hello"
+        assert asyncio.run(main()) == b"abchello"
 
 
 class TestAsynchronousWriting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import partial
 
 from unixconn._base.arguments import UINT_MAX, as_int, as_integer, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from unixconn._io.steps import Steps
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 if TYPE_CHECKING:
     Taking = Callable[[bool], Optional[T]]
     """
-    Takes something from the buffer, or returns None if there is not enough yet.
+    Takes something from the buffer, and says in `BufferedInputStream._width` how many bytes that is.
+
+    Returns None if there is not enough yet.
 
     The argument says whether the stream has ended, so that no more will come.
     """
@@ -76,6 +78,8 @@ class BufferedInputStream(FilterInputStream):
         """What the base stream has read, and the buffer does not have yet: for one moment, or after an exception."""
         self._checked = 0
         """How many bytes at the beginning of the buffer the operation has looked at in vain."""
+        self._width = 0
+        """How many bytes of the buffer the operation has taken: they leave it when the caller has what was taken."""
 
     @classmethod
     def new_sized(cls, base_stream: InputStream, size: int) -> Self:
@@ -147,30 +151,46 @@ class BufferedInputStream(FilterInputStream):
         *count*, read all bytes until the end of the stream.
         """
         if count is None:
-            return self._run(self._read_all(sys.maxsize), cancellable)
-        size = as_count(count)
-        return self._run(self._read(size), cancellable) if size else self._nothing(cancellable)
+            return self._take_now(partial(self._take, sys.maxsize), cancellable, steps=self._fill_up_to(sys.maxsize))
+        return self._read(self._take, as_count(count), cancellable)
 
     def _read_operation(self, count: int) -> Stepwise[bytes]:
-        return Stepwise(self._read(as_count(count)))
+        return self._reading(self._take, as_count(count))
 
     def read_bytes(self, count: int, cancellable: Cancellable | None = None) -> Bytes:
         """Read as `read` does, and return the bytes as a `Bytes`."""
-        return Bytes(self.read(as_count(count), cancellable))
+        return self._read(self._take_as_bytes, as_count(count), cancellable)
 
     def _read_bytes_operation(self, count: int) -> Stepwise[Bytes]:
-        return Stepwise(_made(Bytes, self._read(as_count(count))))
+        return self._reading(self._take_as_bytes, as_count(count))
 
     def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
         """Read *count* bytes, fewer only if the stream ends. After an Error, those that came are in the buffer."""
         size = as_count(count)
-        return self._run(self._read_all(size), cancellable) if size else self._nothing(cancellable)
+        if not size:
+            return self._nothing(cancellable)
+        return self._take_now(partial(self._take, size), cancellable, steps=self._fill_up_to(size))
 
     def _read_all_operation(self, count: int) -> Stepwise[bytes]:
-        return Stepwise(self._read_all(as_count(count)))
+        size = as_count(count)
+        return Stepwise(self._taken(partial(self._take, size), self._fill_up_to(size)))
+
+    def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
+        """Read as `read` does, and drop the bytes; return their number."""
+        return self._read(self._take_size, as_count(count), cancellable)
 
     def _skip_operation(self, count: int) -> Stepwise[int]:
-        return Stepwise(_made(len, self._read(as_count(count))))
+        return self._reading(self._take_size, as_count(count))
+
+    def _read(self, take: Callable[..., T], size: int, cancellable: Cancellable | None) -> T:
+        if not size:
+            self._nothing(cancellable)
+            self._width = 0
+            return take(0)
+        return self._take_now(partial(take, size), cancellable, steps=self._fill_once(size))
+
+    def _reading(self, take: Callable[..., T], size: int) -> Stepwise[T]:
+        return Stepwise(self._taken(partial(take, size), self._fill_once(size)))
 
     def is_readable(self) -> bool:
         """Whether a read would find a byte, or the end of the stream, without waiting."""
@@ -183,11 +203,9 @@ class BufferedInputStream(FilterInputStream):
         It does not wait if there are bytes in the stream's own buffer.
         """
         target = as_writable(buffer)
-        found: list[bytes] = []
-        if target:
-            self._run(self._pull(len(target), found), None)
-            target[: len(found[0])] = found[0]
-        return sum(map(len, found))
+        if not target:
+            return 0
+        return self._take_now(partial(self._take_into, target), None, steps=self._fill_empty())
 
     # --- the steps ---
 
@@ -207,20 +225,23 @@ class BufferedInputStream(FilterInputStream):
         deque(map(self._buffer.extend, map(came.pop, (0,) * len(came))), 0)
         return size
 
-    def _take(self, count: int) -> bytes:
-        data = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return data
-
     def _pull(self, count: int, found: list[bytes]) -> Steps[int]:
         if self._closed:
             raise closed()
+        yield from self._fill_empty()
+        data = bytes(self._buffer[:count])
+        # No call comes between these, in which a signal handler could raise.
+        del self._buffer[:count]
+        found += (data,)
+        return len(data)
+
+    def _fill_empty(self) -> Steps[None]:
+        """Read once, if the buffer is empty."""
         if not self._buffer:
             yield from self._fill(-1)
-        found.append(self._take(count))
-        return len(found[0])
 
-    def _read(self, count: int) -> Steps[bytes]:
+    def _fill_once(self, count: int) -> Steps[None]:
+        """Read once, if the buffer has fewer than *count* bytes."""
         missing = count - len(self._buffer)
         if missing > 0:
             try:
@@ -228,22 +249,36 @@ class BufferedInputStream(FilterInputStream):
             except Error:
                 if not self._buffer:
                     raise
-        return self._take(count)
 
-    def _read_all(self, count: int) -> Steps[bytes]:
+    def _fill_up_to(self, count: int) -> Steps[None]:
+        """Read until the buffer has *count* bytes, or the stream ends."""
         while (missing := count - len(self._buffer)) > 0:
             if not (yield from self._fetch(max(min(missing, _PIECE), self._size))):
                 break
-        return self._take(count)
 
     # --- what can be taken from the buffer ---
+
+    def _take(self, count: int, _at_end: bool = True) -> bytes:
+        self._width = count
+        return bytes(self._buffer[:count])
+
+    def _take_as_bytes(self, count: int, _at_end: bool = True) -> Bytes:
+        return Bytes._of(self._take(count))
+
+    def _take_size(self, count: int, _at_end: bool = True) -> int:
+        return len(self._take(count))
+
+    def _take_into(self, target: memoryview, _at_end: bool) -> int:
+        self._width = size = min(len(target), len(self._buffer))
+        target[:size] = self._buffer[:size]
+        return size
 
     def _take_byte(self, at_end: bool) -> int | None:
         return self._take(1)[0] if self._buffer else -1 if at_end else None
 
     def _take_steps(self, take: Taking[T], least: int = 0) -> Steps[T]:
         """Take something, with as many reads as it needs. They fill the buffer, or read up to *least* bytes of it."""
-        self._checked = 0
+        self._checked = self._width = 0
         while (found := take(False)) is None:
             if len(self._buffer) >= self._size:
                 self.set_buffer_size(min(2 * self._size, UINT_MAX))
@@ -269,29 +304,49 @@ class BufferedInputStream(FilterInputStream):
             serve(handle, READABLE)  # an operation may be waiting for a descriptor that came with bytes
         return take(not size)
 
-    def _take_now(self, take: Taking[T], cancellable: Cancellable | None, least: int = 0) -> T:
-        """Do what `_take_steps` does in the calling thread, in turn."""
+    def _taken(self, take: Taking[T], steps: Steps[object]) -> Steps[T]:
+        """Take something after *steps*. It leaves the buffer in the last step."""
+        self._width = 0
+        came = yield from steps
+        found = take(True) if came is None else came
+        del self._buffer[: self._width]
+        return found  # type: ignore[return-value]
+
+    def _take_now(
+        self, take: Taking[T], cancellable: Cancellable | None, least: int = 0, steps: Steps[object] | None = None
+    ) -> T:
+        """Do what `_take_steps` does in the calling thread, in turn; with *steps*, take what is there after them."""
         pending, token = self._pending, object()
+        buffer, size = self._buffer, 0
         try:
             pending.append(token)
             if pending != [token] or self._closed or cancellable is not None:
                 check_turn(self, token, self._socket._handle, cancellable)
-            self._checked = 0
-            found = take(False)
-            if found is None:
-                found = self._take_what_came(take, least)
-            if found is None:
-                found = complete_all(self._take_steps(take, least), cancellable, blocking=True)
+            self._checked = self._width = 0
+            if steps is not None:
+                complete_all(steps, cancellable, blocking=True)
+                found = take(True)
+            else:
+                found = take(False)
+                if found is None:
+                    found = self._take_what_came(take, least)
+                if found is None:
+                    found = complete_all(self._take_steps(take, least), cancellable, blocking=True)
+            gone = buffer[: self._width]
+            size = len(buffer)
+            # As `give_back_turn` does. No call comes after this, in which a signal handler could raise.
             if pending and pending[0] is token:
-                # As `give_back_turn` does, but without a call, in which a signal handler could raise: *found* would be
-                # lost.
                 del pending[0]
-            return found
-        finally:  # once more, as a signal handler may have raised before or at the end
+            del buffer[: self._width]
+            return found  # type: ignore[return-value]
+        except BaseException:  # an Error, or an exception raised by a signal handler at any step
+            if len(buffer) < size:
+                buffer[:0] = gone
             if pending and pending[0] is token:
                 del pending[0]
             elif pending:
                 give_back_turn(self, token)
+            raise
 
     def _run(self, steps: Steps[T], cancellable: Cancellable | None) -> T:
         """Run *steps* in the calling thread, in turn."""
@@ -347,11 +402,7 @@ def _as_fill_count(count: int) -> int:
     return as_integer(count, "count", -sys.maxsize - 1, sys.maxsize)
 
 
-def _made(make: Callable[[T], U], steps: Steps[T]) -> Steps[U]:
-    return make((yield from steps))
-
-
-def start_taking(  # noqa: C901, PLR0912 - one frame for each line
+def start_taking(  # noqa: C901, PLR0912, PLR0915 - one frame for each line
     stream: BufferedInputStream,
     name: str,
     take: Taking[T],
@@ -377,7 +428,7 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
         try:
             pending.append(token)
             if pending == [token] and not task._is_held:
-                stream._checked = 0
+                stream._checked = stream._width = 0
                 try:
                     found = take(False)
                     if found is None:
@@ -389,6 +440,7 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
                     # could raise in it.
                     if found is not None:
                         task._result = [found]
+                        del stream._buffer[: stream._width]
                     if callback is AWAIT:
                         del pending[:]
                         task._ended = task._completed = is_over = True
@@ -414,4 +466,5 @@ def start_taking(  # noqa: C901, PLR0912 - one frame for each line
                 del pending[0]
             elif pending:
                 give_back_turn(stream, token)
-    return start_exclusively(stream, name, stream._take_steps(take), io_priority, cancellable, callback, data)
+    steps = stream._taken(take, stream._take_steps(take))
+    return start_exclusively(stream, name, steps, io_priority, cancellable, callback, data)

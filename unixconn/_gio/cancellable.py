@@ -154,10 +154,12 @@ class Cancellable(Trigger, Object):
     def _cancel(self, otherwise: IOErrorEnum | None) -> None:
         """Set the flag, with TIMED_OUT after the deadline, otherwise with *otherwise*. Do nothing if that is None."""
         emission = _Emission()
+        is_over = False
         try:
             with self._lock.entered:
                 reason = self._reason() or otherwise
                 if self._code is not None or reason is None:
+                    is_over = True
                     return
                 self._emissions = [*self._emissions, emission]
                 self._code = reason
@@ -165,12 +167,13 @@ class Cancellable(Trigger, Object):
             self._tell_watchers()
             self.emit("cancelled")
             self._end(emission)
-        except BaseException:
-            # A signal handler raised an exception. A second cancel() would find the flag set, and notify no watcher.
-            self._end(emission)
-            if self._code is not None:
-                self._tell_watchers()
-            raise
+            is_over = True
+        finally:
+            if not is_over:
+                # A signal handler has raised. A second cancel() would find the flag set, and notify no watcher.
+                self._end(emission)
+                if self._code is not None:
+                    self._tell_watchers()
 
     def _end(self, emission: _Emission) -> None:
         if self._code is not None:

@@ -189,25 +189,31 @@ class DataInputStream(BufferedInputStream):
         PyGObject.
         """
         # The lines of `_take_now` and `_take_line`, for what is in the buffer already.
-        pending, token = self._pending, object()
+        pending, token, size = self._pending, object(), 0
         try:
             pending.append(token)
             if pending == [token] and cancellable is None and not self._closed:
                 buffer = self._buffer
-                size = buffer.find(self._line_end)
-                if size >= 0 and self._line_end:
-                    line = _new(Line, (bytes(buffer[:size]), size))
+                end = buffer.find(self._line_end)
+                if end >= 0 and self._line_end:
+                    line = _new(Line, (bytes(buffer[:end]), end))
+                    size = len(buffer)
                     # No call comes after this, in which a signal handler could raise: the line would be lost.
-                    del buffer[: size + self._line_end_size]
                     del pending[:]
+                    del buffer[: end + self._line_end_size]
                     return line
-            if pending and pending[0] is token:
-                del pending[0]
-        finally:  # once more, as in `_take_now`
             if pending and pending[0] is token:
                 del pending[0]
             elif pending:
                 give_back_turn(self, token)
+        except BaseException:  # as in `_take_now`
+            if len(self._buffer) < size:
+                self._buffer[:0] = line.line + self._line_end
+            if pending and pending[0] is token:
+                del pending[0]
+            elif pending:
+                give_back_turn(self, token)
+            raise
         return self._take_now(self._take_line, cancellable)
 
     @with_async(
@@ -227,7 +233,7 @@ class DataInputStream(BufferedInputStream):
         Raises the Error ILLEGAL_SEQUENCE (1) of the domain g_convert_error if the line is not UTF-8. Its `partial` has
         the line, which counts as read.
         """
-        return _text_of(self._take_now(self._take_line, cancellable))
+        return self._take_now(self._take_text, cancellable)
 
     def read_line_finish_utf8(self, result: AsyncResult) -> Text:
         """
@@ -298,9 +304,21 @@ class DataInputStream(BufferedInputStream):
             if not buffer:
                 return _END
             size, width = len(buffer), 0
-        line = _new(Line, (bytes(buffer[:size]), size))
-        del buffer[: size + width]
-        return line
+        self._width = size + width
+        return _new(Line, (bytes(buffer[:size]), size))
+
+    def _take_text(self, at_end: bool) -> Text | None:
+        line = self._take_line(at_end)
+        return None if line is None else self._as_text(line)
+
+    def _as_text(self, line: Line) -> Text:
+        try:
+            return _text_of(line)
+        except Error:
+            # What is no text counts as read.
+            del self._buffer[: self._width]
+            self._width = 0
+            raise
 
     def _find_any_end(self) -> tuple[int, int]:
         """Return where the line ends, -1 if that has not come yet, and how many bytes the end has."""
@@ -330,7 +348,7 @@ class DataInputStream(BufferedInputStream):
         if size == len(buffer) and not at_end:
             self._checked = size
             return None
-        return Text(None, 0) if not buffer else _text_of(Line(self._take(size), size))
+        return Text(None, 0) if not buffer else self._as_text(Line(self._take(size), size))
 
     # --- numbers ---
 
@@ -368,12 +386,11 @@ class DataInputStream(BufferedInputStream):
         return self._number(8, False, cancellable)
 
     def _number(self, size: int, signed: bool, cancellable: Cancellable | None) -> int:
-        data = self._take_now(partial(self._take_exactly, size), cancellable, size)
-        return int.from_bytes(data, order_of(self._byte_order), signed=signed)
+        return self._take_now(partial(self._take_number, size, signed), cancellable, size)
 
-    def _take_exactly(self, size: int, at_end: bool) -> bytes | None:
+    def _take_number(self, size: int, signed: bool, at_end: bool) -> int | None:
         if len(self._buffer) >= size:
-            return self._take(size)
+            return int.from_bytes(self._take(size), order_of(self._byte_order), signed=signed)
         if at_end:
             raise io_error(IOErrorEnum.FAILED, "Unexpected early end-of-stream")
         return None

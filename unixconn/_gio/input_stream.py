@@ -20,7 +20,7 @@ from unixconn._gio.streams import (
 from unixconn._gio.transfers import Reading, first, start_transfer
 from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
-from unixconn._io.receiving_data import ReceiveData, ReceiveOnto
+from unixconn._io.receiving_data import ReceiveData, keep_bytes
 from unixconn._kernel.control_messages import KEPT_DATA
 from unixconn._kernel.epoll import IOCondition
 from unixconn._kernel.receive_data import receive_data, receive_recorded
@@ -63,6 +63,8 @@ class InputStream(Object):
     The stream of the bytes that come from the peer (Gio.InputStream). A connection's `get_input_stream` returns it.
 
     - A read waits even if the Socket is non-blocking. Each of its steps waits for at most the Socket's timeout.
+    - If an Error, a cancellation, or an exception raised by a signal handler ends a read, the next read gets the bytes
+      that have come.
     - Closing the stream leaves the connection and its Socket open.
     - The stream is also a file object, as far as io.BufferedReader needs.
 
@@ -113,9 +115,7 @@ class InputStream(Object):
             count = as_count(count)
             if not count:
                 return self._nothing(cancellable)
-        found: list[bytes] = []
-        in_turn(self, receive_data, count, found, 0, cancellable)
-        return found[0]
+        return in_turn(self, receive_data, count, first, 0, cancellable)  # type: ignore[no-any-return]
 
     @with_async("g_input_stream_read_async", returns="the bytes", io_priority=True, start=start_transfer, result=bytes)
     def _read_operation(self, count: int) -> Reads[bytes]:
@@ -127,10 +127,9 @@ class InputStream(Object):
             count = as_count(count)
             if not count:
                 return Bytes(self._nothing(cancellable))
-        found: list[bytes] = []
-        in_turn(self, receive_data, count, found, 0, cancellable)
         made = _new_bytes(Bytes)
-        made._data = found[0]  # the lines of Bytes._of()
+        # No call comes after this one, in which a signal handler could raise.
+        made._data = in_turn(self, receive_data, count, first, 0, cancellable)
         return made
 
     @with_async(
@@ -140,14 +139,12 @@ class InputStream(Object):
         return Reading(self, as_count(count), 0, _first_as_bytes)
 
     def read_all(self, count: int, cancellable: Cancellable | None = None) -> bytes:
-        """Read *count* bytes, fewer only if the stream ends. After an error, the bytes read before it are lost."""
+        """Read *count* bytes, fewer only if the stream ends. After an Error, the next read gets those that came."""
         if count.__class__ is not int or not 0 < count <= INT_MAX:
             count = as_count(count)
             if not count:
                 return self._nothing(cancellable)
-        found: list[bytes] = []
-        in_turn(self, receive_data, count, found, count, cancellable)
-        return b"".join(found)
+        return in_turn(self, receive_data, count, b"".join, count, cancellable)
 
     @with_async(
         "g_input_stream_read_all_async", returns="the bytes", io_priority=True, start=start_transfer, result=bytes
@@ -158,7 +155,11 @@ class InputStream(Object):
 
     def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
         """Read at most *count* bytes and drop them; return their number, 0 at the end of the stream."""
-        return len(self.read(count if count.__class__ is int else as_count(count), cancellable))
+        if count.__class__ is not int or not 0 < count <= INT_MAX:
+            count = as_count(count)
+            if not count:
+                return len(self._nothing(cancellable))
+        return in_turn(self, receive_data, count, _size_of_first, 0, cancellable)
 
     @with_async(
         "g_input_stream_skip_async", returns="the number of bytes", io_priority=True, start=start_transfer, result=int
@@ -168,7 +169,8 @@ class InputStream(Object):
 
     def is_readable(self) -> bool:
         """Whether a read would find a byte, or the end of the stream, without waiting."""
-        return bool(self._socket.condition_check(IOCondition.IN))
+        handle = self._socket._handle
+        return bool((handle.is_aside and handle.kept) or self._socket.condition_check(IOCondition.IN))
 
     # The parts of `in_turn` that are particular to reading.
 
@@ -183,22 +185,25 @@ class InputStream(Object):
         """
         size = sum(map(len, found)) if least else 0
         while not found or (size < least and found[-1]):
-            operation: ReceiveData[Any] = ReceiveData(self._socket._handle, target if not size else target - size)  # type: ignore[operator]
+            rest = target if not size else target - size  # type: ignore[operator]
+            operation = ReceiveData(self._socket._handle, rest, found)
             operation.timeout = self._socket._timeout or None
-            found.append(complete(operation, cancellable, tried=not found))
-            if least:
-                size += len(found[-1])
+            size += complete(operation, cancellable, tried=not found)
+
+    def _keep(self, target: int | memoryview, found: list[Any]) -> None:
+        """Keep what was read and no caller gets for the next read: the bytes in *found*, or those in *target*."""
+        if found and found[0].__class__ is int:
+            found[:] = [bytes(target[: found[0]])]  # type: ignore[index]
+        keep_bytes(self._socket._handle, found)
 
     def _read_until_end(self, cancellable: Cancellable | None) -> bytes:
-        found: list[bytes] = []
-        in_turn(self, receive_data, sys.maxsize, found, sys.maxsize, cancellable)
-        return b"".join(found)
+        return in_turn(self, receive_data, sys.maxsize, b"".join, sys.maxsize, cancellable)
 
     def _pull(self, count: int, found: list[bytes]) -> Steps[int]:
         """Read at most *count* bytes onto *found*, an empty list, for a stream that has its turn already."""
         if self._closed:
             raise closed()
-        operation = ReceiveOnto(self._socket._handle, count, found)
+        operation = ReceiveData(self._socket._handle, count, found)
         operation.timeout = self._socket._timeout or None
         return (yield operation)  # type: ignore[no-any-return]
 
@@ -272,15 +277,16 @@ class InputStream(Object):
             check_free(self)
             return 0
         if len(target) > KEPT_DATA:
-            sizes: list[int] = []
-            in_turn(self, receive_recorded, target, sizes, 0, None)
-            return sizes[0]
+            return in_turn(self, receive_recorded, target, first, 0, None)  # type: ignore[no-any-return]
         # To copy a few bytes takes less time than to have them received without a copy.
-        found: list[bytes] = []
-        in_turn(self, receive_data, len(target), found, 0, None)
-        size = len(found[0])
-        target[:size] = found[0]
-        return size
+        data: bytes = in_turn(self, receive_data, len(target), first, 0, None)
+        try:
+            size = len(data)
+            target[:size] = data
+            return size
+        except BaseException:  # raised by a signal handler
+            self._keep(0, [data])
+            raise
 
     def readall(self) -> bytes:
         """Read all bytes until the end of the stream. io.BufferedReader calls this method, or on PyPy `read`."""

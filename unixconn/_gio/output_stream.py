@@ -22,7 +22,7 @@ from unixconn._gio.streams import (
     start_exclusively,
     take_turn,
 )
-from unixconn._gio.transfers import Writing, start_transfer
+from unixconn._gio.transfers import Writing, first, start_transfer
 from unixconn._io.blocking import complete
 from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.sending_data import SendData
@@ -144,9 +144,7 @@ class OutputStream(Object):
         data: bytes | memoryview = buffer if buffer.__class__ is bytes else as_bytes(buffer)
         if not data:
             return self._nothing(cancellable)
-        sent: list[int] = []
-        in_turn(self, send_data, data, sent, 1, cancellable)
-        return sent[0]
+        return in_turn(self, send_data, data, first, 1, cancellable)  # type: ignore[no-any-return]
 
     @with_async(
         "g_output_stream_write_async", returns="the number of bytes", io_priority=True, start=start_transfer, result=int
@@ -178,7 +176,7 @@ class OutputStream(Object):
         size = len(data)
         if not size:
             return Written(True, self._nothing(cancellable))
-        in_turn(self, send_data, data, [], size, cancellable)
+        in_turn(self, send_data, data, first, size, cancellable)
         return _written((True, size))
 
     @with_async(
@@ -279,6 +277,9 @@ class OutputStream(Object):
             operation = SendData(self._socket._handle, data, sent, least if timeout is None else size + 1)
             operation.timeout = timeout
             size = complete(operation, cancellable, tried=not sent)
+
+    def _keep(self, data: bytes | memoryview, sent: list[int]) -> None:
+        """Do nothing: what was written stays written."""
 
     def _nothing(self, cancellable: Cancellable | None) -> int:
         """Write no bytes, which succeeds, as in Gio, even if the stream is closed or has a pending operation."""

@@ -43,7 +43,7 @@ from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Accept, AwaitCondition, Connect
 from unixconn._io.operation import READABLE, WRITABLE, Operation
-from unixconn._io.receiving_data import ReceiveData, ReceiveMessage
+from unixconn._io.receiving_data import ReceiveData, ReceiveMessage, keep_bytes
 from unixconn._io.sending_data import SendData, SendMessage, SendTo, check_arrive
 from unixconn._io.waiter import serve
 from unixconn._kernel.connect import bind
@@ -662,11 +662,16 @@ class Socket(Object):
         handle = self._handle
         found: list[bytes] = []
         tried = cancellable is None
-        if not tried or receive_data(handle, size, found) < 0:
-            return self._complete(ReceiveData(handle, size), cancellable, tried=tried)
-        if handle.leftovers:
-            serve(handle, READABLE)  # an operation may be waiting for a descriptor
-        return found[0]
+        try:
+            if not tried or receive_data(handle, size, found) < 0:
+                self._complete(ReceiveData(handle, size, found), cancellable, tried=tried)
+            elif handle.leftovers:
+                serve(handle, READABLE)  # an operation may be waiting for a descriptor
+            return found[0]
+        except BaseException:  # an Error, or raised by a signal handler
+            if found:
+                keep_bytes(handle, found)
+            raise
 
     if TYPE_CHECKING:  # checkers differ in what they infer from an assignment
 

@@ -176,19 +176,23 @@ def in_turn(
     stream: Any,
     attempt: Callable[[Handle, Any, list[Any]], int],
     argument: Any,
-    found: list[Any],
+    make: Callable[[list[Any]], T],
     least: int,
     cancellable: Cancellable | None,
-) -> None:
+) -> T:
     """
     Read or write in the calling thread, waiting even if the Socket is non-blocking, while *stream* is pending.
 
+    Returns what *make* makes of the list of what each attempt has transferred. The caller has to return that in its
+    next step: whatever ends this call, the stream's ``_keep`` keeps what has come.
+
     This is the short door of all methods that read or write: it makes the first *attempt* itself, and calls the
     stream's ``_go_on`` only if that has transferred fewer than *least* bytes, or would block. The attempt is
-    `receive_data`, `receive_recorded` or `send_data`, which get *argument* and *found*.
+    `receive_data`, `receive_recorded` or `send_data`, which get *argument* and the list.
     """
     pending = stream._pending
     token = object()
+    found: list[Any] = []
     try:
         pending.append(token)
         handle = stream._socket._handle
@@ -201,11 +205,16 @@ def in_turn(
             serve(handle, READABLE)  # an operation may be waiting for a descriptor that came with bytes
         # Tokens behind this one are of operations that find at their next step that they have no turn.
         pending.clear()
+        return make(found)
     except BaseException:  # an Error, or an exception raised by a signal handler at any step
-        if pending and pending[0] is token:
-            del pending[0]  # without a call, in which a second exception could keep the turn
-        else:
-            give_back_turn(stream, token)
+        try:
+            if found:
+                stream._keep(argument, found)
+        finally:
+            if pending and pending[0] is token:
+                del pending[0]  # without a call, in which a second exception could keep the turn
+            else:
+                give_back_turn(stream, token)
         raise
 
 
@@ -291,13 +300,13 @@ def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
             stream._closed = True
             stream._close()
             pending.clear()
-        except BaseException:
-            # An exception raised by a signal handler may have come before these calls had any effect, and another
-            # close() does nothing.
-            give_back_turn(stream, token)
-            if stream._closed:
-                stream._close()
-            raise
+        finally:
+            if pending:
+                # An exception raised by a signal handler may have come before these calls had any effect, and another
+                # close() does nothing.
+                give_back_turn(stream, token)
+                if stream._closed:
+                    stream._close()
     return True
 
 

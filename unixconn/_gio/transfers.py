@@ -10,7 +10,7 @@ from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
 from unixconn._gio.asynchronous import start_pending
 from unixconn._gio.streams import give_back_turn, start_exclusively, take_turn
 from unixconn._io.operation import READABLE, WRITABLE, Operation
-from unixconn._io.receiving_data import ReceiveData
+from unixconn._io.receiving_data import ReceiveData, keep_bytes
 from unixconn._io.sending_data import SendData
 from unixconn._io.waiter import serve
 from unixconn._kernel.receive_data import receive_recorded
@@ -112,20 +112,34 @@ class Reading(Transfer[T]):
         return True
 
     def end(self) -> None:
-        """Let an operation that waits for descriptors have those that have come."""
+        """Keep what has come if it is not all, and let an operation that waits for descriptors have its own."""
+        found = self._moved
+        if self._least and found and found[-1] and sum(map(len, found)) < self._least:
+            keep_bytes(self.handle, found)
         if self.handle.leftovers:
             serve(self.handle, READABLE)
+
+    def withdraw(self, result: T) -> None:
+        """Keep the bytes for the next operation that receives data."""
+        keep_bytes(self.handle, self._moved)
 
     def steps(self) -> Steps[T]:
         """See `Transfer.steps`."""
         found = self._moved
         size = 0
-        while self._argument and (not found or (size < self._least and found[-1])):
-            operation: ReceiveData[bytes] = ReceiveData(self.handle, self._argument - size)
-            operation.timeout = self.timeout
-            found.append((yield operation))
-            size += len(found[-1])
-        return self._make(found or [b""])
+        is_over = False
+        try:
+            while True:
+                if not self._argument or (found and not (size < self._least and found[-1])):
+                    break
+                operation = ReceiveData(self.handle, self._argument - size, found)
+                operation.timeout = self.timeout
+                size += yield operation
+            is_over = True
+            return self._make(found or [b""])
+        finally:
+            if not is_over:
+                keep_bytes(self.handle, found)
 
 
 class Stepwise(Generic[T]):
@@ -141,8 +155,8 @@ class Stepwise(Generic[T]):
         return self._steps
 
 
-first: Callable[[list[bytes]], bytes] = itemgetter(0)
-"""Makes the result of reading one piece."""
+first: Callable[[list[Any]], Any] = itemgetter(0)
+"""Makes the result of what one attempt has transferred."""
 
 
 class Writing(Transfer[T]):

@@ -7,7 +7,8 @@ from itertools import repeat
 from operator import itemgetter
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error
-from unixconn._base.typing import TypeVar
+from unixconn._base.lock import ending
+from unixconn._base.typing import TYPE_CHECKING
 from unixconn._io.operation import READABLE, Operation
 from unixconn._io.receiving import own_all
 from unixconn._io.waiter import serve
@@ -22,7 +23,8 @@ from unixconn._kernel.receive import RECEIVING, credentials_of, dropped, peer_ha
 from unixconn._kernel.receive_data import MOST_DATA, Received, receive_message, receive_recorded
 from unixconn._kernel.unwanted import close_unwanted
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ReceiveMessage(Operation[Received]):
@@ -47,25 +49,33 @@ class ReceiveMessage(Operation[Received]):
         close_unwanted(result.owner)
 
 
-class ReceiveData(Operation[T]):
+class ReceiveData(Operation[int]):
     """
-    Receive bytes of a stream. Descriptors that come with them are kept in the handle.
+    Receive bytes of a stream onto *found*. The result is their number. Descriptors with them are kept in the handle.
 
-    If *target* is a number, the result is at most so many bytes. If it is a writable buffer, the bytes go into that,
-    and the result is their number.
+    If *target* is a number, these are at most so many bytes. If it is a writable buffer, the bytes go into that, and
+    *found* gets their number. Whatever ends the call, *found* has what has come: the caller may have to `keep_bytes`.
     """
 
-    __slots__ = ("_target",)
+    __slots__ = ("_before", "_found", "_target")
 
     condition = READABLE
 
-    def __init__(self, handle: Handle, target: int | memoryview) -> None:
+    def __init__(self, handle: Handle, target: int | memoryview, found: list[Any]) -> None:
         super().__init__(handle)
         self._target = target
+        self._found = found
+        self._before = len(found)
 
-    def attempt(self, result: list[T]) -> bool:
+    def attempt(self, result: list[int]) -> bool:
         """See `Operation.attempt`."""
-        return receive_recorded(self.handle, self._target, result) >= 0
+        found = self._found
+        # What an attempt has found that an exception interrupted is there already.
+        if len(found) == self._before and receive_recorded(self.handle, self._target, found) < 0:
+            return False
+        last = found[-1]
+        result.append(last if last.__class__ is int else len(last))
+        return True
 
     def end(self) -> None:
         """Let an operation that waits for descriptors have those that have come."""
@@ -73,22 +83,15 @@ class ReceiveData(Operation[T]):
             serve(self.handle, READABLE)
 
 
-class ReceiveOnto(ReceiveData[int]):
-    """Receive bytes as `ReceiveData` does, and append them to *found*. The result is their number."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self, handle: Handle, size: int, found: list[bytes]) -> None:
-        super().__init__(handle, size)
-        self._found = found
-
-    def attempt(self, result: list[int]) -> bool:
-        """See `Operation.attempt`."""
-        # What an attempt has found that an exception interrupted is there already.
-        if not self._found and receive_recorded(self.handle, self._target, self._found) < 0:
-            return False
-        result.append(sum(map(len, self._found)))
-        return True
+@ending
+def keep_bytes(handle: Handle, found: list[bytes]) -> None:
+    """Keep the bytes in *found*, which no caller gets, for the next operation that receives data, and empty *found*."""
+    while b"" in found:  # the end of the stream, which stays where it is
+        found.remove(b"")
+    messages = [*map(of_bytes, reversed(found))]
+    # In one step of the interpreter, so that the bytes are in one of the two places.
+    handle.keep_messages(map(_part_of, zip(map(found.pop, repeat(-1, len(found))), messages)))
+    serve(handle, READABLE)
 
 
 class ReceiveWhole(Operation[Message]):

@@ -143,17 +143,20 @@ class Sequence(Generic[T]):
     def _go_on(self, step: _Step) -> None:
         """Run the steps after *step*, until one has to wait."""
         claimed: list[bool] = []
+        is_over = False
         try:
             for _ in range(_AT_A_TIME):
                 following = self._do(step, claimed)
                 if following is None:
+                    is_over = True
                     return
                 step = following
             # Continue later, after other operations have had their turn.
             self._post_step(step)
-        except BaseException:  # raised by a signal handler
-            self._recover(step, claimed)
-            raise
+            is_over = True
+        finally:
+            if not is_over:  # a signal handler has raised
+                self._recover(step, claimed)
 
     def _do(self, step: _Step, claimed: list[bool]) -> _Step | None:
         """

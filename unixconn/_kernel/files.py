@@ -29,6 +29,10 @@ class FileHandle(Handle):
 
     is_file = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin_to_keep()
+
 
 _handles: weakref.WeakValueDictionary[int, FileHandle] = weakref.WeakValueDictionary()
 

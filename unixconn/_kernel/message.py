@@ -214,7 +214,7 @@ def take_kept(handle: Handle, max_bytes: int, found: list[Message]) -> bool:
             # In one step of the interpreter, so that no byte is in both, or in none.
             deque(map(setitem, (found, kept), (slice(0, 0), 0), ([begin], rest)), 0)
         if not kept:
-            handle.is_aside = False
+            handle.is_aside = handle.is_file
     return True
 
 

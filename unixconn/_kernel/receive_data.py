@@ -10,6 +10,7 @@ import _socket as socket
 from itertools import repeat, starmap
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error
+from unixconn._base.lock import ending
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.control_messages import (
     ADDRESS_SIZE,
@@ -101,6 +102,7 @@ def receive_message(handle: Handle, size: int, found: list[Received], flags: int
     message.header.msg_namelen = ADDRESS_SIZE
     # The result of the system call enters this list in one step of the interpreter, so an exception cannot lose it.
     counts: list[int] = []
+    over = False
     if flags & _TRUNC and handle.is_stream and not handle.is_unix:
         size = 0  # TCP drops the bytes, and the memory has those of an earlier message
     try:
@@ -115,17 +117,26 @@ def receive_message(handle: Handle, size: int, found: list[Received], flags: int
             if found[0].refused:
                 found[0].refusals = len(found[0].refused)
                 close_unwanted(found[0].refused)
-    except BaseException as error:
-        message.user = None
-        if isinstance(error, Error) or not counts or counts[0] < 0:
-            message.discard()
-        else:  # raised by a signal handler. The message has left the socket, so the caller has to get it.
-            if not found:
-                found.append(_received(handle, message, counts[0], size))
-            close_unwanted(found[0].refused)
-        raise
+        over = True
+    finally:
+        if not over:
+            message.user = None
+            if counts and counts[0] >= 0:  # the message has left the socket, so the caller has to get it
+                _rescue(handle, message, counts[0], size, found)
     pool.append(message)
     return came
+
+
+@ending
+def _rescue(handle: Handle, message: Incoming, count: int, size: int, found: list[Received]) -> None:
+    """Append what came in *message* to *found*, after an exception; close its descriptors if it is damaged."""
+    try:
+        if not found:
+            found.append(_received(handle, message, count, size))
+    except Error:
+        message.discard()
+    for each in found:
+        close_unwanted(each.refused)
 
 
 def _received(handle: Handle, message: Incoming, count: int, size: int) -> Received:
@@ -162,13 +173,13 @@ One more message may come when so many are kept, so there are never more than tw
 """
 
 
-def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
+def receive_data(handle: Handle, size: int, found: list[Any]) -> int:
     """
     Receive at most *size* bytes; return their number, 0 at the end of a stream, and -1 if that would block.
 
-    The bytes are appended to *found*. Descriptors that come with them are kept in `Handle.leftovers`. If the kernel has
-    dropped some, as this process has no room for them, the others are closed, and a `Lost` is kept instead. If a signal
-    handler raises in the middle, bytes may be lost. A caller that would try again calls `receive_recorded`.
+    The bytes are appended to *found*, even if a signal handler raises in the middle. Descriptors that come with them
+    are kept in `Handle.leftovers`. If the kernel has dropped some, as this process has no room for them, the others are
+    closed, and a `Lost` is kept instead.
 
     Raises the Error for recvmsg(2)'s errno, INVALID_DATA for damaged control messages, and TOO_MANY_OPEN_FILES, before
     anything is received, if more than MOST_KEPT descriptors are kept.
@@ -187,19 +198,19 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
     over = False
     try:
         message.user = handle
-        count: int = _recvmsg(handle.number, message.header, _FLAGS)
+        # In one step of the interpreter, as in `receive_message`. The number is where the bytes are to be.
+        found += starmap(_recvmsg, ((handle.number, message.header, _FLAGS),))
         message.user = None
         if handle.closed:
             handle.reap()
-        if count >= 0:
+        count: int = found[-1]
+        if count < 0:
+            del found[-1]
+            must_wait(handle, count, RECEIVING_DATA)
+        else:
             if message.start != DATA_ALONE:
-                contents = message.take_over()
-                if contents.damage:
-                    raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{contents.damage}")
-                keep_descriptors(handle, message.owner, len(contents.descriptors), lost=message.truncated)
-            found.append(message.data[:count])
-        elif must_wait(handle, count, RECEIVING_DATA):
-            count = -1
+                _keep_contents(handle, message, [])
+            found[-1] = message.data[:count]
         over = True
         _append_buffer(message)
         return count
@@ -207,7 +218,49 @@ def receive_data(handle: Handle, size: int, found: list[bytes]) -> int:
         # Once it is in the pool, the buffer may be another thread's.
         if not over:
             message.user = None
-            message.discard()
+            _finish(handle, message, found)
+
+
+@ending
+def _finish(handle: Handle, message: Incoming, found: list[Any]) -> None:
+    """Do the rest of `receive_data` if what came in *message* was not put to *found* yet."""
+    if found and found[-1].__class__ is int:
+        if found[-1] < 0:
+            del found[-1]
+        else:
+            _keep_contents(handle, message, [])
+            found[-1] = message.data[: found[-1]]
+
+
+@ending
+def _keep_contents(handle: Handle, message: Incoming, owner: list[list[int]]) -> None:
+    """
+    Keep the descriptors in *message* as `receive_data` does. *owner*, first an empty list, has them meanwhile.
+
+    Raises the Error INVALID_DATA for damaged control messages.
+    """
+    if not owner:
+        contents = message.contents()
+        lost = message.truncated and not handle.refuses
+        # Before any is closed, see `dropped`.
+        losses = (Lost(handle, len(contents.all_descriptors)),) if lost and message.room[0] < ROOM else ()
+        owner += (contents.pidfds, contents.descriptors, *losses)
+        # From here on the buffer counts as empty.
+        message.room[0] = ROOM
+        if contents.damage:
+            raise io_error(IOErrorEnum.INVALID_DATA, f"{RECEIVING}{contents.damage}")
+    message.room[0] = ROOM
+    _keep_parts(handle, owner)
+
+
+def _keep_parts(handle: Handle, owner: list[list[int]]) -> None:
+    """Close the first list in *owner*, the pidfds, and keep the other lists, unless they are refused or not whole."""
+    if owner:
+        close_unwanted(owner[0])
+        if handle.refuses or isinstance(owner[-1], Lost):
+            for each in owner:
+                close_unwanted(each)
+        handle.keep(owner)
 
 
 def check_kept(handle: Handle) -> None:
@@ -265,10 +318,10 @@ def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any])
     The standard library receives them: without a copy, and into memory that nobody has cleared.
     """
     if handle.is_aside:
-        if handle.is_file:
-            return handle.python.read(handle, target, found)  # type: ignore[no-any-return]
         if handle.kept:
             return take_bytes(handle, target, found)
+        if handle.is_file:
+            return handle.python.read(handle, target, found)  # type: ignore[no-any-return]
     if handle.leftovers:
         check_kept(handle)
     try:
@@ -338,9 +391,4 @@ def _record(
             losses = (Lost(handle, len(contents.all_descriptors)),) if lost else ()
             owner += (contents.pidfds, contents.descriptors, *losses)
         came[0] = (data, [], 0, None)
-    if owner:
-        close_unwanted(owner[0])
-        if handle.refuses or isinstance(owner[-1], Lost):
-            for each in owner:
-                close_unwanted(each)
-        handle.keep(owner)
+    _keep_parts(handle, owner)

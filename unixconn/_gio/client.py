@@ -17,9 +17,10 @@ from unixconn._gio.address import (
 )
 from unixconn._gio.asynchronous import AWAIT, NO_DATA, check_arguments, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.connection import SocketConnection, UnixConnection
+from unixconn._gio.connection import UnixConnection
 from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
+from unixconn._gio.socket_connection import SocketConnection, connection_over
 from unixconn._gio.socket_types import SocketProtocol, SocketType, open_socket
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
@@ -27,6 +28,7 @@ from unixconn._io.connecting import Connect
 from unixconn._io.operation import Operation, UserError
 from unixconn._io.steps import complete_all
 from unixconn._kernel.connect import connect_new
+from unixconn._kernel.handle import Handle
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
@@ -381,7 +383,7 @@ class SocketClient(Object):
         is_connected = False
         try:
             handle.open(open_socket(socket._family, socket._type, socket._protocol))
-            made = socket.connection_factory_create_connection()
+            made = connection_over(socket)
             is_connected = connect_new(handle, address._for_python())
         finally:
             if not is_connected:
@@ -389,7 +391,8 @@ class SocketClient(Object):
         return made if is_connected else None
 
     def _prepare_socket(self, address: SocketAddress) -> Socket:
-        socket = Socket._empty()
+        socket = Socket.__new__(Socket)  # without the constructor, as `Socket._empty` does
+        socket._handle = Handle()
         socket._family = self._family or address.get_family()
         socket._type, socket._protocol, socket._timeout = self._type, self._protocol, self._timeout
         return socket

@@ -14,10 +14,10 @@ from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, res
 from unixconn._gio.address import SocketAddress, about_address, check_address
 from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.connection import SocketConnection
 from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
-from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types
+from unixconn._gio.socket_connection import SocketConnection, connection_over
+from unixconn._gio.socket_types import SocketProtocol, SocketType
 from unixconn._gio.task import AsyncResult
 from unixconn._io.blocking import complete
 from unixconn._io.operation import READABLE, Operation, UserError
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _READABLE = epoll.READABLE
+# Of the tuple itself: that of a named tuple is one more call.
+_tuple = tuple.__new__
 
 ListenerT = TypeVar("ListenerT", bound="SocketListener")
 ConnectionT_co = TypeVar("ConnectionT_co", bound=SocketConnection, covariant=True)
@@ -248,25 +250,6 @@ def _accept_any(entries: list[_Entry]) -> tuple[Socket, Object | None] | None:
     return None
 
 
-def _connection_over(socket: Socket) -> SocketConnection:
-    """Do what `Socket.connection_factory_create_connection` does, and close *socket* if that raises an exception."""
-    kind = connection_types.get((socket._family, socket._type, socket._protocol)) or connection_types[None]
-    if kind._has_plain_constructor:
-        # The lines of `SocketConnection._over`.
-        made = kind.__new__(kind)
-        made._pending = []
-        made._socket = socket
-        return made
-    is_made = False
-    try:
-        made = kind(socket=socket)
-        is_made = True
-        return made
-    finally:
-        if not is_made:
-            socket.close()
-
-
 class _AcceptSocket(Operation[AcceptedSocket]):
     """
     Accept a connection on one of *entries*.
@@ -316,7 +299,7 @@ class _Accept(Operation[Accepted[SocketConnection]]):
             connection = self._over(accepted[0])
         except Exception as error:  # noqa: BLE001 - of the constructor of a user's class
             raise UserError(error) from None
-        result.append(Accepted(connection, accepted[1]))
+        result.append(_tuple(Accepted, (connection, accepted[1])))
         return True
 
     def explain(self, error: Error) -> None:
@@ -356,7 +339,7 @@ class SocketListener(Object):
         self._socket = Socket()
         self._socket._handle = self._handle = _GateHandle()
         self._gate = _Gate(self._entries)
-        self._accept_as(_connection_over)
+        self._accept_as(connection_over)
         self._closed = False
 
     def _accept_as(self, over: Callable[[Socket], SocketConnection]) -> None:
@@ -565,7 +548,7 @@ class SocketListener(Object):
                 self._handle.check()
             accepted = _accept_any(self._entries)
             if accepted is not None:
-                return Accepted(self._accepting_any._over(accepted[0]), accepted[1])
+                return _tuple(Accepted, (self._accepting_any._over(accepted[0]), accepted[1]))
         return complete(self._accept_operation(), cancellable, tried=cancellable is None)
 
     def accept_socket(self, cancellable: Cancellable | None = None) -> AcceptedSocket:

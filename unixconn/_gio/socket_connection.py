@@ -569,6 +569,25 @@ class TcpConnection(SocketConnection):
     __module__ = "unixconn"
 
 
+def connection_over(socket: Socket) -> SocketConnection:
+    """Do what `Socket.connection_factory_create_connection` does, and close *socket* if that raises an exception."""
+    kind = connection_types.get((socket._family, socket._type, socket._protocol)) or connection_types[None]
+    if kind._has_plain_constructor:
+        # The lines of `SocketConnection._over`.
+        made = kind.__new__(kind)
+        made._pending = []
+        made._socket = socket
+        return made
+    is_made = False
+    try:
+        made = kind(socket=socket)
+        is_made = True
+        return made
+    finally:
+        if not is_made:
+            socket.close()
+
+
 connection_types[None] = SocketConnection
 for _family in (SocketFamily.IPV4, SocketFamily.IPV6):
     for _protocol in (SocketProtocol.DEFAULT, SocketProtocol.TCP):

@@ -128,6 +128,9 @@ def _is_readable(python: Any) -> bool:
         return True
 
 
+_NO_USERS: set[object] = set()
+"""The `Handle.passcred_users` of all Handles that had none: most never have one. Nothing is added to it."""
+
 # The socket of a Handle that is not open yet. It is closed, so each system call fails on it.
 _NO_SOCKET = SocketType(socket.AF_UNIX)
 _NO_SOCKET.close()
@@ -183,12 +186,12 @@ class Handle(Lock):
         self.refuses: bool = False
         """Whether operations close received descriptors, as the kernel may not refuse all of them itself."""
         self._closing: Trigger | None = None
-        self.passcred_users: set[object] = set()
+        self.passcred_users: set[object] = _NO_USERS
         self.switched_passcred: bool | None = None
         """
         Whether the last of `passcred_users` has to switch SO_PASSCRED off when it leaves.
 
-        None before the first of them, which calls `become_receiver`.
+        None before the first of them, which calls `become_receiver`. That makes the set.
         """
         self.leftovers: deque[list[int]] = deque()
         """

@@ -64,7 +64,8 @@ def _switch(handle: Handle, name: str, on: bool) -> bool:
 
 
 def become_receiver(handle: Handle) -> None:
-    """Have a forked child know that SO_PASSCRED may be on for this process."""
+    """Have a forked child know that SO_PASSCRED may be on for this process. Call this before the first `add`."""
+    handle.passcred_users = set()
     _receivers[weakref.ref(handle, _forget_receiver)] = None
     handle.switched_passcred = False
 

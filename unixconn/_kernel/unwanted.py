@@ -71,7 +71,9 @@ def close_unwanted(owner: list[int]) -> None:
                     next(map(_close, map(owner.pop, (-1,))))
                 else:
                     _close_socket(owner)
-            except (OSError, IndexError):  # not open any more, or a signal handler has closed the last one
+            except IndexError:  # a signal handler has closed the last one, or it is a `Lost`, which has none
+                break
+            except OSError:  # it is not open any more
                 pass
         is_over = True
     finally:

@@ -289,7 +289,7 @@ class TestClient:
     def test_wrong_kinds(self, setter, wrong):
         """What is no member of the enumeration is a TypeError that names it, and changes nothing."""
         client = SocketClient()
-        with pytest.raises(TypeError, match=f"{wrong!r} is not a Socket"):
+        with pytest.raises(TypeError, match=f"{wrong!r} is no Socket"):
             getattr(client, setter)(wrong)
         assert (client.get_family(), client.get_socket_type()) == (SocketFamily.INVALID, SocketType.STREAM)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import copy
 import enum
 import inspect
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import unixconn
+import unixconn.asyncio
 from unixconn import (
     Socket,
     SocketAddress,
@@ -244,6 +246,9 @@ MADE = {
     "Source": unixconn.Source,
     "Idle": unixconn.Idle,
     "a source": lambda: unixconn.Cancellable().source_new(),
+    "an input stream": lambda: UnixConnection.create_pair()[0].get_input_stream(),
+    "an output stream": lambda: UnixConnection.create_pair()[0].get_output_stream(),
+    "a stream over a descriptor": lambda: unixconn.UnixInputStream.new(0, False),
     "props": lambda: unixconn.SocketClient().props,
     "props of a class": lambda: unixconn.SocketClient.props,
 }
@@ -273,3 +278,59 @@ class TestAll:
         assert repr(source) == f"<TimeoutSource {number} 'a name'>"
         source.destroy()
         assert repr(source) == "<TimeoutSource destroyed 'a name'>"
+
+    def test_a_stream(self):
+        """Its representation has the number of its descriptor until it is closed, whatever it is built on."""
+        a, b = UnixConnection.create_pair()
+        with a, b:
+            lines = unixconn.DataInputStream.new(a.get_input_stream())
+            assert repr(a.get_output_stream()) == f"<SocketOutputStream {a.fileno()}>"
+            assert repr(lines) == f"<DataInputStream {a.fileno()}>"
+            lines.close()
+            assert repr(lines) == "<DataInputStream closed>"
+            assert repr(a.get_input_stream()) == "<SocketInputStream closed>"
+        assert repr(b.get_input_stream()) == "<SocketInputStream closed>"
+
+    def test_a_stream_whose_constructor_has_failed(self):
+        """It has a representation, too."""
+        assert repr(unixconn.DataInputStream.__new__(unixconn.DataInputStream)) == "<DataInputStream>"
+
+
+WRONG = {
+    "modify_unix_fd": lambda wrong: unixconn.Source().modify_unix_fd(wrong, 1),
+    "query_unix_fd": lambda wrong: unixconn.Source().query_unix_fd(wrong),
+    "remove_unix_fd": lambda wrong: unixconn.Source().remove_unix_fd(wrong),
+    "remove_poll": lambda wrong: unixconn.Source().remove_poll(wrong),
+    "return_int": lambda wrong: unixconn.Task.new(None, None, None).return_int(wrong),
+    "run_in_thread": lambda wrong: unixconn.Task.new(None, None, None).run_in_thread(wrong),
+    "find_property": lambda wrong: Socket.find_property(wrong),
+    "weak_ref": lambda wrong: unixconn.Object().weak_ref(wrong),
+    "limit": lambda wrong: asyncio.run(unixconn.asyncio.open_connection("x", limit=wrong)),
+    "mode": lambda wrong: unixconn.listen("\0unixconn-wrong", mode=wrong),
+    "write": lambda wrong: unixconn.UnixOutputStream.new(0, False).write(wrong),
+    "a list to write": lambda wrong: unixconn.UnixOutputStream.new(0, False).write([wrong]),
+    "new_from_array": lambda wrong: UnixFDList.new_from_array([wrong]),
+    "close_fds": lambda wrong: unixconn.close_fds([wrong]),
+}
+"""Calls with an argument of a wrong type."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_type(name):
+    """The TypeError shows the value, not what Python could not do with it."""
+    with pytest.raises(TypeError, match=r"^[^']+ (must|not) .*Wrong") as caught:
+        WRONG[name](Wrong())
+    assert "has no attribute" not in str(caught.value)
+
+
+class Wrong:
+    """What no call takes."""
+
+    def __repr__(self):
+        return "Wrong"
+
+
+def test_a_task_without_a_name():
+    """What is said of it names it nevertheless."""
+    with pytest.raises(ValueError, match=r"^the Task has not ended yet"):
+        unixconn.Task.new(None, None, None).propagate_int()

@@ -66,7 +66,7 @@ def as_member(kind: type[EnumT], value: Any) -> EnumT:
     try:
         return kind(value)
     except ValueError:
-        raise TypeError(f"{value!r} is not a {kind.__name__}: pass one of its members") from None
+        raise TypeError(f"{value!r} is no {kind.__name__}: pass one of its members") from None
 
 
 def as_seconds(value: Any, name: str) -> float:
@@ -109,8 +109,10 @@ def as_bytes(value: Any) -> memoryview:
     if isinstance(value, (list, tuple)):
         try:
             value = bytes(value)
-        except ValueError as error:
-            raise OverflowError(f"a buffer given as a list has a number that is not a byte: {error}") from None
+        except ValueError:
+            raise OverflowError(f"a buffer given as a list must have numbers from 0 to 255, not {value!r}") from None
+        except TypeError:
+            raise TypeError(f"a buffer given as a list must have numbers from 0 to 255, not {value!r}") from None
     try:
         view = memoryview(value)
     except TypeError:

@@ -432,6 +432,7 @@ def io_error(code: IOErrorEnum, message: str) -> Error:
 _REMEDIES = {
     errno.EMFILE: "the descriptor table of this process is full: close some descriptors, or raise the limit "
     "(RLIMIT_NOFILE, ulimit -n)",
+    errno.EPROTOTYPE: "the socket at that address has another type: pass the one that it has",
     errno.ENFILE: "the system has no room for another open file: see /proc/sys/fs/file-max",
 }
 

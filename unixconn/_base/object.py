@@ -479,10 +479,12 @@ class Object:
         Return a weak reference: a function that returns this object, or None when the object is gone.
 
         *callback*, unless it is None, is called with *data* when the object is destroyed. The caller need not keep the
-        reference for that.
+        reference for that. Raises TypeError if it is not callable.
         """
         if callback is None:
             return weakref.ref(self)
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
 
         kept = _weak_refs
 
@@ -507,8 +509,6 @@ class Object:
 
     @classmethod
     def _property(cls, name: str) -> Property:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a property must be a string, not {name!r}")
         found = cls.find_property(name)
         if found is not None:
             return found
@@ -516,7 +516,13 @@ class Object:
 
     @classmethod
     def find_property(cls, property_name: str) -> Property | None:
-        """Return the property *property_name* of this class, None if it has none (g_object_class_find_property)."""
+        """
+        Return the property *property_name* of this class, None if it has none (g_object_class_find_property).
+
+        Raises TypeError if *property_name* is not a string.
+        """
+        if not isinstance(property_name, str):
+            raise TypeError(f"the name of a property must be a string, not {property_name!r}")
         wanted = property_name.replace("_", "-")
         for base in cls.__mro__:
             for each in base.__dict__.get("_properties", ()):
@@ -776,7 +782,7 @@ class Object:
             name, detail, declared = self._plan(signal)
         if len(values) != declared.count:
             raise TypeError(
-                f"the signal {name!r} of {type(self).__name__} has {declared.count} values, not {len(values)}"
+                f"the signal {name!r} of {type(self).__name__} takes {declared.count} values, not {len(values)}"
             )
         if declared.default is not None:
             return self._emit(name, detail, *values)

@@ -14,6 +14,7 @@ from unixconn._gio.streams import (
     close_stream,
     closed,
     in_turn,
+    shown,
     start_close,
     take_turn,
 )
@@ -267,6 +268,8 @@ class InputStream(Object):
 
     async def __aexit__(self, *_error: object) -> None:
         self.close()
+
+    __repr__ = shown
 
     # --- as a file object ---
 

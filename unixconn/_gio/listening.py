@@ -6,7 +6,6 @@ import _socket as python
 import os
 import stat
 
-from unixconn._base.arguments import INT_MAX, as_integer
 from unixconn._base.errors import IOErrorEnum, io_error, translated
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import UnixSocketAddress, UnixSocketAddressType, address_of
@@ -108,11 +107,10 @@ def listen(
     if type not in _TYPES:
         raise ValueError(f"type must be SocketType.STREAM or SEQPACKET, not {type!r}: no other socket listens")
     if mode is not None:
-        if isinstance(mode, (bool, float)):
+        if isinstance(mode, bool) or not isinstance(mode, int):
             raise TypeError(f"mode must be an integer, not {mode!r}")
         if address.get_address_type() is not UnixSocketAddressType.PATH:
             raise ValueError(f"mode must be None for an abstract name, which has no permissions, not {mode:#o}")
-        mode = as_integer(mode, "mode", -INT_MAX, INT_MAX)
         if not 0 <= mode <= 0o777:
             # 600 is 0o1130: whoever has left out "0o" gets other permissions than those meant.
             meant = f": did you mean 0o{mode}?" if len(str(mode)) == 3 and set(str(mode)) <= set("01234567") else ""

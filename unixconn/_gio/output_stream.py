@@ -18,6 +18,7 @@ from unixconn._gio.streams import (
     exclusively,
     give_back_turn,
     in_turn,
+    shown,
     start_close,
     start_exclusively,
     take_turn,
@@ -368,6 +369,8 @@ class OutputStream(Object):
 
     async def __aexit__(self, *_error: object) -> None:
         self.close()
+
+    __repr__ = shown
 
     # --- as a file object ---
 

@@ -229,6 +229,14 @@ def check_turn(stream: Stream, token: object, handle: Handle, cancellable: Cance
         cancellable._check()
 
 
+def shown(stream: InputStream | OutputStream) -> str:
+    """Return the representation of *stream*: its class, and the number of its descriptor."""
+    if "_socket" not in stream.__dict__:  # the constructor has failed
+        return f"<{type(stream).__name__}>"
+    number = -1 if stream._closed else stream.get_fd()
+    return f"<{type(stream).__name__} {'closed' if number < 0 else number}>"
+
+
 def closed(what: str = "Stream") -> Error:
     """Return the Error for an operation of a stream that is closed."""
     return io_error(IOErrorEnum.CLOSED, f"{what} is already closed")

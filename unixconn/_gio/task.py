@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import starmap
 
-from unixconn._base.arguments import as_int
+from unixconn._base.arguments import as_int, as_integer
 from unixconn._base.errors import CancelledError, Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, result_tuple
@@ -168,8 +168,12 @@ class Task(AsyncResult, Waiter):
         self._return([bool(result)], None)
 
     def return_int(self, result: int) -> None:
-        """End the operation with an int; see `return_value` (g_task_return_int)."""
-        self._return([int(result)], None)
+        """
+        End the operation with an int; see `return_value` (g_task_return_int).
+
+        Raises TypeError if *result* is not a number, and OverflowError if it does not fit 64 bits.
+        """
+        self._return([as_integer(result, "result", -(2**63), 2**63 - 1)], None)
 
     def return_error(self, error: Error) -> None:
         """End the operation with an Error; see `return_value` (g_task_return_error). Raises TypeError if it is none."""
@@ -198,8 +202,11 @@ class Task(AsyncResult, Waiter):
         """
         Call *task_func* with (this Task, its source object, None, the Cancellable) in a thread of its own.
 
-        See g_task_run_in_thread. *task_func* ends the operation. Its exceptions go to `threading.excepthook`.
+        See g_task_run_in_thread. *task_func* ends the operation. Its exceptions go to `threading.excepthook`. Raises
+        TypeError if it is not callable.
         """
+        if not callable(task_func):
+            raise TypeError(f"task_func must be callable, not {task_func!r}")
         arguments = (self, self._source, None, self._cancellable)
         threading.Thread(target=task_func, args=arguments, name="unixconn: a Task", daemon=True).start()
 
@@ -296,12 +303,12 @@ class Task(AsyncResult, Waiter):
         if self._ended and self._result and kind is not None:
             found = self._result[0]
             if (type(found) if isinstance(found, int) else object) is not kind:
-                raise ValueError(f"the result of {self._name} is {found!r}: use propagate_value()")
+                raise ValueError(f"the result of {self._name or 'the Task'} is {found!r}: use propagate_value()")
         return self._take()
 
     def _take(self) -> Any:
         if not self._ended:
-            raise ValueError(f"{self._name} has not ended yet")
+            raise ValueError(f"{self._name or 'the Task'} has not ended yet")
         if self._error is not None:
             error = self._error
             if error.__class__ is CancelledError:
@@ -325,7 +332,7 @@ class Task(AsyncResult, Waiter):
             taken.extend(map(self._result.pop, (-1,)))
             return taken[0]
         except IndexError:
-            raise ValueError(f"the result of {self._name} was already taken") from None
+            raise ValueError(f"the result of {self._name or 'the Task'} was already taken") from None
         except BaseException:
             self._result += taken
             raise

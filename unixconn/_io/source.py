@@ -268,7 +268,9 @@ class Source(BasicSource):
         self._wake()
 
     def remove_poll(self, fd: PollFD) -> None:
-        """Undo `add_poll`. Has no effect for another *fd*."""
+        """Undo `add_poll`. Has no effect for another *fd*. Raises TypeError if *fd* is not a PollFD."""
+        if not isinstance(fd, PollFD):
+            raise TypeError(f"fd must be a PollFD, not {fd!r}")
         self._given_polls = [each for each in self._polls if each is not fd]
         fd.revents = IOCondition(0)
 
@@ -283,17 +285,21 @@ class Source(BasicSource):
         return tag
 
     def modify_unix_fd(self, tag: PollFD, new_events: int) -> None:
-        """Wait for *new_events* instead. *tag* is what `add_unix_fd` has returned."""
-        tag.events = as_condition(new_events)
+        """
+        Wait for *new_events* instead. *tag* is what `add_unix_fd` has returned.
+
+        Raises TypeError for another *tag*, and if *new_events* is not a number.
+        """
+        _as_tag(tag).events = as_condition(new_events)
         self._wake()
 
     def query_unix_fd(self, tag: PollFD) -> IOCondition:
-        """Return the conditions that hold. *tag* is what `add_unix_fd` has returned."""
-        return tag.revents
+        """Return the conditions that hold. *tag* is what `add_unix_fd` has returned. Raises TypeError for another."""
+        return _as_tag(tag).revents
 
     def remove_unix_fd(self, tag: PollFD) -> None:
-        """Undo `add_unix_fd`, which has returned *tag*."""
-        self.remove_poll(tag)
+        """Undo `add_unix_fd`, which has returned *tag*. Raises TypeError for another *tag*."""
+        self.remove_poll(_as_tag(tag))
 
     def get_ready_time(self) -> int:
         """Return the time of `set_ready_time`; -1 for none."""
@@ -383,6 +389,12 @@ class Source(BasicSource):
         if dispatch is not None:
             return dispatch(callback, data)
         return callback is not None and callback(*(data or ()))
+
+
+def _as_tag(tag: object) -> _Tag:
+    if not isinstance(tag, _Tag):
+        raise TypeError(f"tag must be what add_unix_fd() has returned, not {tag!r}")
+    return tag
 
 
 def _new_polled(cls: type[Source], *_arguments: object, **_others: object) -> Source:

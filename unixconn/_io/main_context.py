@@ -424,8 +424,9 @@ class MainContext:
             return
         with self._owner.entered:
             push_all(self._arrivals, self._ready)
-            stale = [each for each in self._ready if each[2] is source and each[0] != source._priority]
-            for each in stale:
+            # Not in a comprehension with a condition: see "Signal handlers that raise" in CONTRIBUTING.md.
+            stale = filter(lambda each: each[2] is source and each[0] != source._priority, self._ready)
+            for each in tuple(stale):
                 self._arrivals.append((source._priority, each[1], source))
                 self._ready.remove(each)
             # A list without one of its items need not be a heap any more; a sorted one is a heap also on PyPy.

@@ -748,7 +748,7 @@ class Object:
         return 1
 
     def handler_is_connected(self, handler_id: int) -> bool:
-        """Return whether the handler with the number *handler_id* is connected."""
+        """Return whether the handler with the number *handler_id* is connected. Raises TypeError if it is no number."""
         return self._find(handler_id) is not None
 
     def handler_block(self, handler_id: int) -> _AtExit:

@@ -297,7 +297,8 @@ class UnixConnection(SocketConnection):
         """
         Receive a descriptor as `receive_fd` does, and return its owner, a `FileDescriptor`.
 
-        No exception can lose it: the owner closes the descriptor when it is dropped, at the latest.
+        No exception can lose it: the owner closes the descriptor when it is dropped, at the latest. Raises the same
+        Errors as `receive_fd`.
         """
         return self._socket._complete(ReceiveFileDescriptor(self._socket._handle), cancellable)
 
@@ -386,7 +387,11 @@ class UnixConnection(SocketConnection):
     def receive_descriptors(
         self, count: int | None = None, cancellable: Cancellable | None = None
     ) -> list[FileDescriptor]:
-        """Receive descriptors as `receive_fds` does, and return their owners, each a `FileDescriptor`."""
+        """
+        Receive descriptors as `receive_fds` does, and return their owners, each a `FileDescriptor`.
+
+        Raises the errors of `receive_fds`.
+        """
         return self._socket._complete(ReceiveFileDescriptors(self._socket._handle, _count(count)), cancellable)
 
     @with_async("unixconn_receive_descriptors_async", returns="the FileDescriptors")

@@ -193,6 +193,8 @@ class SocketControlMessage(Object):
 
         Return None if level and type are unknown or the payload is not valid. Descriptors in the payload belong to the
         message from now on, and become close-on-exec.
+
+        Raises TypeError if *level* or *type* is not a number, or *data* is not bytes-like.
         """
         payload = as_copy(data)
         level = as_integer(level, "level", -INT_MAX - 1, INT_MAX)
@@ -233,7 +235,11 @@ class UnixFDMessage(SocketControlMessage):
 
     @classmethod
     def new_with_fd_list(cls, fd_list: UnixFDList) -> Self:
-        """Make a message that carries the descriptors that *fd_list* has when the message is sent."""
+        """
+        Make a message that carries the descriptors that *fd_list* has when the message is sent.
+
+        Raises TypeError if *fd_list* is not a UnixFDList.
+        """
         if fd_list is None:
             raise TypeError("fd_list must be a UnixFDList, not None")
         return cls(fd_list=fd_list)
@@ -286,7 +292,11 @@ class UnixCredentialsMessage(SocketControlMessage):
 
     @classmethod
     def new_with_credentials(cls, credentials: Credentials) -> Self:
-        """Make a message with *credentials*. The object is kept, not copied."""
+        """
+        Make a message with *credentials*. The object is kept, not copied.
+
+        Raises TypeError if *credentials* is not a Credentials.
+        """
         if credentials is None:
             raise TypeError("credentials must be a Credentials, not None")
         return cls(credentials=credentials)

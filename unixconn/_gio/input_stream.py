@@ -73,7 +73,8 @@ class InputStream(Object):
     Error if this process had no free number for it. Otherwise the descriptor is closed with the connection. A program
     that expects no descriptors calls `UnixConnection.refuse_fds`.
 
-    The methods that read raise these Errors:
+    The methods that read raise TypeError for a *count* that is not a number, OverflowError for one that is negative or
+    above 2**31 - 1, and these Errors:
 
     - CLOSED if the stream or its Socket is closed
     - PENDING if another operation is pending

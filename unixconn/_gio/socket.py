@@ -763,7 +763,11 @@ class Socket(Object):
         return IOCondition(self._handle.poll(wanted))
 
     def condition_wait(self, condition: IOCondition, cancellable: Cancellable | None = None) -> bool:
-        """Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2)."""
+        """
+        Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2).
+
+        Raises TypeError if *condition* is not a number.
+        """
         return self.condition_timed_wait(condition, -1, cancellable)
 
     def condition_timed_wait(
@@ -773,7 +777,8 @@ class Socket(Object):
         Wait until one of *condition*, ERR or HUP holds, and return True; see poll(2).
 
         The longest time to wait is *timeout_us* in microseconds, or the Socket's timeout if that is shorter or
-        *timeout_us* is negative. Raises the Error TIMED_OUT when it has passed.
+        *timeout_us* is negative. Raises the Error TIMED_OUT when it has passed. Raises TypeError if *condition* or
+        *timeout_us* is not a number.
         """
         microseconds = as_integer(timeout_us, "timeout_us", -(2**63), 2**63 - 1)
         wanted = as_integer(condition, "condition", 0, INT_MAX)
@@ -797,6 +802,8 @@ class Socket(Object):
         - *cancellable* is cancelled: no condition. The callback is called once for each time, and also when one of the
           conditions holds after that.
         - The Socket is closed: NVAL. If the system cannot watch the descriptor: ERR. Both are told once.
+
+        Raises TypeError if *condition* is not a number, and OverflowError if it is negative or does not fit a C int.
         """
         check_cancellable(cancellable)
         wanted = as_integer(condition, "condition", 0, INT_MAX)

@@ -64,7 +64,11 @@ class Bytes:
 
     @classmethod
     def new(cls, data: BytesLike | None = None) -> Bytes:
-        """Make Bytes from a copy of *data*, a bytes-like object; None stands for no bytes."""
+        """
+        Make Bytes from a copy of *data*, a bytes-like object; None stands for no bytes.
+
+        Raises TypeError for anything else, such as a str.
+        """
         return cls(data)
 
     @classmethod

@@ -48,3 +48,17 @@ def test_flags():
     assert IOStreamSpliceFlags.NONE.first_value_name == "G_IO_STREAM_SPLICE_NONE"
     nothing = IOCondition(0)
     assert (nothing.value_names, nothing.first_value_name, nothing.first_value_nick) == ([], None, None)
+
+
+def test_of_a_program():
+    """A program's own need no prefix, and are numbers, as with PyGObject."""
+
+    class Colour(GEnum):
+        DARK_RED = 1
+
+    class Rights(GFlags):
+        MAY_READ = 1
+        MAY_WRITE = 2
+
+    assert (Colour.DARK_RED, Colour.DARK_RED.value_name, Colour.DARK_RED.value_nick) == (1, "DARK_RED", "dark-red")
+    assert (Rights.MAY_READ | Rights.MAY_WRITE).value_nicks == ["may-read", "may-write"]

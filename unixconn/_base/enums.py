@@ -13,7 +13,7 @@ class GEnum(IntEnum):
 
     __module__ = "unixconn"
 
-    def __init_subclass__(cls, prefix: str) -> None:
+    def __init_subclass__(cls, prefix: str = "") -> None:
         _names[cls] = prefix, "-"
 
     @property
@@ -32,7 +32,7 @@ class GFlags(IntFlag):
 
     __module__ = "unixconn"
 
-    def __init_subclass__(cls, prefix: str, dash: str = "-") -> None:
+    def __init_subclass__(cls, prefix: str = "", dash: str = "-") -> None:
         _names[cls] = prefix, dash
 
     @property

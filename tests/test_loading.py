@@ -74,3 +74,41 @@ print(b.get_input_stream().read_bytes(1).get_data().decode())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert (done.stdout, done.stderr) == ("31 x\n", "")
+
+
+LATER = """
+import os, resource, sys
+from unixconn import Cancellable, Error, UnixConnection
+a, b = UnixConnection.create_pair()
+a.send_fd(0, Cancellable())
+os.close(b.receive_fd())
+a.send_credentials()
+b.receive_credentials()
+a.send_message(b"x", [0])
+b.receive_message(1).close()
+LATER = "asynchronous task future cancellable_source socket_source input_stream output_stream"
+loaded = {name.rpartition(".")[2] for name in sys.modules if name.startswith("unixconn.")}
+print(sorted(loaded & {*LATER.split(), "reactor", "thread", "main_context"}))
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+for use in (
+    lambda: a.send_fd_async(0),
+    lambda: a.get_input_stream(),
+    lambda: a.get_socket().create_source(1),
+    lambda: Cancellable().source_new(),
+    lambda: Cancellable.with_timeout(1.0)._set_alarm(),
+):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        use()
+    except Error as error:
+        print(int(error.code), end=" ")
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    use()
+print(os.path.sameopenfile(0, b.receive_fd()))
+"""
+
+
+def test_what_a_program_does_not_use():
+    """The asynchronous half, sources and streams are loaded at their first use; without a descriptor that fails."""
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n31 31 31 31 31 True\n", "")

@@ -4,7 +4,7 @@ Generates the methods ``*_async`` and ``*_finish`` of each operation.
     python tools/generate_async.py              # write them into unixconn/_gio
     python tools/generate_async.py --check      # name the files that are out of date, and change nothing
 
-An operation is declared once, by the decorator `with_async` of unixconn/_gio/asynchronous.py. Its methods are generated
+An operation is declared once, by the decorator `with_async` of unixconn/_gio/triples.py. Its methods are generated
 into a marked region of the same class. The decorator stands before one of these:
 
 - ``_NAME_operation(self, ...) -> Operation[Result]`` checks the arguments and makes the operation. So does

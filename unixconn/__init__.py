@@ -22,11 +22,9 @@ The modules `unixconn.systemd`, `unixconn.asyncio`, `unixconn.anyio` and `unixco
 streams of asyncio and of anyio, and for programs written for PyGObject.
 """
 
-import importlib
-import os
 import sys
 
-from unixconn._base.errors import translated as _translated
+from unixconn._base.deferred import load as _load
 from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.native import BACKEND as BACKEND
 
@@ -143,14 +141,7 @@ if TYPE_CHECKING:
     from unixconn._gio.streams import Bytes as Bytes
     from unixconn._gio.task import AsyncResult as AsyncResult, Task as Task
     from unixconn._gio.unix_streams import UnixInputStream as UnixInputStream, UnixOutputStream as UnixOutputStream
-    from unixconn._io.main_context import (
-        PRIORITY_DEFAULT as PRIORITY_DEFAULT,
-        PRIORITY_DEFAULT_IDLE as PRIORITY_DEFAULT_IDLE,
-        PRIORITY_HIGH as PRIORITY_HIGH,
-        PRIORITY_HIGH_IDLE as PRIORITY_HIGH_IDLE,
-        PRIORITY_LOW as PRIORITY_LOW,
-        MainContext as MainContext,
-    )
+    from unixconn._io.main_context import MainContext as MainContext
     from unixconn._io.main_loop import (
         SOURCE_CONTINUE as SOURCE_CONTINUE,
         SOURCE_REMOVE as SOURCE_REMOVE,
@@ -158,6 +149,13 @@ if TYPE_CHECKING:
         idle_add as idle_add,
         timeout_add as timeout_add,
         timeout_add_seconds as timeout_add_seconds,
+    )
+    from unixconn._io.priorities import (
+        PRIORITY_DEFAULT as PRIORITY_DEFAULT,
+        PRIORITY_DEFAULT_IDLE as PRIORITY_DEFAULT_IDLE,
+        PRIORITY_HIGH as PRIORITY_HIGH,
+        PRIORITY_HIGH_IDLE as PRIORITY_HIGH_IDLE,
+        PRIORITY_LOW as PRIORITY_LOW,
     )
     from unixconn._io.source import (
         Idle as Idle,
@@ -213,10 +211,9 @@ _MODULES = {
     "_kernel.message": "JoinedMessage Message",
     "_kernel.native": "BACKEND",
     "_kernel.epoll": "IOCondition IO_ERR IO_HUP IO_IN IO_NVAL IO_OUT IO_PRI PollFD",
-    "_io.main_context": (
-        "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW MainContext"
-    ),
+    "_io.main_context": "MainContext",
     "_io.main_loop": "SOURCE_CONTINUE SOURCE_REMOVE MainLoop idle_add timeout_add timeout_add_seconds",
+    "_io.priorities": "PRIORITY_DEFAULT PRIORITY_DEFAULT_IDLE PRIORITY_HIGH PRIORITY_HIGH_IDLE PRIORITY_LOW",
     "_io.source": "Idle Source Timeout source_remove",
     "_io.sources": (
         "child_watch_add get_monotonic_time get_real_time idle_source_new io_add_watch source_set_name_by_id "
@@ -266,18 +263,7 @@ if not TYPE_CHECKING:
             # With these, the traceback of Python 3.10 and later suggests a similar name.
             error.name, error.obj = name, sys.modules[__name__]
             raise error
-        try:
-            module = importlib.import_module(f"unixconn.{_HOMES[name]}")
-        except OSError as error:
-            raise _translated(error, f"Loading unixconn.{name}: ") from None
-        except ImportError:
-            # A module in C that cannot be opened. Only another try to open something tells that no descriptor is free.
-            try:
-                os.close(os.open(os.sep, os.O_RDONLY))
-            except OSError as error:
-                raise _translated(error, f"Loading unixconn.{name}: ") from None
-            raise
-        value = globals()[name] = getattr(module, name)
+        value = globals()[name] = getattr(_load(_HOMES[name], f"unixconn.{name}"), name)
         return value
 
     def _left_out(name):

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 class Property:
     """One property of a class (GObject.ParamSpec)."""
 
-    __slots__ = ("blurb", "construct_only", "default_value", "flags", "getter", "name", "nick", "setter", "value_type")
+    __slots__ = ("_type", "blurb", "construct_only", "default_value", "flags", "getter", "name", "nick", "setter")
 
     def __init__(
         self,
         name: str,
-        value_type: type,
+        value_type: type | Callable[[], type],
         getter: str,
         setter: str | None = None,
         *,
         default: object = None,
         construct_only: bool = False,
     ) -> None:
+        """*value_type* is the type, or a function that loads and returns it."""
         self.name: str = name
         """The name with dashes, as Gio writes it."""
-        self.value_type: type = value_type
-        """The type of the values."""
+        self._type = value_type
         self.getter: str = getter
         """The name of the method that returns the value."""
         self.setter: str | None = setter
@@ -56,6 +56,11 @@ class Property:
         """What its declaration says of it."""
         self.flags: int = 11 if construct_only else 1 if setter is None else 3
         """The `ParamFlags`."""
+
+    @property
+    def value_type(self) -> type:
+        """The type of the values."""
+        return self._type if isinstance(self._type, type) else self._type()
 
     def __repr__(self) -> str:
         access = "construct-only" if self.construct_only else "read-only" if self.setter is None else "read-write"

@@ -16,65 +16,24 @@ from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.future import Future
 from unixconn._gio.task import AsyncResult, Task, ignore
+from unixconn._gio.triples import AWAIT
 from unixconn._io.asyncio_loop import ANYIO
 from unixconn._io.delivery import here
-from unixconn._io.main_context import PRIORITY_DEFAULT
 from unixconn._io.operation import READABLE, Operation
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.running_loop import running
 from unixconn._io.steps import Both, Sequence
 from unixconn._kernel.trigger import check_cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final, Optional
+    from typing import Any
 
     from unixconn._gio.socket import Socket
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
 
-    Callback = Optional[Callable[..., object]]
-    """The type of the callback argument. None stands for a callback that does nothing."""
-
 T = TypeVar("T")
-FunctionT = TypeVar("FunctionT", bound="Callable[..., object]")
-
-
-class _Default:
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return self._name
-
-
-# Its type is Any, so that it can be the default of a parameter of the type Callback.
-AWAIT: Final[Any] = _Default("AWAIT")
-"""The default of the parameter *callback*, which makes the call return a Future."""
-NO_DATA: Final[Any] = _Default("NO_DATA")
-"""The default of the parameter *user_data*: the callback gets no data."""
-
-
-def with_async(
-    name: str,
-    *,
-    returns: str,
-    summary: str = "",
-    note: str = "",
-    io_priority: bool = False,
-    static: bool = False,
-    start: Callable[..., object] | None = None,
-    result: object = None,
-    **passed_on: object,
-) -> Callable[[FunctionT], FunctionT]:
-    """
-    Declare an operation, of which tools/generate_async.py writes the methods ``*_async`` and ``*_finish``.
-
-    That script describes the arguments. At run time the decorator returns the function unchanged.
-    """
-    return _unchanged
-
-
-def _unchanged(function: FunctionT) -> FunctionT:
-    return function
 
 
 def start(

@@ -10,14 +10,15 @@ from unixconn._base.arguments import UINT_MAX, as_int, as_integer, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, make_task, with_async
+from unixconn._gio.asynchronous import finish, make_task
 from unixconn._gio.filter_streams import FilterInputStream
 from unixconn._gio.input_stream import InputStream, as_count
 from unixconn._gio.streams import Bytes, check_turn, closed, give_back_turn, start_exclusively
 from unixconn._gio.task import Task
 from unixconn._gio.transfers import Stepwise
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.delivery import here
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.steps import complete_all
 from unixconn._io.waiter import serve
 from unixconn._kernel.epoll import READABLE
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
-    from unixconn._gio.asynchronous import Callback
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
 
 T = TypeVar("T")

@@ -10,13 +10,11 @@ import weakref
 from functools import partial
 
 from unixconn._base.arguments import as_seconds
+from unixconn._base.deferred import defer
 from unixconn._base.errors import IOErrorEnum, TooManyOpenFilesError, io_error
 from unixconn._base.lock import this_process
 from unixconn._base.object import Object, Signal, run_handler
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._io.main_context import MainContext
-from unixconn._io.source import Source
-from unixconn._io.thread import shared
 from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.trigger import Trigger
 
@@ -24,8 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import ClassVar
 
-    from unixconn._io.thread import Worker
+    from unixconn._gio.cancellable_source import CancellableSource
+    from unixconn._io.source import Source
+    from unixconn._io.thread import Worker, shared
     from unixconn._kernel.trigger import Watcher
+else:
+    defer(globals(), "_gio.cancellable_source", "CancellableSource")
+    defer(globals(), "_io.thread", "shared")
 
 
 CancellableT = TypeVar("CancellableT", bound="Cancellable")
@@ -402,42 +405,3 @@ class Cancellable(Trigger, Object):
         if reason is not None:
             state = " timed out" if reason is IOErrorEnum.TIMED_OUT else " cancelled"
         return f"<{type(self).__name__}{state}>"
-
-
-class CancellableSource(Source):
-    """A source that is ready whenever *cancellable* is cancelled."""
-
-    __slots__ = ("_cancellable",)
-
-    _kind = "GCancellable"
-
-    def __init__(self, cancellable: Cancellable) -> None:
-        super().__init__()
-        self._cancellable = cancellable
-
-    def set_callback(self, callback: Callable[..., object], *data: object) -> None:
-        """Set *callback*, which is called with *data*; see `Source.set_callback`."""
-        self._set(callback, data)
-
-    def attach(self, context: MainContext | None = None) -> int:
-        """See `Source.attach`."""
-        # This comes first, as it may raise an Error.
-        self._cancellable._set_alarm()
-        number = super().attach(context)
-        self._cancellable._watch(self)
-        self._look()
-        return number
-
-    def destroy(self) -> None:
-        """See `Source.destroy`."""
-        super().destroy()
-        self._cancellable._unwatch(self)
-
-    def _prepare(self) -> None:
-        """Do nothing: `_look` makes the source ready."""
-
-    def _look(self) -> None:
-        """Become ready if the flag of the Cancellable is set."""
-        # Not already from the deadline on: the thread sets the flag then, and calls this again.
-        if self._cancellable._code is not None:
-            self._make_ready()

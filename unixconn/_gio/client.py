@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unixconn._base.arguments import as_member, as_timeout
+from unixconn._base.deferred import defer
 from unixconn._base.enums import GEnum
 from unixconn._base.errors import CancelledError, Error, IOErrorEnum, io_error
 from unixconn._base.object import Object, Property, Signal
@@ -15,14 +16,12 @@ from unixconn._gio.address import (
     check_address,
     unix_address,
 )
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, check_arguments, finish, start, start_sequence
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.connection import UnixConnection
-from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, connection_over
 from unixconn._gio.socket_types import SocketProtocol, SocketType, open_socket
-from unixconn._gio.task import AsyncResult
+from unixconn._gio.triples import AWAIT, NO_DATA
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Connect
 from unixconn._io.operation import Operation, UserError
@@ -34,9 +33,13 @@ from unixconn._kernel.trigger import check_cancellable
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import check_arguments, finish, start, start_sequence
+    from unixconn._gio.future import Future
+    from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
-
+else:
+    defer(globals(), "_gio.asynchronous", "check_arguments", "finish", "start", "start_sequence")
 
 _CONNECT = "g_socket_client_connect_async"
 CONNECTING = "Could not connect: "

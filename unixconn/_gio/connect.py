@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unixconn._base.arguments import UINT_MAX, as_integer
+from unixconn._base.deferred import defer
 from unixconn._base.errors import (
     CancelledError,
     Error,
@@ -12,10 +13,10 @@ from unixconn._base.errors import (
 )
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import about_address, address_of
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start
 from unixconn._gio.client import CONNECTING, ConnectNew, SocketClient
 from unixconn._gio.connection import UnixConnection
 from unixconn._gio.socket_types import SocketType
+from unixconn._gio.triples import AWAIT, NO_DATA
 from unixconn._io.blocking import complete
 from unixconn._kernel.connect import connect_new
 
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from unixconn._gio.address import PathLike, UnixSocketAddress
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, start
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
     from unixconn._gio.socket_connection import SocketConnection
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._kernel.credentials import Credentials
 
     Name = Union[PathLike, UnixSocketAddress]
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "start")
 
 _CONNECT = "unixconn_connect_async"
 

@@ -6,14 +6,15 @@ import os
 import struct
 
 from unixconn._base.arguments import INT_MAX, as_integer
+from unixconn._base.deferred import defer
 from unixconn._base.errors import Error
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketFamily
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, TcpConnection
 from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.operation import WRITABLE
 from unixconn._io.receiving import (
     ReceiveCredentials,
@@ -55,11 +56,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, start
     from unixconn._gio.future import Future
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.operation import Operation
     from unixconn._kernel.descriptors import FileDescriptorLike
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "start")
 
 # Modules that need connections import them from here: this module registers the class for Unix streams.
 __all__ = ["SocketConnection", "TcpConnection", "UnixConnection"]

@@ -10,22 +10,23 @@ from unixconn._base.enums import GEnum
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
+from unixconn._gio.asynchronous import finish
 from unixconn._gio.buffered_input_stream import BufferedInputStream, start_taking
 from unixconn._gio.streams import give_back_turn
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
+from unixconn._io.priorities import PRIORITY_DEFAULT
 
 if TYPE_CHECKING:
     from typing import Any, ClassVar, NamedTuple
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
     from unixconn._gio.buffered_input_stream import Taking
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
     from unixconn._gio.input_stream import InputStream
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
 
 
 class DataStreamByteOrder(GEnum, prefix="G_DATA_STREAM_BYTE_ORDER_"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from unixconn._base.arguments import INT_MAX, as_integer, as_writable
+from unixconn._base.deferred import defer
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
 from unixconn._gio.streams import (
     Bytes,
     check_free,
@@ -19,8 +19,9 @@ from unixconn._gio.streams import (
     take_turn,
 )
 from unixconn._gio.transfers import Reading, first, start_transfer
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.blocking import complete
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.receiving_data import ReceiveData, keep_bytes
 from unixconn._kernel.control_messages import KEPT_DATA
 from unixconn._kernel.epoll import IOCondition
@@ -32,14 +33,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
     from unixconn._gio.socket import Socket
     from unixconn._gio.task import AsyncResult
     from unixconn._gio.transfers import Reads
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
-
+else:
+    defer(globals(), "_gio.asynchronous", "finish")
 
 _new_bytes = Bytes.__new__
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from unixconn._base.arguments import as_int, as_member
+from unixconn._base.deferred import defer, load
 from unixconn._base.enums import GFlags
 from unixconn._base.errors import Error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, source_of, start_both, with_async
-from unixconn._gio.input_stream import InputStream
-from unixconn._gio.output_stream import OutputStream
 from unixconn._gio.streams import close_stream, exclusively, start_close, take_turn
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
+from unixconn._io.priorities import PRIORITY_DEFAULT
 
 if TYPE_CHECKING:
     from typing import ClassVar
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, source_of, start_both
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
+    from unixconn._gio.input_stream import InputStream
+    from unixconn._gio.output_stream import OutputStream
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "source_of", "start_both")
 
 
 class IOStreamSpliceFlags(GFlags, prefix="G_IO_STREAM_SPLICE_"):
@@ -97,6 +101,14 @@ def _start_splice(
     )
 
 
+def _input_stream() -> type[InputStream]:
+    return load("_gio.input_stream", "unixconn.InputStream").InputStream  # type: ignore[no-any-return]
+
+
+def _output_stream() -> type[OutputStream]:
+    return load("_gio.output_stream", "unixconn.OutputStream").OutputStream  # type: ignore[no-any-return]
+
+
 class IOStream(Object):
     """
     A pair of streams that are closed together (Gio.IOStream).
@@ -109,8 +121,8 @@ class IOStream(Object):
     _uncalled: ClassVar[str] = "do_get_input_stream do_get_output_stream do_close_fn do_close_async do_close_finish"
 
     _properties: ClassVar[tuple[Property, ...]] = (
-        Property("input-stream", InputStream, "get_input_stream"),
-        Property("output-stream", OutputStream, "get_output_stream"),
+        Property("input-stream", _input_stream, "get_input_stream"),
+        Property("output-stream", _output_stream, "get_output_stream"),
         Property("closed", bool, "is_closed", default=False),
     )
 

@@ -7,18 +7,17 @@ import os
 from weakref import ref
 
 from unixconn._base.arguments import as_int
+from unixconn._base.deferred import defer
 from unixconn._base.enums import GEnum
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, io_error, translated
 from unixconn._base.object import Object, Property, Signal
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload, result_tuple
 from unixconn._gio.address import SocketAddress, about_address, check_address
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.future import Future
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_connection import SocketConnection, connection_over
 from unixconn._gio.socket_types import SocketProtocol, SocketType
-from unixconn._gio.task import AsyncResult
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.blocking import complete
 from unixconn._io.operation import READABLE, Operation, UserError
 from unixconn._kernel import epoll
@@ -32,9 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar, NamedTuple
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, start
+    from unixconn._gio.future import Future
+    from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._kernel.epoll import Epoll
-
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "start")
 
 _READABLE = epoll.READABLE
 # Of the tuple itself: that of a named tuple is one more call.

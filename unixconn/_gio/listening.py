@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.connect import Name
     from unixconn._gio.future import Future
     from unixconn._gio.listener import Accepted
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._kernel.descriptors import FileDescriptorLike
 
 _BACKLOG = 128

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from unixconn._base.arguments import as_bytes, as_copy, as_member
+from unixconn._base.deferred import defer
 from unixconn._base.enums import GFlags
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, overload, result_tuple
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, with_async
 from unixconn._gio.input_stream import InputStream
 from unixconn._gio.streams import (
     Bytes,
@@ -24,8 +24,9 @@ from unixconn._gio.streams import (
     take_turn,
 )
 from unixconn._gio.transfers import Writing, first, start_transfer
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.blocking import complete
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.sending_data import SendData
 from unixconn._kernel.epoll import WRITABLE, IOCondition
 from unixconn._kernel.send import send_data
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.future import Future
     from unixconn._gio.socket import Socket
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
+else:
+    defer(globals(), "_gio.asynchronous", "finish")
 
 _PIECE = 65536
 """The number of bytes that a splice reads and writes at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket as python
 
 from unixconn._base.arguments import INT_MAX, as_bytes, as_copy, as_int, as_integer, as_timeout, as_writable
+from unixconn._base.deferred import defer
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error
 from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
@@ -18,11 +19,8 @@ from unixconn._gio.address import (
     name_of,
     unix_address,
 )
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, start_sequence, with_async
 from unixconn._gio.cancellable import Cancellable
 from unixconn._gio.control_messages import SocketControlMessage, as_control_message, received
-from unixconn._gio.future import Future
-from unixconn._gio.socket_source import SocketSource
 from unixconn._gio.socket_types import (
     DONTWAIT,
     FAMILIES,
@@ -39,7 +37,7 @@ from unixconn._gio.socket_types import (
     kind_of_socket,
     open_socket,
 )
-from unixconn._gio.task import AsyncResult
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.blocking import complete
 from unixconn._io.connecting import Accept, AwaitCondition, Connect
 from unixconn._io.operation import READABLE, WRITABLE, Operation
@@ -77,13 +75,20 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, start, start_sequence
     from unixconn._gio.control_messages import BytesLike
+    from unixconn._gio.future import Future
     from unixconn._gio.socket_connection import SocketConnection
+    from unixconn._gio.socket_source import SocketSource
     from unixconn._gio.streams import Bytes
+    from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
     from unixconn._kernel.control_messages import ControlMessage
     from unixconn._kernel.receive_data import Received
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "start", "start_sequence")
+    defer(globals(), "_gio.socket_source", "SocketSource")
 
 T = TypeVar("T")
 OperationT = TypeVar("OperationT", bound="Operation[Any]")

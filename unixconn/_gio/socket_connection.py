@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 
 from unixconn._base.arguments import INT_MAX, as_copy, as_integer
+from unixconn._base.deferred import defer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
 from unixconn._base.typing import TYPE_CHECKING, overload
 from unixconn._gio.address import SocketAddress, SocketFamily
-from unixconn._gio.asynchronous import AWAIT, NO_DATA, finish, start, with_async
 from unixconn._gio.borrowing import duplicate_of
 from unixconn._gio.cancellable import Cancellable
-from unixconn._gio.input_stream import InputStream, SocketInputStream
 from unixconn._gio.io_stream import IOStream
-from unixconn._gio.output_stream import OutputStream, SocketOutputStream
 from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types, kind_of_socket
+from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.operation import WRITABLE
 from unixconn._io.receiving_data import PeekMessage, ReceiveExactly, ReceiveWhole
 from unixconn._io.sending_data import SendInParts, SendWhole
@@ -33,14 +32,21 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import finish, start
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.future import Future
+    from unixconn._gio.input_stream import InputStream, SocketInputStream
+    from unixconn._gio.output_stream import OutputStream, SocketOutputStream
     from unixconn._gio.task import AsyncResult
+    from unixconn._gio.triples import Callback
     from unixconn._io.operation import Operation
     from unixconn._kernel.credentials import Credentials
     from unixconn._kernel.descriptors import FileDescriptorLike
     from unixconn._kernel.message import JoinedMessage
+else:
+    defer(globals(), "_gio.asynchronous", "finish", "start")
+    defer(globals(), "_gio.input_stream", "SocketInputStream")
+    defer(globals(), "_gio.output_stream", "SocketOutputStream")
 
 _PLAIN = (list, tuple)
 _NONE: list[Any] = []

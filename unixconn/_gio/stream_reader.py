@@ -11,7 +11,8 @@ from operator import attrgetter, index
 from unixconn._base.arguments import as_copy
 from unixconn._base.errors import ClosedError, Error, IOErrorEnum, TimedOutError, WouldBlockError, io_error
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._gio.asynchronous import AWAIT, start
+from unixconn._gio.asynchronous import start
+from unixconn._gio.triples import AWAIT
 from unixconn._io.operation import READABLE, Operation
 from unixconn._kernel.message import Message, of_bytes, receive_chosen
 from unixconn._kernel.receive_data import MOST_KEPT

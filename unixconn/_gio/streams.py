@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import partial
 
 from unixconn._base.arguments import INT_MAX, as_copy, as_int, as_integer
+from unixconn._base.deferred import defer
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
-from unixconn._io.main_context import PRIORITY_DEFAULT
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.waiter import serve
 from unixconn._kernel.epoll import READABLE
 from unixconn._kernel.trigger import check_cancellable
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Union
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import check_arguments, ended, start_sequence
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.control_messages import BytesLike
     from unixconn._gio.future import Future
     from unixconn._gio.input_stream import InputStream
     from unixconn._gio.io_stream import IOStream
     from unixconn._gio.output_stream import OutputStream
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
     from unixconn._kernel.handle import Handle
 
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     - ``_pending``: the tokens of the operations that want a turn. The first one has the turn, the others give up.
     - ``_close()``: closes what belongs to it. May be called again.
     """
-
+else:
+    defer(globals(), "_gio.asynchronous", "check_arguments", "ended", "start_sequence")
 
 T = TypeVar("T")
 

@@ -11,8 +11,9 @@ from unixconn._base.object import Object, Property
 from unixconn._base.typing import TYPE_CHECKING, result_tuple
 from unixconn._gio.cancellable import Cancellable
 from unixconn._io.delivery import here
-from unixconn._io.main_context import PRIORITY_DEFAULT, default_context, pushed_contexts
+from unixconn._io.main_context import default_context, pushed_contexts
 from unixconn._io.operation import READABLE
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.thread import shared
 from unixconn._io.waiter import Waiter
 from unixconn._kernel.trigger import check_cancellable

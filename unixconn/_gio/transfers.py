@@ -6,8 +6,8 @@ from abc import abstractmethod
 from operator import itemgetter
 
 from unixconn._base.arguments import INT_MAX, as_int
+from unixconn._base.deferred import defer
 from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar
-from unixconn._gio.asynchronous import start_pending
 from unixconn._gio.streams import give_back_turn, start_exclusively, take_turn
 from unixconn._io.operation import READABLE, WRITABLE, Operation
 from unixconn._io.receiving_data import ReceiveData, keep_bytes
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Union
 
-    from unixconn._gio.asynchronous import Callback
+    from unixconn._gio.asynchronous import start_pending
     from unixconn._gio.cancellable import Cancellable
     from unixconn._gio.future import Future
     from unixconn._gio.input_stream import InputStream
     from unixconn._gio.output_stream import OutputStream
+    from unixconn._gio.triples import Callback
     from unixconn._io.steps import Steps
+else:
+    defer(globals(), "_gio.asynchronous", "start_pending")
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ from unixconn._base.clock import Clock, popping, push_all
 from unixconn._base.lock import Lock, this_process
 from unixconn._base.object import refuse_copy, run_handler
 from unixconn._base.typing import TYPE_CHECKING
+from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._kernel.wakeup import LONGEST_POLL
 
 if TYPE_CHECKING:
@@ -77,12 +78,6 @@ if TYPE_CHECKING:
         def rest(self) -> None:
             """Close the descriptors if no operation waits."""
 
-
-PRIORITY_HIGH = -100
-PRIORITY_DEFAULT = 0
-PRIORITY_HIGH_IDLE = 100
-PRIORITY_DEFAULT_IDLE = 200
-PRIORITY_LOW = 300
 
 arrival_numbers = count(1)
 source_numbers = chain.from_iterable(repeat(range(1, UINT_MAX + 1)))

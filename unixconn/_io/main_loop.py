@@ -5,7 +5,8 @@ from __future__ import annotations
 from unixconn._base.arguments import UINT_MAX, as_integer
 from unixconn._base.object import refuse_copy
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext, context_of
+from unixconn._io.main_context import MainContext, context_of
+from unixconn._io.priorities import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE
 from unixconn._io.source import IdleSource, TimeoutSource
 
 if TYPE_CHECKING:

@@ -9,16 +9,9 @@ import warnings
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_int, as_integer
 from unixconn._base.object import refuse_copy
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
-from unixconn._io.main_context import (
-    PRIORITY_DEFAULT,
-    PRIORITY_DEFAULT_IDLE,
-    BasicSource,
-    arrival_numbers,
-    context_of,
-    default_context,
-    source_numbers,
-)
+from unixconn._io.main_context import BasicSource, arrival_numbers, context_of, default_context, source_numbers
 from unixconn._io.polling import poll_in
+from unixconn._io.priorities import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE
 from unixconn._kernel.descriptors import as_descriptor
 from unixconn._kernel.epoll import IOCondition, PollFD
 from unixconn._kernel.wakeup import LONGEST_POLL

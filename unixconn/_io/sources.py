@@ -11,7 +11,8 @@ import time
 from unixconn._base.arguments import INT_MAX, UINT_MAX, as_integer
 from unixconn._base.errors import Error
 from unixconn._base.typing import TYPE_CHECKING
-from unixconn._io.main_context import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE, MainContext
+from unixconn._io.main_context import MainContext
+from unixconn._io.priorities import PRIORITY_DEFAULT, PRIORITY_DEFAULT_IDLE
 from unixconn._io.source import DescriptorSource, IdleSource, Source, TimeoutSource
 from unixconn._kernel.credentials import open_pidfd
 from unixconn._kernel.descriptors import as_descriptor

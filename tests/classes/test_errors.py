@@ -362,6 +362,14 @@ class TestKinds:
             make()
         assert "RLIMIT_NOFILE" in caught.value.__notes__[0]
 
+    def test_another_type_of_socket(self, tmp_path):
+        """A connect to a socket of another type names the argument."""
+        path = tmp_path / "x"
+        with unixconn.listen(path), pytest.raises(Error) as caught:
+            unixconn.connect(path, type=unixconn.SocketType.SEQPACKET)
+        assert caught.value.errno == errno.EPROTOTYPE
+        assert "pass the one that it has" in caught.value.__notes__[0]
+
     @pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
     def test_can_be_made_by_hand(self, kind):
         """Each kind takes text, domain and code, and can be raised and pickled."""

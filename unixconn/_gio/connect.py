@@ -96,10 +96,11 @@ def connect(
     - TIMED_OUT after *timeout*, or after the deadline of *cancellable*; CANCELLED if *cancellable* is cancelled
     - INVALID_FILENAME for an empty *path*, FILENAME_TOO_LONG for one of more bytes than fit into an address
     - NOT_SUPPORTED for *peer_uid* with a datagram socket, and on a system that does not report a socket's peer
+    - FAILED (EPROTOTYPE) if the listening socket has another type than *type*
     - otherwise the one for the errno of connect(2)
 
-    Raises TypeError if an argument has a wrong type, OverflowError if *peer_uid* is not from 0 to 2**32 - 2, and
-    ValueError for a *timeout* with a fraction.
+    Raises TypeError if an argument has a wrong type; OverflowError if *timeout* is not from 0 to 2**32 - 1, or
+    *peer_uid* not from 0 to 2**32 - 2; and ValueError for a *timeout* with a fraction.
     """
     client, peer_uid = _client(type, timeout, peer_uid)
     address = address_of(path)

@@ -136,6 +136,9 @@ class Server(asyncio.AbstractServer):
         self._report(f"Unhandled exception in client_connected_cb of {transport!r}", error)
         transport.close()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.listener!r}, {len(self._open)} open>"
+
     def close(self) -> None:
         """Close the listener. The connections that are open stay so."""
         self.listener.close()

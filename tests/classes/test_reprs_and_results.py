@@ -332,5 +332,7 @@ class Wrong:
 
 def test_a_task_without_a_name():
     """What is said of it names it nevertheless."""
+    task = unixconn.Task.new(None, None, None)
+    assert repr(task) == "<Task pending>"
     with pytest.raises(ValueError, match=r"^the Task has not ended yet"):
-        unixconn.Task.new(None, None, None).propagate_int()
+        task.propagate_int()

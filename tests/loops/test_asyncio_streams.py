@@ -570,6 +570,7 @@ class TestServer:
             forever = asyncio.ensure_future(server.serve_forever())
             clients = [await open_connection(tmp_path / "s") for _ in range(2)]
             await until(lambda: len(streams) == 2)
+            assert repr(server) == f"<Server of {server.listener!r}, 2 open>"
             forever.cancel()
             await turns()
             assert not server.is_serving()

@@ -402,7 +402,7 @@ class Task(AsyncResult, Waiter):
         # The attributes are missing if the constructor has failed.
         name, error = self.__dict__.get("_name", ""), self.__dict__.get("_error")
         state = f"failed: {error}" if error is not None else "done" if self._ended else "pending"
-        return f"<{type(self).__name__} {name} {state}>"
+        return f"<{type(self).__name__} {name + ' ' if name else ''}{state}>"
 
     def __del__(self) -> None:
         if self._result:

@@ -579,33 +579,18 @@ def counted_after(place: Place, name: str, *arguments: Any, **options: Any) -> T
     return taken
 
 
-def counted_future(place: Place, way: str, name: str, *arguments: Any, **options: Any) -> Taken:
+def counted_future(place: Place, name: str, *arguments: Any, **options: Any) -> Taken:
     """The same of an asynchronous form, whose Future is kept."""
     start, _ = counted(place, name + "_async", **options)
     rest = place.rest
     futures: list[Any] = []
 
-    async def awaited() -> None:
-        # In one step, as far as a coroutine has such.
-        futures.append([await start(*arguments)])
-
     def call() -> None:
         futures.extend(itertools.starmap(start, (arguments,)))
         futures[0].result(60)
 
-    def left(_: list[Any]) -> bytes:
-        results = [each if isinstance(each, list) else [each.result(60)] for each in futures]
-        return rest([each for (each,) in results])
-
-    place.rest = left
-    if way == "future":
-        return call, ()
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)
-    task = loop.create_task(awaited())
-    place.keep(Closing(lambda: end_task(loop, task)))
-    place.rest = lambda results: (end_task(loop, task), left(results))[1]
-    return loop.run_until_complete, (task,)
+    place.rest = lambda _: rest([each.result(60) for each in futures])
+    return call, ()
 
 
 def counted_buffer(place: Place, size: int, *, buffered: bool = False) -> Taken:
@@ -660,22 +645,25 @@ READS: dict[str, Callable[[Place], Taken]] = {
     "bytes read_uint32": lambda p: counted(
         p, "read_uint32", buffered=True, convert=lambda number: number.to_bytes(4, "big")
     ),
-    "bytes read_line_async": lambda p: counted_future(p, "future", "read_line", buffered=True, convert=as_line),
-    "bytes read_line_async, cut": lambda p: counted_future(
-        p, "future", "read_line", buffered=True, cut=True, convert=as_line
-    ),
 }
 """
 What reads bytes: also these are counted, and none may be missing or come twice.
 
-Where a handler may run between a function's return and the step that keeps its result, a result may be lost in that
-moment.
+Where a handler may run between a function's return and the step that keeps its result, these alone can lose nothing:
+the others hand a result or a Future on from one function to the next.
 """
 if RETURN_IS_ATOMIC:
     READS.update(
         {
             "bytes read_bytes": lambda p: counted(p, "read_bytes", 4, convert=unixconn.Bytes.get_data),
             "bytes readinto": lambda p: counted_buffer(p, 4),
+            "bytes read_async": lambda p: counted_future(p, "read", 4),
+            "bytes read_all_async": lambda p: counted_future(p, "read_all", 7, cut=True),
+            "bytes BufferedInputStream.read_async": lambda p: counted_future(p, "read", 4, buffered=True),
+            "bytes read_line_async": lambda p: counted_future(p, "read_line", buffered=True, convert=as_line),
+            "bytes read_line_async, cut": lambda p: counted_future(
+                p, "read_line", buffered=True, cut=True, convert=as_line
+            ),
             "bytes next": lambda p: counted(p, "__next__", buffered=True, convert=lambda line: line + b"\n"),
         }
     )

@@ -325,6 +325,52 @@ class TestAsyncio:
             assert len(ends) == 3
             assert sum(isinstance(each.exception(), SystemExit) for each in tasks) == 1
 
+    @pytest.mark.parametrize(
+        ("name", "arguments", "buffered"),
+        [
+            ("read", (4,), False),
+            ("read_bytes", (4,), False),
+            ("read_all", (4,), False),
+            ("skip", (4,), False),
+            ("read", (4,), True),
+            ("read_all", (4,), True),
+            ("skip", (4,), True),
+            ("read_line", (), True),
+            ("read_upto", ("\n", 1), True),
+        ],
+    )
+    def test_bytes_have_arrived_when_the_task_is_cancelled(self, run, name, arguments, buffered):
+        """The result is there, and the task has not had its turn: the next read gets the bytes, or the line."""
+        made, stack = pairs(2)
+        streams = [b.get_input_stream() for _, b in made]
+        if buffered:
+            streams = [unixconn.DataInputStream(each, close_base_stream=False) for each in streams]
+        tasks, futures, ends = [], [], []
+
+        async def wait(index):
+            try:
+                await futures[index]
+                ends.append("taken")
+                assert futures[1 - index].done()
+                assert not tasks[1 - index].done()
+                tasks[1 - index].cancel()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                assert streams[index].read_all(9) == b"one\ntwo\n!"
+
+        async def main():
+            futures.extend(getattr(each, f"{name}_async")(*arguments) for each in streams)
+            tasks.extend(asyncio.ensure_future(wait(index)) for index in range(2))
+            await asyncio.sleep(0.01)
+            for a, _ in made:
+                a.send_message(b"one\ntwo\n!")
+                a.get_socket().shutdown(False, True)
+            await asyncio.gather(*tasks)
+            assert ends == ["taken", "cancelled"]
+
+        with stack:
+            run(main)
+
     def test_task_is_cancelled_and_another_has_it(self, run, pair, null):
         """A descriptor that another task was given already stays open when a second await is cancelled."""
         a, b = pair

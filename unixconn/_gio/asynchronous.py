@@ -95,6 +95,7 @@ def start_pending(
     task = make_task(source, name, cancellable, callback, data)
     task._before = before
     task._priority = priority
+    future = task if isinstance(task, Future) else None
     over = False
     try:
         if task._is_held:
@@ -102,11 +103,14 @@ def start_pending(
         else:
             task._perform(operation, cancellable, True)
         over = True
+        return future
     finally:
-        # After an exception raised by a signal handler, the callback may never be called.
-        if not over and not task._ended:
-            before()
-    return task if isinstance(task, Future) else None
+        # A signal handler has raised. The callback may never be called, and nobody gets the Future.
+        if not over:
+            if future is not None:
+                future._abandon()
+            if not task._ended:
+                before()
 
 
 def start_sequence(
@@ -210,11 +214,19 @@ def _begun(task: Task, steps: Sequence[T] | Both) -> Future[T] | None:
         return None
     # Future.cancel() cancels these.
     task._steps = steps
-    if task._is_held and task._loop is not None:
-        task._loop.call_after_deadlines(task._release)
-    else:
-        steps.start()
-    return task
+    over = False
+    try:
+        if task._is_held and task._loop is not None:
+            task._loop.call_after_deadlines(task._release)
+        else:
+            steps.start()
+        over = True
+        return task
+    finally:
+        if not over:  # a signal handler has raised, and nobody gets the Future
+            task._abandon()
+            if task._before is not None:
+                task._before()
 
 
 def _hold(task: Task, operation: Operation[T], cancellable: Cancellable | None, *, blocking: bool) -> Future[T] | None:

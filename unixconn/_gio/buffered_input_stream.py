@@ -9,7 +9,7 @@ from functools import partial
 from unixconn._base.arguments import UINT_MAX, as_int, as_integer, as_writable
 from unixconn._base.errors import Error, IOErrorEnum, io_error
 from unixconn._base.object import Property
-from unixconn._base.typing import TYPE_CHECKING, TypeVar, overload
+from unixconn._base.typing import TYPE_CHECKING, Generic, TypeVar, overload
 from unixconn._gio.asynchronous import finish, make_task
 from unixconn._gio.filter_streams import FilterInputStream
 from unixconn._gio.input_stream import InputStream, as_count
@@ -174,7 +174,7 @@ class BufferedInputStream(FilterInputStream):
 
     def _read_all_operation(self, count: int) -> Stepwise[bytes]:
         size = as_count(count)
-        return Stepwise(self._taken(partial(self._take, size), self._fill_up_to(size)))
+        return Taken(self, partial(self._take, size)).after(self._fill_up_to(size))
 
     def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
         """Read as `read` does, and drop the bytes; return their number."""
@@ -191,7 +191,7 @@ class BufferedInputStream(FilterInputStream):
         return self._take_now(partial(take, size), cancellable, steps=self._fill_once(size))
 
     def _reading(self, take: Callable[..., T], size: int) -> Stepwise[T]:
-        return Stepwise(self._taken(partial(take, size), self._fill_once(size)))
+        return Taken(self, partial(take, size)).after(self._fill_once(size))
 
     def is_readable(self) -> bool:
         """Whether a read would find a byte, or the end of the stream, without waiting."""
@@ -305,14 +305,6 @@ class BufferedInputStream(FilterInputStream):
             serve(handle, READABLE)  # an operation may be waiting for a descriptor that came with bytes
         return take(not size)
 
-    def _taken(self, take: Taking[T], steps: Steps[object]) -> Steps[T]:
-        """Take something after *steps*. It leaves the buffer in the last step."""
-        self._width = 0
-        came = yield from steps
-        found = take(True) if came is None else came
-        del self._buffer[: self._width]
-        return found  # type: ignore[return-value]
-
     def _take_now(
         self, take: Taking[T], cancellable: Cancellable | None, least: int = 0, steps: Steps[object] | None = None
     ) -> T:
@@ -403,6 +395,64 @@ def _as_fill_count(count: int) -> int:
     return as_integer(count, "count", -sys.maxsize - 1, sys.maxsize)
 
 
+class Taken(Generic[T]):
+    """
+    What is taken from the buffer of *stream* in the background.
+
+    It leaves the buffer when the result has its place, and comes back if no caller gets that.
+    """
+
+    __slots__ = ("_size", "_stream", "_take", "_taken")
+
+    def __init__(self, stream: BufferedInputStream, take: Taking[T]) -> None:
+        self._stream = stream
+        self._take = take
+        self._taken = bytearray()
+        self._size = -1
+        """How many bytes the buffer has until they leave it, and -1 afterwards."""
+
+    def after(self, steps: Steps[object]) -> Stepwise[T]:
+        """Return what takes it after *steps*."""
+        return Stepwise(self.steps(steps), self.discard, self.give_back)
+
+    def steps(self, steps: Steps[object]) -> Steps[T]:
+        """Take it after *steps*, or return their result."""
+        self._stream._width = 0
+        came = yield from steps
+        found = self._take(True) if came is None else came
+        self.note()
+        return found  # type: ignore[return-value]
+
+    def note(self) -> None:
+        """Note what was taken just now. It stays in the buffer."""
+        buffer = self._stream._buffer
+        self._size = len(buffer)
+        self._taken = buffer[: self._stream._width]
+
+    def leave(self) -> None:
+        """Have it leave the buffer. May be called again."""
+        buffer = self._stream._buffer
+        # While the stream is pending, nothing else changes the buffer.
+        if len(buffer) == self._size:
+            del buffer[: len(self._taken)]
+        self._size = -1
+
+    def give_back(self, stream: BufferedInputStream, token: object) -> None:
+        """End the turn of *stream*, and `leave`."""
+        self.leave()
+        give_back_turn(stream, token)
+
+    def discard(self, result: T) -> None:
+        """Do nothing: there is nothing to close."""
+
+    def withdraw(self, result: T) -> None:
+        """Put it back, see `Operation.withdraw`."""
+        if len(self._stream._buffer) != self._size:
+            self._stream._buffer[:0] = self._taken
+        self._taken = bytearray()
+        self._size = -1
+
+
 def start_taking(  # noqa: C901, PLR0912, PLR0915 - one frame for each line
     stream: BufferedInputStream,
     name: str,
@@ -426,6 +476,7 @@ def start_taking(  # noqa: C901, PLR0912, PLR0915 - one frame for each line
         else:
             task = make_task(stream, name, None, callback, data)
         pending, token, is_over, is_due = stream._pending, object(), False, False
+        taken: Taken[T] | None = None
         try:
             pending.append(token)
             if pending == [token] and not task._is_held:
@@ -437,18 +488,22 @@ def start_taking(  # noqa: C901, PLR0912, PLR0915 - one frame for each line
                 except Error as caught:
                     found, task._error = None, caught.with_traceback(None)
                 if found is not None or task._error is not None:
-                    # The lines of `Task._end` and `_tell`. No call comes before *found* is in *task*: a signal handler
-                    # could raise in it.
+                    # The lines of `Task._end` and `_tell`.
                     if found is not None:
+                        taken = Taken(stream, take)
+                        taken.note()
+                        task._discard = taken.discard
                         task._result = [found]
-                        del stream._buffer[: stream._width]
                     if callback is AWAIT:
+                        # No call comes after this, in which a signal handler could raise.
+                        if taken is not None:
+                            taken.leave()
                         del pending[:]
                         task._ended = task._completed = is_over = True
                         return task  # type: ignore[return-value]
                     is_due = True
                     # As in Gio, where it is a flag. `give_back_turn` would take a frame.
-                    task._before = pending.clear
+                    task._before = pending.clear if taken is None else partial(taken.give_back, stream, token)
                     if io_priority:
                         task._priority = io_priority
                     task._due = task._was_missed = [(stream, task) + data]  # noqa: RUF005
@@ -462,10 +517,13 @@ def start_taking(  # noqa: C901, PLR0912, PLR0915 - one frame for each line
             if is_over:
                 pass
             elif is_due:
-                task._tell()  # once more: what the callback gets has left the buffer
-            elif pending and pending[0] is token:
-                del pending[0]
-            elif pending:
+                task._tell()  # once more: the callback will be called
+            else:
+                if taken is not None:
+                    taken.withdraw(found)  # type: ignore[arg-type]
                 give_back_turn(stream, token)
-    steps = stream._taken(take, stream._take_steps(take))
-    return start_exclusively(stream, name, steps, io_priority, cancellable, callback, data)
+    taken = Taken(stream, take)
+    steps = taken.steps(stream._take_steps(take))
+    return start_exclusively(
+        stream, name, steps, io_priority, cancellable, callback, data, taken.discard, taken.give_back
+    )

@@ -277,32 +277,33 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
 
     def __await__(self) -> Generator[Any, Any, ResultT_co]:
         loop: Any = self._loop
-        if loop is None or not loop.runs_here():
-            loop = running()
-            if loop is None:
-                if not twisted_reactor.runs_here():
-                    raise RuntimeError(
-                        "await needs asyncio, trio or Twisted, and none of them runs in this thread: call result()"
-                    )
-                loop = twisted_reactor
-            self._look_after_its_loop()
-        resumed = False
+        is_misused = False
         try:
+            if loop is None or not loop.runs_here():
+                loop = running()
+                if loop is None:
+                    if not twisted_reactor.runs_here():
+                        is_misused = True
+                        raise RuntimeError(
+                            "await needs asyncio, trio or Twisted, and none of them runs in this thread: call result()"
+                        )
+                    loop = twisted_reactor
+                self._look_after_its_loop()
             if not self._ended:
                 yield from loop.wait(self)
             elif loop.left:
                 loop.left -= 1
             else:
                 yield from loop.checkpoint()
-            resumed = True
+            if self._error is None and self._result:
+                result = self._result[0]
+                self._seen = True
+                return result  # type: ignore[no-any-return]
+            return self._outcome()
         finally:
-            if not resumed:  # the task that awaits was cancelled
+            # The task that awaits was cancelled, or a signal handler has raised.
+            if not (self._seen or is_misused):
                 self._abandon()
-        if self._error is None and self._result:
-            result = self._result[0]
-            self._seen = True
-            return result  # type: ignore[no-any-return]
-        return self._outcome()
 
     __iter__ = __await__
 
@@ -321,10 +322,8 @@ class Future(Task, Coroutine[object, object, ResultT_co]):
     def _withdraw_result(self, result: object) -> None:
         # An operation that was held, see `Task._is_held`, is that of a step.
         operation = self._operation if self._discard is None else getattr(self._discard, "__self__", None)
-        if isinstance(operation, Operation):
-            operation.withdraw(result)
-        else:
-            self._drop(result)
+        withdraw = getattr(operation, "withdraw", self._drop)
+        withdraw(result)
 
     # --- what makes it a coroutine that awaits itself ---
 

@@ -166,13 +166,13 @@ def give_back_turn(stream: Stream, token: object) -> None:
         return
 
 
-def exclusively(stream: Stream, steps: Steps[T]) -> Steps[T]:
-    """Run the *steps* of an operation, during which *stream* is pending."""
+def exclusively(stream: Stream, steps: Steps[T], give_back: Callable[[Any, object], None] | None = None) -> Steps[T]:
+    """Run the *steps* of an operation, during which *stream* is pending; *give_back* is as for `start_exclusively`."""
     token = object()
     try:
         take_turn(stream, token)
         result = yield from steps
-        give_back_turn(stream, token)
+        (give_back or give_back_turn)(stream, token)
         return result
     finally:  # once more, as a signal handler may have raised before or at the end
         give_back_turn(stream, token)
@@ -269,8 +269,14 @@ def start_exclusively(
     cancellable: Cancellable | None,
     callback: Callback,
     data: tuple[object, ...],
+    discard: Callable[[T], object] | None = None,
+    give_back: Callable[[Any, object], None] = give_back_turn,
 ) -> Future[T] | None:
-    """Start the *steps* of an operation, during which *stream* is pending; see `start_sequence`."""
+    """
+    Start the *steps* of an operation, during which *stream* is pending; see `start_sequence`.
+
+    *give_back* is called with *stream* and its token when the result has its place, and ends the turn.
+    """
     priority, token = as_int(io_priority, "io_priority"), object()
     return start_sequence(
         stream,
@@ -281,7 +287,8 @@ def start_exclusively(
         callback,
         data,
         priority=priority,
-        before=partial(give_back_turn, stream, token),
+        discard=discard,
+        before=partial(give_back, stream, token),
     )
 
 

@@ -94,13 +94,17 @@ class Transfer(Operation[T]):
 class Reading(Transfer[T]):
     """Read at most so many bytes. *make* gets a list of the pieces, of which the last one is empty at the end."""
 
-    __slots__ = ()
+    __slots__ = ("_result",)
+
+    _result: list[T]
+    """The list for the result, from the first attempt on."""
 
     condition = READABLE
 
     def attempt(self, result: list[T]) -> bool:
         """See `Operation.attempt`."""
         found = self._moved
+        self._result = result
         size = sum(map(len, found))
         pieces = 0
         while not found or (size < self._least and found[-1]):
@@ -115,10 +119,9 @@ class Reading(Transfer[T]):
         return True
 
     def end(self) -> None:
-        """Keep what has come if it is not all, and let an operation that waits for descriptors have its own."""
-        found = self._moved
-        if self._least and found and found[-1] and sum(map(len, found)) < self._least:
-            keep_bytes(self.handle, found)
+        """Keep what has come if there is no result, and let an operation that waits for descriptors have its own."""
+        if self._moved and not self._result:
+            keep_bytes(self.handle, self._moved)
         if self.handle.leftovers:
             serve(self.handle, READABLE)
 
@@ -150,8 +153,13 @@ class Stepwise(Generic[T]):
 
     is_stepwise = True
 
-    def __init__(self, steps: Steps[T]) -> None:
+    def __init__(
+        self, steps: Steps[T], discard: Callable[[T], object], give_back: Callable[[Any, object], None]
+    ) -> None:
+        """Prepare to run *steps*. *discard* and *give_back* are as for `start_exclusively`."""
         self._steps = steps
+        self.discard = discard
+        self.give_back = give_back
 
     def steps(self) -> Steps[T]:
         """Return the steps, once."""
@@ -212,7 +220,9 @@ def start_transfer(
 ) -> Future[T] | None:
     """Start *operation*, during which *stream* is pending; see `start`. It waits even if the Socket is non-blocking."""
     if operation.is_stepwise:
-        return start_exclusively(stream, name, operation.steps(), io_priority, cancellable, callback, data)
+        give_back = give_back_turn if isinstance(operation, Transfer) else operation.give_back
+        steps, discard = operation.steps(), operation.discard
+        return start_exclusively(stream, name, steps, io_priority, cancellable, callback, data, discard, give_back)
     if io_priority.__class__ is not int or not -INT_MAX <= io_priority <= INT_MAX:
         io_priority = as_int(io_priority, "io_priority")
     # It is a Transfer, as a Stepwise is stepwise.
@@ -224,5 +234,5 @@ def start_transfer(
         callback,
         data,
         priority=io_priority,
-        before=operation.give_back,  # type: ignore[union-attr]
+        before=operation.give_back,  # type: ignore[arg-type]
     )

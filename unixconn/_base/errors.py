@@ -175,7 +175,8 @@ class Error(RuntimeError):
     Many codes have a subclass, which is also Python's own exception for the case: `TimedOutError` is a TimeoutError,
     `ClosedError` a ConnectionError, `NotFoundError` a FileNotFoundError, `PermissionDeniedError` a PermissionError.
     ``partial`` has data that would otherwise be lost, such as those of a refused message, and ``credentials`` who has
-    sent that.
+    sent that. ``__notes__`` is a list of what Gio's text leaves out, such as the value and the remedy: a traceback
+    shows it from Python 3.11 on.
     """
 
     __module__ = "unixconn"

@@ -312,7 +312,7 @@ class Game(RuleBasedStateMachine):
             form = "cancellable"
         if self.doubtful and name in {"receive_fds", "receive_descriptors"}:
             argument = None  # how many messages there are is not known
-        if name == "read_all":
+        if name in {"read_all", "skip"}:
             argument = min(argument, self.known())
             if not argument or self.queue.may_fill():
                 return
@@ -334,7 +334,9 @@ class Game(RuleBasedStateMachine):
             argument = 1  # what is lost is known then
         elif name in STREAM_METHODS:
             return
-        if self.is_ready(name, argument) and (name != "read_all" or (self.known() and not self.queue.may_fill())):
+        if self.is_ready(name, argument) and (
+            name not in {"read_all", "skip"} or (self.known() and not self.queue.may_fill())
+        ):
             owner, arguments = called(self.connection, name, argument)
 
             # A thread may still have to close what was refused before, which would make more room.
@@ -381,10 +383,8 @@ class Game(RuleBasedStateMachine):
         elif name in {"receive_fds", "receive_descriptors"}:
             queue.descriptors(outcome, argument)
         elif name == "skip":
-            first = queue.units[0] if queue.units else None
-            size = outcome if isinstance(outcome, int) and not isinstance(outcome, CODE) else None
-            data = None if size is None else b"" if first is None else self.next_data(size)
-            queue.read(outcome if size is None else data, argument)
+            assert outcome == argument, outcome
+            queue.read_all(self.next_data(argument), argument)
         else:
             getattr(queue, name)(outcome, argument)
 
@@ -464,7 +464,9 @@ class Game(RuleBasedStateMachine):
         """Start an operation that may wait."""
         name, argument = receiver
         if name in STREAM_METHODS and (
-            name == "read_all" or not self.queue.is_stream or any(each.name in STREAM_METHODS for each in self.pending)
+            name in {"read_all", "skip"}
+            or not self.queue.is_stream
+            or any(each.name in STREAM_METHODS for each in self.pending)
         ):
             return
         if self.pending and self.queue.kept:

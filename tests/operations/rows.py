@@ -432,7 +432,7 @@ class ReadAll(Read):
 class Skip(Read):
     name = "skip"
     symbol = "g_input_stream_skip"
-    result, gone = 5, 0
+    count, result, gone = 5, 5, 0
 
 
 class Fill(Read):

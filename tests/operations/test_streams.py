@@ -18,7 +18,7 @@ from unixconn import PRIORITY_DEFAULT, PRIORITY_HIGH, PRIORITY_LOW, Bytes, Cance
 
 pytestmark = pytest.mark.usefixtures("event_loop", "no_linger")
 
-READS = {"read": (9, b"hello"), "read_all": (5, b"hello"), "read_bytes": (9, Bytes(b"hello")), "skip": (9, 5)}
+READS = {"read": (9, b"hello"), "read_all": (5, b"hello"), "read_bytes": (9, Bytes(b"hello")), "skip": (5, 5)}
 """With what each is asked for, and what it gives where there is b"hello"."""
 WRITES = {"write": (b"hello", 5), "write_all": (b"hello", (True, 5)), "write_bytes": (Bytes(b"hello"), 5)}
 BIG = 3_000_000

@@ -51,8 +51,8 @@ def _first_as_bytes(found: list[bytes]) -> Bytes:
     return Bytes._of(found[0])
 
 
-def _size_of_first(found: list[bytes]) -> int:
-    return len(found[0])
+def _size_of(found: list[bytes]) -> int:
+    return sum(map(len, found))
 
 
 def as_count(count: int) -> int:
@@ -159,18 +159,23 @@ class InputStream(Object):
         return Reading(self, size, size, b"".join)
 
     def skip(self, count: int, cancellable: Cancellable | None = None) -> int:
-        """Read at most *count* bytes and drop them; return their number, 0 at the end of the stream."""
+        """
+        Read *count* bytes and drop them, fewer only if the stream ends; return their number.
+
+        After an Error, the next read gets those that came.
+        """
         if count.__class__ is not int or not 0 < count <= INT_MAX:
             count = as_count(count)
             if not count:
                 return len(self._nothing(cancellable))
-        return in_turn(self, receive_data, count, _size_of_first, 0, cancellable)
+        return in_turn(self, receive_data, count, _size_of, count, cancellable)
 
     @with_async(
         "g_input_stream_skip_async", returns="the number of bytes", io_priority=True, start=start_transfer, result=int
     )
     def _skip_operation(self, count: int) -> Reads[int]:
-        return Reading(self, as_count(count), 0, _size_of_first)
+        size = as_count(count)
+        return Reading(self, size, size, _size_of)
 
     def is_readable(self) -> bool:
         """Whether a read would find a byte, or the end of the stream, without waiting."""

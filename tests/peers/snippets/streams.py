@@ -152,6 +152,24 @@ def streams_end_a_read_after_a_descriptor():
     return plain([into.read_bytes(9).get_data(), into.read_bytes(9).get_data()])
 
 
+def skip_all_of_them():
+    """To skip goes on until all bytes have come, or the end has."""
+    sock, connection = mixed()
+    stream, ended = connection.get_input_stream(), []
+    sock.sendall(b"abc")
+    later(sock.sendall, b"defgh")
+    outcome = [stream.skip(5), stream.read_bytes(9).get_data().decode()]
+    sock.sendall(b"abc")
+    loop = GLib.MainLoop()
+    stream.skip_async(5, 0, None, lambda _, result: (ended.append(stream.skip_finish(result)), loop.quit()))
+    GLib.idle_add(lambda: outcome.append(list(ended)) or sock.sendall(b"defgh"))
+    loop.run()
+    outcome += [ended, stream.read_bytes(9).get_data().decode()]
+    sock.sendall(b"abc")
+    sock.close()
+    return [*outcome, stream.skip(5), stream.skip(5)]
+
+
 def streams_of_no_bytes():
     """To read or skip none does not wait, and to write none sends nothing, cancelled or not."""
     _a, b = pair()

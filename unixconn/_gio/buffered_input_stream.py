@@ -22,7 +22,7 @@ from unixconn._io.priorities import PRIORITY_DEFAULT
 from unixconn._io.steps import complete_all
 from unixconn._io.waiter import serve
 from unixconn._kernel.epoll import READABLE
-from unixconn._kernel.receive_data import receive_recorded
+from unixconn._kernel.receive_data import receive_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,7 +297,7 @@ class BufferedInputStream(FilterInputStream):
         # What waits in the background comes first.
         if room <= 0 or came or handle.waiting or base._closed or type(base)._pull is not InputStream._pull:
             return None
-        if receive_recorded(handle, room, came) < 0:
+        if receive_data(handle, room, came) < 0:
             return None
         size = len(came[0])
         deque(map(buffer.extend, map(came.pop, (0,))), 0)  # as in `_fetch`

@@ -13,7 +13,7 @@ from unixconn._io.operation import READABLE, WRITABLE, Operation
 from unixconn._io.receiving_data import ReceiveData, keep_bytes
 from unixconn._io.sending_data import SendData
 from unixconn._io.waiter import serve
-from unixconn._kernel.receive_data import receive_recorded
+from unixconn._kernel.receive_data import receive_data
 from unixconn._kernel.send import send_data
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Reading(Transfer[T]):
         while not found or (size < self._least and found[-1]):
             if pieces == _AT_A_TIME:
                 return False  # and the socket is still readable, or will be
-            count = receive_recorded(self.handle, self._argument - size, found)
+            count = receive_data(self.handle, self._argument - size, found)
             if count < 0:
                 return False
             size += count

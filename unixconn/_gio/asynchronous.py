@@ -198,9 +198,11 @@ def make_task(
         if cancellable is not None:
             check_arguments(cancellable, callback)
         return Future(source, name, cancellable, running())
-    check_arguments(cancellable, callback)
+    if not callable(callback) or not (cancellable is None or isinstance(cancellable, Cancellable)):
+        check_arguments(cancellable, callback)
+        callback = ignore  # it is None
     task = Task(source, name, cancellable)
-    task._callback = ignore if callback is None else callback
+    task._callback = callback
     if data:
         task._data = data
     task._place = here()

@@ -49,14 +49,16 @@ def ending(function: EndingT) -> EndingT:
 
 
 _process = object()
-locks: set[ref[Lock]] = set()
+_locks: set[ref[Lock]] = set()
 """All Locks, for the child of a fork. A look at each use, whether the process is another one, costs more."""
+# These are names of this module, as each Handle has a lock.
+register, forget = _locks.add, _locks.discard
 
 
 def _start_in_child() -> None:
     global _process  # noqa: PLW0603 - objects made before the fork keep the old one
     _process = object()
-    for each in tuple(locks):
+    for each in tuple(_locks):
         lock = each()
         if lock is not None:
             lock._renew()
@@ -117,7 +119,7 @@ class Lock:
     def __init__(self) -> None:
         self.entered = RecursiveLock()
         self._condition: threading.Condition | None = None
-        locks.add(ref(self, locks.discard))
+        register(ref(self, forget))
 
     def _renew(self) -> None:
         self.entered = RecursiveLock()

@@ -314,10 +314,10 @@ def close_stream(stream: Stream, cancellable: Cancellable | None) -> bool:
         token = object()
         pending = stream._pending
         try:
-            # As `take_turn_to_close` does.
+            # The lines of take_turn_to_close().
             pending.append(token)
-            if next(iter(pending), None) is not token:
-                raise has_pending()
+            if pending != [token]:
+                _check_first(stream, token)
             stream._closed = True
             stream._close()
             pending.clear()

@@ -28,7 +28,7 @@ from collections import deque
 from itertools import chain, repeat, starmap
 
 from unixconn._base.errors import Error, IOErrorEnum, io_error, system_error, translated
-from unixconn._base.lock import Lock, RecursiveLock, ending, locks
+from unixconn._base.lock import Lock, RecursiveLock, ending, forget, register
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel import unpatched
 from unixconn._kernel.native import ffi, lib
@@ -130,6 +130,8 @@ def _is_readable(python: Any) -> bool:
 
 _NO_USERS: set[object] = set()
 """The `Handle.passcred_users` of all Handles that had none: most never have one. Nothing is added to it."""
+_NO_LEFTOVERS: deque[list[int]] = deque()
+"""The same for `Handle.leftovers`: an empty deque takes 600 bytes."""
 
 # The socket of a Handle that is not open yet. It is closed, so each system call fails on it.
 _NO_SOCKET = SocketType(socket.AF_UNIX)
@@ -172,7 +174,7 @@ class Handle(Lock):
         # The lines of the lock's constructor, without the call.
         self.entered: threading.RLock = RecursiveLock()
         self._condition = None
-        locks.add(weakref.ref(self, locks.discard))
+        register(weakref.ref(self, forget))
         self.opened: bool = False
         self.number: int = -1
         """The number of the descriptor; -1 before `open` and after `close`."""
@@ -193,7 +195,7 @@ class Handle(Lock):
 
         None before the first of them, which calls `become_receiver`. That makes the set.
         """
-        self.leftovers: deque[list[int]] = deque()
+        self.leftovers: deque[list[int]] = _NO_LEFTOVERS
         """
         Descriptors that have left the socket and that no operation has returned, one list for each message.
 
@@ -248,15 +250,19 @@ class Handle(Lock):
             self._close_leftovers()
 
     def _begin_to_keep(self) -> None:
-        """Make what few Handles need."""
-        self._ending: list[list[int]] = []
-        """Lists from `leftovers` that are being closed."""
-        self.kept: deque[Any] = deque()
-        """
-        Messages that have left the socket and that no operation has returned: what `receive_exactly` has received in
-        vain. The next operation that receives data takes them; `close` closes them.
-        """
-        self._guards = [Guard(each) for each in (self.leftovers, self._ending) * 2]
+        """Make what few Handles need. A second call has no effect."""
+        with self.entered:
+            if hasattr(self, "_guards"):
+                return
+            self.leftovers = deque()
+            self._ending: list[list[int]] = []
+            """Lists from `leftovers` that are being closed."""
+            self.kept: deque[Any] = deque()
+            """
+            Messages that have left the socket and that no operation has returned: what `receive_exactly` has received
+            in vain. The next operation that receives data takes them; `close` closes them.
+            """
+            self._guards = [Guard(each) for each in (self.leftovers, self._ending) * 2]
 
     def keep_messages(self, messages: Iterable[Any]) -> None:
         """Put *messages*, which come in one step of the interpreter, the last one first, at the beginning of `kept`."""
@@ -276,20 +282,20 @@ class Handle(Lock):
 
         The lists leave *messages*, so that it may be called again if an exception has interrupted it.
         """
-        return self._take_over(messages, self.leftovers.extend)
+        return self._take_over(messages, deque.extend)
 
     def give_back(self, messages: list[list[int]]) -> bool:
         """Put *messages* at the beginning of `leftovers`, and otherwise do what `keep` does."""
-        return self._take_over(messages, self.leftovers.extendleft)
+        return self._take_over(messages, deque.extendleft)
 
-    def _take_over(self, messages: list[list[int]], put: Callable[[Iterable[list[int]]], None]) -> bool:
+    def _take_over(self, messages: list[list[int]], put: Callable[[deque[Any], Iterable[list[int]]], None]) -> bool:
         kept = False
         if messages and not hasattr(self, "_guards"):
             self._begin_to_keep()
         while messages:
             if messages[-1]:
                 # The list moves as a whole, in one step of the interpreter, so that no other thread finds an empty one.
-                put(map(messages.pop, (-1,)))
+                put(self.leftovers, map(messages.pop, (-1,)))
                 kept = True
             else:
                 messages.pop()

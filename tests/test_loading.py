@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import unixconn
 
 PROGRAM = """
@@ -112,3 +114,48 @@ def test_what_a_program_does_not_use():
     """The asynchronous half, sources and streams are loaded at their first use; without a descriptor that fails."""
     done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, timeout=100, check=False)
     assert (done.stdout, done.stderr) == ("[]\n31 31 31 31 31 True\n", "")
+
+
+ACCEPTING = """
+listener = unixconn.{}()
+listener.add_address(address, unixconn.SocketType.STREAM, unixconn.SocketProtocol.DEFAULT, None)
+client.connect(path)
+return listener.accept()[0]
+"""
+MAKING = {
+    "SocketListener": ACCEPTING.format("SocketListener"),
+    "SocketService": ACCEPTING.format("SocketService"),
+    "ThreadedSocketService": ACCEPTING.format("ThreadedSocketService"),
+    "accept_socket": ACCEPTING.format("SocketListener").replace(
+        ".accept()[0]", ".accept_socket()[0].connection_factory_create_connection()"
+    ),
+    "SocketClient": "server.bind(path); server.listen(); return unixconn.SocketClient().connect(address)",
+    "Socket": """
+made = unixconn.Socket.new(unixconn.SocketFamily.UNIX, unixconn.SocketType.STREAM, unixconn.SocketProtocol.DEFAULT)
+return made.connection_factory_create_connection()
+""",
+    "connect": "server.bind(path); server.listen(); return unixconn.connect(path)",
+    "listen": "listener = unixconn.listen(path); client.connect(path); return next(listener)",
+}
+"""Parts of programs that make a connection, and name no other class."""
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_the_class_of_connections(name, tmp_path):
+    """A Unix stream makes a UnixConnection in a program that has not named that class before."""
+    lines = MAKING[name].strip().replace("; ", "\n").splitlines()
+    program = f"""
+import socket, unixconn
+path = "socket"
+address = unixconn.UnixSocketAddress.new(path)
+client, server = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+
+def make():
+    {chr(10).join("    " + line for line in lines).strip()}
+
+print(type(make()).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path
+    )
+    assert (done.stderr, done.stdout) == ("", "UnixConnection\n")

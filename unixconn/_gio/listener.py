@@ -6,6 +6,7 @@ import _socket as python
 import os
 from weakref import ref
 
+import unixconn._gio.connection  # noqa: F401 - it registers the class that accepting from a Unix stream returns
 from unixconn._base.arguments import as_int
 from unixconn._base.deferred import defer
 from unixconn._base.enums import GEnum

@@ -48,6 +48,12 @@ def test_looking_at_a_descriptor_that_is_given_away():
     assert attempt(gives, Injection(look, "EIO", EACH_TIME))[0].startswith("Error 19: ")
 
 
+def test_giving_a_socket_back():
+    """F16: the socket cannot be made non-blocking, nor given its mode back: the first of the two failures counts."""
+    takes = Case("from_socket", "call", later=False)
+    assert attempt(takes, Injection("ioctl", "EPERM", EACH_TIME))[0].startswith("Error 14: ")
+
+
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_a_close_that_fails(tmp_path):
     """F16: close(2) has done its work before it reports a failure, so nothing comes of that."""

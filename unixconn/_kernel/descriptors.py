@@ -121,7 +121,10 @@ def attach(sock: socket, owner: list[int]) -> None:
         if owner:
             kind.__init__(sock, sock.family, sock.type, sock.proto, owner[0])
             owner.clear()
-            sock.settimeout(timeout)
+            try:  # noqa: SIM105 - contextlib would be imported for this alone
+                sock.settimeout(timeout)
+            except OSError:  # the caller raises an Error already, and the socket is as the system left it
+                pass
     finally:
         if owner:  # an exception raised by a signal handler
             kind.detach(sock)

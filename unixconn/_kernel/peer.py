@@ -13,6 +13,7 @@ from unixconn._base.typing import TYPE_CHECKING
 from unixconn._kernel.credentials import Credentials, CredentialsSource
 from unixconn._kernel.file_descriptor import FileDescriptor
 from unixconn._kernel.handle import Handle
+from unixconn._kernel.held_pidfds import hold_pidfd
 from unixconn._kernel.native import ffi, lib
 from unixconn._kernel.platform import SYSTEM
 
@@ -105,6 +106,8 @@ def _identity(number: int, made: Credentials, failed: Callable[[str], Error]) ->
     made._groups = _groups(number, failed)
     made._label = _label(number, failed)
     made._pidfd = _pidfd(number)
+    if hold_pidfd is not None:
+        hold_pidfd(made._pidfd)
     return made
 
 

@@ -39,6 +39,7 @@ from unixconn._kernel.control_messages import (
 from unixconn._kernel.credentials import Credentials, CredentialsSource, are_absent, overflow_ids
 from unixconn._kernel.descriptors import Owner, duplicate_all
 from unixconn._kernel.file_descriptor import FileDescriptor
+from unixconn._kernel.held_pidfds import hold_pidfd
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.options import become_receiver, leave_passcred, no_passcred, switch_back_passcred
 from unixconn._kernel.peer import peer_credentials
@@ -377,6 +378,8 @@ def sender(numbers: tuple[int, int, int], found: Contents, pidfd: FileDescriptor
         made._pidfd = system_error(errno.ESRCH, "There is no pidfd: ", "the sender had ended before the receipt")
     elif found.pidfds:
         made._pidfd = pidfd
+        if hold_pidfd is not None:
+            hold_pidfd(pidfd)
     return made
 
 

@@ -106,8 +106,6 @@ def _identity(number: int, made: Credentials, failed: Callable[[str], Error]) ->
     made._groups = _groups(number, failed)
     made._label = _label(number, failed)
     made._pidfd = _pidfd(number)
-    if hold_pidfd is not None:
-        hold_pidfd(made._pidfd)
     return made
 
 
@@ -157,7 +155,7 @@ def _ask(number: int, option: int | None, failed: Callable[[str], Error]) -> byt
             return failed(_CONTEXT)
 
 
-def _pidfd(number: int) -> FileDescriptor | Error:
+def _ask_for_pidfd(number: int) -> FileDescriptor | Error:
     if _PIDFD is None:
         return _lacking("There is no pidfd", "SO_PEERPIDFD", "6.5")
     made = FileDescriptor._empty()
@@ -186,3 +184,14 @@ def _lacking(what: str, option: str, version: str) -> Error:
         IOErrorEnum.NOT_SUPPORTED,
         f"{what}: {option} needs Linux {version} or later, and this is {system.sysname} {system.release}",
     )
+
+
+def _hold_pidfd(number: int) -> FileDescriptor | Error:
+    made = _ask_for_pidfd(number)
+    if hold_pidfd is not None:
+        hold_pidfd(made)
+    return made
+
+
+# Where nothing has to be held, there is no call more.
+_pidfd = _ask_for_pidfd if hold_pidfd is None else _hold_pidfd

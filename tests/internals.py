@@ -5,7 +5,7 @@ It is for what can not be brought about from outside, such as a signal handler t
 The tests in platforms/ and command_line/ name the modules that they are of.
 """
 
-from unixconn._gio import client, connection, listener, socket, socket_file, streams, transfers
+from unixconn._gio import client, connection, listener, socket, socket_connection, socket_file, streams, transfers
 from unixconn._gio.address import from_python
 from unixconn._gio.socket_types import connection_types
 from unixconn._io import (
@@ -14,6 +14,7 @@ from unixconn._io import (
     main_context,
     reactor,
     receiving,
+    receiving_data,
     sending,
     sending_data,
     steps,
@@ -43,10 +44,12 @@ __all__ = [
     "receive",
     "receive_data",
     "receiving",
+    "receiving_data",
     "send",
     "sending",
     "sending_data",
     "socket",
+    "socket_connection",
     "socket_file",
     "steps",
     "streams",

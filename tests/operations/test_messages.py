@@ -422,7 +422,14 @@ class TestMessages:
         assert received[left:] == data
         assert count == (2 if name == "send_message" else 0)
 
-    def test_a_stream_and_a_signal_handler_that_raises(self, pair, null, monkeypatch):
+    @pytest.mark.parametrize(
+        ("size", "names"),
+        [
+            (9, "receive_data _keep_contents _keep_parts close_unwanted"),
+            (100_000, "receive_data receive_recorded _record contents_of close_unwanted"),
+        ],
+    )
+    def test_a_stream_and_a_signal_handler_that_raises(self, pair, null, monkeypatch, size, names):
         """The same holds for who reads from the stream: bytes and descriptor come, once."""
 
         class StopError(BaseException):
@@ -440,15 +447,10 @@ class TestMessages:
 
         a, b = pair
         stream = b.get_input_stream()
-        targets = (
-            (internals.transfers, "receive_recorded"),
-            (internals.receive_data, "_record"),
-            (internals.receive_data, "contents_of"),
-            (internals.receive_data, "close_unwanted"),
-        )
-        for target, name in targets:
+        for name in names.split():
+            target = internals.transfers if name == "receive_data" else internals.receive_data
             calls = Calls()
-            stream.read_bytes_async(9, 0, None, calls)
+            stream.read_bytes_async(size, 0, None, calls)
             a.send_message(b"first", [null])
             raising(target, name)
             with pytest.raises(StopError):
@@ -458,6 +460,31 @@ class TestMessages:
             fd = b.receive_fd()
             assert same(fd, null)
             os.close(fd)
+
+    @pytest.mark.parametrize(
+        ("kind", "target"),
+        [(STREAM, internals.socket_connection), (SEQPACKET, internals.receiving_data)],
+    )
+    def test_a_signal_handler_that_raises_when_it_has_come(self, null, monkeypatch, kind, target):
+        """The next call returns it: with the message lost, what follows would be taken for its answer."""
+        original = target.receive_whole
+
+        def broken(handle, size, found):
+            came = original(handle, size, found)
+            monkeypatch.undo()
+            assert came
+            raise KeyboardInterrupt
+
+        a, b = UnixConnection.create_pair(kind)
+        with a, b:
+            a.send_message(b"first", [null])
+            a.send_message(b"second")
+            monkeypatch.setattr(target, "receive_whole", broken)
+            with pytest.raises(KeyboardInterrupt):
+                b.receive_message(100)
+            with b.receive_message(100) as message:
+                assert (message.data, len(message.fds)) == (b"first", 1)
+            assert b.receive_message(100).data == b"second"
 
     def test_that_nobody_takes(self, pair, null):
         """Its descriptors are closed with the result."""

@@ -17,7 +17,7 @@ from unixconn._gio.socket import Socket
 from unixconn._gio.socket_types import SocketProtocol, SocketType, connection_types, kind_of_socket
 from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.operation import WRITABLE
-from unixconn._io.receiving_data import PeekMessage, ReceiveExactly, ReceiveWhole
+from unixconn._io.receiving_data import PeekMessage, ReceiveExactly, ReceiveWhole, keep_message
 from unixconn._io.sending_data import SendInParts, SendWhole
 from unixconn._kernel.control_messages import MAX_DESCRIPTORS, UCRED
 from unixconn._kernel.descriptors import listed
@@ -329,6 +329,8 @@ class SocketConnection(IOStream):
 
         The last three consume the message, and close its descriptors. Its data, or the first *max_bytes* of it, are in
         the attribute `Error.partial`, and its sender's credentials in `Error.credentials`.
+
+        If a signal handler raises an exception when the message has come, the next call returns it.
         """
         handle = self._socket._handle
         found: list[Message] = []
@@ -345,8 +347,8 @@ class SocketConnection(IOStream):
                     message, found = found[0], _NONE
                     return message
         finally:
-            for each in found:  # a signal handler has raised an exception
-                each.close()
+            if found:  # a signal handler has raised an exception
+                keep_message(handle, found)
         return self._socket._complete(self._receive_message_operation(max_bytes), cancellable, tried=tried)
 
     @with_async(

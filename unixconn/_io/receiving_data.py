@@ -94,6 +94,14 @@ def keep_bytes(handle: Handle, found: list[bytes]) -> None:
     serve(handle, READABLE)
 
 
+@ending
+def keep_message(handle: Handle, found: list[Message]) -> None:
+    """Keep the Message in *found*, which no caller gets, for the next operation that receives data."""
+    if found:
+        handle.keep_messages(map(found.pop, (-1,)))
+    serve(handle, READABLE)
+
+
 class ReceiveWhole(Operation[Message]):
     """
     Receive at most *max_bytes* of data, and what has come with them.
@@ -126,6 +134,10 @@ class ReceiveWhole(Operation[Message]):
     def discard(self, result: Message) -> None:
         """Close the descriptors."""
         result.close()
+
+    def withdraw(self, result: Message) -> None:
+        """Keep the message for the next operation that receives data."""
+        keep_message(self.handle, [result])
 
 
 _MOST_PARTS = 256

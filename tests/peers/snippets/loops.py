@@ -574,12 +574,14 @@ def data_by_keyword():
         calls.append([attempt(connection.send_credentials_finish, result), *data])
         loop.quit()
 
+    # The other end has to stay open.
+    a, _b = pair()
     for named in ({"user_data": "one"}, {"user_data": ["one", 2]}, {"user_data": None}, {}):
-        pair()[0].send_credentials_async(None, ended, **named)
+        a.send_credentials_async(None, ended, **named)
         loop.run()
-    pair()[0].send_credentials_async(callback=ended, user_data=3)
+    a.send_credentials_async(callback=ended, user_data=3)
     loop.run()
-    return [*calls, attempt(pair()[0].send_credentials_async, None, ended, 1, user_data=2)]
+    return [*calls, attempt(a.send_credentials_async, None, ended, 1, user_data=2)]
 
 
 def async_credentials():

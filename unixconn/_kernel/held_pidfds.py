@@ -20,30 +20,26 @@ if TYPE_CHECKING:
 
 _held: list[ref[FileDescriptor]] = []
 """The pidfds since the last collection, and those that it has left."""
-_left = [0]
-"""How many the last collection has left."""
+_most = [0]
+"""How many there may be before the next one."""
 
 
 def _hold(pidfd: object) -> None:
     """Have *pidfd*, which a Credentials object holds, closed by a collection; do nothing if it is no FileDescriptor."""
     if isinstance(pidfd, FileDescriptor):
         _held.append(ref(pidfd))
-        # If the program keeps many of them, a collection comes when there are twice as many.
-        if len(_held) > 2 * _left[0] + _part_of_the_table():
+        if len(_held) > _most[0]:
             _collect()
 
 
-def _part_of_the_table() -> int:
+def _collect() -> None:
     from resource import RLIMIT_NOFILE, getrlimit  # which costs time at the first pidfd, and not at the import
 
     limit = getrlimit(RLIMIT_NOFILE)[0]
-    return min(limit // 8, 512) if limit > 0 else 512
-
-
-def _collect() -> None:
     gc.collect()
     _held[:] = [each for each in _held if (pidfd := each()) is not None and not pidfd.closed]
-    _left[0] = len(_held)
+    # A part of the table. If the program keeps many of them, a collection comes when there are twice as many.
+    _most[0] = 2 * len(_held) + (min(limit // 8, 512) if limit > 0 else 512)
 
 
 hold_pidfd: Callable[[object], None] | None = None if sys.implementation.name == "cpython" else _hold

@@ -27,6 +27,33 @@ async def ask_for_the_loop():
         await b.receive_credentials_async()
 
 
+async def cancel_the_other(futures, send, have, cancelled):
+    """
+    Await two *futures* in tasks, and cancel the task whose result is there, and that has not had its turn.
+
+    *send* brings both results in one look. *have* is called with the first one, and *cancelled* with the other's index.
+    """
+    tasks, ends = [], []
+
+    async def wait(index):
+        try:
+            have(await futures[index])
+            ends.append("taken")
+            # Both have arrived in one look, and this one was the first to go on.
+            assert futures[1 - index].done()
+            assert not tasks[1 - index].done()
+            tasks[1 - index].cancel()
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            await cancelled(index)
+
+    tasks.extend(asyncio.ensure_future(wait(index)) for index in range(2))
+    await asyncio.sleep(0.01)
+    send()
+    await asyncio.gather(*tasks)
+    assert ends == ["taken", "cancelled"]
+
+
 class TestAsyncio:
     def test_gather(self, run):
         """It takes Futures directly, also the same one twice."""
@@ -265,30 +292,20 @@ class TestAsyncio:
     def test_task_is_cancelled_when_it_has_arrived(self, run, null):
         """The result is there and the task has not had its turn: the descriptor is closed, and the stream is empty."""
         made, stack = pairs(2)
-        tasks, futures, ends = [], [], []
+        futures = []
 
-        async def wait(index):
-            try:
-                os.close(await futures[index])
-                ends.append("taken")
-                # Both have arrived in one look, and this one was the first to go on.
-                assert futures[1 - index].done()
-                assert not tasks[1 - index].done()
-                tasks[1 - index].cancel()
-            except asyncio.CancelledError:
-                ends.append("cancelled")
-                with pytest.raises(unixconn.CancelledError):
-                    await futures[index]
+        async def cancelled(index):
+            with pytest.raises(unixconn.CancelledError):
+                await futures[index]
+
+        def send():
+            for a, _ in made:
+                a.send_fd(null)
 
         async def main():
             before = set(open_descriptors())
             futures.extend(b.receive_fd_async() for _, b in made)
-            tasks.extend(asyncio.ensure_future(wait(index)) for index in range(2))
-            await asyncio.sleep(0.01)
-            for a, _ in made:
-                a.send_fd(null)
-            await asyncio.gather(*tasks)
-            assert ends == ["taken", "cancelled"]
+            await cancel_the_other(futures, send, os.close, cancelled)
             assert not [
                 fd for fd in set(open_descriptors()) - before if os.readlink(f"/proc/self/fd/{fd}") == os.devnull
             ]
@@ -345,28 +362,18 @@ class TestAsyncio:
         streams = [b.get_input_stream() for _, b in made]
         if buffered:
             streams = [unixconn.DataInputStream(each, close_base_stream=False) for each in streams]
-        tasks, futures, ends = [], [], []
 
-        async def wait(index):
-            try:
-                await futures[index]
-                ends.append("taken")
-                assert futures[1 - index].done()
-                assert not tasks[1 - index].done()
-                tasks[1 - index].cancel()
-            except asyncio.CancelledError:
-                ends.append("cancelled")
-                assert streams[index].read_all(9) == b"one\ntwo\n!"
+        async def cancelled(index):
+            assert streams[index].read_all(9) == b"one\ntwo\n!"
 
-        async def main():
-            futures.extend(getattr(each, f"{name}_async")(*arguments) for each in streams)
-            tasks.extend(asyncio.ensure_future(wait(index)) for index in range(2))
-            await asyncio.sleep(0.01)
+        def send():
             for a, _ in made:
                 a.send_message(b"one\ntwo\n!")
                 a.get_socket().shutdown(False, True)
-            await asyncio.gather(*tasks)
-            assert ends == ["taken", "cancelled"]
+
+        async def main():
+            futures = [getattr(each, f"{name}_async")(*arguments) for each in streams]
+            await cancel_the_other(futures, send, lambda _: None, cancelled)
 
         with stack:
             run(main)

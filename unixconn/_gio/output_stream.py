@@ -23,7 +23,7 @@ from unixconn._gio.streams import (
     start_exclusively,
     take_turn,
 )
-from unixconn._gio.transfers import Stepwise, Writing, first, start_transfer
+from unixconn._gio.transfers import Writing, first, start_transfer
 from unixconn._gio.triples import AWAIT, NO_DATA, with_async
 from unixconn._io.blocking import complete
 from unixconn._io.priorities import PRIORITY_DEFAULT
@@ -307,8 +307,7 @@ class OutputStream(Object):
             # Not "while data": see "Signal handlers that raise" in CONTRIBUTING.md.
             while True:
                 reading = source._read_operation(_PIECE)
-                give_back = reading.give_back if isinstance(reading, Stepwise) else None
-                data = yield from exclusively(source, reading.steps(), give_back)
+                data = yield from exclusively(source, reading.steps(), reading.end_turn)
                 if not data:
                     break
                 size += yield from Writing(self, data, len(data), int).steps()

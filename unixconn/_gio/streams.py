@@ -166,13 +166,13 @@ def give_back_turn(stream: Stream, token: object) -> None:
         return
 
 
-def exclusively(stream: Stream, steps: Steps[T], give_back: Callable[[Any, object], None] | None = None) -> Steps[T]:
+def exclusively(stream: Stream, steps: Steps[T], give_back: Callable[[Any, object], None] = give_back_turn) -> Steps[T]:
     """Run the *steps* of an operation, during which *stream* is pending; *give_back* is as for `start_exclusively`."""
     token = object()
     try:
         take_turn(stream, token)
         result = yield from steps
-        (give_back or give_back_turn)(stream, token)
+        give_back(stream, token)
         return result
     finally:  # once more, as a signal handler may have raised before or at the end
         give_back_turn(stream, token)

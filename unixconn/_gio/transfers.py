@@ -51,6 +51,8 @@ class Transfer(Operation[T]):
     _argument: Any
     _moved: list[Any]
     """What each attempt has transferred, including an attempt that an exception has interrupted."""
+    end_turn = staticmethod(give_back_turn)
+    """Ends the stream's turn after `steps`, see `start_exclusively`."""
 
     def __init__(self, stream: InputStream | OutputStream, argument: Any, least: int, make: Callable[[Any], T]) -> None:
         """
@@ -159,7 +161,7 @@ class Stepwise(Generic[T]):
         """Prepare to run *steps*. *discard* and *give_back* are as for `start_exclusively`."""
         self._steps = steps
         self.discard = discard
-        self.give_back = give_back
+        self.end_turn = give_back
 
     def steps(self) -> Steps[T]:
         """Return the steps, once."""
@@ -220,9 +222,8 @@ def start_transfer(
 ) -> Future[T] | None:
     """Start *operation*, during which *stream* is pending; see `start`. It waits even if the Socket is non-blocking."""
     if operation.is_stepwise:
-        give_back = give_back_turn if isinstance(operation, Transfer) else operation.give_back
-        steps, discard = operation.steps(), operation.discard
-        return start_exclusively(stream, name, steps, io_priority, cancellable, callback, data, discard, give_back)
+        steps, discard, end_turn = operation.steps(), operation.discard, operation.end_turn
+        return start_exclusively(stream, name, steps, io_priority, cancellable, callback, data, discard, end_turn)
     if io_priority.__class__ is not int or not -INT_MAX <= io_priority <= INT_MAX:
         io_priority = as_int(io_priority, "io_priority")
     # It is a Transfer, as a Stepwise is stepwise.
@@ -234,5 +235,5 @@ def start_transfer(
         callback,
         data,
         priority=io_priority,
-        before=operation.give_back,  # type: ignore[arg-type]
+        before=operation.give_back,  # type: ignore[union-attr]
     )

@@ -247,8 +247,7 @@ class ReceiveExactly(Operation[JoinedMessage]):
     def withdraw(self, result: JoinedMessage) -> None:
         """Keep the bytes and the descriptors for the next operation that receives data."""
         if result.data:
-            self.handle.keep_messages(iter((result,)))
-            serve(self.handle, READABLE)
+            keep_message(self.handle, [result])
 
 
 _part_of = itemgetter(1)

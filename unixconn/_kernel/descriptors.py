@@ -75,14 +75,16 @@ def note_about(code: int | None, *fds: int) -> str:
     """Return the note for the Error of a system call that has failed with the errno *code* for one of *fds*."""
     if code == errno.ENOTSOCK:
         return f"the file under the number {fds[0]} is not a socket"
-    closed = next(filterfalse(_is_open, fds), None) if code == errno.EBADF else None
+    closed = next(filterfalse(is_open, fds), None) if code == errno.EBADF else None
     return "" if closed is None else f"no file is open under the number {closed}: was it closed?"
 
 
-def _is_open(fd: int) -> bool:
+def is_open(fd: int) -> bool:
+    """Return whether a file is open under the number *fd*. Raises OverflowError if that does not fit a C int."""
     try:
         os.fstat(fd)
     except OSError as error:
+        # Any other errno is one of an open file, such as ESTALE where a server has lost it.
         return error.errno != errno.EBADF
     return True
 

@@ -29,7 +29,7 @@ from unixconn._kernel.message import take_bytes
 from unixconn._kernel.native import ffi, recvmsg
 from unixconn._kernel.platform import SYSTEM
 from unixconn._kernel.receive import RECEIVING, Lost, must_wait
-from unixconn._kernel.unwanted import Unwanted, close_unwanted
+from unixconn._kernel.unwanted import close_unwanted
 
 if TYPE_CHECKING:
     from typing import Any
@@ -253,14 +253,18 @@ def _keep_contents(handle: Handle, message: Incoming, owner: list[list[int]]) ->
     _keep_parts(handle, owner)
 
 
-def _keep_parts(handle: Handle, owner: list[list[int]]) -> None:
-    """Close the first list in *owner*, the pidfds, and keep the other lists, unless they are refused or not whole."""
+def _keep_parts(handle: Handle, owner: list[list[int]]) -> bool:
+    """
+    Close the first list in *owner*, the pidfds, and keep the others, unless they are refused or not whole.
+
+    Returns whether any are kept.
+    """
     if owner:
         close_unwanted(owner[0])
         if handle.refuses or isinstance(owner[-1], Lost):
             for each in owner:
                 close_unwanted(each)
-        handle.keep(owner)
+    return handle.keep(owner)
 
 
 def check_kept(handle: Handle) -> None:
@@ -278,34 +282,20 @@ def check_kept(handle: Handle) -> None:
         )
 
 
-def keep_descriptors(handle: Handle, owner: list[int], count: int, *, lost: bool) -> bool:
-    """
-    Move the first *count* descriptors in *owner* to `Handle.leftovers`, and close the others; return if any are kept.
-
-    The others are pidfds, for which no caller has asked. If the kernel has *lost* some, all are closed, and a `Lost` is
-    kept. A handle that refuses descriptors closes all of them.
-    """
-    messages: list[list[int]] = [[]]
-    if handle.refuses:
-        count = 0
-    elif lost:
-        # Before any is closed, see `dropped`.
-        messages, count = [Lost(handle, len(owner))], 0
-    others = Unwanted()
-    others.extend(map(owner.pop, repeat(count, len(owner) - count)))
-    close_unwanted(others)
-    try:
-        messages[0].extend(map(owner.pop, repeat(0, len(owner))))
-        return handle.keep(messages)
-    finally:
-        for each in messages:
-            close_unwanted(each)
-
-
 def keep_received(handle: Handle, found: Received) -> bool:
-    """Keep the descriptors in *found* as `keep_descriptors` does."""
-    count = len(found.owner) - found.pidfds
-    return keep_descriptors(handle, found.owner, count, lost=bool(found.flags & LOST))
+    """Keep the descriptors in *found* as `receive_data` does; return if any are kept."""
+    owner, pidfds = found.owner, found.pidfds
+    parts: list[list[int]] = [[], []]
+    if found.flags & LOST and not handle.refuses:
+        # Before any is closed, see `dropped`.
+        parts.append(Lost(handle, len(owner)))
+    try:
+        parts[0].extend(map(owner.pop, repeat(-1, pidfds)))
+        parts[1].extend(map(owner.pop, repeat(0, len(owner))))
+        return _keep_parts(handle, parts)
+    finally:
+        for each in parts:
+            close_unwanted(each)
 
 
 def receive_recorded(handle: Handle, target: int | memoryview, found: list[Any]) -> int:  # noqa: C901, PLR0912 - one frame for each message

@@ -7,7 +7,6 @@ MSG_DONTWAIT makes the attempt non-blocking. O_NONBLOCK is not changed, as all p
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import sys
 from functools import partial
@@ -16,7 +15,7 @@ from unixconn._base.errors import Error, PermissionDeniedError, system_error
 from unixconn._base.typing import TYPE_CHECKING, TypeVar
 from unixconn._kernel.control_messages import INT_SIZE, IS_PYPY, MAX_DESCRIPTORS, UCRED, Pool, ints
 from unixconn._kernel.credentials import explain_unmapped
-from unixconn._kernel.descriptors import as_descriptor, note_about
+from unixconn._kernel.descriptors import as_descriptor, is_open, note_about
 from unixconn._kernel.handle import IDLE_USES, Use
 from unixconn._kernel.native import ffi, sendmsg
 from unixconn._kernel.outgoing import COPIED_SIZE, CredentialsForm, DescriptorForm, DescriptorsForm, MessageForm
@@ -326,19 +325,9 @@ def check_open(numbers: Iterable[int]) -> None:
     Its text begins with "dup: " as in Gio, which notices this when it duplicates the descriptor.
     """
     for number in numbers:
-        try:
-            os.fstat(number)
-        except OverflowError:
-            raise _not_open(number) from None
-        except OSError as error:
-            # Any other errno is one of an open file, such as ESTALE where a server has lost it.
-            if error.errno == errno.EBADF:
-                raise _not_open(number) from None
-
-
-def _not_open(fd: int) -> Error:
-    as_descriptor(fd)
-    return system_error(errno.EBADF, "dup: ", note_about(errno.EBADF, fd))
+        as_descriptor(number)  # a number that cannot be one has an error of its own
+        if not is_open(number):
+            raise system_error(errno.EBADF, "dup: ", note_about(errno.EBADF, number))
 
 
 def _explained(error: Error, descriptors: Sequence[int], credentials: bytes | memoryview | None) -> Error:
